@@ -1,0 +1,13 @@
+PY ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: setup check test demo bench clean
+setup: $(VENV)/.ready
+
+# One environment with both engines: Airflow 3.3 and Prefect 3.7 agree on FastAPI.
+$(VENV)/.ready: pyproject.toml constraints/dev.txt
+	test -x $(BIN)/python || $(PY) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints/dev.txt --editable '.[all,dev]'
+	touch $@

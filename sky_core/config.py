@@ -1,0 +1,154 @@
+"""Where Skyloom keeps its things and how it reaches the clouds.
+
+Settings come from ``$SKYLOOM_HOME/config.toml`` (default home ``~/.skyloom``), overridden by environment
+variables ``SKYLOOM_STORE``, ``SKYLOOM_PROFILE`` and ``SKYLOOM_CLOUDS``. The profile ``default`` means the real
+clouds with each SDK's own credential chain. The profile ``sandbox`` means the emulator on loopback: endpoints,
+throw-away credentials and the time scale are read from the file that ``skyloom sandbox up`` writes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from sky_core.errors import SandboxNotRunning, SpecError
+
+SANDBOX_FILE = "sandbox/endpoints.json"
+
+
+class CloudConfig(BaseModel):
+    """How one cloud is reached. On the real clouds everything may stay unset: the SDK's default chain decides.
+
+    Attributes:
+        endpoint: Base URL of the compute API, or None for the real one.
+        storage_endpoint: Base URL of the object store's API, or None for the real one.
+        account: AWS account id (sandbox only), GCP project, Azure subscription id.
+        storage_account: Azure storage account that holds Skyloom's container; unused elsewhere.
+        bucket_prefix: Skyloom's buckets are called ``<prefix>-<region>``.
+        credentials: Throw-away credentials of the sandbox; never set for real clouds.
+        ca_file: CA bundle to trust for ``endpoint`` (the sandbox's Azure speaks TLS).
+        ssh_port: Port of sshd on launched machines.
+        ssh_user: Login on launched machines.
+        min_poll_s: Seconds between polls of a pending operation.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    enabled: bool = True
+    endpoint: str | None = None
+    storage_endpoint: str | None = None
+    account: str | None = None
+    storage_account: str | None = None
+    bucket_prefix: str | None = None
+    credentials: Mapping[str, SecretStr] = Field(default_factory=dict)
+    ca_file: Path | None = None
+    ssh_port: int = 22
+    ssh_user: str = "skyloom"
+    min_poll_s: float = 5.0
+
+
+class Scale(BaseModel):
+    """What one real second and one real megabyte count for in plans' units. Only the sandbox departs from reality."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    hours_per_second: float = 1 / 3600
+    gb_per_mb: float = 1 / 1000
+
+    def hours(self, seconds: float) -> float:
+        """Hours that ``seconds`` real seconds count for."""
+        return seconds * self.hours_per_second
+
+    def seconds(self, hours: float) -> float:
+        """Real seconds that ``hours`` hours take."""
+        return hours / self.hours_per_second
+
+    def gb(self, size_bytes: float) -> float:
+        """GB that ``size_bytes`` real bytes count for."""
+        return size_bytes / 1e6 * self.gb_per_mb
+
+
+class Settings(BaseModel):
+    """All settings of one Skyloom home."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    home: Path
+    profile: Literal["default", "sandbox"] = "default"
+    store_url: str
+    clouds: Mapping[str, CloudConfig]
+    scale: Scale = Scale()
+    poll_s: float = 5.0
+    orphan_ttl_s: float = 1800.0
+    lease_s: float = 60.0
+    blocked_ttl_s: float = 600.0
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read the settings of ``$SKYLOOM_HOME``.
+
+        Raises:
+            SpecError: for a config file with unknown or ill-typed fields.
+            SandboxNotRunning: when the sandbox profile is chosen and no sandbox was started in this home.
+        """
+        env = os.environ if environ is None else environ
+        home = Path(env.get("SKYLOOM_HOME") or Path.home() / ".skyloom").expanduser()
+        data = _read_toml(home / "config.toml")
+        for key, variable in (("store_url", "SKYLOOM_STORE"), ("profile", "SKYLOOM_PROFILE")):
+            if env.get(variable):
+                data[key] = env[variable]
+        data.setdefault("store_url", f"sqlite:///{home / 'skyloom.db'}")
+        data["home"] = home
+        clouds: dict[str, Any] = {name: {} for name in ("aws", "gcp", "azure")} | data.get("clouds", {})
+        if data.get("profile") == "sandbox":
+            sandbox = read_sandbox(home)
+            clouds = dict(sandbox.pop("clouds"))
+            data |= sandbox
+        if env.get("SKYLOOM_CLOUDS"):
+            wanted = {name.strip() for name in env["SKYLOOM_CLOUDS"].split(",")}
+            clouds = {name: {**cloud, "enabled": name in wanted} for name, cloud in clouds.items()}
+        data["clouds"] = clouds
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise SpecError(f"{home / 'config.toml'}: {field}: {first['msg']}") from None
+
+    def enabled_clouds(self) -> tuple[str, ...]:
+        """Names of the clouds that may be used, in alphabetical order."""
+        return tuple(sorted(name for name, cloud in self.clouds.items() if cloud.enabled))
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        return tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{path}: {error}") from None
+
+
+def read_sandbox(home: Path) -> dict[str, Any]:
+    """What the running sandbox of ``home`` says of itself: keys ``clouds``, ``scale``, ``poll_s``, ….
+
+    Raises:
+        SandboxNotRunning: if there is none, or its process is gone.
+    """
+    path = home / SANDBOX_FILE
+    try:
+        data: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise SandboxNotRunning(f"{path} does not exist") from None
+    pid = data.pop("pid")
+    data.pop("admin", None)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        raise SandboxNotRunning(f"its process {pid} is gone") from None
+    except PermissionError:
+        pass
+    return data

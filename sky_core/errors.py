@@ -1,0 +1,163 @@
+"""Every error a user of Skyloom can meet, each with its cure.
+
+The tree has one root, :class:`SkyloomError`. Its message says what is wrong, naming the field or the
+offering; ``cure`` says what to do about it. Engines turn these into failed tasks, the CLI into one line
+on stderr and exit code 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+Scope = Literal["zone", "region", "cloud"]
+
+
+class SkyloomError(Exception):
+    """Root of all errors raised on purpose.
+
+    Attributes:
+        cure: What the user can do, one sentence, or "" where the message says it all.
+    """
+
+    def __init__(self, message: str, *, cure: str = "") -> None:
+        super().__init__(message)
+        self.cure = cure
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"{message} ({self.cure})" if self.cure else message
+
+
+class SpecError(SkyloomError):
+    """What the user wrote cannot be meant: the message starts with the field, e.g. ``Task.train: hours: …``."""
+
+
+class UnknownAccelerator(SpecError):
+    """No cloud in the catalog sells an accelerator of this name."""
+
+
+class NoFeasibleOffering(SkyloomError):
+    """The catalog has no offering for a task; the message says which filter emptied the list.
+
+    Attributes:
+        task: Name of the task.
+        emptied_by: The field whose filter left nothing, e.g. ``"region"``.
+        nearest: Descriptions of the offerings that come closest.
+    """
+
+    def __init__(
+        self, task: str, emptied_by: str, nearest: Sequence[str], message: str, *, cure: str = ""
+    ) -> None:
+        super().__init__(message, cure=cure)
+        self.task = task
+        self.emptied_by = emptied_by
+        self.nearest = tuple(nearest)
+
+
+class Infeasible(SkyloomError):
+    """No plan satisfies a constraint of the whole pipeline.
+
+    Attributes:
+        constraint: ``"deadline_hours"``, ``"budget_usd"`` or the name of the capacity that cannot be met.
+        least: The least deadline (hours) or budget (USD) that would do, or None where unknown.
+    """
+
+    def __init__(self, constraint: str, least: float | None, message: str, *, cure: str = "") -> None:
+        super().__init__(message, cure=cure)
+        self.constraint = constraint
+        self.least = least
+
+
+class NoCloudEnabled(SkyloomError):
+    """Not one cloud has usable credentials."""
+
+
+class SandboxNotRunning(SkyloomError):
+    """The sandbox profile is selected and no sandbox answers."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"the sandbox is not running: {detail}", cure="start it with: skyloom sandbox up")
+
+
+class MissingExtra(SkyloomError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed", cure=f"pip install 'skyloom[{extra}]'")
+
+
+class CloudError(SkyloomError):
+    """A cloud refused or failed a call. Failover reads the subclass and ``scope`` only, never the message."""
+
+    def __init__(self, message: str, *, code: str = "", cure: str = "") -> None:
+        super().__init__(message, cure=cure)
+        self.code = code
+
+
+class CapacityError(CloudError):
+    """The cloud has no such machine to give right now in ``scope``."""
+
+    def __init__(self, message: str, *, scope: Scope = "zone", code: str = "") -> None:
+        super().__init__(message, code=code)
+        self.scope: Scope = scope
+
+
+class QuotaError(CloudError):
+    """The account may not have more of this in ``scope``."""
+
+    def __init__(self, message: str, *, scope: Scope = "region", code: str = "") -> None:
+        super().__init__(message, code=code, cure="raise the quota, or let the task run elsewhere")
+        self.scope: Scope = scope
+
+
+class AuthError(CloudError):
+    """Credentials are missing, expired or lack a permission: the whole cloud is out."""
+
+    scope: Scope = "cloud"
+
+
+class Throttled(CloudError):
+    """Too many calls: the same call may be made again a little later."""
+
+
+class InvalidRequest(CloudError):
+    """The cloud will never accept this request as it stands."""
+
+
+class UnknownOutcome(CloudError):
+    """The call may or may not have taken effect (time-out, 5xx): look before asking again."""
+
+
+class LinkLost(SkyloomError):
+    """The SSH link broke or the machine does not answer; nothing is known about the job from that alone."""
+
+
+class HostKeyMismatch(SkyloomError):
+    """The machine that answers is not the one that was launched."""
+
+
+class TransferError(SkyloomError):
+    """An artifact or checkpoint could not be moved or does not match its manifest."""
+
+
+class TaskFailed(SkyloomError):
+    """The user's own command or function failed on the machine.
+
+    Attributes:
+        exit_code: Exit status of the command.
+        tail: The last lines of its log.
+    """
+
+    def __init__(self, task: str, exit_code: int, tail: str) -> None:
+        super().__init__(f"task {task!r} exited with code {exit_code}; last log lines:\n{tail}")
+        self.exit_code = exit_code
+        self.tail = tail
+
+
+class JobFailed(SkyloomError):
+    """A job ended without success for a reason that is not the user's command."""
+
+
+class JobCancelled(SkyloomError):
+    """A job was cancelled before it ended."""

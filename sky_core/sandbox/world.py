@@ -1,0 +1,227 @@
+"""What is true in the sandbox: the machines of three clouds, their capacity, quotas, faults and bills.
+
+Pure state behind one lock, no HTTP and no processes: the API servers (``aws``, ``gcp``, ``azure``) translate to
+and from it, an :class:`Host` starts and kills the real sshd processes, the control API injects faults.
+Scopes and names are the clouds' own ("us-east-1a", "us-central1-a", "eastus-1" for zone 1 of eastus).
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+Market = Literal["on-demand", "spot"]
+MachineState = Literal["pending", "running", "stopping", "gone"]
+Cause = Literal["", "user", "preempted", "self", "killed", "failed"]
+
+
+@dataclass
+class Machine:
+    """One emulated VM or TPU host. Times are seconds since the epoch."""
+
+    id: str
+    cloud: str
+    region: str
+    zone: str
+    type: str
+    market: Market
+    vcpus: int
+    tags: dict[str, str]
+    ip: str
+    user_data: str
+    created_at: float
+    state: MachineState = "pending"
+    ready_at: float | None = None
+    ended_at: float | None = None
+    notice_at: float | None = None  # when the cloud announced the preemption
+    cause: Cause = ""
+    extra: dict[str, Any] = field(default_factory=dict)  # the API server's own fields, e.g. the request body
+
+
+@dataclass
+class Fault:
+    """An injected failure of API calls.
+
+    Attributes:
+        action: The call, as the audit log names it ("RunInstances", "instances.insert", "virtualMachines.put"), or "*".
+        kind: ``error`` answers ``code`` without doing anything; ``lost`` does it and then drops the reply with
+            ``code`` (time-out after success); ``slow`` waits ``seconds`` first.
+        match: Only calls with these values (cloud, region, zone, type, market, token), all of them.
+        times: How many calls it hits.
+    """
+
+    cloud: str
+    action: str
+    kind: Literal["error", "lost", "slow"]
+    code: str = ""
+    seconds: float = 0.0
+    match: dict[str, str] = field(default_factory=dict)
+    times: int = 1
+
+
+class Refused(Exception):  # noqa: N818 - a refusal is what the clouds call it
+    """The world has no room; the API server words it as its cloud does."""
+
+    def __init__(self, why: Literal["capacity", "quota"], message: str) -> None:
+        super().__init__(message)
+        self.why = why
+
+
+class Host(Protocol):
+    """Starts and kills the real process behind a machine."""
+
+    def boot(self, machine: Machine) -> None:
+        """Start sshd for the machine and return once it accepts connections."""
+
+    def notice(self, machine: Machine, seconds: float) -> None:
+        """Let the machine's metadata service announce the eviction in ``seconds``."""
+
+    def kill(self, machine: Machine) -> None:
+        """End every process of the machine at once, as pulling the plug does. Idempotent."""
+
+
+class World:
+    """All machines and what may be had. Thread-safe; methods never block on processes while holding the lock."""
+
+    def __init__(
+        self,
+        host: Host,
+        *,
+        boot_s: float = 1.0,
+        notice_s: Mapping[str, float] | None = None,
+        audit: Path | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.host = host
+        self.boot_s = boot_s
+        self.notice_s = dict(notice_s or {"aws": 120.0, "gcp": 30.0, "azure": 30.0})
+        self.clock = clock
+        self.lock = threading.RLock()
+        self.machines: dict[str, Machine] = {}
+        self.capacity: dict[tuple[str, str, str], int] = {}  # (zone or "*", type or "*", market) -> machines
+        self.quota: dict[tuple[str, str], int] = {}  # (cloud, region or "*") -> vCPUs
+        self.faults: list[Fault] = []
+        self._audit = audit
+        self._addresses = itertools.count(1)
+
+    # --- what may be had -------------------------------------------------------------------------------------
+
+    def admit(
+        self, cloud: str, region: str, zone: str, type_: str, market: Market, vcpus: int, count: int = 1
+    ) -> None:
+        """Check capacity and quota for ``count`` more machines.
+
+        Raises:
+            Refused: if there is no room.
+        """
+        with self.lock:
+            live = [m for m in self.machines.values() if m.state in ("pending", "running")]
+            for scope in (region, "*"):
+                limit = self.quota.get((cloud, scope))
+                used = sum(m.vcpus for m in live if m.cloud == cloud and scope in (m.region, "*"))
+                if limit is not None and used + vcpus * count > limit:
+                    raise Refused("quota", f"{used} of {limit} vCPUs are in use in {region}")
+            for key in ((z, t, market) for z in (zone, region, "*") for t in (type_, "*")):
+                free = self.capacity.get(key)
+                if free is None:
+                    continue
+                there = sum(
+                    m.market == market and key[0] in (m.zone, m.region, "*") and key[1] in (m.type, "*")
+                    for m in live
+                )
+                if there + count > free:
+                    raise Refused("capacity", f"no {market} capacity for {type_} in {zone}")
+
+    # --- life of a machine -----------------------------------------------------------------------------------
+
+    def start(self, machine: Machine) -> None:
+        """Add a machine; it boots in its own thread and is ``running`` once its sshd answers."""
+        with self.lock:
+            self.machines[machine.id] = machine
+        self.record("start", machine)
+        threading.Thread(target=self._boot, args=(machine,), daemon=True).start()
+
+    def _boot(self, machine: Machine) -> None:
+        time.sleep(self.boot_s)
+        if machine.state != "pending":
+            return
+        try:
+            self.host.boot(machine)
+        except OSError as error:
+            machine.extra["boot_error"] = str(error)
+            self.stop(machine.id, "failed")
+            return
+        with self.lock:
+            if machine.state == "pending":
+                machine.state, machine.ready_at = "running", self.clock()
+                return
+        self.host.kill(machine)
+
+    def stop(self, machine_id: str, cause: Cause = "user") -> None:
+        """End a machine now. Idempotent; the first cause stays."""
+        with self.lock:
+            machine = self.machines.get(machine_id)
+            if machine is None or machine.state in ("stopping", "gone"):
+                return
+            machine.state, machine.cause = "stopping", cause
+        self.host.kill(machine)
+        with self.lock:
+            machine.state, machine.ended_at = "gone", self.clock()
+        self.record("end", machine)
+
+    def preempt(self, machine_id: str, notice_s: float | None = None) -> None:
+        """Announce an eviction as the machine's cloud does, then end it. ``notice_s=0`` is a sudden death."""
+        with self.lock:
+            machine = self.machines[machine_id]
+            seconds = self.notice_s[machine.cloud] if notice_s is None else notice_s
+            if machine.state not in ("pending", "running") or machine.notice_at is not None:
+                return
+            machine.notice_at = self.clock()
+        self.record("notice", machine, seconds=seconds)
+        if seconds > 0:
+            self.host.notice(machine, seconds)
+        timer = threading.Timer(seconds, self.stop, (machine_id, "preempted"))
+        timer.daemon = True
+        timer.start()
+
+    def address(self) -> str:
+        """The next free loopback address."""
+        number = next(self._addresses)
+        return f"127.77.{number >> 8 & 255}.{number & 255}"
+
+    def live(self, cloud: str | None = None) -> list[Machine]:
+        """Machines that cost money now."""
+        with self.lock:
+            return [m for m in self.machines.values() if m.state != "gone" and cloud in (None, m.cloud)]
+
+    # --- faults and the audit log ----------------------------------------------------------------------------
+
+    def fault(self, cloud: str, action: str, **about: str) -> Fault | None:
+        """The injected fault that this call meets, used up by one."""
+        with self.lock:
+            for fault in self.faults:
+                if (
+                    fault.times > 0
+                    and fault.cloud in (cloud, "*")
+                    and fault.action in (action, "*")
+                    and all(about.get(key) == value for key, value in fault.match.items())
+                ):
+                    fault.times -= 1
+                    return fault
+        return None
+
+    def record(self, event: str, machine: Machine | None = None, **fields: Any) -> None:
+        """Append one line to the audit log: API calls that create or end something, and what became of machines."""
+        if self._audit is None:
+            return
+        entry: dict[str, Any] = {"at": self.clock(), "event": event, **fields}
+        if machine is not None:
+            entry["machine"] = {k: v for k, v in asdict(machine).items() if k not in ("user_data", "extra")}
+        with self.lock, self._audit.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
