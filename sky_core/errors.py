@@ -46,9 +46,7 @@ class NoFeasibleOffering(SkyloomError):
         nearest: Descriptions of the offerings that come closest.
     """
 
-    def __init__(
-        self, task: str, emptied_by: str, nearest: Sequence[str], message: str, *, cure: str = ""
-    ) -> None:
+    def __init__(self, task: str, emptied_by: str, nearest: Sequence[str], message: str, *, cure: str = "") -> None:
         super().__init__(message, cure=cure)
         self.task = task
         self.emptied_by = emptied_by

@@ -109,8 +109,8 @@ def _parse_accelerators(value: Any) -> tuple[tuple[str, float], ...]:
     if value is None:
         return ()
     if isinstance(value, str):
-        name, _, count = value.partition(":")
-        pairs = [(name.strip(), float(count) if count else 1.0)]
+        model, _, number = value.partition(":")
+        pairs = [(model.strip(), float(number) if number else 1.0)]
     elif isinstance(value, Mapping):
         pairs = [(str(name), float(count)) for name, count in value.items()]
     elif isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[1], int | float):
@@ -185,9 +185,7 @@ class Artifact(Spec):
     @classmethod
     def _full_uri(cls, value: str | None) -> str | None:
         if value is not None and "://" not in value:
-            raise ValueError(
-                f"{value!r} is not a URI; write e.g. 's3://bucket/path', or 'task.output' as an input"
-            )
+            raise ValueError(f"{value!r} is not a URI; write e.g. 's3://bucket/path', or 'task.output' as an input")
         return value
 
 
@@ -219,7 +217,10 @@ Output = Annotated[Artifact, BeforeValidator(lambda v: Artifact(**v) if isinstan
 
 
 class Checkpoint(Spec):
-    """How ``$SKY_CHECKPOINT_DIR`` is kept: synced every ``interval`` hours (None: chosen by Young/Daly), last ``keep`` kept."""
+    """How ``$SKY_CHECKPOINT_DIR`` is kept: synced every ``interval`` hours, the last ``keep`` kept.
+
+    ``interval`` None: chosen by Young/Daly from the measured checkpoint time and preemption rate.
+    """
 
     interval: Hours | None = None
     keep: Annotated[int, Field(ge=1)] = 2
@@ -302,13 +303,7 @@ class Task(Spec):
     @field_validator("hours")
     @classmethod
     def _positive_hours(cls, value: Any) -> Any:
-        numbers = (
-            value.values()
-            if isinstance(value, Mapping)
-            else ()
-            if value is None or callable(value)
-            else (value,)
-        )
+        numbers = value.values() if isinstance(value, Mapping) else () if value is None or callable(value) else (value,)
         for number in numbers:
             if not (math.isfinite(number) and number > 0):
                 raise ValueError(f"an estimate must be positive and finite, not {number!r}")
@@ -332,9 +327,7 @@ class Task(Spec):
     def output(self, name: str) -> OutputRef:
         """A reference to one of this task's outputs, to be another task's input."""
         if name not in self.outputs:
-            raise SpecError(
-                f"Task.{self.name}: outputs: no output {name!r}; it has {sorted(self.outputs) or 'none'}"
-            )
+            raise SpecError(f"Task.{self.name}: outputs: no output {name!r}; it has {sorted(self.outputs) or 'none'}")
         return OutputRef(task=self.name, output=name)
 
     def hours_to_deadline(self, submitted: datetime) -> float | None:
@@ -394,9 +387,7 @@ class Pipeline(Spec):
         for edge in self.order:
             for end in edge:
                 if end not in names:
-                    raise ValueError(
-                        f"order: {edge[0]} >> {edge[1]} names {end!r}, which is no task of this pipeline"
-                    )
+                    raise ValueError(f"order: {edge[0]} >> {edge[1]} names {end!r}, which is no task of this pipeline")
         self._reject_cycle()
         return self
 

@@ -112,9 +112,7 @@ class World:
 
     # --- what may be had -------------------------------------------------------------------------------------
 
-    def admit(
-        self, cloud: str, region: str, zone: str, type_: str, market: Market, vcpus: int, count: int = 1
-    ) -> None:
+    def admit(self, cloud: str, region: str, zone: str, type_: str, market: Market, vcpus: int, count: int = 1) -> None:
         """Check capacity and quota for ``count`` more machines.
 
         Raises:
@@ -132,8 +130,7 @@ class World:
                 if free is None:
                     continue
                 there = sum(
-                    m.market == market and key[0] in (m.zone, m.region, "*") and key[1] in (m.type, "*")
-                    for m in live
+                    m.market == market and key[0] in (m.zone, m.region, "*") and key[1] in (m.type, "*") for m in live
                 )
                 if there + count > free:
                     raise Refused("capacity", f"no {market} capacity for {type_} in {zone}")
@@ -149,8 +146,9 @@ class World:
 
     def _boot(self, machine: Machine) -> None:
         time.sleep(self.boot_s)
-        if machine.state != "pending":
-            return
+        with self.lock:
+            if machine.state != "pending":
+                return
         try:
             self.host.boot(machine)
         except OSError as error:
@@ -158,10 +156,11 @@ class World:
             self.stop(machine.id, "failed")
             return
         with self.lock:
-            if machine.state == "pending":
+            alive = machine.state == "pending"
+            if alive:
                 machine.state, machine.ready_at = "running", self.clock()
-                return
-        self.host.kill(machine)
+        if not alive:  # terminated while booting
+            self.host.kill(machine)
 
     def stop(self, machine_id: str, cause: Cause = "user") -> None:
         """End a machine now. Idempotent; the first cause stays."""
