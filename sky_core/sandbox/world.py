@@ -65,7 +65,7 @@ class Fault:
     times: int = 1
 
 
-class Refused(Exception):  # noqa: N818 - a refusal is what the clouds call it
+class Refused(Exception):
     """The world has no room; the API server words it as its cloud does."""
 
     def __init__(self, why: Literal["capacity", "quota"], message: str) -> None:
