@@ -1,0 +1,127 @@
+"""What the store keeps, as plain records. Times are seconds since the epoch, durations hours, money USD."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+JobState = Literal["submitted", "provisioning", "running", "recovering", "stopping", "succeeded", "failed", "cancelled"]
+TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
+ClusterState = Literal["intended", "launched", "refused", "ended"]
+Market = Literal["spot", "on-demand"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One submitted task and how far it is.
+
+    Attributes:
+        key: What makes ``submit`` idempotent; unique.
+        plan_key: The plan it belongs to; ``task`` is its name there.
+        spec: The :class:`~sky_core.spec.Task` as JSON.
+        owner: The engine's try that may cancel it, or None.
+        attempt: Number of the current (or last) cluster, from 1; 0 before the first.
+        memory: The driver's working state; only the holder of the lease writes it.
+        result: What came of it once terminal: exit_code, error, outputs.
+        wake_at: When it wants to be advanced next.
+    """
+
+    id: str
+    key: str
+    plan_key: str
+    task: str
+    spec: str
+    state: JobState
+    owner: str | None
+    attempt: int
+    created_at: float
+    updated_at: float
+    wake_at: float
+    cancel_reason: str | None
+    memory: Mapping[str, Any] = field(default_factory=dict)
+    result: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def over(self) -> bool:
+        """Whether the job has reached a terminal state (its machines are gone by then)."""
+        return self.state in TERMINAL
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """One launch of a job's machines: first the intent (written before the call), then the outcome.
+
+    Attributes:
+        token: The idempotency token and tag that the cloud knows it by.
+        price: USD per hour and machine, as the plan had it.
+        instance_ids: What the cloud gave; empty while only intended.
+        outcome: Why it ended or was refused: ``succeeded``, ``failed``, ``preempted``, ``capacity``, ``quota``, …
+    """
+
+    token: str
+    job_id: str
+    attempt: int
+    state: ClusterState
+    cloud: str
+    region: str
+    zone: str | None
+    instance_type: str
+    use_spot: bool
+    num_nodes: int
+    price: float
+    host_key: str
+    intended_at: float
+    launched_at: float | None = None
+    ended_at: float | None = None
+    instance_ids: tuple[str, ...] = ()
+    outcome: str = ""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One fact of a job's life, never changed afterwards: the truth for bills, timelines and history."""
+
+    id: int
+    job_id: str
+    at: float
+    kind: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a cloud let us have, or not: the tracker's raw material.
+
+    Attributes:
+        kind: ``launched``, ``capacity`` (refused), ``quota``, ``auth``, ``preempted``, ``released`` (ended by us).
+        scope: How far a refusal reaches.
+        hours: Lifetime of the machine for ``preempted`` and ``released``.
+    """
+
+    at: float
+    cloud: str
+    region: str
+    zone: str | None
+    instance_type: str
+    market: Market
+    kind: Literal["launched", "capacity", "quota", "auth", "preempted", "released"]
+    scope: Literal["zone", "region", "cloud"] = "zone"
+    hours: float | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished task: what the estimates learn from. ``hours`` is time on the machine without boot and set-up."""
+
+    at: float
+    pipeline: str
+    task: str
+    cloud: str
+    region: str
+    instance_type: str
+    accelerator: str | None
+    accelerator_count: float
+    use_spot: bool
+    hours: float
+    input_gb: float
