@@ -1,0 +1,195 @@
+"""What the optimizer is asked and what it answers: numbers only, no catalog, no clouds.
+
+A task ``v`` has ``C_v`` candidates; each has a cost, a run time and a location. Data on an edge costs money and
+time by the two locations. Units: USD and hours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sky_core.errors import SpecError
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Edge:
+    """Data flowing from a parent to a child; an order edge has zeros only.
+
+    Attributes:
+        cost: (L, L) USD, from the parent's location to the child's.
+        hours: (L, L) transfer time.
+    """
+
+    parent: str
+    child: str
+    cost: Floats
+    hours: Floats
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A DAG of tasks and what each costs where.
+
+    Attributes:
+        tasks: Names, each once, in any order.
+        cost: (C_v,) USD of running task v on each of its candidates, egress of its external inputs included.
+        hours: (C_v,) run time.
+        location: (C_v,) index into the L locations (zone, region or cloud: the caller's grain).
+        edges: At most one per pair of tasks.
+
+    Raises:
+        SpecError: on construction, where shapes disagree, numbers are not finite and >= 0, or there is a cycle.
+    """
+
+    tasks: Sequence[str]
+    cost: Mapping[str, Floats]
+    hours: Mapping[str, Floats]
+    location: Mapping[str, Ints]
+    edges: Sequence[Edge]
+
+    def __post_init__(self) -> None:
+        if len(set(self.tasks)) != len(self.tasks) or not self.tasks:
+            raise SpecError("Problem: tasks: at least one task, and each name once")
+        for task in self.tasks:
+            self._check_candidates(task)
+        for edge in self.edges:
+            self._check_edge(edge)
+        if len({(edge.parent, edge.child) for edge in self.edges}) != len(self.edges):
+            raise SpecError("Problem: edges: two edges join the same pair of tasks; add their matrices up")
+        self.order  # noqa: B018 - raises on a cycle
+
+    def _check_candidates(self, task: str) -> None:
+        if not (task in self.cost and task in self.hours and task in self.location):
+            raise SpecError(f"Problem: {task}: cost, hours and location must all be given")
+        cost, hours, location = self.cost[task], self.hours[task], self.location[task]
+        if not (len(cost) == len(hours) == len(location)) or len(cost) == 0:
+            raise SpecError(f"Problem: {task}: cost, hours and location need one entry per candidate, at least one")
+        if not (_sound(cost) and _sound(hours)):
+            raise SpecError(f"Problem: {task}: costs and hours must be finite and not negative")
+        if np.min(location) < 0 or np.max(location) >= self.locations:
+            raise SpecError(f"Problem: {task}: location: an index lies outside the {self.locations} locations")
+
+    def _check_edge(self, edge: Edge) -> None:
+        name = f"Problem: edge {edge.parent} -> {edge.child}"
+        if edge.parent not in self.cost or edge.child not in self.cost:
+            raise SpecError(f"{name}: both ends must be tasks")
+        shape = (self.locations, self.locations)
+        if np.shape(edge.cost) != shape or np.shape(edge.hours) != shape:
+            raise SpecError(f"{name}: cost and hours must both have the shape {shape}")
+        if not (_sound(edge.cost) and _sound(edge.hours)):
+            raise SpecError(f"{name}: costs and hours must be finite and not negative")
+
+    @cached_property
+    def locations(self) -> int:
+        """L, the number of locations."""
+        if self.edges:
+            return int(np.shape(self.edges[0].cost)[0])
+        return 1 + max(int(np.max(self.location[task])) for task in self.tasks)
+
+    @cached_property
+    def parents(self) -> dict[str, list[Edge]]:
+        """The edges into each task."""
+        into: dict[str, list[Edge]] = {task: [] for task in self.tasks}
+        for edge in self.edges:
+            into[edge.child].append(edge)
+        return into
+
+    @cached_property
+    def order(self) -> list[str]:
+        """The tasks, parents before children."""
+        waiting = {task: len(edges) for task, edges in self.parents.items()}
+        children: dict[str, list[str]] = {task: [] for task in self.tasks}
+        for edge in self.edges:
+            children[edge.parent].append(edge.child)
+        order = [task for task in self.tasks if waiting[task] == 0]
+        for task in order:
+            for child in children[task]:
+                waiting[child] -= 1
+                if waiting[child] == 0:
+                    order.append(child)
+        if len(order) < len(self.tasks):
+            raise SpecError("Problem: edges: the tasks form a cycle")
+        return order
+
+
+def _sound(values: Floats) -> bool:
+    return bool(np.all(np.isfinite(values)) and np.min(values) >= 0)
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """Minimize ``cost * USD + time * hours`` of makespan."""
+
+    cost: float = 1.0
+    time: float = 1.0
+
+    def __post_init__(self) -> None:
+        if min(self.cost, self.time) < 0 or max(self.cost, self.time) <= 0:
+            raise SpecError("Weighted: weights must not be negative, and one must be positive")
+
+
+Minimize = Literal["cost", "time", "cost*time"] | Weighted
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A plan: which candidate each task takes, and how good that is.
+
+    Attributes:
+        choice: Task to index of its candidate.
+        cost: USD, edges included.
+        hours: Makespan: the last finish time when every task starts as soon as its inputs have arrived.
+        bound: Proven lower bound on the objective.
+        optimal: True if ``bound`` proves the plan optimal (relative gap below 1e-6).
+        method: What solved it.
+        finish: Finish time of each task, hours after the start.
+    """
+
+    choice: dict[str, int]
+    cost: float
+    hours: float
+    bound: float
+    optimal: bool
+    method: str
+    finish: dict[str, float] = field(default_factory=dict, compare=False)
+
+
+def cost_of(problem: Problem, choice: Mapping[str, int]) -> float:
+    """USD of a plan, edges included."""
+    at = {task: int(problem.location[task][choice[task]]) for task in problem.tasks}
+    running = sum(float(problem.cost[task][choice[task]]) for task in problem.tasks)
+    return running + sum(float(edge.cost[at[edge.parent], at[edge.child]]) for edge in problem.edges)
+
+
+def finish_of(problem: Problem, choice: Mapping[str, int]) -> dict[str, float]:
+    """Finish time of each task in hours: each starts when the data of all its parents has arrived."""
+    at = {task: int(problem.location[task][choice[task]]) for task in problem.tasks}
+    finish: dict[str, float] = {}
+    for task in problem.order:
+        arrivals = [finish[e.parent] + float(e.hours[at[e.parent], at[task]]) for e in problem.parents[task]]
+        finish[task] = max(arrivals, default=0.0) + float(problem.hours[task][choice[task]])
+    return finish
+
+
+def objective_of(minimize: Minimize, cost: float, hours: float) -> float:
+    """The value of the objective for a plan of that cost and makespan."""
+    match minimize:
+        case "cost":
+            return cost
+        case "time":
+            return hours
+        case "cost*time":
+            return cost * hours
+        case Weighted():
+            return minimize.cost * cost + minimize.time * hours
+    raise SpecError(f"minimize: {minimize!r} is not 'cost', 'time', 'cost*time' or Weighted(cost=…, time=…)")
