@@ -23,7 +23,11 @@ Cause = Literal["", "user", "preempted", "self", "killed", "failed"]
 
 @dataclass
 class Machine:
-    """One emulated VM or TPU host. Times are seconds since the epoch."""
+    """One emulated VM or TPU host. Times are seconds since the epoch.
+
+    ``pools`` are further names its capacity goes by beside ``type``, such as the accelerator attached to it
+    ("V100", "V100:4"), so that a zone can run out of V100s whatever machines they are attached to.
+    """
 
     id: str
     cloud: str
@@ -42,6 +46,7 @@ class Machine:
     notice_at: float | None = None  # when the cloud announced the preemption
     cause: Cause = ""
     extra: dict[str, Any] = field(default_factory=dict)  # the API server's own fields, e.g. the request body
+    pools: tuple[str, ...] = ()
 
 
 @dataclass
@@ -104,7 +109,7 @@ class World:
         self.clock = clock
         self.lock = threading.RLock()
         self.machines: dict[str, Machine] = {}
-        self.capacity: dict[tuple[str, str, str], int] = {}  # (zone or "*", type or "*", market) -> machines
+        self.capacity: dict[tuple[str, str, str], int] = {}  # (zone or "*", type, pool or "*", market) -> machines
         self.quota: dict[tuple[str, str], int] = {}  # (cloud, region or "*") -> vCPUs
         self.faults: list[Fault] = []
         self._audit = audit
@@ -112,8 +117,18 @@ class World:
 
     # --- what may be had -------------------------------------------------------------------------------------
 
-    def admit(self, cloud: str, region: str, zone: str, type_: str, market: Market, vcpus: int, count: int = 1) -> None:
-        """Check capacity and quota for ``count`` more machines.
+    def admit(
+        self,
+        cloud: str,
+        region: str,
+        zone: str,
+        type_: str,
+        market: Market,
+        vcpus: int,
+        count: int = 1,
+        pools: tuple[str, ...] = (),
+    ) -> None:
+        """Check capacity and quota for ``count`` more machines of ``type_`` that draw on ``pools``.
 
         Raises:
             Refused: if there is no room.
@@ -125,15 +140,19 @@ class World:
                 used = sum(m.vcpus for m in live if m.cloud == cloud and scope in (m.region, "*"))
                 if limit is not None and used + vcpus * count > limit:
                     raise Refused("quota", f"{used} of {limit} vCPUs are in use in {region}")
-            for key in ((z, t, market) for z in (zone, region, "*") for t in (type_, "*")):
+            for key in ((z, t, market) for z in (zone, region, "*") for t in (type_, *pools, "*")):
                 free = self.capacity.get(key)
                 if free is None:
                     continue
                 there = sum(
-                    m.market == market and key[0] in (m.zone, m.region, "*") and key[1] in (m.type, "*") for m in live
+                    m.market == market
+                    and key[0] in (m.zone, m.region, "*")
+                    and key[1] in (m.type, *m.pools, "*")
+                    for m in live
                 )
                 if there + count > free:
-                    raise Refused("capacity", f"no {market} capacity for {type_} in {zone}")
+                    wanted = type_ if key[1] == "*" else key[1]
+                    raise Refused("capacity", f"no {market} capacity for {wanted} in {zone}")
 
     # --- life of a machine -----------------------------------------------------------------------------------
 
