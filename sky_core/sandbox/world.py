@@ -145,9 +145,7 @@ class World:
                 if free is None:
                     continue
                 there = sum(
-                    m.market == market
-                    and key[0] in (m.zone, m.region, "*")
-                    and key[1] in (m.type, *m.pools, "*")
+                    m.market == market and key[0] in (m.zone, m.region, "*") and key[1] in (m.type, *m.pools, "*")
                     for m in live
                 )
                 if there + count > free:
