@@ -1,0 +1,203 @@
+"""The one door: plan, submit, watch, cancel. Light to import and cheap to call from any process of an engine.
+
+Nothing here touches a cloud: it reads and writes the store and keeps a driver process alive, which does the rest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from sky_core.broker.spawn import ensure_driver
+from sky_core.config import Settings
+from sky_core.errors import JobCancelled, JobFailed, SkyloomError, TaskFailed
+from sky_core.planner.plan import Placement, Plan, dag_hash
+from sky_core.spec import Artifact, Objective, OutputRef, Pipeline, Task
+from sky_core.store import Event, Job, Store
+
+if TYPE_CHECKING:
+    from sky_core.broker.bill import Bill
+
+DRIVER_CHECK_S = 2.0
+
+
+class Broker:
+    """Skyloom for one home: its settings and its store."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.store = Store(settings.store_url)
+
+    @classmethod
+    def open(cls, settings: Settings | None = None) -> Broker:
+        """The broker of ``$SKYLOOM_HOME``, or of the settings given.
+
+        Raises:
+            SpecError, SandboxNotRunning: from :meth:`Settings.load`.
+        """
+        return cls(settings or Settings.load())
+
+    # Planning.
+
+    def preview(self, pipeline: Pipeline, objective: Objective | None = None) -> Plan:
+        """Plan without keeping the plan: a dry run. Raises what :meth:`plan` raises."""
+        from sky_core.broker.market import current_market
+        from sky_core.planner.planning import make_plan
+
+        return make_plan(pipeline, current_market(self.settings, self.store, pipeline.name), objective)
+
+    def plan(
+        self,
+        key: str,
+        pipeline: Pipeline,
+        objective: Objective | None = None,
+        *,
+        pinned: Mapping[str, str] | None = None,
+    ) -> Plan:
+        """The plan of ``key``: made by whoever asks first, read by everybody after.
+
+        Asked with a pipeline that has changed since (a later planning window, an edited DAG file), the plan is
+        made anew with every task that already has a job staying where it is. ``pinned`` maps tasks to jobs of
+        other plans (of an earlier try of this run) whose placements hold.
+
+        Raises:
+            NoCloudEnabled, UnknownAccelerator, NoFeasibleOffering, Infeasible, SpecError: as ``make_plan``.
+        """
+        from sky_core.broker.market import current_market
+        from sky_core.planner.planning import freeze_hours, make_plan
+
+        while True:
+            found = self.store.plan(key)
+            if found is None:
+                market = current_market(self.settings, self.store, pipeline.name)
+                frozen = freeze_hours(pipeline, market)
+                made = make_plan(frozen, market, objective, fixed=self._placements(pinned or {}))
+                _, kept = self.store.create_plan(key, frozen.model_dump_json(), made.model_dump_json())
+                return Plan.model_validate_json(kept)
+            version, _, text = found
+            plan = Plan.model_validate_json(text)
+            market = current_market(self.settings, self.store, pipeline.name)
+            frozen = freeze_hours(pipeline, market)
+            if plan.dag_hash == dag_hash(frozen):
+                return plan
+            fixed = self._placements({job.task: job.id for job in self.store.jobs(plan_key=key)} | dict(pinned or {}))
+            fixed = {name: place for name, place in fixed.items() if any(t.name == name for t in frozen.tasks)}
+            made = make_plan(frozen, market, objective or plan.objective, fixed=fixed, reason="the pipeline changed")
+            if self.store.replace_plan(key, version, frozen.model_dump_json(), made.model_dump_json()):
+                return made
+
+    def _placements(self, jobs: Mapping[str, str]) -> dict[str, Placement]:
+        placed = {task: self.store.job(job_id).memory.get("placement") for task, job_id in jobs.items()}
+        return {task: Placement.model_validate(place) for task, place in placed.items() if place is not None}
+
+    # Jobs.
+
+    def submit(
+        self,
+        key: str,
+        task: Task,
+        plan_key: str,
+        *,
+        owner: str | None = None,
+        inputs: Mapping[str, Artifact] | None = None,
+    ) -> Job:
+        """Start the job of ``key``, or find the one that is already there; returns at once.
+
+        Args:
+            key: Whoever submits the same key again, after any crash, gets the same job.
+            task: The task as it is in the plan of ``plan_key``.
+            owner: This try's name: only its cancel counts from now on.
+            inputs: What the task's references to other tasks' outputs have become, by input name.
+
+        Raises:
+            SkyloomError: if an input is still a reference.
+        """
+        resolved = task.model_copy(update={"inputs": {**task.inputs, **(inputs or {})}})
+        for name, source in resolved.inputs.items():
+            if isinstance(source, OutputRef):
+                raise SkyloomError(f"Task.{task.name}: inputs.{name}: {source} has not been produced yet")
+        job = self.store.submit(
+            key, plan_key=plan_key, task=task.name, spec=resolved.model_dump_json(exclude={"hours"}), owner=owner
+        )
+        if not job.over:
+            ensure_driver(self.settings)
+        return job
+
+    def job(self, job_id: str) -> Job:
+        """How far a job is. Raises KeyError if there is none."""
+        return self.store.job(job_id)
+
+    def cancel(self, job_id: str, reason: str, owner: str | None = None) -> bool:
+        """Ask for a job's end; its machines are gone once it is ``cancelled``. False if it was not ours to cancel."""
+        asked = self.store.request_cancel(job_id, reason, owner)
+        if asked:
+            ensure_driver(self.settings)
+        return asked
+
+    def watch(
+        self,
+        job_id: str,
+        *,
+        on_event: Callable[[Event], None] = lambda event: None,
+        on_log: Callable[[str], None] = lambda line: None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Job:
+        """Follow a job until it is over, handing on its events and whole log lines as they come.
+
+        Returns early, with the job as it is, once ``stop()`` is true. Keeps the driver alive meanwhile.
+        """
+        following = self.follow(job_id)
+        checked = 0.0
+        while True:
+            job, events, lines = next(following)
+            for event in events:
+                on_event(event)
+            for line in lines:
+                on_log(line)
+            if job.over or stop():
+                return job
+            if time.monotonic() - checked > DRIVER_CHECK_S:
+                ensure_driver(self.settings)
+                checked = time.monotonic()
+            time.sleep(min(self.settings.poll_s, 1.0))
+
+    def follow(self, job_id: str) -> Iterator[tuple[Job, list[Event], list[str]]]:
+        """An endless iterator over (job, new events, new whole log lines); one read of the store each step."""
+        seen, offset, rest = 0, 0, b""
+        while True:
+            job = self.store.job(job_id)  # read first: what belongs to its end is in the store by then
+            events = self.store.events(job_id, seen)
+            seen = events[-1].id if events else seen
+            data = self.store.log(job_id, offset)
+            offset += len(data)
+            *whole, rest = (rest + data).split(b"\n")
+            if job.over and rest:
+                whole, rest = [*whole, rest], b""
+            yield job, events, [line.decode(errors="replace") for line in whole]
+
+    def outputs(self, job: Job) -> dict[str, Artifact]:
+        """What a finished job has produced, as artifacts that another task can take as inputs."""
+        return {name: Artifact(**about) for name, about in job.result.get("outputs", {}).items()}
+
+    def raise_for(self, job: Job) -> None:
+        """Raise what a job that is over failed with; nothing if it succeeded.
+
+        Raises:
+            TaskFailed: the user's command exited with another code than 0.
+            JobCancelled: it was cancelled.
+            JobFailed: nothing could run it.
+        """
+        if job.state == "failed" and job.result.get("exit_code") is not None:
+            tail = self.store.log(job.id)[-4000:].decode(errors="replace")
+            raise TaskFailed(job.task, job.result["exit_code"], "\n".join(tail.splitlines()[-20:]))
+        if job.state == "cancelled":
+            raise JobCancelled(f"task {job.task!r} was cancelled: {job.cancel_reason}")
+        if job.state == "failed":
+            raise JobFailed(f"task {job.task!r} failed: {job.result.get('error')}")
+
+    def bill(self, plan_key: str) -> Bill:
+        """What the jobs of a plan have cost so far."""
+        from sky_core.broker.bill import make_bill
+
+        return make_bill(self.store, self.settings, self.store.jobs(plan_key=plan_key))

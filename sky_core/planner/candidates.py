@@ -1,0 +1,149 @@
+"""From what a task asks for to the offerings it could run on, as arrays the optimizer takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sky_core.catalog import Catalog
+from sky_core.errors import NoFeasibleOffering
+from sky_core.estimate import estimate_hours
+from sky_core.planner.plan import Block, Placement
+from sky_core.spec import Task
+from sky_core.store import Run
+
+if TYPE_CHECKING:
+    import polars as pl
+
+# Hours from the launch call to the first line of set-up, charged to every placement: a coarse figure for the three
+# clouds' current images (1 to 4 minutes); the changeover of recovery policies is measured instead.
+BOOT_HOURS = 0.05
+
+Location = tuple[str, str]  # cloud, region
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The C offerings one task may run on.
+
+    Attributes:
+        placements: C placements with their own cost and time, egress not yet counted.
+        cost: (C,) USD of running there.
+        hours: (C,) boot and run time.
+        locations: C (cloud, region) pairs.
+    """
+
+    placements: tuple[Placement, ...]
+    cost: np.ndarray
+    hours: np.ndarray
+
+    @property
+    def locations(self) -> list[Location]:
+        return [placement.location for placement in self.placements]
+
+    def only(self, keep: np.ndarray) -> Candidates:
+        """Those where ``keep`` (C,) is true."""
+        return Candidates(
+            tuple(placement for placement, kept in zip(self.placements, keep, strict=True) if kept),
+            self.cost[keep],
+            self.hours[keep],
+        )
+
+
+def pinned(placement: Placement) -> Candidates:
+    """The one candidate of a task that already runs, or ran, there. Its inputs have arrived: no egress is left."""
+    hours = placement.hours + placement.boot_hours
+    return Candidates((placement,), np.array([placement.compute_usd]), np.array([hours]))
+
+
+def candidates_of(
+    task: Task,
+    catalog: Catalog,
+    clouds: Sequence[str],
+    *,
+    blocked: Sequence[Block] = (),
+    history: Mapping[str, Sequence[Run]] | None = None,
+) -> Candidates:
+    """All offerings of ``clouds`` that satisfy the task and are not blocked, cheapest first.
+
+    A task that may use spot may also run on demand: where no spot machine is to be had, or none has a known
+    price, the on-demand one is what keeps the pipeline going.
+
+    Raises:
+        UnknownAccelerator, NoFeasibleOffering: from the catalog; the latter also if all is blocked.
+    """
+    frame = _offerings(task, catalog, clouds)
+    estimate = estimate_hours(task, frame, (history or {}).get(task.name, ()))
+    placements = [
+        _placement(task, row, float(hours), estimate.source)
+        for row, hours in zip(frame.iter_rows(named=True), estimate.hours, strict=True)
+        if np.isfinite(hours)
+    ]
+    free = [placement for placement in placements if not any(_blocks(block, placement) for block in blocked)]
+    if not free:
+        reasons = sorted({block.reason for block in blocked if block.reason})
+        raise NoFeasibleOffering(
+            task.name,
+            "capacity",
+            [placement.machine for placement in placements[:3]],
+            f"Task.{task.name}: none of its {len(placements)} offerings is to be had now: {'; '.join(reasons)}",
+            cure="allow more regions, clouds or accelerators, or try again later",
+        )
+    cost = np.array([placement.compute_usd for placement in free])
+    hours_of = np.array([placement.hours + placement.boot_hours for placement in free])
+    return Candidates(tuple(free), cost, hours_of)
+
+
+def _offerings(task: Task, catalog: Catalog, clouds: Sequence[str]) -> pl.DataFrame:
+    import polars as pl
+
+    on_demand = task.resources.model_copy(update={"use_spot": False})
+    try:
+        frame = catalog.query(on_demand, task=task.name, clouds=clouds).with_columns(
+            use_spot=pl.lit(False), rate=pl.col("price")
+        )
+        frame = frame.filter(pl.col("rate").is_not_null())
+    except NoFeasibleOffering:
+        if not task.resources.use_spot:
+            raise
+        frame = None  # some shapes are sold as spot only
+    if not task.resources.use_spot:
+        return frame
+    try:
+        spot = catalog.query(task.resources, task=task.name, clouds=clouds).with_columns(
+            use_spot=pl.lit(True), rate=pl.col("spot_price")
+        )
+    except NoFeasibleOffering:
+        if frame is None:
+            raise
+        return frame
+    return spot if frame is None else pl.concat([spot, frame])
+
+
+def _placement(task: Task, row: Mapping[str, object], hours: float, source: str) -> Placement:
+    rate = float(row["rate"])  # type: ignore[arg-type]
+    return Placement(
+        task=task.name,
+        cloud=row["cloud"],
+        region=row["region"],
+        zone=row["zone"],
+        instance_type=row["instance_type"],
+        accelerator=row["accelerator"],
+        accelerator_count=row["accelerator_count"] or 0,
+        arch=row["arch"] or "x86_64",
+        use_spot=row["use_spot"],
+        num_nodes=task.num_nodes,
+        price=rate,
+        hours=hours,
+        hours_source=source,
+        boot_hours=BOOT_HOURS,
+        compute_usd=(hours + BOOT_HOURS) * rate * task.num_nodes,
+    )
+
+
+def _blocks(block: Block, placement: Placement) -> bool:
+    wanted = block.model_dump(exclude={"reason", "until"}, exclude_none=True)
+    return all(getattr(placement, field) == value for field, value in wanted.items())

@@ -1,0 +1,126 @@
+"""A plan: where each task of a pipeline runs, what that costs and takes, and what it was chosen over."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sky_core.spec import Objective, Pipeline
+
+
+class Record(BaseModel):
+    """Base of the plan's models: frozen, and JSON that survives a round trip."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class Placement(Record):
+    """One task on one offering.
+
+    Attributes:
+        price: USD per hour and machine, in the market chosen.
+        hours: Estimated run time, hours, without boot and transfer.
+        hours_source: Where the estimate came from, e.g. ``"user"``, ``"history (7 runs)"``, ``"default (1 h)"``.
+        compute_usd: (hours + boot_hours) x price x num_nodes.
+        egress_usd: What moving its inputs to it costs.
+        transfer_hours: How long its slowest input takes to arrive.
+    """
+
+    task: str
+    cloud: str
+    region: str
+    zone: str | None
+    instance_type: str
+    accelerator: str | None
+    accelerator_count: float
+    arch: str
+    use_spot: bool
+    num_nodes: int
+    price: float
+    hours: float
+    hours_source: str
+    boot_hours: float
+    compute_usd: float
+    egress_usd: float = 0.0
+    transfer_hours: float = 0.0
+
+    @property
+    def location(self) -> tuple[str, str]:
+        """(cloud, region): what egress depends on."""
+        return self.cloud, self.region
+
+    @property
+    def machine(self) -> str:
+        """The offering in a few words, e.g. ``aws/us-east-1a p3.2xlarge (V100:1, spot)``."""
+        accelerator = f"{self.accelerator}:{self.accelerator_count:g}" if self.accelerator else ""
+        details = ", ".join(part for part in (accelerator, "spot" if self.use_spot else "on-demand") if part)
+        return f"{self.cloud}/{self.zone or self.region} {self.instance_type} ({details})"
+
+
+class Block(Record):
+    """Something not to be had for now. Fields that are None match everything."""
+
+    cloud: str
+    region: str | None = None
+    zone: str | None = None
+    instance_type: str | None = None
+    accelerator: str | None = None
+    use_spot: bool | None = None
+    reason: str = ""
+    until: float = float("inf")
+
+
+class Alternative(Record):
+    """Why a task's next-best offering lost: what the whole plan would cost with it instead."""
+
+    task: str
+    machine: str
+    extra_usd: float
+    extra_hours: float
+
+
+class Plan(Record):
+    """Placements of a whole pipeline.
+
+    Attributes:
+        cost_usd: Compute and egress of all tasks.
+        hours: Makespan: finish times over the DAG, parallel branches overlapping.
+        bound: Proven lower bound on the objective (USD, hours, or USD x hours).
+        optimal: Whether the bound was met.
+        single_cloud: Cost of the best plan within each one cloud, USD; None where it is infeasible.
+        left_out: Clouds that were not considered, each with the reason.
+        dag_hash: Hash of the pipeline that was planned.
+        reason: Why this version was made: ``"first plan"``, or what was refused.
+    """
+
+    pipeline: str
+    objective: Objective
+    placements: Mapping[str, Placement]
+    cost_usd: float
+    hours: float
+    bound: float
+    optimal: bool
+    method: str
+    single_cloud: Mapping[str, float | None]
+    left_out: Mapping[str, str] = Field(default_factory=dict)
+    catalog_version: str
+    dag_hash: str
+    created_at: float
+    reason: str = "first plan"
+
+    @property
+    def clouds(self) -> tuple[str, ...]:
+        """The clouds this plan uses."""
+        return tuple(sorted({placement.cloud for placement in self.placements.values()}))
+
+    def best_single_cloud(self) -> tuple[str, float] | None:
+        """The cheapest cloud that could run everything alone, with its cost; None if none could."""
+        feasible = [(cost, cloud) for cloud, cost in self.single_cloud.items() if cost is not None]
+        return (min(feasible)[1], min(feasible)[0]) if feasible else None
+
+
+def dag_hash(pipeline: Pipeline) -> str:
+    """A hash that changes whenever the pipeline does."""
+    return hashlib.sha256(pipeline.model_dump_json().encode()).hexdigest()[:16]

@@ -1,0 +1,194 @@
+"""Planning a pipeline: candidates and egress in, the optimizer's choice out, with what it was chosen over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sky_core.catalog import Catalog
+from sky_core.errors import Infeasible, NoCloudEnabled
+from sky_core.optimizer import Edge, Problem, Solution, solve
+from sky_core.planner.candidates import Candidates, Location, candidates_of, pinned
+from sky_core.planner.plan import Block, Placement, Plan, dag_hash
+from sky_core.spec import Artifact, Objective, Pipeline, Task
+from sky_core.store import Run
+
+SCHEME_CLOUDS = {"s3": "aws", "gs": "gcp", "az": "azure", "abfs": "azure", "abfss": "azure"}
+DEFAULT_REGIONS = {"aws": "us-east-1", "gcp": "us-central1", "azure": "eastus"}
+
+
+@dataclass(frozen=True)
+class Market:
+    """What planning knows of the world.
+
+    Attributes:
+        clouds: The clouds that may be used.
+        left_out: Those that may not, each with the reason.
+        blocked: What is not to be had for now.
+        history: Past runs of each task, by name.
+    """
+
+    catalog: Catalog
+    clouds: Sequence[str]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    blocked: Sequence[Block] = ()
+    history: Mapping[str, Sequence[Run]] = field(default_factory=dict)
+
+
+def make_plan(
+    pipeline: Pipeline,
+    market: Market,
+    objective: Objective | None = None,
+    *,
+    fixed: Mapping[str, Placement] | None = None,
+    reason: str = "first plan",
+) -> Plan:
+    """Place every task of a pipeline; tasks in ``fixed`` stay where they are.
+
+    Raises:
+        NoCloudEnabled: if ``market`` has no cloud left.
+        UnknownAccelerator, NoFeasibleOffering: if a task has nothing to run on.
+        Infeasible: if the objective's deadline or budget cannot be met.
+        SpecError: if a deadline is in the past.
+    """
+    if not market.clouds:
+        reasons = "; ".join(f"{cloud}: {why}" for cloud, why in market.left_out.items())
+        raise NoCloudEnabled(f"no cloud can be used: {reasons}", cure="set up one cloud's credentials, or the sandbox")
+    goal = objective or Objective()
+    fixed = fixed or {}
+    candidates = {
+        task.name: pinned(fixed[task.name])
+        if task.name in fixed
+        else candidates_of(task, market.catalog, market.clouds, blocked=market.blocked, history=market.history)
+        for task in pipeline.tasks
+    }
+    model = _Model(pipeline, candidates, market.catalog)
+    solution = model.solve(goal)
+    return Plan(
+        pipeline=pipeline.name,
+        objective=goal,
+        placements=model.placements(solution),
+        cost_usd=solution.cost,
+        hours=solution.hours,
+        bound=solution.bound,
+        optimal=solution.optimal,
+        method=solution.method,
+        single_cloud={cloud: _single_cloud_cost(model, cloud, goal, fixed) for cloud in market.clouds},
+        left_out=dict(market.left_out),
+        catalog_version=market.catalog.version,
+        dag_hash=dag_hash(pipeline),
+        created_at=time.time(),
+        reason=reason,
+    )
+
+
+class _Model:
+    """The optimizer's problem for one pipeline and its candidates, and the way back from its solution."""
+
+    def __init__(self, pipeline: Pipeline, candidates: Mapping[str, Candidates], catalog: Catalog) -> None:
+        self.pipeline = pipeline
+        self.candidates = candidates
+        self.catalog = catalog
+        self.sources = {
+            (task.name, name): (location, source.size_gb or 0.0)
+            for task in pipeline.tasks
+            for name, source in task.inputs.items()
+            if isinstance(source, Artifact) and (location := source_location(source)) is not None
+        }
+        used = {place for chosen in candidates.values() for place in chosen.locations}
+        used |= {location for location, _ in self.sources.values()}
+        self.places: list[Location] = sorted(used)
+        self.index = {place: number for number, place in enumerate(self.places)}
+        self._egress: dict[float, tuple[np.ndarray, np.ndarray]] = {}
+
+    def egress(self, gb: float) -> tuple[np.ndarray, np.ndarray]:
+        """(L, L) USD and hours of moving ``gb`` between all places."""
+        if gb not in self._egress:
+            self._egress[gb] = self.catalog.egress([(cloud, region, None) for cloud, region in self.places], gb)
+        return self._egress[gb]
+
+    def problem(self) -> Problem:
+        """The numbers; a given input's egress is part of the task's own cost."""
+        cost, hours, location = {}, {}, {}
+        for task in self.pipeline.tasks:
+            chosen = self.candidates[task.name]
+            at = np.array([self.index[place] for place in chosen.locations])
+            usd, delay = self.input_egress(task, at)
+            cost[task.name], hours[task.name], location[task.name] = chosen.cost + usd, chosen.hours + delay, at
+        data = self.pipeline.data_edges()
+        edges = [Edge(parent, child, *self.egress(data.get((parent, child), 0.0)))
+                 for parent, child in self.pipeline.edges()]  # fmt: skip
+        return Problem([task.name for task in self.pipeline.tasks], cost, hours, location, edges)
+
+    def input_egress(self, task: Task, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(C,) USD and hours for the task's given inputs to reach each of the locations ``at``."""
+        usd, hours = np.zeros(len(at)), np.zeros(len(at))
+        for name in task.inputs:
+            if (task.name, name) in self.sources:
+                source, gb = self.sources[task.name, name]
+                price, delay = self.egress(gb)
+                usd += price[self.index[source], at]
+                hours = np.maximum(hours, delay[self.index[source], at])
+        return usd, hours
+
+    def solve(self, objective: Objective) -> Solution:
+        return solve(
+            self.problem(),
+            minimize=objective.minimize,
+            deadline_hours=objective.deadline_hours(),
+            budget_usd=objective.budget_usd,
+        )
+
+    def within(self, cloud: str, fixed: Mapping[str, Placement]) -> _Model | None:
+        """The same pipeline on one cloud only, or None if a task cannot run there."""
+        narrowed = {
+            name: chosen if name in fixed else chosen.only(np.array([p.cloud == cloud for p in chosen.placements]))
+            for name, chosen in self.candidates.items()
+        }
+        if not all(chosen.placements for chosen in narrowed.values()):
+            return None
+        return _Model(self.pipeline, narrowed, self.catalog)
+
+    def placements(self, solution: Solution) -> dict[str, Placement]:
+        """The chosen candidates with the egress that reaches each of them."""
+        chosen = {name: self.candidates[name].placements[number] for name, number in solution.choice.items()}
+        data = self.pipeline.data_edges()
+        placed = {}
+        for task in self.pipeline.tasks:
+            here = self.index[chosen[task.name].location]
+            usd, hours = (float(values[0]) for values in self.input_egress(task, np.array([here])))
+            for (parent, child), gb in data.items():
+                if child == task.name:
+                    price, delay = self.egress(gb)
+                    there = self.index[chosen[parent].location]
+                    usd += float(price[there, here])
+                    hours = max(hours, float(delay[there, here]))
+            placed[task.name] = chosen[task.name].model_copy(update={"egress_usd": usd, "transfer_hours": hours})
+        return placed
+
+
+def _single_cloud_cost(model: _Model, cloud: str, objective: Objective, fixed: Mapping[str, Placement]) -> float | None:
+    narrowed = model.within(cloud, fixed)
+    if narrowed is None:
+        return None
+    try:
+        return narrowed.solve(objective).cost
+    except Infeasible:
+        return None
+
+
+def source_location(artifact: Artifact) -> Location | None:
+    """Where a given artifact lives as far as can be told: its ``location`` field, else its scheme's cloud.
+
+    The region of a bucket that is not told is not guessed: the artifact counts as lying in the cloud's
+    default region (us-east-1, us-central1, eastus).
+    """
+    if artifact.location is not None:
+        cloud, _, region = artifact.location.partition("/")
+        return cloud, region or DEFAULT_REGIONS[cloud]
+    scheme = (artifact.uri or "").partition("://")[0]
+    cloud_name = SCHEME_CLOUDS.get(scheme)
+    return None if cloud_name is None else (cloud_name, DEFAULT_REGIONS[cloud_name])
