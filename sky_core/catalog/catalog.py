@@ -1,0 +1,90 @@
+"""The catalog: what the clouds sell, where, at what price."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cache, cached_property
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from sky_core.catalog.egress import EgressTable, Location
+from sky_core.catalog.query import query
+from sky_core.catalog.schema import KEY
+from sky_core.catalog.snapshot import DATA, read_snapshot
+from sky_core.spec import Resources
+
+
+class Catalog:
+    """Offerings of all clouds as one table, and the price of moving data between them.
+
+    >>> from sky_core.spec import Resources
+    >>> candidates = Catalog.embedded().query(Resources(accelerators="V100:4"))
+    >>> candidates["instance_type"][0]
+    'n1-standard-8'
+
+    Attributes:
+        table: One row per (cloud, region, zone, instance type, accelerator, count), with the columns of
+            :data:`~sky_core.catalog.schema.SCHEMA`. Prices are USD per hour, null where unknown; ``zone`` is
+            null where it is not known which zones of the region offer the type.
+        version: Changes whenever a row changes; plans remember it.
+    """
+
+    def __init__(self, table: pl.DataFrame, egress: EgressTable, version: str) -> None:
+        self.table = table
+        self.version = version
+        self._egress = egress
+
+    @staticmethod
+    @cache
+    def embedded() -> Catalog:
+        """The snapshot that ships with the package; needs no network and no home."""
+        digest = hashlib.sha256((DATA / "rates.parquet").read_bytes() + (DATA / "shapes.parquet").read_bytes())
+        return Catalog(read_snapshot(), EgressTable.embedded(), f"embedded-{digest.hexdigest()[:12]}")
+
+    @classmethod
+    def load(cls, home: Path | None = None) -> Catalog:
+        """The snapshot with what ``home`` holds besides: refreshed prices and custom rows."""
+        return cls.embedded()
+
+    def query(self, resources: Resources, *, task: str = "task", clouds: Sequence[str] | None = None) -> pl.DataFrame:
+        """The candidates for one machine of a task, cheapest first by the price that counts (spot or on demand).
+
+        Rows whose price of that kind is unknown are left out, and so are machines that their cloud has
+        withdrawn. Without ``accelerators``, machines with accelerators are candidates only if ``instance_type``
+        names them.
+
+        Args:
+            resources: What is needed.
+            task: Name of the task, for messages.
+            clouds: The clouds that may be used, or None for all.
+
+        Raises:
+            UnknownAccelerator: if no cloud sells an accelerator of that name.
+            NoFeasibleOffering: if no row is left; says which field emptied the list, and what would come next.
+        """
+        return query(self._by_spot_price if resources.use_spot else self._by_price, resources, task, clouds)
+
+    # Sorting is most of what a query would cost: the table is kept sorted, and filters keep the order.
+
+    @cached_property
+    def _by_price(self) -> pl.DataFrame:
+        return self.table.sort("price", *KEY, nulls_last=True)
+
+    @cached_property
+    def _by_spot_price(self) -> pl.DataFrame:
+        return self.table.sort("spot_price", *KEY, nulls_last=True)
+
+    def egress(self, locations: Sequence[Location], gb: float) -> tuple[np.ndarray, np.ndarray]:
+        """``(L, L)`` USD and hours to move ``gb`` (10^9 bytes) from each row's to each column's location.
+
+        A location is ``(cloud, region, zone)``; zone None stands for an object store of the region.
+        """
+        return self._egress.matrices(locations, gb)
+
+    @cached_property
+    def accelerators(self) -> tuple[str, ...]:
+        """The names of all accelerators."""
+        return tuple(sorted(name for name in self.table["accelerator"].unique() if name is not None))

@@ -1,0 +1,171 @@
+"""What it costs and how long it takes to move data between two places.
+
+Prices are the clouds' published ones (``data/egress.json``, each with its source and confidence). What is
+charged is the sender's price; receiving is free everywhere. Monthly free allowances are not counted: they
+belong to the whole account and may be used up. Tiers are counted from the first paid one, for each transfer on
+its own, which never understates.
+
+Data moves through object stores, so a place without a zone (a bucket) reaches its whole region for nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sky_core.catalog.snapshot import DATA
+
+Location = tuple[str, str, str | None]
+Tiers = tuple[tuple[float, float], ...]
+FREE: Tiers = ((0.0, 0.0),)
+
+BYTES_PER_BILLED_GB = {"aws": 2**30, "gcp": 2**30}
+"""AWS (S3 FAQ) and GCP (VPC price page: "GiB") bill binary gigabytes; a cloud not named here, 10^9 bytes."""
+
+GBIT_IN_REGION = 10.0
+GBIT_OUT = {"aws": 5.0, "gcp": 7.0, "azure": 7.0}
+"""Gbit/s that one machine sends out of its region: AWS and GCP cap it (Skyplane, NSDI'23, section 2); Azure does
+not, and is taken like GCP."""
+GBIT_OUT_ELSEWHERE = 1.0
+OTHER_CLOUD = 0.5
+OTHER_CONTINENT = 0.5
+"""Shares of the cap that one process with a few connections reaches; Skyplane needs 64 connections for all of it.
+Planning figures: replace them by measured ones as transfers are observed."""
+
+CONTINENTS = (
+    ("Oceania", r"^ap-southeast-[246]$|^australia|^newzealand"),
+    ("South America", r"^sa-|^southamerica-|^brazil|^chile"),
+    ("North America", r"^(us|ca|mx)-|^northamerica-|^(canada|mexico|usgov|usdod)|us\d?$"),
+    (
+        "Europe",
+        r"^eu-|^europe-|europe$|^(uk|france|germany|swi|norway|sweden|poland|italy|spain|austria|belgium|denmark)",
+    ),
+    ("Middle East", r"^(me|il)-|^(uae|qatar|israel|saudi)"),
+    ("Africa", r"^af-|^africa-|^southafrica"),
+)
+
+
+@lru_cache(maxsize=4096)
+def continent(region: str) -> str:
+    """The continent of a region, told from its name (all three clouds'); Asia where no other fits."""
+    return next((name for name, pattern in CONTINENTS if re.search(pattern, region)), "Asia")
+
+
+def tiered_cost(tiers: Tiers, gb: float) -> float:
+    """USD for ``gb`` billed gigabytes under tiers ``((from_gb, usd_per_gb), ...)``, the first from 0."""
+    ends = [start for start, _ in tiers[1:]] + [np.inf]
+    return float(sum(max(0.0, min(gb, end) - start) * usd for (start, usd), end in zip(tiers, ends, strict=True)))
+
+
+@dataclass(frozen=True)
+class _Paths:
+    """What does not depend on how much is moved, for L locations: prices per billed GB and speeds."""
+
+    billed_per_gb: np.ndarray  # (L,)
+    usd_per_gb: np.ndarray  # (L, L) within a cloud
+    leaves_cloud: np.ndarray  # (L, L) bool
+    internet: tuple[Tiers, ...]  # of each location
+    hours_per_gb: np.ndarray  # (L, L)
+
+
+@dataclass(frozen=True, eq=False)
+class EgressTable:
+    """Published prices of leaving a zone, a region or a cloud.
+
+    Attributes:
+        rates: Records with keys ``cloud``, ``kind`` (``internet``, ``inter_region``, ``inter_zone``), ``sources``
+            (regions, continents or ``"any"``), ``destination``, ``tiers`` (pairs of "from GB" and USD per GB),
+            ``effective``, ``basis``, ``confidence``.
+    """
+
+    rates: tuple[Mapping[str, Any], ...]
+
+    @classmethod
+    def embedded(cls, folder: Path = DATA) -> EgressTable:
+        """The table that ships with the package."""
+        return cls(tuple(json.loads((folder / "egress.json").read_text())))
+
+    @cached_property
+    def _tiers(self) -> dict[tuple[str, str, str, str], Tiers]:
+        return {
+            (rate["cloud"], rate["kind"], source, rate["destination"]): tuple(
+                (start, usd) for start, usd in rate["tiers"]
+            )
+            for rate in self.rates
+            for source in rate["sources"]
+        }
+
+    def internet(self, cloud: str, region: str) -> Tiers:
+        """Tiers for leaving the cloud from a region.
+
+        A cloud without published prices charges nothing: an on-premises site, or an object store with free
+        egress such as Cloudflare R2.
+        """
+        for source in (region, continent(region), "any"):
+            found = self._tiers.get((cloud, "internet", source, "internet"))
+            if found:
+                return found
+        return FREE
+
+    def inter_region(self, cloud: str, source: str, destination: str) -> float:
+        """USD per billed GB between two regions of one cloud."""
+        here, there = continent(source), continent(destination)
+        pairs = (source, destination), (source, "any"), (here, there), (there, here), (here, "any"), (there, "any")
+        return next((found[0][1] for pair in pairs if (found := self._tiers.get((cloud, "inter_region", *pair)))), 0.0)
+
+    def inter_zone(self, cloud: str) -> float:
+        """USD per billed GB between two zones of one region, both sides' charges added up."""
+        return self._tiers.get((cloud, "inter_zone", "any", "any"), FREE)[0][1]
+
+    def matrices(self, locations: Sequence[Location], gb: float) -> tuple[np.ndarray, np.ndarray]:
+        """``(L, L)`` USD and hours to move ``gb`` (10^9 bytes) from each row's to each column's location."""
+        paths = self._paths(tuple(locations))
+        billed = gb * paths.billed_per_gb
+        internet = np.array([tiered_cost(tiers, volume) for tiers, volume in zip(paths.internet, billed, strict=True)])
+        usd = np.where(paths.leaves_cloud, internet[:, None], paths.usd_per_gb * billed[:, None])
+        return usd, paths.hours_per_gb * gb
+
+    @lru_cache(maxsize=16)  # noqa: B019 -- one table lives as long as the process
+    def _paths(self, locations: tuple[Location, ...]) -> _Paths:
+        count = len(locations)
+        usd, hours, leaves = np.zeros((count, count)), np.zeros((count, count)), np.zeros((count, count), dtype=bool)
+        for row, source in enumerate(locations):
+            for column, destination in enumerate(locations):
+                usd[row, column] = self._usd_within_cloud(source, destination)
+                hours[row, column] = _hours_per_gb(source, destination)
+                leaves[row, column] = source[0] != destination[0]
+        return _Paths(
+            billed_per_gb=np.array([1e9 / BYTES_PER_BILLED_GB.get(cloud, 10**9) for cloud, _, _ in locations]),
+            usd_per_gb=usd,
+            leaves_cloud=leaves,
+            internet=tuple(self.internet(cloud, region) for cloud, region, _ in locations),
+            hours_per_gb=hours,
+        )
+
+    def _usd_within_cloud(self, source: Location, destination: Location) -> float:
+        if source[0] != destination[0]:
+            return 0.0
+        if source[1] != destination[1]:
+            return self.inter_region(source[0], source[1], destination[1])
+        crosses = source[2] is not None and destination[2] is not None and source[2] != destination[2]
+        return self.inter_zone(source[0]) if crosses else 0.0
+
+
+def _hours_per_gb(source: Location, destination: Location) -> float:
+    if source == destination:
+        return 0.0
+    if source[:2] == destination[:2]:
+        return 8 / GBIT_IN_REGION / 3600
+    speed = min(GBIT_OUT.get(place[0], GBIT_OUT_ELSEWHERE) for place in (source, destination))
+    if source[0] != destination[0]:
+        speed *= OTHER_CLOUD
+    if continent(source[1]) != continent(destination[1]):
+        speed *= OTHER_CONTINENT
+    return 8 / speed / 3600

@@ -1,0 +1,82 @@
+"""Accelerator names: one spelling per device, whatever the user types."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from sky_core.errors import UnknownAccelerator
+
+VENDOR_WORDS = re.compile(r"^(nvidia|tesla|google|aws|amd|instinct|geforce|habana)[-_ ]*", re.IGNORECASE)
+ALIASES = {
+    "a10040gb": "a100",
+    "h10080gb": "h100",
+    "v10016gb": "v100",
+    "inf1": "inferentia",
+    "inferentia1": "inferentia",
+    "inf2": "inferentia2",
+    "trn1": "trainium",
+    "trainium1": "trainium",
+    "trn2": "trainium2",
+    "gaudihl205": "gaudi",
+    "rtxpro6000server": "rtxpro6000",
+    "tpuv5lite": "tpuv5e",
+}
+
+DEVICE_MEMORY_GIB = {
+    "A10": 24, "A100": 40, "A100-80GB": 80, "A10G": 24, "B200": 180, "B300": 288, "Gaudi": 32, "GB200": 186,
+    "H100": 80, "H100-MEGA": 80, "H200": 141, "Inferentia": 8, "Inferentia2": 32, "K80": 12, "L4": 24, "L40S": 48,
+    "M60": 8, "MI300X": 192, "P100": 16, "P4": 8, "RTXPRO4500": 32, "RTXPRO6000": 96, "RadeonProV520": 8, "T4": 16,
+    "T4g": 16, "Trainium": 32, "Trainium2": 96, "V100": 16, "V100-32GB": 32,
+}  # fmt: skip
+"""GiB of one accelerator, from the vendors' data sheets (a slice has its share of it)."""
+
+TPU = re.compile(r"^tpu-(?P<generation>v\d+[ep]?)-(?P<size>\d+)$")
+TPU_CHIP_MEMORY_GIB = {"v2": 16, "v3": 32, "v4": 32, "v5e": 16, "v5p": 95, "v6e": 32}
+TPU_CORES_PER_NAMED_CHIP = {"v2": 2, "v3": 2, "v4": 2, "v5p": 2}
+"""v2 to v4 and v5p slices are named by cores, two a chip; v5e and v6e by chips (Cloud TPU documentation)."""
+
+
+def squeeze(name: str) -> str:
+    """The part of a name that tells devices apart: ``"TPU v3-8"`` and ``"tpu-v3-8"`` agree."""
+    stripped = name.strip()
+    while (shorter := VENDOR_WORDS.sub("", stripped)) not in (stripped, ""):
+        stripped = shorter
+    plain = re.sub(r"[^a-z0-9]", "", stripped.lower())
+    return ALIASES.get(plain, plain)
+
+
+def resolve(name: str, known: Iterable[str]) -> str:
+    """The catalog's spelling of an accelerator.
+
+    Raises:
+        UnknownAccelerator: if ``known`` has none like it, suggesting the nearest.
+    """
+    by_plain = {squeeze(item): item for item in known}
+    plain = squeeze(name)
+    if plain in by_plain:
+        return by_plain[plain]
+    close = difflib.get_close_matches(plain, by_plain, n=3, cutoff=0.6)
+    hint = f"did you mean {' or '.join(by_plain[item] for item in close)}?" if close else ""
+    cure = hint or "'skyloom catalog show' lists what there is"
+    raise UnknownAccelerator(f"accelerators: no cloud in the catalog sells a {name!r}", cure=cure)
+
+
+def tpu_chips(name: str) -> int | None:
+    """Chips of a TPU slice (``"tpu-v3-8"`` has 4), or None if it is no TPU."""
+    match = TPU.match(name)
+    if match is None:
+        return None
+    return int(match["size"]) // TPU_CORES_PER_NAMED_CHIP.get(match["generation"], 1)
+
+
+def device_memory_gib(name: str) -> float | None:
+    """GiB of device memory of one accelerator; of all its chips for a TPU slice; None where unknown."""
+    match = TPU.match(name)
+    if match is None:
+        known = DEVICE_MEMORY_GIB.get(name)
+        return None if known is None else float(known)
+    per_chip = TPU_CHIP_MEMORY_GIB.get(match["generation"])
+    chips = tpu_chips(name)
+    return None if per_chip is None or chips is None else float(per_chip * chips)

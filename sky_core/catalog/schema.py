@@ -1,0 +1,42 @@
+"""The columns of the catalog (Table 4.1 of the dissertation, and what planning needs besides)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import polars as pl
+
+Name = pl.Categorical()
+
+SCHEMA: Mapping[str, pl.DataType] = {
+    "cloud": Name,
+    "region": Name,
+    "zone": Name,  # null where unknown
+    "instance_type": Name,
+    "vcpus": pl.Float64(),  # null for multi-host TPU slices
+    "memory_gib": pl.Float64(),
+    "accelerator": Name,  # in the field's spelling: "V100", "tpu-v3-8"; null without one
+    "accelerator_count": pl.Float64(),  # a fraction where a machine gets a slice of a GPU
+    "device_memory_gib": pl.Float64(),  # of one accelerator
+    "price": pl.Float64(),  # USD per hour, Linux, on demand; null where unknown
+    "spot_price": pl.Float64(),
+    "interruption": pl.Float64(),  # published probability of a spot interruption within a month; null where unknown
+    "arch": Name,  # x86_64 or arm64
+    "labels": Name,  # "confidential=sgx,cpu=intel", sorted by key; "" without any
+    "source": Name,
+    "as_of": pl.Date(),
+}
+"""Name and type of each column of :attr:`Catalog.table`."""
+
+KEY = ("cloud", "region", "zone", "instance_type", "accelerator", "accelerator_count")
+"""No two rows of a catalog agree in all of these."""
+
+
+def parse_labels(text: str) -> dict[str, str]:
+    """``"confidential=sgx,cpu=intel"`` as a mapping."""
+    return dict(item.split("=", 1) for item in text.split(",") if item)
+
+
+def format_labels(labels: Mapping[str, str]) -> str:
+    """The inverse of :func:`parse_labels`."""
+    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
