@@ -9,18 +9,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sky_core.broker import Broker
     from sky_core.spec import Artifact, Checkpoint, Objective, OutputRef, Pipeline, Resources, Task
+    from sky_core.spec_yaml import load_pipeline, load_task
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Artifact": "sky_core.spec",
+    "Broker": "sky_core.broker",
     "Checkpoint": "sky_core.spec",
     "Objective": "sky_core.spec",
     "OutputRef": "sky_core.spec",
     "Pipeline": "sky_core.spec",
     "Resources": "sky_core.spec",
     "Task": "sky_core.spec",
+    "load_pipeline": "sky_core.spec_yaml",
+    "load_task": "sky_core.spec_yaml",
 }
 
 
@@ -30,4 +35,7 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(_HOMES[name]), name)
 
 
-__all__ = ["Artifact", "Checkpoint", "Objective", "OutputRef", "Pipeline", "Resources", "Task", "__version__"]
+__all__ = [
+    "Artifact", "Broker", "Checkpoint", "Objective", "OutputRef", "Pipeline", "Resources", "Task", "__version__",
+    "load_pipeline", "load_task",
+]  # fmt: skip

@@ -82,7 +82,7 @@ def candidates_of(
         for row, hours in zip(frame.iter_rows(named=True), estimate.hours, strict=True)
         if np.isfinite(hours)
     ]
-    free = [placement for placement in placements if not any(_blocks(block, placement) for block in blocked)]
+    free = [placement for placement in placements if not is_blocked(placement, blocked)]
     if not free:
         reasons = sorted({block.reason for block in blocked if block.reason})
         raise NoFeasibleOffering(
@@ -98,29 +98,25 @@ def candidates_of(
 
 
 def _offerings(task: Task, catalog: Catalog, clouds: Sequence[str]) -> pl.DataFrame:
+    """The catalog's answer with columns ``use_spot`` and ``rate`` (USD per hour in that market)."""
     import polars as pl
 
-    on_demand = task.resources.model_copy(update={"use_spot": False})
-    try:
-        frame = catalog.query(on_demand, task=task.name, clouds=clouds).with_columns(
-            use_spot=pl.lit(False), rate=pl.col("price")
-        )
-        frame = frame.filter(pl.col("rate").is_not_null())
-    except NoFeasibleOffering:
-        if not task.resources.use_spot:
-            raise
-        frame = None  # some shapes are sold as spot only
-    if not task.resources.use_spot:
-        return frame
-    try:
-        spot = catalog.query(task.resources, task=task.name, clouds=clouds).with_columns(
-            use_spot=pl.lit(True), rate=pl.col("spot_price")
-        )
-    except NoFeasibleOffering:
-        if frame is None:
-            raise
-        return frame
-    return spot if frame is None else pl.concat([spot, frame])
+    markets = {"spot_price": True, "price": False} if task.resources.use_spot else {"price": False}
+    frames: list[pl.DataFrame] = []
+    refusal: NoFeasibleOffering | None = None
+    for column, use_spot in markets.items():
+        resources = task.resources.model_copy(update={"use_spot": use_spot})
+        try:
+            found = catalog.query(resources, task=task.name, clouds=clouds)
+        except NoFeasibleOffering as error:
+            refusal = error  # some shapes are sold in one market only
+            continue
+        found = found.with_columns(use_spot=pl.lit(use_spot), rate=pl.col(column))
+        frames.append(found.filter(pl.col("rate").is_not_null()))
+    if not frames:
+        assert refusal is not None
+        raise refusal
+    return pl.concat(frames)
 
 
 def _placement(task: Task, row: Mapping[str, object], hours: float, source: str) -> Placement:
@@ -144,6 +140,24 @@ def _placement(task: Task, row: Mapping[str, object], hours: float, source: str)
     )
 
 
-def _blocks(block: Block, placement: Placement) -> bool:
-    wanted = block.model_dump(exclude={"reason", "until"}, exclude_none=True)
-    return all(getattr(placement, field) == value for field, value in wanted.items())
+def is_blocked(placement: Placement, blocked: Sequence[Block]) -> bool:
+    """Whether any of the blocks covers the placement."""
+    wanted = (block.model_dump(exclude={"reason", "until"}, exclude_none=True) for block in blocked)
+    return any(all(getattr(placement, field) == value for field, value in fields.items()) for fields in wanted)
+
+
+def freeze_hours(task: Task, catalog: Catalog, clouds: Sequence[str]) -> Task:
+    """The task with an estimate that can be stored: a function of the candidate becomes a table of its values.
+
+    The table goes by accelerator where there is one, else by instance type, the median where they differ.
+    """
+    if not callable(task.hours):
+        return task
+    frame = _offerings(task, catalog, clouds)
+    estimate = estimate_hours(task, frame, ())
+    values: dict[str, list[float]] = {}
+    for row, hours in zip(frame.iter_rows(named=True), estimate.hours, strict=True):
+        accelerator = row["accelerator"]
+        key = f"{accelerator}:{row['accelerator_count']:g}" if accelerator else row["instance_type"]
+        values.setdefault(key, []).append(float(hours))
+    return task.model_copy(update={"hours": {key: float(np.median(found)) for key, found in values.items()}})

@@ -12,6 +12,7 @@ from sky_core.catalog import Catalog
 from sky_core.errors import Infeasible, NoCloudEnabled
 from sky_core.optimizer import Edge, Problem, Solution, solve
 from sky_core.planner.candidates import Candidates, Location, candidates_of, pinned
+from sky_core.planner.candidates import freeze_hours as _freeze_task
 from sky_core.planner.plan import Block, Placement, Plan, dag_hash
 from sky_core.spec import Artifact, Objective, Pipeline, Task
 from sky_core.store import Run
@@ -83,6 +84,12 @@ def make_plan(
         created_at=time.time(),
         reason=reason,
     )
+
+
+def freeze_hours(pipeline: Pipeline, market: Market) -> Pipeline:
+    """The pipeline with estimates that can be stored: functions become tables of their values on the candidates."""
+    tasks = tuple(_freeze_task(task, market.catalog, market.clouds) for task in pipeline.tasks)
+    return pipeline.model_copy(update={"tasks": tasks})
 
 
 class _Model:

@@ -10,6 +10,7 @@ JobState = Literal["submitted", "provisioning", "running", "recovering", "stoppi
 TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 ClusterState = Literal["intended", "launched", "refused", "ended"]
 Market = Literal["spot", "on-demand"]
+Seen = Literal["launched", "capacity", "quota", "auth", "preempted", "released"]
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class Observation:
     zone: str | None
     instance_type: str
     market: Market
-    kind: Literal["launched", "capacity", "quota", "auth", "preempted", "released"]
+    kind: Seen
     scope: Literal["zone", "region", "cloud"] = "zone"
     hours: float | None = None
 

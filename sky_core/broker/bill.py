@@ -1,0 +1,70 @@
+"""What jobs have cost: machines by the hour they existed, egress by the gigabyte that moved."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sky_core.config import Scale, Settings
+from sky_core.store import Cluster, Job, Store
+
+
+@dataclass(frozen=True)
+class Line:
+    """One task on the bill.
+
+    Attributes:
+        compute_usd: All its attempts: hours between launch and end, times price, times machines.
+        egress_usd: Its inputs and checkpoints at the catalog's egress prices.
+        hours: Machine hours paid for.
+    """
+
+    task: str
+    job_id: str
+    state: str
+    compute_usd: float
+    egress_usd: float
+    hours: float
+
+    @property
+    def usd(self) -> float:
+        """Compute and egress."""
+        return self.compute_usd + self.egress_usd
+
+
+@dataclass(frozen=True)
+class Bill:
+    """The tasks of one run and what they have cost, USD."""
+
+    lines: tuple[Line, ...]
+
+    @property
+    def usd(self) -> float:
+        """The sum."""
+        return sum(line.usd for line in self.lines)
+
+
+def make_bill(store: Store, settings: Settings, jobs: Iterable[Job]) -> Bill:
+    """Add up what the store's clusters and transfers say."""
+    return Bill(tuple(_line(store, settings.scale, job) for job in sorted(jobs, key=lambda job: job.created_at)))
+
+
+def _line(store: Store, scale: Scale, job: Job) -> Line:
+    clusters = store.clusters(job_id=job.id)
+    egress = sum(event.data["usd"] for event in store.events(job.id) if event.kind == "moved")
+    return Line(
+        task=job.task,
+        job_id=job.id,
+        state=job.state,
+        compute_usd=sum(cluster_hours(c, scale) * c.price for c in clusters),
+        egress_usd=egress,
+        hours=sum(cluster_hours(c, scale) for c in clusters),
+    )
+
+
+def cluster_hours(cluster: Cluster, scale: Scale) -> float:
+    """Machine hours of a cluster so far: from the launch being accepted to its end, for each of its machines."""
+    if cluster.launched_at is None:
+        return 0.0
+    return scale.hours((cluster.ended_at or time.time()) - cluster.launched_at) * cluster.num_nodes

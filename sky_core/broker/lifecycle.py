@@ -1,0 +1,37 @@
+"""A job's life, one bounded step at a time.
+
+    submitted -> provisioning -> running -> stopping … succeeded | failed | cancelled
+                     ^   |          |
+                     |   refused    preempted, lost
+                     +---+--- recovering
+
+Each step reads the job, does at most one thing to the outside world, and writes down what came of it together
+with when to come back. All of it may be interrupted anywhere and done again by another driver.
+"""
+
+from __future__ import annotations
+
+from sky_core.broker import closing, provision, running
+from sky_core.broker.step import Driving, Step
+from sky_core.store import Job
+
+
+def advance(driving: Driving, job: Job) -> None:
+    """Take the job's next step. The caller holds its lease.
+
+    Raises:
+        LeaseLost: if the lease went to another driver meanwhile; nothing was written.
+    """
+    step = Step.load(driving, job)
+    if job.cancel_reason is not None and step.memory.verdict is None:
+        closing.cancel(step)
+    if step.memory.closing is not None:
+        closing.close(step)
+    elif step.cluster is None:
+        provision.place(step)
+    elif step.cluster.state == "intended":
+        provision.launch(step)
+    elif not step.memory.started:
+        running.boot(step)
+    else:
+        running.poll(step)

@@ -1,0 +1,68 @@
+"""A job's events in plain words, the same in every log: CLI, Airflow, Prefect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sky_core.store import Event
+
+Data = Mapping[str, Any]
+
+
+def _place(data: Data) -> str:
+    market = "spot" if data["use_spot"] else "on-demand"
+    return f"{data['cloud']}/{data['zone'] or data['region']} {data['instance_type']} ({market})"
+
+
+def _restored(data: Data) -> str:
+    return f"checkpoint generation {data['generation']} restored ({data['bytes']:,} bytes)"
+
+
+def _moved(data: Data) -> str:
+    return (
+        f"input {data['input']}: {data['bytes']:,} bytes from {data['from']} to {data['to']}, egress ${data['usd']:.4f}"
+    )
+
+
+def _replanned(data: Data) -> str:
+    change = data["plan_usd"] - data["plan_usd_before"]
+    return f"replanned because of {data['why']}: {data['from']} -> {data['to']} (whole plan {change:+.2f} $)"
+
+
+_WORDS: dict[str, Callable[[Data], str]] = {
+    "submitted": lambda d: f"submitted under plan {d['plan']}",
+    "launching": lambda d: f"attempt {d['attempt']}: launching {d['machine']}",
+    "launched": lambda d: f"attempt {d['attempt']}: {_place(d)} accepted the launch ({', '.join(d['instances'])})",
+    "refused": lambda d: f"attempt {d['attempt']}: {_place(d)} refused ({d['why']}): {d['message']}",
+    "launch unclear": lambda d: f"launch call without a clear outcome, asking again: {d['message']}",
+    "gave up": lambda d: f"{_place(d)} given up: {d['message']}",
+    "replanned": _replanned,
+    "objective missed": lambda d: (
+        f"the plan's limits cannot be kept any more, going on as fast as possible: {d['error']}"
+    ),
+    "exhausted": lambda d: f"nothing left to try: {d['error']}",
+    "started": lambda d: f"attempt {d['attempt']}: agent started on {', '.join(d['ips'])}",
+    "phase": lambda d: f"attempt {d['attempt']}: {d['phase']}",
+    "moved": _moved,
+    "restored": _restored,
+    "eviction notice": lambda d: f"attempt {d['attempt']}: the cloud announces that it takes the machine back",
+    "preempted": lambda d: f"attempt {d['attempt']}: preempted {d.get('reason') or ''}".rstrip(),
+    "died": lambda d: f"attempt {d['attempt']}: a machine is gone ({d['reason']})",
+    "lost": lambda d: f"attempt {d['attempt']}: the job is no longer on its machine: {d['detail']}",
+    "unreachable": lambda d: f"machines given up after {d['seconds']:.0f} s: {d['why']}",
+    "recovering": lambda d: f"recovering after: {d['after']}",
+    "terminated": lambda d: f"attempt {d['attempt']}: machines terminated ({d['outcome']})",
+    "terminate failed": lambda d: f"terminating failed, trying again: {d['error']}",
+    "cancel requested": lambda d: f"cancel requested: {d['reason']}",
+    "step failed": lambda d: f"unexpected {d['type']}, trying again: {d['error']}",
+    "succeeded": lambda d: "succeeded",
+    "failed": lambda d: f"failed: {d.get('error')}",
+    "cancelled": lambda d: "cancelled; its machines are gone",
+}
+
+
+def describe(event: Event) -> str:
+    """One line for an event, without time and task."""
+    words = _WORDS.get(event.kind)
+    return words(event.data) if words else f"{event.kind} {dict(event.data)}"

@@ -1,0 +1,81 @@
+"""Running a whole pipeline without an engine: what ``skyloom run FILE.yaml`` does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from sky_core.broker.broker import DRIVER_CHECK_S, Broker
+from sky_core.broker.spawn import ensure_driver
+from sky_core.spec import Artifact, Objective, OutputRef, Pipeline, Task
+from sky_core.store import Event, Job
+
+Follower = Iterator[tuple[Job, list[Event], list[str]]]
+
+
+@dataclass
+class PipelineRun:
+    """One run of a pipeline: each task is submitted once its upstreams have succeeded.
+
+    Attributes:
+        key: Whoever runs the same key again goes on where the last one stopped.
+        on_event: Called with (task name, event).
+        on_log: Called with (task name, line).
+    """
+
+    broker: Broker
+    key: str
+    pipeline: Pipeline
+    on_event: Callable[[str, Event], None]
+    on_log: Callable[[str, str], None]
+    _followers: dict[str, Follower] = field(default_factory=dict)
+    _jobs: dict[str, Job] = field(default_factory=dict)
+
+    def run(self, objective: Objective | None = None) -> dict[str, Job]:
+        """Plan, run to the end, and return the jobs by task. A failed task keeps its downstream tasks from starting."""
+        self.broker.plan(self.key, self.pipeline, objective)
+        checked = time.monotonic()
+        while True:
+            for task in self.pipeline.tasks:
+                if task.name not in self._jobs and self._ready(task):
+                    self._submit(task)
+            self._look()
+            if all(job.over for job in self._jobs.values()) and not any(map(self._ready, self._waiting())):
+                return self._jobs
+            if time.monotonic() - checked > DRIVER_CHECK_S:
+                ensure_driver(self.broker.settings)
+                checked = time.monotonic()
+            time.sleep(min(self.broker.settings.poll_s, 1.0))
+
+    def cancel(self, reason: str) -> None:
+        """Ask for the end of every job that is not over."""
+        for job in self._jobs.values():
+            self.broker.cancel(job.id, reason)
+
+    def _waiting(self) -> list[Task]:
+        return [task for task in self.pipeline.tasks if task.name not in self._jobs]
+
+    def _ready(self, task: Task) -> bool:
+        upstream = [parent for parent, child in self.pipeline.edges() if child == task.name]
+        return all(parent in self._jobs and self._jobs[parent].state == "succeeded" for parent in upstream)
+
+    def _submit(self, task: Task) -> None:
+        inputs: dict[str, Artifact] = {
+            name: self.broker.outputs(self._jobs[source.task])[source.output]
+            for name, source in task.inputs.items()
+            if isinstance(source, OutputRef)
+        }
+        job = self.broker.submit(f"{self.key}/{task.name}", task, self.key, inputs=inputs)
+        self._jobs[task.name] = job
+        self._followers[task.name] = self.broker.follow(job.id)
+
+    def _look(self) -> None:
+        for name, follower in self._followers.items():
+            if self._jobs[name].over:
+                continue
+            self._jobs[name], events, lines = next(follower)
+            for event in events:
+                self.on_event(name, event)
+            for line in lines:
+                self.on_log(name, line)

@@ -1,0 +1,229 @@
+"""A job on its machines: waiting for them to boot, starting the agent, following it to its end or its eviction."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from sky_core.broker.market import load_catalog
+from sky_core.broker.step import Step
+from sky_core.clouds.base import Instance
+from sky_core.errors import CloudError, LinkLost
+from sky_core.planner.planning import SCHEME_CLOUDS
+from sky_core.remote.executor import JobRequest, JobState, Machine
+from sky_core.spec import Artifact, Pipeline
+from sky_core.store import Cluster, Run
+from sky_core.store.store import NewEvent
+
+BOOT_TIMEOUT_S = 900.0  # from launch to a started agent; Azure's slowest images take several minutes
+LINK_TIMEOUT_S = 180.0  # without an answer from a machine that its cloud calls running
+
+
+def boot(step: Step) -> None:
+    """Start the agent once all machines run and answer; give the cluster up if they do not."""
+    cluster = step.cluster
+    assert cluster is not None
+    try:
+        instances = step.cloud.describe(cluster.instance_ids)
+    except CloudError as error:
+        _wait(step, BOOT_TIMEOUT_S, str(error))
+        return
+    if _taken_back(step, instances):
+        return
+    if not all(instance.state == "running" and instance.ip for instance in instances):
+        _wait(step, BOOT_TIMEOUT_S, "the machines have not booted")
+        return
+    machines = _machines(step, cluster, instances)
+    missing = [name for name in step.task.secrets if name not in os.environ]
+    if missing:
+        told = {"exit_code": None, "error": f"secrets: {', '.join(missing)} not set where the driver was started"}
+        step.save(closing="failed", verdict="failed", result=told)
+        return
+    try:
+        bucket = step.cloud.storage(cluster.region).url
+        step.driving.executor.start(machines, _request(step, cluster, instances, bucket))
+    except (LinkLost, CloudError) as error:
+        _wait(step, BOOT_TIMEOUT_S, str(error))
+        return
+    step.save(
+        state="running",
+        bucket=bucket,
+        started=True,
+        waiting_since=None,
+        phase="",
+        events=[("started", {"attempt": cluster.attempt, "ips": [machine.ip for machine in machines]})],
+    )
+
+
+def poll(step: Step) -> None:
+    """One look at the agent: keep its log, notice its phases, its end, an eviction or a silent machine."""
+    cluster, memory = step.cluster, step.memory
+    assert cluster is not None
+    try:
+        instances = step.cloud.describe(cluster.instance_ids) if memory.waiting_since else None
+        if instances is not None and _taken_back(step, instances):
+            return
+        machines = _machines(step, cluster, instances or step.cloud.describe(cluster.instance_ids))
+        state = step.driving.executor.poll(machines, step.job.id, cluster.attempt, memory.log_offset)
+    except (LinkLost, CloudError) as error:
+        _wait(step, LINK_TIMEOUT_S, str(error))
+        return
+    if state.phase == "missing":
+        step.save(started=False, waiting_since=time.time())
+        return
+    _keep(step, cluster, state)
+
+
+def _keep(step: Step, cluster: Cluster, state: JobState) -> None:
+    memory = step.memory
+    changes: dict[str, Any] = {"waiting_since": None, "phase": state.phase, "log_offset": state.log_offset}
+    events: list[NewEvent] = []
+    if state.phase != memory.phase:
+        events.append(("phase", {"phase": state.phase, "attempt": cluster.attempt}))
+    if state.phase in ("running", "outputs", "done") and not memory.accounted:
+        changes |= {"accounted": True, "running_since": time.time()}
+        events += _transfers(step, cluster, state)
+    if state.eviction and not memory.evicted:
+        changes["evicted"] = True
+        events.append(("eviction notice", {"attempt": cluster.attempt}))
+    if state.phase == "lost":
+        changes["closing"] = "lost"
+        events.append(("lost", {"attempt": cluster.attempt, "detail": state.detail}))
+    if state.phase == "done":
+        changes |= _ending(step, cluster, state, events)
+    log = (memory.log_base + memory.log_offset, state.log)
+    busy = bool(state.log) or bool(events)
+    step.save(after_s=step.driving.settings.poll_s * (0.5 if busy else 1.0), events=events, log=log, **changes)
+
+
+def _ending(step: Step, cluster: Cluster, state: JobState, events: list[NewEvent]) -> dict[str, Any]:
+    """What follows from the agent's end: success, the user's failure, or a spot machine's last checkpoint."""
+    if state.exit_code != 0 and (state.eviction or step.memory.evicted):
+        events.append(("preempted", {"attempt": cluster.attempt, "checkpoint": state.checkpoint_generation}))
+        return {"closing": "preempted"}
+    if state.exit_code != 0:
+        told = {"exit_code": state.exit_code, "error": state.detail or f"exit code {state.exit_code}"}
+        return {"closing": "failed", "verdict": "failed", "result": told}
+    scale = step.driving.settings.scale
+    moved: Mapping[str, int] = state.moved.get("outputs", {})
+    outputs = {
+        name: {
+            "uri": url,
+            "location": f"{cluster.cloud}/{cluster.region}",
+            "size_gb": scale.gb(moved.get(name, 0)),
+        }
+        for name, url in _output_urls(step, step.memory.bucket).items()
+    }
+    _remember_run(step, cluster)
+    return {"closing": "succeeded", "verdict": "succeeded", "result": {"exit_code": 0, "outputs": outputs}}
+
+
+def _remember_run(step: Step, cluster: Cluster) -> None:
+    placement, since = step.memory.placement, step.memory.running_since
+    found = step.driving.store.plan(step.job.plan_key)
+    if placement is None or since is None or found is None or step.memory.log_base:
+        return  # a resumed attempt did part of the work only: its time would mislead the estimates
+    inputs = [source.size_gb or 0.0 for source in step.task.inputs.values() if isinstance(source, Artifact)]
+    pipeline = Pipeline.model_validate_json(found[1])
+    step.driving.store.add_run(
+        Run(
+            at=time.time(), pipeline=pipeline.name, task=step.task.name, cloud=cluster.cloud,
+            region=cluster.region, instance_type=cluster.instance_type, accelerator=placement.accelerator,
+            accelerator_count=placement.accelerator_count, use_spot=cluster.use_spot,
+            hours=step.driving.settings.scale.hours(time.time() - since), input_gb=sum(inputs),
+        )
+    )  # fmt: skip
+
+
+def _transfers(step: Step, cluster: Cluster, state: JobState) -> list[NewEvent]:
+    """One event for each input that was moved here, with what its egress costs at the catalog's prices."""
+    events: list[NewEvent] = []
+    catalog, scale = load_catalog(step.driving.settings.home), step.driving.settings.scale
+    here = (cluster.cloud, cluster.region, cluster.zone)
+    for name, size in state.moved.get("inputs", {}).items():
+        source = step.task.inputs.get(name)
+        location = source.location if isinstance(source, Artifact) else None
+        if location is None:
+            continue
+        cloud, _, region = location.partition("/")
+        gb = scale.gb(size)
+        usd = float(catalog.egress([(cloud, region, None), here], gb)[0][0, 1])
+        about = {"input": name, "bytes": size, "gb": gb, "usd": usd, "from": location, "to": f"{here[0]}/{here[1]}"}
+        events.append(("moved", about))
+    if state.restored_generation is not None:
+        restored = {"generation": state.restored_generation, "bytes": state.restored_bytes}
+        events.append(("restored", {"attempt": cluster.attempt, **restored}))
+    return events
+
+
+def _taken_back(step: Step, instances: list[Instance]) -> bool:
+    """Whether a machine of the gang is gone; if so the rest is closed and the job tried elsewhere."""
+    gone = [instance for instance in instances if instance.state in ("stopping", "gone")]
+    if not gone and instances:
+        return False
+    reason = gone[0].reason if gone else "unknown to its cloud"
+    preempted = step.cluster is not None and step.cluster.use_spot
+    kind = "preempted" if preempted else "died"
+    step.save(closing=kind, events=[(kind, {"attempt": step.job.attempt, "reason": reason})])
+    return True
+
+
+def _wait(step: Step, limit_s: float, why: str) -> None:
+    """Come back a little later, or give the machines up after ``limit_s`` seconds of this."""
+    since = step.memory.waiting_since or time.time()
+    if time.time() - since > limit_s:
+        step.save(closing="unreachable", events=[("unreachable", {"why": why, "seconds": time.time() - since})])
+        return
+    step.save(after_s=min(step.driving.settings.poll_s, 2.0), waiting_since=since)
+
+
+def _machines(step: Step, cluster: Cluster, instances: list[Instance]) -> list[Machine]:
+    config = step.driving.settings.clouds[cluster.cloud]
+    return [
+        Machine(ip=instance.ip or "", port=config.ssh_port, user=config.ssh_user, host_key=cluster.host_key)
+        for instance in instances
+    ]
+
+
+def _output_urls(step: Step, bucket: str) -> dict[str, str]:
+    """Where each output is published: a folder of this attempt's own, so that no two attempts can mix."""
+    run = re.sub(r"[^A-Za-z0-9._-]+", "-", step.job.plan_key)
+    folder = f"{bucket}/runs/{run}/{step.job.task}/{step.job.id}-{step.job.attempt}"
+    return {name: given.uri or f"{folder}/{name}" for name, given in step.task.outputs.items()}
+
+
+def _storage_options(step: Step, cluster: Cluster) -> dict[str, dict[str, Any]]:
+    """fsspec options by protocol, for the machine's own cloud and those its inputs come from."""
+    schemes = [source.uri.partition("://")[0] for source in step.task.inputs.values()
+               if isinstance(source, Artifact) and source.uri]  # fmt: skip
+    clouds = {cluster.cloud} | {SCHEME_CLOUDS[scheme] for scheme in schemes if scheme in SCHEME_CLOUDS}
+    options = {cloud: dict(step.driving.clouds[cloud].storage_options()) for cloud in sorted(clouds)}
+    return {scheme: options[cloud] for scheme, cloud in SCHEME_CLOUDS.items() if cloud in options}
+
+
+def _request(step: Step, cluster: Cluster, instances: list[Instance], bucket: str) -> JobRequest:
+    task, settings = step.task, step.driving.settings
+    checkpoint = task.checkpoint
+    interval = settings.scale.seconds(checkpoint.interval) if checkpoint and checkpoint.interval else None
+    return JobRequest(
+        job_id=step.job.id,
+        attempt=cluster.attempt,
+        cloud=cluster.cloud,
+        run=task.run,
+        payload=step.driving.store.payload(task.function) if task.function else None,
+        setup=task.setup,
+        workdir=task.workdir,
+        envs=dict(task.envs),
+        secrets={name: os.environ[name] for name in task.secrets},
+        inputs={name: source.uri or "" for name, source in task.inputs.items() if isinstance(source, Artifact)},
+        outputs=_output_urls(step, bucket),
+        checkpoint_url=f"{bucket}/checkpoints/{step.job.id}" if checkpoint else None,
+        checkpoint_interval_s=interval,
+        checkpoint_keep=checkpoint.keep if checkpoint else 1,
+        storage_options=_storage_options(step, cluster),
+        orphan_ttl_s=settings.orphan_ttl_s,
+        node_ips=tuple(instance.private_ip or instance.ip or "" for instance in instances),
+    )
