@@ -11,3 +11,18 @@ $(VENV)/.ready: pyproject.toml constraints/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints/dev.txt --editable '.[all,dev]'
 	touch $@
+
+# Lint, types, floors, unit tests: what to run before every commit.
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/unit -m "not slow"
+
+test: check
+	$(BIN)/pytest -q tests/unit -m slow
+	$(BIN)/pytest -q tests/sandbox tests/prefect tests/airflow
+
+clean:
+	rm -rf build $(VENV)
