@@ -123,7 +123,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
     settings = Settings.load()
-    with driver_lock(settings.home) as alone:
+    with driver_lock(settings) as alone:
         if alone:
             Driver(settings).run()
 

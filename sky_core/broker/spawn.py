@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from sky_core.config import Settings
 
-LOCK_FILE = "driver.lock"
-
 
 @contextmanager
-def driver_lock(home: Path) -> Iterator[bool]:
-    """Try to be the home's one driver; yields whether it worked. The kernel lets go when the process dies."""
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / LOCK_FILE).open("a") as file:
+def driver_lock(settings: Settings) -> Iterator[bool]:
+    """Try to be the one driver of a home and store; yields whether it worked. The kernel lets go when we die."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    store = hashlib.sha256(settings.store_url.encode()).hexdigest()[:8]
+    with (settings.home / f"driver-{store}.lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -33,7 +32,7 @@ def ensure_driver(settings: Settings) -> None:
 
     It inherits this process's environment, which is how credentials and secrets reach it.
     """
-    with driver_lock(settings.home) as free:
+    with driver_lock(settings) as free:
         if not free:
             return
     environment = {**os.environ, "SKYLOOM_HOME": str(settings.home), "SKYLOOM_PROFILE": settings.profile,

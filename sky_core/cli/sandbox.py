@@ -1,0 +1,105 @@
+"""``skyloom sandbox``: the clouds on loopback, and the failures they can be made to have."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(no_args_is_help=True, help="AWS, GCP and Azure emulated on loopback: try everything, spend nothing.")
+console = Console()
+
+CloudOption = Annotated[str | None, typer.Option(help="aws, gcp or azure.")]
+
+
+def _home() -> Path:
+    return Path(os.environ.get("SKYLOOM_HOME") or Path.home() / ".skyloom").expanduser()
+
+
+@app.command()
+def up(
+    boot_s: Annotated[float, typer.Option(help="Seconds a machine takes to boot.")] = 1.0,
+    notice_s: Annotated[float | None, typer.Option(help="Seconds between an eviction's notice and the end.")] = None,
+    hours_per_second: Annotated[float, typer.Option(help="Simulated hours that a real second counts for.")] = 0.1,
+    gb_per_mb: Annotated[float, typer.Option(help="Simulated GB that a real MB counts for.")] = 1.0,
+    runner: Annotated[str, typer.Option(help="auto, sshd (namespaces) or asyncssh (nothing but Python).")] = "auto",
+) -> None:
+    """Start the sandbox and leave it running."""
+    from sky_core.sandbox import client
+
+    options: dict[str, object] = {"boot_s": boot_s, "hours_per_second": hours_per_second, "gb_per_mb": gb_per_mb,
+                                  "runner": runner}  # fmt: skip
+    if notice_s is not None:
+        options |= {f"{cloud}_notice_s": notice_s for cloud in ("aws", "gcp", "azure")}
+    control = client.up(_home(), **options)
+    console.print(f"the sandbox runs (process {control.pid}); one real second counts as {hours_per_second:g} hours")
+    console.print("use it with: export SKYLOOM_PROFILE=sandbox", highlight=False)
+
+
+@app.command()
+def down() -> None:
+    """Stop the sandbox with all its machines."""
+    from sky_core.sandbox import client
+
+    console.print("stopped" if client.down(_home()) else "no sandbox runs")
+
+
+@app.command()
+def status() -> None:
+    """Show the machines that are live, and what is limited."""
+    from sky_core.sandbox import client
+
+    control = client.control(_home())
+    table = Table("machine", "cloud", "zone", "type", "market", "state", "ip")
+    for machine in control.machines(live=True):
+        table.add_row(*(str(machine[key]) for key in ("id", "cloud", "zone", "type", "market", "state", "ip")))
+    console.print(table)
+    for key, value in control.status().items():
+        console.print(f"{key}: {value}", highlight=False)
+
+
+@app.command()
+def preempt(
+    machine: Annotated[str | None, typer.Argument(help="A machine's id; without it, every spot machine.")] = None,
+    notice_s: Annotated[float | None, typer.Option(help="Seconds of notice; 0 is a sudden death.")] = None,
+    cloud: CloudOption = None,
+    zone: Annotated[str | None, typer.Option(help="Only in this zone.")] = None,
+) -> None:
+    """Take machines back as their cloud would."""
+    from sky_core.sandbox import client
+
+    where = {key: value for key, value in (("cloud", cloud), ("zone", zone)) if value is not None}
+    taken = client.control(_home()).preempt(machine, notice_s=notice_s, **where)
+    console.print(f"preempted: {', '.join(taken) or 'none matched'}")
+
+
+@app.command()
+def capacity(
+    zone: Annotated[str, typer.Argument(help='e.g. us-east-1a, or "*".')],
+    type_: Annotated[str, typer.Argument(metavar="TYPE", help='Instance type or accelerator ("V100"), or "*".')],
+    market: Annotated[Literal["spot", "on-demand"], typer.Argument()],
+    count: Annotated[int, typer.Argument(help="How many machines may run there; below 0: any number again.")],
+) -> None:
+    """Let there be so many machines of a type in a zone."""
+    from sky_core.sandbox import client
+
+    client.control(_home()).capacity(zone, type_, market, None if count < 0 else count)
+    console.print(f"{zone} {type_} {market}: {'any number' if count < 0 else count}")
+
+
+@app.command()
+def replay(
+    trace: Annotated[Path, typer.Argument(exists=True, help="A spot trace (JSON with metadata.gap_seconds and data).")],
+    zone: Annotated[str, typer.Argument()],
+    type_: Annotated[str, typer.Argument(metavar="TYPE")] = "*",
+    speed: Annotated[float, typer.Option(help="Trace seconds per real second.")] = 360.0,
+) -> None:
+    """Let spot capacity follow a recorded trace: where it falls, machines are preempted."""
+    from sky_core.sandbox import client
+
+    track = {"path": str(trace), "zone": zone, "type": type_, "count": 1}
+    console.print(client.control(_home()).replay([track], speed=speed))

@@ -1,0 +1,141 @@
+"""Plans of real pipelines at the embedded catalog's prices."""
+
+import pytest
+
+from sky_core import Artifact, Objective, Pipeline, Resources, Task
+from sky_core.broker.market import blocks, load_catalog
+from sky_core.errors import Infeasible, NoCloudEnabled, NoFeasibleOffering, SpecError, UnknownAccelerator
+from sky_core.planner.plan import Block
+from sky_core.planner.planning import Market, freeze_hours, make_plan, source_location
+from sky_core.planner.table import plan_text
+from sky_core.store import Observation
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory):
+    return load_catalog(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="module")
+def market(catalog):
+    return Market(catalog=catalog, clouds=("aws", "azure", "gcp"))
+
+
+def vision(**train):
+    process = Task(
+        name="process", run="true", hours=0.6, outputs={"images": Artifact(size_gb=1)},
+        resources=Resources(cpus="8+", labels={"confidential": "sgx"}),
+    )  # fmt: skip
+    fit = Task(
+        name="train", run="true", inputs={"images": process.output("images")}, outputs={"model": Artifact(size_gb=0.1)},
+        **{"hours": {"V100:4": 8.4, "tpu-v3-8": 3.8}, **train},
+        resources=Resources(accelerators=["V100:4", "tpu-v3-8"], use_spot=True),
+    )  # fmt: skip
+    infer = Task(
+        name="infer", run="true", hours={"T4": 1.5, "Inferentia": 1.4}, inputs={"model": fit.output("model")},
+        resources=Resources(accelerators=["T4", "Inferentia"]),
+    )  # fmt: skip
+    return Pipeline(name="vision", tasks=(process, fit, infer))
+
+
+def test_the_vision_pipeline_mixes_clouds_because_that_is_cheaper(market):
+    plan = make_plan(vision(), market)
+    assert plan.placements["process"].cloud == "azure"
+    assert len(plan.clouds) >= 2
+    best = plan.best_single_cloud()
+    assert best is not None
+    assert best[0] == "azure"
+    assert plan.single_cloud["aws"] is None, "no SGX there"
+    assert plan.cost_usd < best[1]
+    assert plan.optimal
+    total = sum(p.compute_usd + p.egress_usd for p in plan.placements.values())
+    assert plan.cost_usd == pytest.approx(total)
+
+
+def test_a_plan_is_readable(market):
+    text = plan_text(make_plan(vision(), market))
+    for word in ("process", "train", "infer", "Saving against the best single cloud (azure)", "Proven optimal"):
+        assert word in text
+
+
+def test_what_is_blocked_is_not_chosen_and_what_is_fixed_stays(market):
+    first = make_plan(vision(), market)
+    chosen = first.placements["train"]
+    block = Block(cloud=chosen.cloud, zone=chosen.zone, instance_type=chosen.instance_type, use_spot=chosen.use_spot)
+    blocked = Market(catalog=market.catalog, clouds=market.clouds, blocked=(block,))
+    second = make_plan(vision(), blocked, fixed={"process": first.placements["process"]}, reason="refused")
+    assert second.placements["train"] != chosen
+    assert second.placements["process"].zone == first.placements["process"].zone
+    assert second.cost_usd >= first.cost_usd - 1e-9
+
+
+def test_a_region_block_reaches_all_its_zones(market):
+    chosen = make_plan(vision(), market).placements["train"]
+    blocked = Market(market.catalog, market.clouds, blocked=(Block(cloud=chosen.cloud, region=chosen.region),))
+    assert make_plan(vision(), blocked).placements["train"].region != chosen.region
+
+
+def test_everything_blocked_is_an_error_that_says_why(market):
+    blocked = Market(
+        market.catalog, market.clouds, blocked=tuple(Block(cloud=c, reason="quota") for c in market.clouds)
+    )
+    with pytest.raises(NoFeasibleOffering, match=r"none of its \d+ offerings is to be had now: quota"):
+        make_plan(vision(), blocked)
+
+
+def test_bad_input_is_named(market):
+    unknown = Task(name="t", run="x", resources=Resources(accelerators="V1000"))
+    with pytest.raises(UnknownAccelerator, match="V100"):
+        make_plan(Pipeline(tasks=(unknown,)), market)
+    nowhere = Task(name="t", run="x", resources=Resources(accelerators="V100", region="mars-*"))
+    with pytest.raises(NoFeasibleOffering) as caught:
+        make_plan(Pipeline(tasks=(nowhere,)), market)
+    assert caught.value.emptied_by == "region"
+    assert caught.value.nearest
+    with pytest.raises(NoCloudEnabled, match="aws: no credentials"):
+        make_plan(vision(), Market(market.catalog, (), {"aws": "no credentials"}))
+    with pytest.raises(Infeasible) as late:
+        make_plan(vision(), market, Objective(deadline="1h"))
+    assert late.value.constraint == "deadline_hours"
+    assert late.value.least > 1
+
+
+def test_time_costs_money(market):
+    pipeline = vision(hours={"V100:4": 3.0, "tpu-v3-8": 3.8})
+    cheap, fast = (make_plan(pipeline, market, Objective(minimize=goal)) for goal in ("cost", "time"))
+    assert fast.hours < cheap.hours
+    assert fast.cost_usd > cheap.cost_usd
+
+
+def test_an_estimate_by_function_becomes_a_table(market):
+    frozen = freeze_hours(vision(hours=lambda r: 2.0 if r.accelerators[0][0].startswith("tpu") else 9.0), market)
+    hours = frozen.task("train").hours
+    assert hours["tpu-v3-8:1"] == 2.0
+    assert hours["V100:4"] == 9.0
+    assert Pipeline.model_validate_json(frozen.model_dump_json()) == frozen
+
+
+def test_where_given_inputs_lie():
+    assert source_location(Artifact(uri="s3://b/x")) == ("aws", "us-east-1")
+    assert source_location(Artifact(uri="gs://b/x", location="gcp/europe-west4")) == ("gcp", "europe-west4")
+    assert source_location(Artifact(uri="file:///x")) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "scope", "expected"),
+    [
+        ("capacity", "zone", {"zone": "us-east-1a", "instance_type": "p3.2xlarge", "use_spot": True}),
+        ("quota", "region", {"region": "us-east-1", "zone": None, "instance_type": "p3.2xlarge"}),
+        ("auth", "cloud", {"region": None, "zone": None, "instance_type": None, "use_spot": None}),
+    ],
+)
+def test_refusals_block_what_they_refuse(kind, scope, expected):
+    seen = Observation(1.0, "aws", "us-east-1", "us-east-1a", "p3.2xlarge", "spot", kind, scope)
+    (block,) = blocks([seen], 10)
+    assert {key: getattr(block, key) for key in expected} == expected
+    assert list(blocks([Observation(1.0, "aws", "r", "z", "t", "spot", "released")], 10)) == []
+
+
+def test_spec_errors_are_errors_of_the_tree():
+    with pytest.raises(SpecError):
+        Objective(minimize="beauty")
