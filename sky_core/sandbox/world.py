@@ -12,6 +12,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -211,6 +212,36 @@ class World:
         number = next(self._addresses)
         return f"127.77.{number >> 8 & 255}.{number & 255}"
 
+    def limit(self, zone: str, type_: str, market: Market, count: int | None, *, evict: bool = False) -> list[str]:
+        """Set how many machines of a (zone, type or pool, market) there may be; None frees it, "*" means all.
+
+        With ``evict`` the machines above the limit are preempted, the youngest first: spot lifetimes show that a
+        machine is the safer the longer it has lived. Returns the ids of those.
+        """
+        with self.lock:
+            if count is None:
+                self.capacity.pop((zone, type_, market), None)
+                return []
+            self.capacity[zone, type_, market] = count
+            there = [
+                machine
+                for machine in self.live()
+                if machine.market == market
+                and machine.notice_at is None
+                and zone in (machine.zone, machine.region, "*")
+                and type_ in (machine.type, *machine.pools, "*")
+            ]
+        there.sort(key=lambda machine: machine.created_at)
+        excess = [machine.id for machine in there[count:]] if evict else []
+        for machine_id in excess:
+            self.preempt(machine_id)
+        return excess
+
+    def close(self) -> None:
+        """End all machines, at once."""
+        with ThreadPoolExecutor(16) as pool:
+            pool.map(self.stop, [machine.id for machine in self.live()])
+
     def live(self, cloud: str | None = None) -> list[Machine]:
         """Machines that cost money now."""
         with self.lock:
@@ -232,7 +263,7 @@ class World:
                     return fault
         return None
 
-    def record(self, event: str, machine: Machine | None = None, **fields: Any) -> None:
+    def record(self, event: str, machine: Machine | None = None, /, **fields: Any) -> None:
         """Append one line to the audit log: API calls that create or end something, and what became of machines."""
         if self._audit is None:
             return
@@ -241,3 +272,11 @@ class World:
             entry["machine"] = {k: v for k, v in asdict(machine).items() if k not in ("user_data", "extra")}
         with self.lock, self._audit.open("a") as file:
             file.write(json.dumps(entry) + "\n")
+
+    def audit(self) -> list[dict[str, Any]]:
+        """All entries of the audit log, the oldest first."""
+        if self._audit is None or not self._audit.exists():
+            return []
+        with self.lock:
+            lines = self._audit.read_text().splitlines()
+        return [json.loads(line) for line in lines]

@@ -1,0 +1,181 @@
+"""Machines without namespaces: one asyncssh process each, forked from a nursery that has everything imported.
+
+``python -m sky_core.sandbox.sshserver`` is the nursery. It reads one guest per line of JSON on stdin, forks its
+machine and writes ``{"started": name, "pid": …}``, later ``{"ended": name, "status": …}``. When stdin ends, because
+the sandbox stopped or was killed, every machine ends with everything that ran on it. Forking shares the memory of
+the imported libraries: a machine costs a few MB instead of forty.
+
+A machine's processes are found as its descendants (on Linux it adopts orphans) and by an environment variable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import asyncssh
+
+from sky_core.sandbox.image import Guest, install, path
+from sky_core.sandbox.processes import sweep
+
+MARK = "SKY_SANDBOX_GUEST"
+PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+SESSIONS = 64  # threads that wait for commands; more sessions than that at once queue for their exit status
+
+
+def mark(guest: Guest) -> str:
+    """Value of :data:`MARK` in all processes of a machine, unique among all sandboxes of this host."""
+    return str(guest.root)
+
+
+class Sshd(asyncssh.SSHServer):
+    """Lets the guest's user in with its keys, nobody else."""
+
+    def __init__(self, guest: Guest) -> None:
+        self.guest = guest
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self.connection = conn
+
+    def begin_auth(self, username: str) -> bool:
+        if username == self.guest.user:
+            self.connection.set_authorized_keys(str(self.guest.home / ".ssh/authorized_keys"))
+        return True
+
+
+def machine(guest: Guest, lifeline: int) -> None:
+    """Be the machine until told to end; ends when ``lifeline`` does, the pipe that only the nursery holds open."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    install(guest, str(guest.home), os.getpid())
+    os.chdir(guest.home)
+    asyncio.run(_serve(guest, lifeline))
+
+
+async def _serve(guest: Guest, lifeline: int) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(SESSIONS))
+    over = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, over.set)
+    loop.add_reader(lifeline, over.set)
+    env = {
+        **guest.env,
+        "HOME": str(guest.home),
+        "USER": guest.user,
+        "LOGNAME": guest.user,
+        "SHELL": "/bin/bash",
+        "PATH": path(guest.home),
+        "TMPDIR": str(guest.root / "tmp"),
+        MARK: mark(guest),
+    }
+
+    async def session(process: asyncssh.SSHServerProcess[bytes]) -> None:
+        argv = ["/bin/bash", "-c", process.command] if process.command else ["/bin/bash", "-l"]
+        pipe = subprocess.PIPE  # asyncio's own subprocess streams lose data behind redirect()
+        child = subprocess.Popen(
+            argv, env={**env, **process.env}, start_new_session=True, stdin=pipe, stdout=pipe, stderr=pipe
+        )
+        await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
+        status = await loop.run_in_executor(None, child.wait)
+        await process.stdout.drain()
+        await process.stderr.drain()
+        process.exit(status if status >= 0 else 128 - status)
+        await process.wait_closed()
+
+    await asyncssh.create_server(
+        lambda: Sshd(guest),
+        guest.ip,
+        guest.port,
+        server_host_keys=[asyncssh.import_private_key(guest.host_key)],
+        process_factory=session,
+        sftp_factory=True,
+        encoding=None,
+    )
+    await over.wait()
+    sweep(os.getpid(), MARK, mark(guest))
+    os._exit(0)  # threads still wait for the sessions just killed
+
+
+class Nursery:
+    """Forks machines, reaps them and tells what became of them."""
+
+    def __init__(self) -> None:
+        self.guests: dict[int, Guest] = {}
+        self.lifeline, self._held = os.pipe()
+
+    def fork(self, guest: Guest) -> None:
+        pid = os.fork()
+        if pid == 0:
+            os.close(self._held)
+            self._detach(guest)
+            try:
+                machine(guest, self.lifeline)
+            except Exception as error:  # noqa: BLE001 - the log is the only place left to say it
+                print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            os._exit(1)
+        self.guests[pid] = guest
+        self.tell(started=guest.name, pid=pid)
+
+    def _detach(self, guest: Guest) -> None:
+        """A session of its own, none of the nursery's pipes, a log of its own."""
+        os.setsid()
+        guest.log.parent.mkdir(parents=True, exist_ok=True)
+        log = os.open(guest.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        null = os.open(os.devnull, os.O_RDONLY)
+        for source, target in ((null, 0), (log, 1), (log, 2)):
+            os.dup2(source, target)
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+    def reap(self) -> None:
+        """Report the machines that have ended, and sweep what they left: dying, they hand their orphans to us."""
+        while self.guests:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            if guest := self.guests.pop(pid, None):
+                sweep(pid, MARK, mark(guest))
+                self.tell(ended=guest.name, status=os.waitstatus_to_exitcode(status))
+
+    def tell(self, **what: Any) -> None:
+        print(json.dumps(what), flush=True)
+
+    def run(self) -> None:
+        """Serve until stdin ends, then end with all machines."""
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        signal.set_wakeup_fd(writing)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        buffer = b""
+        while True:
+            ready, _, _ = select.select([0, reading], [], [])
+            if reading in ready:
+                os.read(reading, 4096)
+                self.reap()
+            if 0 in ready:
+                data = os.read(0, 65536)
+                if not data:
+                    break
+                *lines, buffer = (buffer + data).split(b"\n")
+                for line in lines:
+                    self.fork(Guest.parse(json.loads(line)))
+        os.close(self._held)
+        for pid, guest in self.guests.items():
+            sweep(pid, MARK, mark(guest))
+            os.kill(pid, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    gc.freeze()  # a collection in a child would touch, and thereby copy, the shared pages
+    Nursery().run()

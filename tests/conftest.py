@@ -1,0 +1,61 @@
+"""Fixtures for all tests that need clouds: one sandbox for the whole run, on free ports, gone with the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from sky_core.config import Settings
+from sky_core.sandbox import client
+from sky_core.sandbox.client import Control
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A running sandbox: its Skyloom home, the settings that lead there, and the client that plays fate."""
+
+    home: Path
+    settings: Settings
+    control: Control
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """Variables by which a process uses this sandbox."""
+        return {"SKYLOOM_HOME": str(self.home), "SKYLOOM_PROFILE": "sandbox"}
+
+
+def start_sandbox(home: Path, **options: object) -> Sandbox:
+    """Start a sandbox that ends with this process; for tests that need one of their own."""
+    home.mkdir(parents=True, exist_ok=True)
+    control = client.up(home, attached=True, **{"boot_s": 0.1, **options})
+    settings = Settings.load({"SKYLOOM_HOME": str(home), "SKYLOOM_PROFILE": "sandbox"})
+    return Sandbox(home, settings, control)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_real_metadata() -> Iterator[None]:
+    """Keep SDKs from looking for the metadata service of a cloud that the tests might run on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NO_GCE_CHECK", "true")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        for name in ("SKYLOOM_HOME", "SKYLOOM_PROFILE", "SKYLOOM_STORE", "SKYLOOM_CLOUDS"):
+            patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """The sandbox that the tests of a run share; use :func:`sandbox`, which tidies it up after each test."""
+    running = start_sandbox(tmp_path_factory.mktemp("skyloom"))
+    yield running
+    client.down(running.home)
+
+
+@pytest.fixture
+def sandbox(shared_sandbox: Sandbox) -> Iterator[Sandbox]:
+    """A sandbox without limits, faults or machines; what a test leaves behind is removed after it."""
+    yield shared_sandbox
+    shared_sandbox.control.reset()
