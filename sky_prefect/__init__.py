@@ -1,0 +1,25 @@
+"""Skyloom for Prefect: tasks of an ordinary flow, each placed on the cloud where the whole flow is cheapest."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sky_prefect.needs import resources, resources_override
+    from sky_prefect.task_runner import SkyTaskRunner
+
+_HOMES = {
+    "SkyTaskRunner": "sky_prefect.task_runner",
+    "resources": "sky_prefect.needs",
+    "resources_override": "sky_prefect.needs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sky_prefect' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+__all__ = ["SkyTaskRunner", "resources", "resources_override"]

@@ -72,6 +72,12 @@ class Store:
             row = db.execute(query).one_or_none()
         return None if row is None else (row.version, row.pipeline, row.plan)
 
+    def plan_keys(self) -> list[str]:
+        """The keys of all plans, in the order in which they were first made."""
+        query = sa.select(PLANS.c.key).where(PLANS.c.version == 1).order_by(PLANS.c.created_at)
+        with self._reader.begin() as db:
+            return list(db.execute(query).scalars())
+
     def plan_versions(self, key: str) -> list[str]:
         """All plans of that key, oldest first."""
         query = sa.select(PLANS.c.plan).where(PLANS.c.key == key).order_by(PLANS.c.version)

@@ -1,0 +1,80 @@
+"""What happened in one run, read from the store and asked of the clouds: tables to look at and a JSON report."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from sky_core.broker import Broker
+from sky_core.broker.narrate import describe
+from sky_core.planner import Plan
+from sky_core.planner.table import plan_view
+from sky_core.store import Job
+
+RESUMED = re.compile(rb"^resuming from epoch (\d+)", re.MULTILINE)
+ACCURACY = re.compile(rb"^accuracy[ =:]+([0-9.]+)", re.MULTILINE)
+
+
+def engine_report(broker: Broker, leaked: int) -> dict[str, Any]:
+    """One engine's part of the report: the newest plan in the store and its jobs."""
+    key = broker.store.plan_keys()[-1]
+    first = Plan.model_validate_json(broker.store.plan_versions(key)[0])
+    jobs = {job.task: job for job in broker.store.jobs(plan_key=key)}
+    bill = {line.task: line for line in broker.bill(key).lines}
+    accuracies = [ACCURACY.findall(broker.store.log(job.id)) for job in jobs.values()]
+    return {
+        "tasks": [
+            _task(broker, jobs[name]) | {"cost_usd": bill[name].compute_usd, "egress_usd": bill[name].egress_usd}
+            for name in first.placements
+        ],
+        "plan_cost_usd": first.cost_usd,
+        "plan_hours": first.hours,
+        "bill_usd": sum(line.usd for line in bill.values()),
+        "best_single_cloud": {cloud: first.single_cloud.get(cloud) for cloud in ("aws", "gcp", "azure")},
+        "accuracy": max(float(found[-1]) for found in accuracies if found),
+        "leaked_instances": leaked,
+    }
+
+
+def _task(broker: Broker, job: Job) -> dict[str, Any]:
+    clusters = broker.store.clusters(job_id=job.id)
+    last = clusters[-1]
+    resumed = RESUMED.findall(broker.store.log(job.id))
+    return {
+        "name": job.task,
+        "cloud": last.cloud,
+        "region": last.region,
+        "zone": last.zone,
+        "instance_type": last.instance_type,
+        "use_spot": last.use_spot,
+        "attempts": [{"outcome": c.outcome, "cloud": c.cloud, "zone": c.zone or c.region} for c in clusters],
+        "resumed_from_epoch": int(resumed[-1]) if resumed else None,
+    }
+
+
+def show(console: Console, engine: str, broker: Broker, report: dict[str, Any], preempted_after: int | None) -> None:
+    """Print the plan, what went wrong and how it was met, the bill and the result."""
+    key = broker.store.plan_keys()[-1]
+    console.rule(f"{engine}: what happened")
+    console.print(plan_view(Plan.model_validate_json(broker.store.plan_versions(key)[0])))
+    for job in sorted(broker.store.jobs(plan_key=key), key=lambda job: job.created_at):
+        told = [e for e in broker.store.events(job.id) if e.kind in ("refused", "replanned", "preempted", "restored")]
+        for event in told:
+            console.print(f"  [bold]{job.task}[/bold] {describe(event)}", highlight=False)
+    for task in report["tasks"]:
+        if task["resumed_from_epoch"] is not None and preempted_after is not None:
+            lost = max(preempted_after - task["resumed_from_epoch"], 0)
+            console.print(
+                f"  [bold]{task['name']}[/bold] was taken back after epoch {preempted_after} and resumed from epoch "
+                f"{task['resumed_from_epoch']}: {lost} finished epoch(s) of work lost"
+            )
+    table = Table("task", "ran at", "attempts", "compute $", "egress $", title="Bill", title_justify="left")
+    for task in report["tasks"]:
+        place = f"{task['cloud']}/{task['zone'] or task['region']} {task['instance_type']}"
+        outcomes = ", ".join(attempt["outcome"] for attempt in task["attempts"])
+        table.add_row(task["name"], place, outcomes, f"{task['cost_usd']:.3f}", f"{task['egress_usd']:.4f}")
+    console.print(table)
+    console.print(f"bill ${report['bill_usd']:.3f}; accuracy on held-out digits {report['accuracy']:.3f}")

@@ -1,0 +1,96 @@
+"""Python calls that travel: a function and its arguments, pickled so that a machine with only Python and cloudpickle
+can make the call, with references to other tasks' results in place of their values.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from sky_core.spec import Artifact
+
+RESULT = "result"  # the output under which a function's value is published
+SITE = tuple(str(Path(path).resolve()) for path in sysconfig.get_paths().values())
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The value of a finished Python task, left in the cloud where it was made.
+
+    Attributes:
+        job_id: The job that made it.
+        artifact: Where it lies.
+    """
+
+    job_id: str
+    artifact: Artifact
+
+
+def pack(
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    plain: Callable[[Any], Any] | None = None,
+) -> tuple[bytes, dict[str, Artifact]]:
+    """Pickle a call. Every :class:`Reference` among the arguments, however deep, becomes an input of the task.
+
+    Modules that are not installed (the ones beside the flow or DAG file) travel by value. ``plain`` may replace an
+    object by one that the machine can unpickle (an engine's own list type, say); it returns its argument otherwise.
+
+    Returns:
+        The payload, and the inputs by name.
+    """
+    import cloudpickle
+
+    inputs: dict[str, Artifact] = {}
+    names: dict[str, str] = {}
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def persistent_id(self, obj: Any) -> Any:
+            if not isinstance(obj, Reference):
+                return None
+            name = names.setdefault(obj.job_id, f"arg_{len(names)}")
+            inputs[name] = obj.artifact
+            return name
+
+        def reducer_override(self, obj: Any) -> Any:
+            if plain is not None:
+                replaced = plain(obj)
+                if replaced is not obj:
+                    return type(replaced), (list(replaced),)
+            return super().reducer_override(obj)
+
+    buffer = io.BytesIO()
+    call = {"python": sys.version_info[:2], "function": function, "args": tuple(args), "kwargs": dict(kwargs)}
+    with _local_modules_by_value():
+        Pickler(buffer).dump(call)
+    return buffer.getvalue(), inputs
+
+
+@contextmanager
+def _local_modules_by_value() -> Iterator[None]:
+    """Let cloudpickle send modules that are not installed anywhere, as the machine cannot import them."""
+    import cloudpickle
+
+    with ExitStack() as stack:
+        for module in [found for found in list(sys.modules.values()) if _is_local(found)]:
+            cloudpickle.register_pickle_by_value(module)
+            stack.callback(cloudpickle.unregister_pickle_by_value, module)
+        yield
+
+
+def _is_local(module: ModuleType) -> bool:
+    file = getattr(module, "__file__", None)
+    name = getattr(module, "__name__", "")
+    if not file or name == "__main__" or name.partition(".")[0] in ("sky_core", "sky_prefect", "sky_airflow"):
+        return False
+    path = str(Path(file).resolve())
+    return not path.startswith(SITE) and Path(path).suffix == ".py"

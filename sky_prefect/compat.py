@@ -1,0 +1,54 @@
+"""Prefect's private parts that we use, in one place. Verified on 3.7.7 and 3.9.1.
+
+The public way to create a task run takes an API call of 130 ms; the task engine's own takes 0.4 ms. A task run's
+custom state while its function runs elsewhere can only be shown through the event that the engine itself emits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextvars import Context
+from typing import Any
+from uuid import uuid4
+
+from prefect import Task
+from prefect.client.schemas.objects import RunInput, TaskRun
+from prefect.futures import PrefectFuture
+from prefect.states import State
+from prefect.task_engine import _create_task_run_locally, run_task_sync
+from prefect.utilities.engine import emit_task_run_state_change_event
+
+
+def create_task_run(
+    task: Task[..., Any],
+    parameters: dict[str, Any],
+    wait_for: Iterable[PrefectFuture[Any]] | None,
+    dependencies: dict[str, set[RunInput]] | None,
+) -> TaskRun:
+    """A task run in the present flow run's context, without asking the server."""
+    return _create_task_run_locally(
+        task, id=uuid4(), parameters=parameters, wait_for=wait_for, extra_task_inputs=dependencies
+    )
+
+
+def upstreams(run: TaskRun) -> tuple[set[Any], set[Any]]:
+    """Ids of the task runs whose data is read here, and of those that are only waited for."""
+    inputs = {
+        name: {found.id for found in sources if found.input_type == "task_run"}
+        for name, sources in run.task_inputs.items()
+        if name != "__parents__"
+    }
+    order = inputs.pop("wait_for", set())
+    return set().union(*inputs.values()), order
+
+
+def show_state(run: TaskRun, state: State[Any], context: Context) -> None:
+    """Let the UI show a state; the task engine's own record of the run is not changed by it."""
+    before, run.state = run.state, state
+    context.copy().run(emit_task_run_state_change_event, task_run=run, initial_state=before, validated_state=state)
+
+
+def run_task(task: Task[..., Any], run: TaskRun, parameters: dict[str, Any], wait_for: Any) -> State[Any]:
+    """Run a task in this thread with all that Prefect does around its function; returns the final state."""
+    state: State[Any] = run_task_sync(task, task_run=run, parameters=parameters, wait_for=wait_for, return_type="state")
+    return state

@@ -1,0 +1,60 @@
+"""Flow files for the command line: ``skyloom plan FLOW.py`` and ``skyloom run FLOW.py``."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+from prefect import Flow
+
+from sky_core.errors import SpecError
+from sky_core.planner import Plan
+from sky_core.spec import Objective
+from sky_prefect.task_runner import DryRun, SkyTaskRunner
+
+
+class FlowFiles:
+    """Keeps :class:`sky_core.cli.engines.Engine` for Prefect."""
+
+    def claims(self, source: str) -> bool:
+        """Whether the source imports this package or Prefect."""
+        return "sky_prefect" in source or "from prefect" in source or "import prefect" in source
+
+    def plan(self, path: Path, objective: Objective | None) -> Plan:
+        """Run the flow up to its first demand for a result, on a server of its own, and plan what it submitted.
+
+        Raises:
+            SpecError: if the file has no flow with a SkyTaskRunner, or it submits nothing.
+        """
+        from prefect.testing.utilities import prefect_test_harness
+
+        flow = _flow_of(path)
+        runner = flow.task_runner
+        assert isinstance(runner, SkyTaskRunner)
+        dry = runner.duplicate()
+        dry.dry_run = True
+        dry.objective = objective or dry.objective
+        with prefect_test_harness():
+            try:
+                flow.with_options(task_runner=dry)()
+            except DryRun as ended:
+                return ended.plan
+        raise SpecError(f"{path}: the flow {flow.name!r} submits no task that asks for cloud resources")
+
+    def run(self, path: Path) -> bool:
+        """Run the flow as its own file would."""
+        state = _flow_of(path)(return_state=True)
+        return bool(state.is_completed())
+
+
+def _flow_of(path: Path) -> Flow[..., object]:
+    sys.path.insert(0, str(path.resolve().parent))  # as Python does for a script
+    found = runpy.run_path(str(path), run_name="__skyloom__")
+    flows = [item for item in found.values() if isinstance(item, Flow) and isinstance(item.task_runner, SkyTaskRunner)]
+    if not flows:
+        raise SpecError(f"{path}: no flow with task_runner=SkyTaskRunner(...)")
+    return flows[-1]
+
+
+engine = FlowFiles()

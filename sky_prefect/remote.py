@@ -1,0 +1,102 @@
+"""A task's function, run on the machine that the plan chose, while Prefect's engine waits for it here."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from prefect import Task
+from prefect.client.schemas.objects import StateType
+from prefect.logging import get_run_logger
+from prefect.states import State
+
+from sky_core.broker import Broker
+from sky_core.broker.calls import RESULT, Reference, pack
+from sky_core.broker.narrate import describe
+from sky_core.errors import JobCancelled
+from sky_core.store import Event, Job
+from sky_prefect import compat
+from sky_prefect.futures import plain_lists
+from sky_prefect.needs import build_task
+from sky_prefect.window import Node
+
+# Which of a job's events change the state that Prefect's UI shows.
+STATE_NAMES = {"launching": "Provisioning", "recovering": "Recovering", "started": "Running"}
+
+
+def remote_clone(node: Node, broker: Broker, plan_key: str, stopped: threading.Event) -> Task[..., Any]:
+    """The node's task with its function replaced by one that submits the call to the broker and waits.
+
+    Task key, source, cache policy, hooks, retries and time-outs stay: the engine does not notice.
+    """
+    function = node.task.fn
+
+    @functools.wraps(function)
+    def elsewhere(*args: Any, **kwargs: Any) -> Reference:
+        return call(node, broker, plan_key, stopped, function, args, kwargs)
+
+    clone = copy.copy(node.task)
+    clone.fn = elsewhere
+    clone.isasync = clone.isgenerator = False
+    return clone
+
+
+def call(
+    node: Node,
+    broker: Broker,
+    plan_key: str,
+    stopped: threading.Event,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Reference:
+    """Make one call on a machine; returns where its value lies.
+
+    Raises:
+        TaskFailed, JobFailed, JobCancelled: as the job ended.
+    """
+    assert node.needs is not None
+    payload, inputs = pack(function, args, kwargs, plain=plain_lists)
+    sha = broker.store.put_payload(payload)
+    task = build_task(node.name, node.needs, function=sha, inputs=inputs)
+    job = broker.submit(job_key(broker, plan_key, node.name), task, plan_key)
+    logger = get_run_logger()
+
+    def on_event(event: Event) -> None:
+        logger.info(describe(event))
+        if name := STATE_NAMES.get(event.kind):
+            state: State[Any] = State(type=StateType.RUNNING, name=name, message=describe(event))
+            compat.show_state(node.task_run, state, node.context)
+
+    job = broker.watch(job.id, on_event=on_event, on_log=logger.info, stop=stopped.is_set)
+    if not job.over:
+        broker.cancel(job.id, "the flow run ended before this task")
+        raise JobCancelled(f"{node.name}: the flow run ended before this task")
+    broker.raise_for(job)
+    return Reference(job.id, broker.outputs(job)[RESULT])
+
+
+def job_key(broker: Broker, plan_key: str, name: str) -> str:
+    """The key of this task's present try: the running or finished job if there is one, else a fresh one.
+
+    A flow process that was killed and is run again under the same flow run finds its jobs by this. A job that
+    failed or was cancelled is not found again: Prefect's retries and the user's mean to try anew.
+    """
+    number = 0
+    while True:
+        key = f"{plan_key}/{name}/{number}"
+        found = broker.store.find_job(key)
+        if found is None or found.state not in ("failed", "cancelled"):
+            return key
+        number += 1
+
+
+def fetch(broker: Broker, reference: Reference) -> Any:
+    """The value itself, as the driver has brought it."""
+    import cloudpickle
+
+    job: Job = broker.job(reference.job_id)
+    return cloudpickle.loads(broker.store.payload(job.result["value"]))

@@ -1,0 +1,79 @@
+"""The tasks of a flow run as they are submitted, and the pipeline they amount to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextvars import Context
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from prefect import Task
+from prefect.client.schemas.objects import TaskRun
+
+from sky_core.spec import OutputRef, Pipeline
+from sky_prefect.futures import SkyFuture
+from sky_prefect.needs import build_task
+
+
+@dataclass(eq=False)
+class Node:
+    """One submitted task.
+
+    Attributes:
+        name: ``train[2]``: the task's name and ordinal within the flow run, the same when the flow is retried.
+        needs: What it asks of the clouds; None for a task that runs where the flow runs.
+        data: Task runs whose values it reads.
+        order: Task runs it only waits for.
+    """
+
+    name: str
+    task: Task[..., Any]
+    parameters: dict[str, Any]
+    wait_for: Iterable[Any] | None
+    task_run: TaskRun
+    context: Context
+    future: SkyFuture
+    needs: Mapping[str, Any] | None
+    data: set[UUID]
+    order: set[UUID]
+
+
+def node_name(task: str, ordinal: int) -> str:
+    """A name that the spec allows for any name that Prefect does."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", task)
+    return f"{plain if plain[:1].isalpha() else 'task-' + plain}[{ordinal}]"
+
+
+def pipeline_of(flow: str, nodes: Mapping[UUID, Node]) -> Pipeline | None:
+    """All cloud tasks submitted so far with the edges between them; None if there are none.
+
+    A value that goes straight from one cloud task to another is a data edge. What passes through a task that runs
+    where the flow runs is an order edge: that task fetches the value itself.
+    """
+    tasks, order = [], set()
+    for node in nodes.values():
+        if node.needs is None:
+            continue
+        inputs = {}
+        for number, source in enumerate(_named(nodes, node.data)):
+            if source.needs is not None:
+                inputs[f"arg_{number}"] = OutputRef(task=source.name, output="result")
+        direct = {source.task for source in inputs.values()}
+        order |= {(up.name, node.name) for up in _cloud_ancestors(nodes, node) if up.name not in direct}
+        tasks.append(build_task(node.name, node.needs, inputs=inputs))
+    return Pipeline(name=flow, tasks=tuple(tasks), order=tuple(sorted(order))) if tasks else None
+
+
+def _named(nodes: Mapping[UUID, Node], ids: Iterable[UUID]) -> list[Node]:
+    return sorted((nodes[i] for i in ids if i in nodes), key=lambda node: node.name)
+
+
+def _cloud_ancestors(nodes: Mapping[UUID, Node], node: Node) -> Iterator[Node]:
+    """The nearest cloud tasks upstream, looking through tasks that run locally."""
+    for up in _named(nodes, node.data | node.order):
+        if up.needs is not None:
+            yield up
+        else:
+            yield from _cloud_ancestors(nodes, up)
