@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
+from sky_core.clouds.aws_images import parameters
 from sky_core.sandbox.ec2 import ACCOUNT, AwsError, Ec2
 from sky_core.sandbox.world import Fault, World
 
@@ -41,15 +42,16 @@ ABOUT = {
     "token": "ClientToken",
     "count": "MinCount",
 }
-# Public parameters that name AMIs, as Canonical, the Deep Learning AMIs and Neuron publish them, and the AMI's
-# architecture.
-IMAGES = {
-    "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id": "x86_64",
-    "/aws/service/canonical/ubuntu/server/24.04/stable/current/arm64/hvm/ebs-gp3/ami-id": "arm64",
-    "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id": "x86_64",
-    "/aws/service/deeplearning/ami/arm64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id": "arm64",
-    "/aws/service/neuron/dlami/multi-framework/ubuntu-24.04/latest/image_id": "x86_64",
-}
+# Public parameters that name AMIs: of every region, but for 22.04, which only serves where 24.04 is missing.
+IMAGES = sorted(
+    {
+        (name, arch)
+        for arch in ("x86_64", "arm64")
+        for accelerator in (None, "T4", "V100", "Inferentia")
+        for name in parameters(arch, accelerator)
+        if "22.04" not in name
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ class Aws:
                 return
             self._stocked.add(region)
             ec2, ssm = ec2_backends[ACCOUNT][region], ssm_backends[ACCOUNT][region]
-            for name, arch in IMAGES.items():
+            for name, arch in IMAGES:
                 image = f"ami-{hashlib.sha256(f'{region}{name}'.encode()).hexdigest()[:17]}"
                 ec2.amis[image] = Ami(
                     ec2,

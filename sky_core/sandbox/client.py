@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -19,7 +18,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from sky_core.config import SANDBOX_FILE, read_sandbox
 from sky_core.errors import SandboxNotRunning, SkyloomError
@@ -170,8 +169,7 @@ def up(home: Path, *, attached: bool = False, **options: Any) -> Control:
             stderr=output,
             start_new_session=True,
         )
-    if process.stdin is not None:
-        _lifelines[process.pid] = process.stdin
+    _children[process.pid] = process
     deadline = time.monotonic() + START_S
     while not (home / SANDBOX_FILE).exists():
         if process.poll() is not None or time.monotonic() > deadline:
@@ -181,8 +179,8 @@ def up(home: Path, *, attached: bool = False, **options: Any) -> Control:
     return control(home)
 
 
-# Standard inputs of attached sandboxes by process id: open as long as this process lives.
-_lifelines: dict[int, IO[bytes]] = {}
+# Sandboxes started by this process. Keeps the standard input of attached ones open as long as this process lives.
+_children: dict[int, subprocess.Popen[bytes]] = {}
 
 
 def down(home: Path) -> bool:
@@ -198,14 +196,14 @@ def down(home: Path) -> bool:
             os.kill(pid, signal.SIGKILL)  # its machines die with it
         time.sleep(0.05)
     (home / SANDBOX_FILE).unlink(missing_ok=True)
-    if lifeline := _lifelines.pop(pid, None):
-        lifeline.close()
+    if child := _children.pop(pid, None):
+        child.communicate()
     return True
 
 
 def _runs(pid: int) -> bool:
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)  # reap it, if it is our child
+    if pid in _children:
+        return _children[pid].poll() is None
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -10,6 +10,7 @@ import os
 import threading
 import uuid
 from typing import Any
+from xml.sax.saxutils import escape
 
 os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"  # 15 MB per region; read when a region is first used
 
@@ -52,19 +53,17 @@ class AwsError(HTTPException):
     """A refusal in EC2's words: an exception inside moto, an answer outside."""
 
     def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.aws_code = code
+        # moto sends the description as it is.
+        super().__init__(
+            '<?xml version="1.0" encoding="UTF-8"?>\n<Response><Errors><Error>'
+            f"<Code>{escape(code)}</Code><Message>{escape(message)}</Message>"
+            f"</Error></Errors><RequestID>{uuid.uuid4()}</RequestID></Response>"
+        )
         self.code = STATUSES.get(code, 400)
 
     def get_body(self, environ: Any = None, scope: Any = None) -> str:
         """EC2's error document."""
-        from xml.sax.saxutils import escape
-
-        return (
-            '<?xml version="1.0" encoding="UTF-8"?>\n<Response><Errors><Error>'
-            f"<Code>{escape(self.aws_code)}</Code><Message>{escape(self.description or '')}</Message>"
-            f"</Error></Errors><RequestID>{uuid.uuid4()}</RequestID></Response>"
-        )
+        return self.description or ""
 
     def get_headers(self, environ: Any = None, scope: Any = None) -> list[tuple[str, str]]:
         """An XML document."""
@@ -105,7 +104,7 @@ class Ec2:
         if image not in backend.amis:
             raise AwsError("InvalidAMIID.NotFound", f"The image id '[{image}]' does not exist")
         token = options.get("client_token", DEFAULT_TOKEN)
-        what = (image, count, kind.name, options.get("placement"), options.get("instance_market_options"), data)
+        what = (image, count, kind.name, options.get("placement"), options.get("instance_market_options"), str(data))
         with self.lock:
             if token != DEFAULT_TOKEN and (backend.region_name, token) in self._launches:
                 before, reservation = self._launches[backend.region_name, token]

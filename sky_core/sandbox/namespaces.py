@@ -10,6 +10,7 @@ host's; of the folders these hide, only the Python interpreter stays visible.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -76,14 +77,13 @@ class Namespace:
         return self.process.wait()
 
     def kill(self) -> None:
-        # unshare is reaped after process 1 of the namespace, and that after everything else in it.
-        for process in family(self.pid)[1:2]:
-            send(process, signal.SIGKILL)
-        try:
-            self.process.wait(timeout=1)
-        except subprocess.TimeoutExpired:  # there was no process 1 yet
-            self.process.kill()
-            self.process.wait()
+        # unshare ends after process 1 of the namespace, its only child, and that after everything else in it. Again
+        # and again, since there may be no process 1 yet.
+        while self.process.poll() is None:
+            for process in family(self.pid)[1:2]:
+                send(process, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=0.05)
 
 
 class Namespaces:

@@ -1,0 +1,230 @@
+"""The AWS provider through boto3 against the sandbox."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from sky_core.clouds import connect as connect_cloud
+from sky_core.clouds.aws import Aws
+from sky_core.clouds.base import Cloud, Instance
+from sky_core.errors import (
+    AuthError,
+    CapacityError,
+    InvalidRequest,
+    QuotaError,
+    Throttled,
+    UnknownOutcome,
+)
+from tests.conftest import Sandbox
+from tests.sandbox.ssh import connect, request, until
+
+numbers = itertools.count()
+
+
+@pytest.fixture
+def token() -> str:
+    """A token that no other test uses: the sandbox never forgets one."""
+    return f"test-aws-{next(numbers)}"
+
+
+@pytest.fixture(scope="module")
+def aws(shared_sandbox: Sandbox) -> Cloud:
+    return connect_cloud("aws", shared_sandbox.settings)
+
+
+def running(aws: Cloud, instances: list[Instance]) -> list[Instance]:
+    ids = [instance.id for instance in instances]
+
+    def up() -> list[Instance]:
+        now = aws.describe(ids)
+        assert all(instance.state in ("pending", "running") for instance in now), now
+        return now if all(instance.state == "running" for instance in now) else []
+
+    return list(until(up))
+
+
+def launches(sandbox: Sandbox, token: str) -> list[dict[str, Any]]:
+    return [e for e in sandbox.control.audit() if e.get("action") == "RunInstances" and e.get("token") == token]
+
+
+def test_launch_log_in_and_terminate(sandbox: Sandbox, aws: Cloud, token: str) -> None:
+    [pending] = aws.launch(request(token))
+    assert (pending.state, pending.use_spot, pending.zone) == ("pending", True, "us-east-1a")
+    [machine] = running(aws, [pending])
+    assert machine.ip is not None
+    session = connect(machine.ip, sandbox.settings.clouds["aws"].ssh_port)
+    assert session.run("echo $SKY_SANDBOX; whoami") == (0, "1\nskyloom\n")
+    [found] = aws.find({"skyloom-cluster": token})
+    assert (found.id, found.tags["skyloom-cluster"]) == (machine.id, token)
+    aws.terminate([machine.id])
+    assert aws.find({"skyloom-cluster": token}) == []
+    [gone] = aws.describe([machine.id])
+    assert (gone.state, gone.reason, gone.preempted) == ("gone", "Client.UserInitiatedShutdown", False)
+
+
+def test_same_token_same_machines(sandbox: Sandbox, aws: Cloud, token: str) -> None:
+    first = aws.launch(request(token, num_nodes=2))
+    again = Aws(sandbox.settings.clouds["aws"]).launch(request(token, num_nodes=2))
+    assert [i.id for i in first] == [i.id for i in again]
+    assert len(sandbox.control.machines(live=True)) == 2
+
+
+def test_same_token_for_something_else_is_invalid(sandbox: Sandbox, aws: Cloud, token: str) -> None:
+    aws.launch(request(token))
+    with pytest.raises(InvalidRequest, match="IdempotentParameterMismatch"):
+        aws.launch(request(token, instance_type="m5.xlarge"))
+
+
+def test_gangs_are_all_or_nothing(sandbox: Sandbox, aws: Cloud, token: str) -> None:
+    sandbox.control.capacity("us-east-1a", "m5.large", "spot", 2)
+    with pytest.raises(CapacityError) as refused:
+        aws.launch(request(token, num_nodes=3))
+    assert (refused.value.scope, refused.value.code) == ("zone", "InsufficientInstanceCapacity")
+    assert sandbox.control.machines(live=True) == []
+    assert len(launches(sandbox, token)) == 1, "a refusal must not be retried"
+    assert len(aws.launch(request(token, zone="us-east-1b", num_nodes=3))) == 3
+
+
+def test_an_accelerator_can_be_sold_out_whatever_the_type(sandbox: Sandbox, aws: Cloud, token: str) -> None:
+    sandbox.control.capacity("us-east-1a", "V100", "spot", 0)
+    for type_ in ("p3.2xlarge", "p3.8xlarge"):
+        with pytest.raises(CapacityError):
+            aws.launch(request(token, instance_type=type_, accelerator="V100"))
+    [machine] = aws.launch(request(token, instance_type="p3.2xlarge", accelerator="V100", use_spot=False))
+    assert machine.use_spot is False
+
+
+def test_without_a_zone_the_region_finds_one_with_room(sandbox: Sandbox, aws: Cloud, token: str) -> None:
+    sandbox.control.capacity("us-east-1a", "*", "spot", 0)
+    [machine] = aws.launch(request(token, zone=None))
+    assert machine.zone == "us-east-1b"
+
+
+@pytest.mark.parametrize("spot", [True, False])
+def test_quota(sandbox: Sandbox, aws: Cloud, token: str, spot: bool) -> None:
+    sandbox.control.quota("aws", "us-east-1", 3)
+    aws.launch(request(token, use_spot=spot))
+    with pytest.raises(QuotaError) as refused:
+        aws.launch(request(f"{token}-2", use_spot=spot))
+    assert refused.value.scope == "region"
+
+
+def test_a_lost_reply_does_not_launch_twice(sandbox: Sandbox, aws: Cloud, token: str) -> None:
+    sandbox.control.fault("aws", "RunInstances", "lost", code="InternalError", times=2, token=token)
+    [machine] = aws.launch(request(token))
+    assert [m["id"] for m in sandbox.control.machines(live=True)] == [machine.id.partition("/")[2]]
+    assert [entry["outcome"] for entry in launches(sandbox, token)] == ["InternalError", "InternalError", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("RequestLimitExceeded", Throttled),
+        ("InternalError", UnknownOutcome),
+        ("UnauthorizedOperation", AuthError),
+        ("InvalidParameterCombination", InvalidRequest),
+        ("Unsupported", CapacityError),
+    ],
+)
+def test_errors_are_sorted(sandbox: Sandbox, aws: Cloud, token: str, code: str, error: type[Exception]) -> None:
+    sandbox.control.fault("aws", "RunInstances", "error", code=code, times=10, token=token)
+    with pytest.raises(error):
+        aws.launch(request(token))
+    assert sandbox.control.machines(live=True) == []
+
+
+def test_bad_type_and_bad_image_are_invalid(sandbox: Sandbox, aws: Cloud, token: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"zz\.large"):
+        aws.launch(request(token, instance_type="zz.large"))
+    with pytest.raises(InvalidRequest, match="ami-00000000"):
+        aws.launch(request(token, image="ami-00000000"))
+    with pytest.raises(InvalidRequest, match=r"Resources\.image"):
+        aws.launch(request(token, image="/no/such/parameter"))
+
+
+def test_preemption_is_told_from_termination(sandbox: Sandbox, aws: Cloud, token: str) -> None:
+    [machine] = running(aws, aws.launch(request(token)))
+    sandbox.control.preempt(machine.id.partition("/")[2], notice_s=0)
+    gone = until(lambda: [i for i in aws.describe([machine.id]) if i.state == "gone"])
+    assert (gone[0].preempted, gone[0].reason) == (True, "Server.SpotInstanceTermination")
+
+
+def test_shutting_down_inside_terminates(sandbox: Sandbox, aws: Cloud, token: str) -> None:
+    [machine] = running(aws, aws.launch(request(token)))
+    assert machine.ip is not None
+    session = connect(machine.ip, sandbox.settings.clouds["aws"].ssh_port)
+    session.client.exec_command("sudo shutdown -h now")
+    gone = until(lambda: [i for i in aws.describe([machine.id]) if i.state == "gone"])
+    assert (gone[0].preempted, gone[0].reason) == (False, "Client.InstanceInitiatedShutdown")
+    assert aws.find({"skyloom-cluster": token}) == []
+
+
+def test_unknown_and_ended_machines_are_fine(sandbox: Sandbox, aws: Cloud, token: str) -> None:
+    [machine] = aws.launch(request(token))
+    ghost = "us-west-2/i-0123456789abcdef0"
+    aws.terminate([machine.id, ghost])
+    aws.terminate([machine.id, ghost])
+    assert [i.state for i in aws.describe([ghost, machine.id])] == ["gone", "gone"]
+
+
+def test_find_looks_in_all_regions(sandbox: Sandbox, aws: Cloud, token: str) -> None:
+    for region in ("us-west-2", "eu-central-1"):
+        aws.launch(request(f"{token}-{region}", region=region, zone=f"{region}a", tags={"skyloom-job": token}))
+    assert {i.region for i in aws.find({"skyloom-job": token})} == {"us-west-2", "eu-central-1"}
+    assert {i.region for i in aws.find({"skyloom-job": token}, regions=["us-west-2"])} == {"us-west-2"}
+
+
+def test_wrong_credentials(sandbox: Sandbox) -> None:
+    aws = sandbox.settings.clouds["aws"]
+    wrong = {"access_key_id": SecretStr("AKIAWRONG"), "secret_access_key": SecretStr("x")}
+    stranger = Aws(aws.model_copy(update={"credentials": wrong}))
+    for call in (stranger.check, lambda: stranger.launch(request("stranger")), lambda: stranger.find({"a": "b"})):
+        with pytest.raises(AuthError):
+            call()
+    Aws(aws).check()
+
+
+def test_no_credentials_at_all(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    nobody = Aws(sandbox.settings.clouds["aws"].model_copy(update={"credentials": {}}))
+    with pytest.raises(AuthError, match="aws configure"):
+        nobody.check()
+    with pytest.raises(AuthError, match="aws configure"):
+        nobody.storage_options()
+
+
+def test_storage(sandbox: Sandbox, aws: Cloud) -> None:
+    import fsspec
+
+    for region in ("us-east-1", "eu-west-1"):
+        storage = aws.storage(region)
+        assert storage == aws.storage(region) == Aws(sandbox.settings.clouds["aws"]).storage(region)
+        files = fsspec.filesystem("s3", **aws.storage_options())
+        files.pipe_file(f"{storage.url}/a/b", b"content")
+        assert files.cat_file(f"{storage.url}/a/b") == b"content"
+
+
+def test_instances_ask_for_what_safety_needs(sandbox: Sandbox, aws: Cloud, token: str) -> None:
+    [machine] = aws.launch(request(token, ports=(8080,), disk_gib=100))
+    assert isinstance(aws, Aws)
+    ec2 = aws._client("ec2", "us-east-1")
+    name = machine.id.partition("/")[2]
+    [details] = ec2.describe_instances(InstanceIds=[name])["Reservations"][0]["Instances"]
+    assert details["MetadataOptions"]["HttpTokens"] == "required"
+    behaviour = ec2.describe_instance_attribute(InstanceId=name, Attribute="instanceInitiatedShutdownBehavior")
+    assert behaviour["InstanceInitiatedShutdownBehavior"]["Value"] == "terminate"
+    [volume] = ec2.describe_volumes(Filters=[{"Name": "attachment.instance-id", "Values": [name]}])["Volumes"]
+    assert volume["Size"] == 100
+    aws.terminate([machine.id])
+    assert ec2.describe_volumes(Filters=[{"Name": "volume-id", "Values": [volume["VolumeId"]]}])["Volumes"] == []
+    [group] = ec2.describe_security_groups(GroupIds=[details["SecurityGroups"][0]["GroupId"]])["SecurityGroups"]
+    ranges = {(p.get("FromPort"), r["CidrIp"]) for p in group["IpPermissions"] for r in p["IpRanges"]}
+    assert ranges == {(sandbox.settings.clouds["aws"].ssh_port, "127.0.0.1/32"), (8080, "127.0.0.1/32")}
