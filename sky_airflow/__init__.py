@@ -1,0 +1,47 @@
+"""Skyloom for Airflow: operators whose tasks run on the cloud where the whole DAG run is cheapest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sky_core import __version__
+
+
+def get_provider_info() -> dict[str, Any]:
+    """What Airflow asks of a provider (airflow/provider_info.schema.json)."""
+    return {
+        "package-name": "skyloom",
+        "name": "Skyloom",
+        "description": "Tasks placed over AWS, GCP and Azure as one plan per DAG run.",
+        "versions": [__version__],
+        "integrations": [
+            {
+                "integration-name": "Skyloom",
+                "external-doc-url": "https://pypi.org/project/skyloom/",
+                "tags": ["service"],
+            }
+        ],
+        "operators": [{"integration-name": "Skyloom", "python-modules": ["sky_airflow.operators.sky"]}],
+        "hooks": [{"integration-name": "Skyloom", "python-modules": ["sky_airflow.hooks.sky"]}],
+        "triggers": [{"integration-name": "Skyloom", "python-modules": ["sky_airflow.triggers.sky"]}],
+        "connection-types": [
+            {
+                "connection-type": "skyloom",
+                "hook-class-name": "sky_airflow.hooks.sky.SkyHook",
+                "hook-name": "Skyloom",
+                "ui-field-behaviour": {
+                    "hidden-fields": ["schema", "port", "login"],
+                    "relabeling": {"host": "Skyloom home", "password": "Store URL"},
+                },
+                "conn-fields": {
+                    "profile": {
+                        "label": "Profile (default or sandbox)",
+                        "schema": {"type": ["string", "null"], "default": "default"},
+                    },
+                    "clouds": {"label": "Clouds allowed", "schema": {"type": ["string", "null"]}},
+                },
+            }
+        ],
+        "extra-links": ["sky_airflow.links.sky.SkyPlanLink"],
+        "task-decorators": [{"name": "sky", "class-name": "sky_airflow.decorators.sky.sky_task"}],
+    }

@@ -27,6 +27,7 @@ class FlowFiles:
         Raises:
             SpecError: if the file has no flow with a SkyTaskRunner, or it submits nothing.
         """
+        from prefect.settings import PREFECT_LOGGING_LEVEL, temporary_settings
         from prefect.testing.utilities import prefect_test_harness
 
         flow = _flow_of(path)
@@ -35,7 +36,7 @@ class FlowFiles:
         dry = runner.duplicate()
         dry.dry_run = True
         dry.objective = objective or dry.objective
-        with prefect_test_harness():
+        with temporary_settings({PREFECT_LOGGING_LEVEL: "CRITICAL"}), prefect_test_harness():
             try:
                 flow.with_options(task_runner=dry)()
             except DryRun as ended:

@@ -62,7 +62,7 @@ def call(
     payload, inputs = pack(function, args, kwargs, plain=plain_lists)
     sha = broker.store.put_payload(payload)
     task = build_task(node.name, node.needs, function=sha, inputs=inputs)
-    job = broker.submit(job_key(broker, plan_key, node.name), task, plan_key)
+    job = broker.submit(broker.resumable_key(f"{plan_key}/{node.name}"), task, plan_key)
     logger = get_run_logger()
 
     def on_event(event: Event) -> None:
@@ -77,21 +77,6 @@ def call(
         raise JobCancelled(f"{node.name}: the flow run ended before this task")
     broker.raise_for(job)
     return Reference(job.id, broker.outputs(job)[RESULT])
-
-
-def job_key(broker: Broker, plan_key: str, name: str) -> str:
-    """The key of this task's present try: the running or finished job if there is one, else a fresh one.
-
-    A flow process that was killed and is run again under the same flow run finds its jobs by this. A job that
-    failed or was cancelled is not found again: Prefect's retries and the user's mean to try anew.
-    """
-    number = 0
-    while True:
-        key = f"{plan_key}/{name}/{number}"
-        found = broker.store.find_job(key)
-        if found is None or found.state not in ("failed", "cancelled"):
-            return key
-        number += 1
 
 
 def fetch(broker: Broker, reference: Reference) -> Any:

@@ -22,7 +22,7 @@ class Node:
     """One submitted task.
 
     Attributes:
-        name: ``train[2]``: the task's name and ordinal within the flow run, the same when the flow is retried.
+        name: ``train`` or ``train[2]``: the task's name and ordinal within the flow run, the same when it is retried.
         needs: What it asks of the clouds; None for a task that runs where the flow runs.
         data: Task runs whose values it reads.
         order: Task runs it only waits for.
@@ -41,9 +41,10 @@ class Node:
 
 
 def node_name(task: str, ordinal: int) -> str:
-    """A name that the spec allows for any name that Prefect does."""
+    """``train`` for the first call, ``train[1]`` for the second; a name that the spec allows for any of Prefect's."""
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", task)
-    return f"{plain if plain[:1].isalpha() else 'task-' + plain}[{ordinal}]"
+    name = plain if plain[:1].isalpha() else f"task-{plain}"
+    return f"{name}[{ordinal}]" if ordinal else name
 
 
 def pipeline_of(flow: str, nodes: Mapping[UUID, Node]) -> Pipeline | None:

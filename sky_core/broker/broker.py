@@ -5,6 +5,7 @@ Nothing here touches a cloud: it reads and writes the store and keeps a driver p
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -92,6 +93,19 @@ class Broker:
         return {task: Placement.model_validate(place) for task, place in placed.items() if place is not None}
 
     # Jobs.
+
+    def resumable_key(self, stem: str) -> str:
+        """The key of the present try below ``stem``: that of its running or finished job, else a fresh one.
+
+        An engine's process that was killed and comes again finds its job by this. A job that failed or was
+        cancelled is not found again: retries mean to try anew.
+        """
+        for number in itertools.count():
+            key = f"{stem}/{number}"
+            found = self.store.find_job(key)
+            if found is None or found.state not in ("failed", "cancelled"):
+                break
+        return key
 
     def submit(
         self,

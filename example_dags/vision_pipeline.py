@@ -1,0 +1,50 @@
+"""The vision pipeline as an Airflow DAG: three clouds, because that is cheapest.
+
+The same stages and estimates as ``example_flows/vision_pipeline.py``: two as shell tasks whose files travel as
+artifacts, one as a Python function.
+"""
+
+from datetime import datetime
+from pathlib import Path
+
+from airflow.sdk import DAG, task
+
+from sky_airflow.operators.sky import SkyOperator
+from sky_core import Artifact
+
+STAGES = str(Path(__file__).parent.parent / "example_flows" / "vision")
+
+with DAG("vision_pipeline", schedule=None, start_date=datetime(2026, 1, 1), default_args={"sky": {"minimize": "cost"}}):
+    process = SkyOperator(
+        task_id="process",
+        run="python stages.py process",
+        workdir=STAGES,
+        requires={"labels": {"confidential": "sgx"}, "cpus": "8+"},
+        hours=0.6,
+        outputs={"images": Artifact(size_gb=1)},
+    )
+    train = SkyOperator(
+        task_id="train",
+        run="python stages.py train",
+        workdir=STAGES,
+        requires={"accelerators": ["V100:4", "tpu-v3-8"], "use_spot": True},
+        hours={"V100:4": 8.4, "tpu-v3-8": 3.8},
+        checkpoint="3m",
+        inputs={"images": process.outputs["images"]},
+        outputs={"model": Artifact(size_gb=0.1)},
+    )
+
+    @task.sky(requires={"accelerators": ["T4", "Inferentia"]}, hours={"T4": 1.5, "Inferentia": 1.4})
+    def infer(model: Path, images: Path) -> float:
+        import pickle
+
+        import numpy as np
+
+        trained = pickle.loads((model / "model.pkl").read_bytes())
+        data = np.load(images / "images.npz")
+        predictions = trained["model"].predict(data["held_out_x"])
+        accuracy = float((predictions == data["held_out_y"]).mean())
+        print(f"accuracy {accuracy:.4f}")
+        return accuracy
+
+    infer(train.outputs["model"], process.outputs["images"])

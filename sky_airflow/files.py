@@ -1,0 +1,52 @@
+"""DAG files for the command line: ``skyloom plan DAG.py`` and ``skyloom run DAG.py``."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from airflow.sdk import DAG
+
+from sky_airflow.dags import is_sky, objective_of, pipeline_of
+from sky_core.broker import Broker
+from sky_core.errors import SpecError
+from sky_core.planner import Plan
+from sky_core.spec import Objective
+
+
+class DagFiles:
+    """Keeps :class:`sky_core.cli.engines.Engine` for Airflow."""
+
+    def claims(self, source: str) -> bool:
+        """Whether the source imports this package or Airflow."""
+        return "sky_airflow" in source or "from airflow" in source or "import airflow" in source
+
+    def plan(self, path: Path, objective: Objective | None) -> Plan:
+        """Plan the file's DAG as its run would be.
+
+        Raises:
+            SpecError: if the file has no DAG with Sky tasks.
+        """
+        dag = _dag_of(path)
+        return Broker.open().preview(pipeline_of(dag), objective or objective_of(dag, datetime.now(UTC)))
+
+    def run(self, path: Path) -> bool:
+        """Run the file's DAG once with ``dag.test()``, without a scheduler."""
+        run = _dag_of(path).test()
+        return str(run.state) == "success"
+
+
+def _dag_of(path: Path) -> DAG:
+    sys.path.insert(0, str(path.resolve().parent))
+    found = runpy.run_path(str(path), run_name="__skyloom__")
+    # "with DAG(...):" need not give its DAG a name; its operators have one.
+    named = [item if isinstance(item, DAG) else getattr(item, "dag", None) for item in found.values()]
+    dags = [dag for dag in named if isinstance(dag, DAG) and any(map(is_sky, dag.tasks))]
+    if not dags:
+        raise SpecError(f"{path}: no DAG with a SkyOperator or @task.sky")
+    return dags[0]
+
+
+engine = DagFiles()

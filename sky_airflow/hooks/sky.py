@@ -1,0 +1,62 @@
+"""From an Airflow connection to a broker."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook
+
+if TYPE_CHECKING:
+    from sky_core.broker import Broker
+
+
+class SkyHook(BaseHook):
+    """The broker of a ``skyloom`` connection, or of the environment (``SKYLOOM_HOME``, ``SKYLOOM_PROFILE``, …).
+
+    Args:
+        sky_conn_id: A connection of type ``skyloom``: host is the home, password the store URL, extras ``profile``
+            and ``clouds``. None takes all from the environment.
+    """
+
+    conn_name_attr = "sky_conn_id"
+    default_conn_name = "skyloom_default"
+    conn_type = "skyloom"
+    hook_name = "Skyloom"
+
+    def __init__(self, sky_conn_id: str | None = None) -> None:
+        super().__init__()
+        self.sky_conn_id = sky_conn_id
+
+    @cached_property
+    def broker(self) -> Broker:
+        """The broker, opened on first use.
+
+        Raises:
+            SpecError, SandboxNotRunning: if its settings cannot be used.
+        """
+        from sky_core.broker import Broker
+        from sky_core.config import Settings
+
+        return Broker.open(Settings.load({**os.environ, **self._variables()}))
+
+    def _variables(self) -> dict[str, str]:
+        if self.sky_conn_id is None:
+            return {}
+        connection = self.get_connection(self.sky_conn_id)
+        extra: dict[str, Any] = connection.extra_dejson
+        said = {
+            "SKYLOOM_HOME": connection.host,
+            "SKYLOOM_STORE": connection.password,
+            "SKYLOOM_PROFILE": extra.get("profile"),
+            "SKYLOOM_CLOUDS": extra.get("clouds"),
+        }
+        return {name: value for name, value in said.items() if value}
+
+    def test_connection(self) -> tuple[bool, str]:
+        """What the connection form's test button asks."""
+        try:
+            return True, f"store {self.broker.store.id}, clouds {', '.join(self.broker.settings.enabled_clouds())}"
+        except Exception as error:  # noqa: BLE001 - the form shows whatever it is
+            return False, str(error)

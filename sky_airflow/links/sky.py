@@ -1,0 +1,18 @@
+"""A link from a task instance to its run's plan."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+from airflow.sdk import BaseOperatorLink
+
+
+class SkyPlanLink(BaseOperatorLink):
+    """Opens the page of :mod:`sky_airflow.plugins.sky` for the task's DAG run."""
+
+    name = "Skyloom plan"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """The page's address below Airflow's own."""
+        return f"/skyloom/plan?{urlencode({'dag_id': ti_key.dag_id, 'run_id': ti_key.run_id})}"

@@ -1,0 +1,74 @@
+"""Waiting for a job in the triggerer: only the store is watched, in threads, and nothing secret is serialized."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from sky_airflow.hooks.sky import SkyHook
+
+# One pool for all our triggers of the process: the event loop belongs to every trigger of the installation.
+_THREADS = ThreadPoolExecutor(8, thread_name_prefix="sky-trigger")
+DRIVER_CHECK_S = 5.0
+
+
+class SkyJobTrigger(BaseTrigger):
+    """Fires when a job is over, handing its events and log lines to the task's log as they come.
+
+    Args:
+        job_id: The job.
+        owner: The try that waits: only it may cancel.
+        until: Absolute time (epoch seconds) of the task's execution_timeout, which Airflow ignores while deferred.
+    """
+
+    def __init__(
+        self, job_id: str, owner: str | None = None, until: float | None = None, sky_conn_id: str | None = None
+    ) -> None:
+        super().__init__()
+        self.job_id = job_id
+        self.owner = owner
+        self.until = until
+        self.sky_conn_id = sky_conn_id
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and arguments."""
+        kwargs = {"job_id": self.job_id, "owner": self.owner, "until": self.until, "sky_conn_id": self.sky_conn_id}
+        return "sky_airflow.triggers.sky.SkyJobTrigger", kwargs
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Follow the job; also keeps the driver alive that advances it."""
+        from sky_core.broker.narrate import describe
+        from sky_core.broker.spawn import ensure_driver
+
+        hook = SkyHook(self.sky_conn_id)
+        broker = await self._in_thread(lambda: hook.broker)
+        following = broker.follow(self.job_id)
+        checked = 0.0
+        while True:
+            job, events, lines = await self._in_thread(partial(next, following))
+            for text in [*map(describe, events), *lines]:
+                self.log.info(text)
+            if job.over:
+                yield TriggerEvent({"job_id": job.id, "state": job.state})
+                return
+            if self.until is not None and time.time() > self.until:
+                yield TriggerEvent({"job_id": job.id, "state": job.state, "timeout": True})
+                return
+            if time.monotonic() - checked > DRIVER_CHECK_S:
+                await self._in_thread(partial(ensure_driver, broker.settings))
+                checked = time.monotonic()
+            await asyncio.sleep(min(broker.settings.poll_s, 2.0))
+
+    async def on_kill(self) -> None:
+        """Called for mark failed, clear, a failed run and its time-out, not when a triggerer stops: cancel the job."""
+        hook = SkyHook(self.sky_conn_id)
+        await self._in_thread(lambda: hook.broker.cancel(self.job_id, "the Airflow task was ended", owner=self.owner))
+
+    async def _in_thread(self, call: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(_THREADS, call)
