@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from demo.airflow_server import AirflowServer
+from demo.progress import Progress
 from demo.report import engine_report, show
 from demo.trouble import Trouble
 from sky_core.broker import Broker
@@ -73,11 +74,14 @@ def _engine(engine: str, run: Callable[[dict[str, str]], None], control: client.
     }
     broker = Broker.open(Settings.load({**os.environ, **environment}))
     trouble = Trouble(broker, control, task="train", after_epoch=EPOCH_TO_HIT)
+    progress = Progress(broker, console)
     trouble.start()
+    progress.start()
     try:
         run({**os.environ, **environment})
     finally:
         trouble.stop()
+        progress.stop()
     leaked = len(control.machines(live=True))
     report = engine_report(broker, leaked)
     show(console, engine.capitalize(), broker, report, trouble.preempted_after)
@@ -86,7 +90,8 @@ def _engine(engine: str, run: Callable[[dict[str, str]], None], control: client.
 
 
 def _prefect(environment: dict[str, str]) -> None:
-    environment = environment | {"PREFECT_HOME": str(HOME / "prefect"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    environment = environment | {"PREFECT_HOME": str(HOME / "prefect"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+                                 "PREFECT_LOGGING_LEVEL": "WARNING"}  # fmt: skip
     subprocess.run([sys.executable, "example_flows/vision_pipeline.py"], env=environment, cwd=ROOT, check=True)
 
 
