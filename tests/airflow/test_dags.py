@@ -1,0 +1,91 @@
+"""DAGs become the pipelines they mean, and mistakes are said when the file is parsed."""
+
+from datetime import UTC, datetime
+
+import pytest
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG, task
+
+from sky_airflow import get_provider_info
+from sky_airflow.dags import objective_of, pipeline_of
+from sky_airflow.exchange import is_reference, to_artifact, to_references, to_xcom
+from sky_airflow.operators.sky import SkyOperator
+from sky_core import Artifact
+from sky_core.broker.calls import Reference
+from sky_core.errors import SpecError
+
+
+def dag(**kwargs):
+    return DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), **kwargs)
+
+
+def test_a_dag_becomes_a_pipeline():
+    with dag() as found:
+        process = SkyOperator(task_id="process", run="x", outputs={"images": {"size_gb": 150}})
+        train = SkyOperator(task_id="train", run="y", requires={"accelerators": "V100:4", "use_spot": True},
+                            inputs={"images": process.outputs["images"]}, outputs={"model": Artifact(size_gb=0.1)},
+                            hours={"V100:4": 9}, checkpoint="10m")  # fmt: skip
+        gate = EmptyOperator(task_id="gate")
+
+        @task.sky(requires={"accelerators": ["T4", "Inferentia"]}, hours=2)
+        def infer(model, images):
+            return 1
+
+        scored = infer(train.outputs["model"], images=process.outputs["images"])
+        report = SkyOperator(task_id="report", run="z")
+        scored >> gate >> report
+    pipeline = pipeline_of(found)
+    assert pipeline.name == "d"
+    assert pipeline.data_edges() == {("process", "train"): 150, ("train", "infer"): 0.1, ("process", "infer"): 150}
+    assert pipeline.order == (("infer", "report"),), "an Airflow task in between carries order"
+    assert pipeline.task("infer").function is not None
+    assert train.upstream_task_ids == {"process"}, "a reference is a dependency"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"requires": {"cpus": "many"}}, "cpus: 'many' is not an amount"),
+        ({"requires": {"gpus": 1}}, "gpus: no such field"),
+        ({"hours": -2}, "Task.t: hours: an estimate must be positive"),
+        ({"inputs": {"x": "nowhere"}}, "inputs.x: 'nowhere' is neither"),
+        ({"outputs": {"x": "nowhere"}}, "uri: 'nowhere' is not a URI"),
+    ],
+)
+def test_a_mistake_is_said_when_the_file_is_parsed(fields, message):
+    with dag(), pytest.raises(SpecError) as caught:
+        SkyOperator(task_id="t", run="x", **fields)
+    assert message in str(caught.value)
+
+
+def test_the_dags_limits_are_read_from_its_default_args():
+    started = datetime(2026, 5, 1, 22, 0, tzinfo=UTC)
+    limits = {"minimize": "time", "deadline": "06:00", "budget_usd": 50}
+    objective = objective_of(dag(default_args={"sky": limits}), started)
+    assert objective.deadline == datetime(2026, 5, 2, 6, 0, tzinfo=UTC)
+    assert (objective.minimize, objective.budget_usd) == ("time", 50)
+    assert objective_of(dag(), started) is None
+    with pytest.raises(SpecError, match="'26:00' is not a time of day"):
+        objective_of(dag(default_args={"sky": {"deadline": "26:00"}}), started)
+
+
+def test_artifacts_go_through_xcom_as_references():
+    artifact = Artifact(uri="s3://b/x", size_gb=1, location="aws/us-east-1")
+    sent = to_xcom("job-1", artifact)
+    assert is_reference(sent)
+    assert to_artifact(sent) == artifact
+    assert to_references({"a": [sent, 3]})["a"][1] == 3
+    reference = to_references([sent])[0]
+    assert isinstance(reference, Reference)
+    assert reference.artifact == artifact
+    assert to_artifact("s3://b/y") == "s3://b/y"
+
+
+def test_the_provider_info_fits_airflows_schema():
+    import json
+    from importlib.resources import files
+
+    import jsonschema
+
+    schema = json.loads(files("airflow").joinpath("provider_info.schema.json").read_text())
+    jsonschema.validate(get_provider_info(), schema)
