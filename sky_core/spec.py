@@ -236,7 +236,7 @@ def _parse_checkpoint(value: Any) -> Any:
     return value
 
 
-HoursFunction = Callable[[Resources], float]
+HoursFunction = Callable[[Resources], float | None]  # None: the task cannot run there
 
 
 class Task(Spec):

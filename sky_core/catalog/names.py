@@ -63,20 +63,16 @@ def resolve(name: str, known: Iterable[str]) -> str:
     raise UnknownAccelerator(f"accelerators: no cloud in the catalog sells a {name!r}", cure=cure)
 
 
-def tpu_chips(name: str) -> int | None:
-    """Chips of a TPU slice (``"tpu-v3-8"`` has 4), or None if it is no TPU."""
+def tpu_slice(name: str) -> tuple[str, int] | None:
+    """Generation and chips of a TPU slice (``"tpu-v3-8"`` is v3 with 4 chips), or None if it is no TPU."""
     match = TPU.match(name)
     if match is None:
         return None
-    return int(match["size"]) // TPU_CORES_PER_NAMED_CHIP.get(match["generation"], 1)
+    return match["generation"], int(match["size"]) // TPU_CORES_PER_NAMED_CHIP.get(match["generation"], 1)
 
 
 def device_memory_gib(name: str) -> float | None:
     """GiB of device memory of one accelerator; of all its chips for a TPU slice; None where unknown."""
-    match = TPU.match(name)
-    if match is None:
-        known = DEVICE_MEMORY_GIB.get(name)
-        return None if known is None else float(known)
-    per_chip = TPU_CHIP_MEMORY_GIB.get(match["generation"])
-    chips = tpu_chips(name)
-    return None if per_chip is None or chips is None else float(per_chip * chips)
+    tpu = tpu_slice(name)
+    per_device, devices = (DEVICE_MEMORY_GIB.get(name), 1) if tpu is None else (TPU_CHIP_MEMORY_GIB.get(tpu[0]), tpu[1])
+    return None if per_device is None else float(per_device * devices)
