@@ -1,0 +1,17 @@
+"""What was obtainable lately: capacity, preemptions, spot lifetimes, and what they make a spot hour cost."""
+
+from sky_core.tracker.beliefs import Offering
+from sky_core.tracker.blocked import Blocked, blocked
+from sky_core.tracker.cost import checkpoint_interval, effective_price, expected_overhead
+from sky_core.tracker.tracker import Tracker, offering_of
+
+__all__ = [
+    "Blocked",
+    "Offering",
+    "Tracker",
+    "blocked",
+    "checkpoint_interval",
+    "effective_price",
+    "expected_overhead",
+    "offering_of",
+]

@@ -1,0 +1,79 @@
+"""What is not to be had for now, because a cloud has just refused it or taken it back."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sky_core.store.records import Market, Observation
+
+REFUSALS = frozenset({"capacity", "quota", "auth", "preempted"})
+MOST_DOUBLINGS = 3
+"""A scope that refuses again and again is left alone for twice, four, at most eight times as long."""
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """A scope not worth trying before ``until`` (seconds since the epoch). Fields that are None match everything."""
+
+    cloud: str
+    region: str | None
+    zone: str | None
+    instance_type: str | None
+    market: Market | None
+    until: float
+    reason: str
+
+    def covers(self, cloud: str, region: str, zone: str | None, instance_type: str, market: Market) -> bool:
+        """Whether an offering falls into the scope."""
+        offering = (cloud, region, zone, instance_type, market)
+        scope = (self.cloud, self.region, self.zone, self.instance_type, self.market)
+        return all(mine is None or mine == its for mine, its in zip(scope, offering, strict=True))
+
+
+def blocked(observations: Iterable[Observation], now: float, ttl_s: float) -> list[Blocked]:
+    """The scopes blocked at ``now``, each for ``ttl_s`` seconds after its last refusal, longer if it keeps refusing.
+
+    A refusal or preemption blocks this kind of machine in this market in its scope; bad credentials block the
+    whole cloud. A later launch within the scope lifts the block.
+    """
+    refused: dict[Blocked, list[Observation]] = defaultdict(list)
+    for seen in sorted(observations, key=lambda item: item.at):
+        if seen.at > now:
+            continue
+        if seen.kind == "launched":
+            launched = (seen.cloud, seen.region, seen.zone, seen.instance_type, seen.market)
+            for scope in [scope for scope in refused if scope.covers(*launched)]:
+                del refused[scope]
+        elif seen.kind in REFUSALS:
+            refused[_scope(seen)].append(seen)
+    found = []
+    for scope, refusals in refused.items():
+        until = refusals[-1].at + ttl_s * _patience(refusals, ttl_s)
+        if until > now:
+            reason = f"{refusals[-1].kind} in {scope.zone or scope.region or scope.cloud}"
+            found.append(Blocked(*_fields(scope), until=until, reason=reason))
+    return found
+
+
+def _scope(seen: Observation) -> Blocked:
+    if seen.kind == "auth":
+        return Blocked(seen.cloud, None, None, None, None, 0.0, "")
+    region = None if seen.scope == "cloud" else seen.region
+    zone = seen.zone if seen.scope == "zone" else None
+    return Blocked(seen.cloud, region, zone, seen.instance_type, seen.market, 0.0, "")
+
+
+def _fields(scope: Blocked) -> tuple[str, str | None, str | None, str | None, Market | None]:
+    return scope.cloud, scope.region, scope.zone, scope.instance_type, scope.market
+
+
+def _patience(refusals: Sequence[Observation], ttl_s: float) -> int:
+    """Doubles with each refusal that came soon after the block before it had run out."""
+    doublings = 0
+    for before, after in itertools.pairwise(refusals):
+        soon = after.at - before.at <= 2 * ttl_s * 2**doublings
+        doublings = min(doublings + 1, MOST_DOUBLINGS) if soon else 0
+    return int(2**doublings)
