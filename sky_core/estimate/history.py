@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 RECENT = 50
 """Runs looked at: code and data change, and older runs tell little."""
-UNTRIED_MARGIN = 1.25
-"""What an untried machine's estimate is multiplied with: published ratios are wrong by about a quarter
-(benchmarks/learning.py shows what other margins would cost)."""
+PUBLISHED_ERROR = 0.25
+"""Relative error of a ratio of published speeds, as a standard deviation."""
+UNTRIED_MARGIN = 1 + PUBLISHED_ERROR
+"""What an untried machine's estimate is multiplied with (benchmarks/learning.py shows what others would cost)."""
 FIRST_ERROR = 0.3
 """Relative error assumed of a task that ran once."""
 ROUNDS = 5
@@ -126,9 +127,12 @@ def published_pace(kind: Kind, reference: Kind) -> float:
 
 
 def _shrunk(prior: float, took: Sequence[float]) -> float:
-    """The median of what was measured, in the log drawn to the prior as if that were half a run."""
-    weight = len(took) / (len(took) + 0.5)
-    return math.exp(weight * math.log(statistics.median(took)) + (1 - weight) * math.log(prior))
+    """What was measured and what is published, in the log, each by its certainty."""
+    logs = [math.log(ratio) for ratio in took]
+    middle = statistics.median(logs)
+    spread = (FIRST_ERROR**2 + sum((value - middle) ** 2 for value in logs)) / (1 + len(logs))
+    weight = PUBLISHED_ERROR**2 / (PUBLISHED_ERROR**2 + spread / len(logs))
+    return math.exp(weight * middle + (1 - weight) * math.log(prior))
 
 
 def robust_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
