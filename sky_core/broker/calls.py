@@ -46,7 +46,7 @@ def pack(
     object by one that the machine can unpickle (an engine's own list type, say); it returns its argument otherwise.
 
     Returns:
-        The payload, and the inputs by name.
+        The payload (a line with the Python version, then the pickle), and the inputs by name.
     """
     import cloudpickle
 
@@ -69,7 +69,8 @@ def pack(
             return super().reducer_override(obj)
 
     buffer = io.BytesIO()
-    call = {"python": sys.version_info[:2], "function": function, "args": tuple(args), "kwargs": dict(kwargs)}
+    buffer.write(f"{sys.version_info[0]}.{sys.version_info[1]}\n".encode())
+    call = {"function": function, "args": tuple(args), "kwargs": dict(kwargs)}
     with _local_modules_by_value():
         Pickler(buffer).dump(call)
     return buffer.getvalue(), inputs

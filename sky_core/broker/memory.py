@@ -17,6 +17,7 @@ class Memory(Record):
         placement: Where the present (or last) attempt runs.
         started: Whether the agent has been started on the present cluster.
         bucket: URL of the bucket that this attempt writes to.
+        checkpoint_urls: Where this and earlier attempts keep their checkpoints.
         phase: What the agent said last: setup, inputs, running, outputs, done.
         log_base: Bytes of log kept from earlier attempts.
         log_offset: Bytes of this attempt's log kept so far.
@@ -33,6 +34,7 @@ class Memory(Record):
     placement: Placement | None = None
     started: bool = False
     bucket: str = ""
+    checkpoint_urls: tuple[str, ...] = ()
     phase: str = ""
     log_base: int = 0
     log_offset: int = 0
@@ -47,5 +49,10 @@ class Memory(Record):
     policy: Mapping[str, Any] = Field(default_factory=dict)
 
     def next_attempt(self) -> Memory:
-        """What is left of it when a new attempt begins: the log so far and the policy's memory."""
-        return Memory(log_base=self.log_base + self.log_offset, placement=self.placement, policy=self.policy)
+        """What is left of it when a new attempt begins: the log, the checkpoints, the policy's memory."""
+        return Memory(
+            log_base=self.log_base + self.log_offset,
+            placement=self.placement,
+            checkpoint_urls=self.checkpoint_urls,
+            policy=self.policy,
+        )

@@ -11,9 +11,10 @@ from typing import Any
 from sky_core.broker.market import load_catalog
 from sky_core.broker.step import Step
 from sky_core.clouds.base import Instance
-from sky_core.errors import CloudError, LinkLost
+from sky_core.errors import CloudError, LinkLost, MachineError
 from sky_core.planner.planning import SCHEME_CLOUDS
 from sky_core.remote.executor import JobRequest, JobState, Machine
+from sky_core.remote.results import read_value
 from sky_core.spec import Artifact, Pipeline
 from sky_core.store import Cluster, Run
 from sky_core.store.store import NewEvent
@@ -45,12 +46,13 @@ def boot(step: Step) -> None:
     try:
         bucket = step.cloud.storage(cluster.region).url
         step.driving.executor.start(machines, _request(step, cluster, instances, bucket))
-    except (LinkLost, CloudError) as error:
+    except (LinkLost, MachineError, CloudError) as error:
         _wait(step, BOOT_TIMEOUT_S, str(error))
         return
     step.save(
         state="running",
         bucket=bucket,
+        checkpoint_urls=tuple(dict.fromkeys([*step.memory.checkpoint_urls, _checkpoint_url(step, bucket)])),
         started=True,
         waiting_since=None,
         phase="",
@@ -118,7 +120,11 @@ def _ending(step: Step, cluster: Cluster, state: JobState, events: list[NewEvent
         for name, url in _output_urls(step, step.memory.bucket).items()
     }
     _remember_run(step, cluster)
-    return {"closing": "succeeded", "verdict": "succeeded", "result": {"exit_code": 0, "outputs": outputs}}
+    value = {}
+    if step.task.function is not None:
+        data = read_value(str(outputs["result"]["uri"]), _storage_options(step, cluster))
+        value = {"value": step.driving.store.put_payload(data)}
+    return {"closing": "succeeded", "verdict": "succeeded", "result": {"exit_code": 0, "outputs": outputs} | value}
 
 
 def _remember_run(step: Step, cluster: Cluster) -> None:
@@ -195,10 +201,14 @@ def _output_urls(step: Step, bucket: str) -> dict[str, str]:
     return {name: given.uri or f"{folder}/{name}" for name, given in step.task.outputs.items()}
 
 
+def _checkpoint_url(step: Step, bucket: str) -> str:
+    return f"{bucket}/checkpoints/{step.job.id}"
+
+
 def _storage_options(step: Step, cluster: Cluster) -> dict[str, dict[str, Any]]:
     """fsspec options by protocol, for the machine's own cloud and those its inputs come from."""
-    schemes = [source.uri.partition("://")[0] for source in step.task.inputs.values()
-               if isinstance(source, Artifact) and source.uri]  # fmt: skip
+    given = [source.uri for source in step.task.inputs.values() if isinstance(source, Artifact) and source.uri]
+    schemes = [url.partition("://")[0] for url in (*given, *step.memory.checkpoint_urls)]
     clouds = {cluster.cloud} | {SCHEME_CLOUDS[scheme] for scheme in schemes if scheme in SCHEME_CLOUDS}
     options = {cloud: dict(step.driving.clouds[cloud].storage_options()) for cloud in sorted(clouds)}
     return {scheme: options[cloud] for scheme, cloud in SCHEME_CLOUDS.items() if cloud in options}
@@ -220,7 +230,8 @@ def _request(step: Step, cluster: Cluster, instances: list[Instance], bucket: st
         secrets={name: os.environ[name] for name in task.secrets},
         inputs={name: source.uri or "" for name, source in task.inputs.items() if isinstance(source, Artifact)},
         outputs=_output_urls(step, bucket),
-        checkpoint_url=f"{bucket}/checkpoints/{step.job.id}" if checkpoint else None,
+        checkpoint_url=_checkpoint_url(step, bucket) if checkpoint else None,
+        restore_urls=step.memory.checkpoint_urls if checkpoint else (),
         checkpoint_interval_s=interval,
         checkpoint_keep=checkpoint.keep if checkpoint else 1,
         storage_options=_storage_options(step, cluster),

@@ -1,0 +1,164 @@
+"""The supervisor's side of :mod:`.transfer`: finds a Python for it, keeps it running, asks and waits."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+from .job import root
+
+RESTARTS = 5
+OLDEST = 2024  # fsspec's packages count by year; pip is known to resolve to an s3fs of 2020
+
+
+class TransferFailed(Exception):
+    """A transfer could not be done; asking again would not help."""
+
+
+class Courier:
+    """Does one transfer at a time in a process of its own. Restarts it if it dies.
+
+    Attributes:
+        pids: The process, while there is one.
+    """
+
+    def __init__(self, options: Mapping[str, Any], requirements: Sequence[str], program: str, log: Path) -> None:
+        self._options, self._requirements, self._program, self._log = options, requirements, program, log
+        self._process: subprocess.Popen[str] | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+
+    @property
+    def pids(self) -> list[int]:
+        process = self._process
+        return [process.pid] if process else []
+
+    def ask(self, deed: str, **about: Any) -> Any:
+        """Have a transfer done and return its answer; blocks.
+
+        Raises:
+            TransferFailed: if it cannot be done.
+        """
+        with self._lock:
+            for _ in range(RESTARTS):
+                answer = self._exchange({"do": deed, **about})
+                if answer is not None:
+                    break
+                if self._closed:
+                    raise TransferFailed("the job is ending")
+            else:
+                raise TransferFailed(f"the process that moves data died {RESTARTS} times; see its messages above")
+        if "error" in answer:
+            raise TransferFailed(answer["error"])
+        return answer["answer"]
+
+    def close(self) -> None:
+        """End the process, whatever it is doing."""
+        self._closed = True
+        process = self._process
+        if process is not None:
+            process.kill()
+
+    def _exchange(self, request: Mapping[str, Any]) -> Any:
+        """One request and its answer, or None if the process died over it."""
+        if self._process is None or self._process.poll() is not None:
+            self._start()
+        process = self._process
+        assert process is not None
+        try:
+            line = _talk(process, json.dumps(request))
+        except BrokenPipeError:
+            line = ""
+        if not line.endswith("\n"):
+            process.kill()
+            process.wait()
+            self._process = None
+            return None
+        return json.loads(line)
+
+    def _start(self) -> None:
+        python = suitable_python(self._requirements, self._log)
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [python, self._program, "transfer"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(self._options) + "\n")
+
+
+def _talk(process: subprocess.Popen[str], line: str) -> str:
+    incoming: IO[str] | None = process.stdin
+    outgoing: IO[str] | None = process.stdout
+    assert incoming is not None
+    assert outgoing is not None
+    incoming.write(line + "\n")
+    incoming.flush()
+    return outgoing.readline()
+
+
+def suitable_python(requirements: Sequence[str], log: Path) -> str:
+    """A Python that has these packages: this one, or one in a virtual environment that is made when missing.
+
+    Raises:
+        TransferFailed: if it cannot be made.
+    """
+    if all(_has(requirement) for requirement in requirements):
+        return sys.executable
+    name = hashlib.sha256("\n".join(requirements).encode()).hexdigest()[:12]
+    venv = root() / "venvs" / name
+    venv.parent.mkdir(parents=True, exist_ok=True)
+    with (venv.parent / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another job on this machine may be making it
+        if not (venv / "ready").exists():
+            _make_venv(venv, requirements, log)
+            (venv / "ready").touch()
+    return str(venv / "bin" / "python")
+
+
+def _has(requirement: str) -> bool:
+    try:
+        version = metadata.version(requirement.partition("=")[0].partition(">")[0])
+    except metadata.PackageNotFoundError:
+        return False
+    return int(version.partition(".")[0]) >= OLDEST
+
+
+def _make_venv(venv: Path, requirements: Sequence[str], log: Path) -> None:
+    """By uv where the image has it, else by the standard library, else by uv after installing it.
+
+    Ubuntu's images have Python without ``venv`` and ``pip``; uv's installer needs neither.
+    """
+    shutil.rmtree(venv, ignore_errors=True)
+    python = str(venv / "bin" / "python")
+    uv = shutil.which("uv") or str(root() / "bin" / "uv")
+    with_uv = [[uv, "venv", "-q", str(venv)], [uv, "pip", "install", "-q", "--python", python, *requirements]]
+    installer = "curl -LsSf https://astral.sh/uv/install.sh | sh"
+    alone = [[sys.executable, "-m", "venv", str(venv)], [python, "-m", "pip", "install", "-q", *requirements]]
+    ways = [with_uv] if os.path.exists(uv) else [alone, [["sh", "-c", installer], *with_uv]]
+    environment = {**os.environ, "UV_INSTALL_DIR": str(root() / "bin"), "UV_NO_MODIFY_PATH": "1"}
+    with log.open("ab") as output:
+        for way in ways:
+            if all(
+                subprocess.call(step, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment) == 0
+                for step in way
+            ):
+                return
+    raise TransferFailed(
+        f"cannot install {', '.join(requirements)} on this machine; its image needs access to a package index, "
+        "or Python with these packages"
+    )

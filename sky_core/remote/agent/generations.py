@@ -1,0 +1,124 @@
+"""Checkpoints in an object store, by generation; one that was not uploaded whole is never restored.
+
+Below the checkpoint's URL: ``data/<name>/…`` holds a generation's files, ``generations/<name>.json`` its manifest
+with every file's hash, written when all files are there, and ``latest.json`` says which is the newest and how large
+(for planning a move; restoring reads the manifests). Names sort by attempt, then by number: what a machine believed
+lost still uploads comes behind what its successor has saved.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .stores import Options, connect, download, names, read, remove, upload, write
+from .trees import Corrupt, describe
+
+ENDING = ".json"
+
+
+@dataclass(frozen=True, order=True)
+class Generation:
+    """The name of a generation: the ``number``-th of the job, saved by its ``attempt``-th attempt."""
+
+    attempt: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.attempt:06}-{self.number:08}"
+
+    @classmethod
+    def parse(cls, name: str) -> Generation:
+        """The inverse of ``str``.
+
+        Raises:
+            ValueError: for other names.
+        """
+        attempt, number = name.split("-")
+        return cls(int(attempt), int(number))
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What :func:`restore` found. ``generation`` is None when there was no whole checkpoint."""
+
+    generation: Generation | None = None
+    size: int = 0
+    skipped: tuple[str, ...] = ()
+
+
+def save(folder: Path, url: str, generation: Generation, keep: int, options: Options) -> int:
+    """Upload a folder as a generation, then remove all but the newest ``keep``; return its size in bytes."""
+    manifest = describe(folder)
+    filesystem, path = connect(url, options)
+    upload(filesystem, folder, f"{path}/data/{generation}", manifest)
+    write(filesystem, f"{path}/generations/{generation}{ENDING}", json.dumps(manifest).encode())
+    size: int = manifest["bytes"]
+    latest = {"attempt": generation.attempt, "generation": generation.number, "bytes": size}
+    write(filesystem, f"{path}/latest.json", json.dumps(latest).encode())
+    _prune(filesystem, path, generation, keep)
+    return size
+
+
+def _prune(filesystem: Any, path: str, newest: Generation, keep: int) -> None:
+    """Remove old generations, manifest first, and what unfinished uploads before ``newest`` left."""
+    whole = _listed(filesystem, path)
+    kept = {generation for generation in whole if generation > newest} | set(whole[:keep])
+    for generation in whole:
+        if generation not in kept:
+            remove(filesystem, f"{path}/generations/{generation}{ENDING}")
+    for name in names(filesystem, f"{path}/data"):
+        with contextlib.suppress(ValueError):
+            generation = Generation.parse(name)
+            if generation < newest and generation not in kept:
+                remove(filesystem, f"{path}/data/{name}")
+
+
+def restore(folder: Path, urls: Sequence[str], options: Options) -> Restored:
+    """Bring the newest whole generation of all these URLs into ``folder``, which is replaced.
+
+    A generation that does not match its manifest is skipped; the next older one is tried.
+    """
+    found: list[tuple[Generation, str]] = []
+    for url in dict.fromkeys(urls):
+        filesystem, path = connect(url, options)
+        found += [(generation, url) for generation in _listed(filesystem, path)]
+    skipped = []
+    for generation, url in sorted(found, reverse=True):
+        try:
+            size = _fetch(folder, url, generation, options)
+        except (Corrupt, FileNotFoundError) as error:
+            skipped.append(f"generation {generation.number} of attempt {generation.attempt}: {error}")
+        else:
+            return Restored(generation, size, tuple(skipped))
+    return Restored(skipped=tuple(skipped))
+
+
+def _fetch(folder: Path, url: str, generation: Generation, options: Options) -> int:
+    filesystem, path = connect(url, options)
+    try:
+        manifest = json.loads(read(filesystem, f"{path}/generations/{generation}{ENDING}"))
+    except ValueError:
+        raise Corrupt("its manifest is not JSON") from None
+    fresh = folder.with_name(folder.name + ".restoring")
+    shutil.rmtree(fresh, ignore_errors=True)
+    download(filesystem, f"{path}/data/{generation}", fresh, manifest)
+    shutil.rmtree(folder, ignore_errors=True)
+    fresh.rename(folder)
+    size: int = manifest["bytes"]
+    return size
+
+
+def _listed(filesystem: Any, path: str) -> list[Generation]:
+    """The generations that have a manifest, newest first."""
+    found = []
+    for name in names(filesystem, f"{path}/generations"):
+        if name.endswith(ENDING):
+            with contextlib.suppress(ValueError):
+                found.append(Generation.parse(name[: -len(ENDING)]))
+    return sorted(found, reverse=True)

@@ -1,0 +1,117 @@
+"""A job as the driver describes it, and where its files lie on the machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+from urllib.parse import quote
+
+
+def root() -> Path:
+    """Where the agent keeps everything on the machine."""
+    return Path.home() / ".skyloom"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the driver sends on stdin, as JSON. Secrets live in this process's memory and nowhere else.
+
+    Attributes:
+        run: The user's command, or None for a function.
+        payload: A pickled call (base64), or None for a command.
+        workdir: SHA-256 of the archive of the user's folder, already on the machine, or None.
+        inputs: URL of a published artifact, or of any file or folder, for each input's name.
+        outputs: URL to publish under, for each output's name.
+        checkpoint_url: Where this attempt keeps its checkpoints, or None.
+        restore_urls: Where earlier attempts kept theirs; the newest whole one of all these is restored.
+        storage_options: fsspec options for each protocol. Secret.
+        requirements: Python packages that the transfers need, as pip spells them.
+    """
+
+    job_id: str
+    attempt: int
+    cloud: str
+    run: Optional[str] = None  # noqa: UP045
+    payload: Optional[str] = None  # noqa: UP045
+    setup: Optional[str] = None  # noqa: UP045
+    workdir: Optional[str] = None  # noqa: UP045
+    envs: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    checkpoint_url: Optional[str] = None  # noqa: UP045
+    restore_urls: Sequence[str] = ()
+    checkpoint_interval_s: Optional[float] = None  # noqa: UP045
+    checkpoint_keep: int = 2
+    storage_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    orphan_ttl_s: float = 1800.0
+    rank: int = 0
+    node_ips: Sequence[str] = ("127.0.0.1",)
+    requirements: Sequence[str] = ()
+
+    def urls(self) -> list[str]:
+        """Every URL this job reads or writes."""
+        checkpoints = [self.checkpoint_url] if self.checkpoint_url else []
+        return [*self.inputs.values(), *self.outputs.values(), *checkpoints, *self.restore_urls]
+
+
+class Place:
+    """The folder of one attempt of one job.
+
+    Attributes:
+        lease: Its modification time is the driver's sign of life.
+        cancel: Holds the grace in seconds, once the job is to end.
+        eviction: Made when the cloud has announced the machine's end.
+        staging: The copy of the checkpoint that is being uploaded.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.log = folder / "log"
+        self.state = folder / "state.json"
+        self.lease = folder / "lease"
+        self.cancel = folder / "cancel"
+        self.eviction = folder / "eviction"
+        self.work = folder / "work"
+        self.payload = folder / "payload"
+        self.checkpoint = folder / "checkpoint"
+        self.staging = folder / "staging"
+
+    @classmethod
+    def of(cls, job_id: str, attempt: int) -> Place:
+        """Where that attempt lies; a job's id may hold any characters."""
+        return cls(root() / "jobs" / quote(job_id, safe="") / str(attempt))
+
+    def input(self, name: str) -> Path:
+        """The folder that holds an input."""
+        return self.folder / "inputs" / name
+
+    def output(self, name: str) -> Path:
+        """Where the job writes an output."""
+        return self.folder / "outputs" / name
+
+
+def environment(job: Job, place: Place, inputs: Mapping[str, str], base: Mapping[str, str]) -> dict[str, str]:
+    """What the user's command sees, see ``Task`` in ``spec.py``; ``inputs`` are the local paths."""
+    ours = {f"SKY_INPUT_{name.upper()}": path for name, path in inputs.items()}
+    ours.update({f"SKY_OUTPUT_{name.upper()}": str(place.output(name)) for name in job.outputs})
+    ours.update(
+        SKY_CHECKPOINT_DIR=str(place.checkpoint),
+        SKY_EVICTION_FILE=str(place.eviction),
+        SKY_NODE_RANK=str(job.rank),
+        SKY_NUM_NODES=str(len(job.node_ips)),
+        SKY_NODE_IPS="\n".join(job.node_ips),
+        SKY_JOB_ID=job.job_id,
+        SKY_ATTEMPT=str(job.attempt),
+    )
+    return {**base, "PYTHONUNBUFFERED": "1", **job.envs, **job.secrets, **ours}
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace a file at once: a reader sees the old content or the new one."""
+    new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    new.write_bytes(data)
+    new.replace(path)

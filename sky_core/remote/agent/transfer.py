@@ -1,0 +1,59 @@
+"""The process that moves data: reads requests on stdin, one JSON object a line, and answers each with one.
+
+It runs under a Python that has fsspec and the clouds' filesystems. The storage options (secret) are the first
+line, so that they are in no file, environment or command line. It ends when its stdin does, or its parent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from . import artifacts, generations
+from .generations import Generation
+from .stores import Options
+
+
+def main() -> None:
+    """Serve requests until the end of stdin."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print goes to the log
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    options = json.loads(sys.stdin.readline() or "{}")
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = {"answer": perform(request, options)}
+        except Exception as error:  # noqa: BLE001 - whatever a store's client raises is told to the supervisor
+            answer = {"error": f"{type(error).__name__}: {error}", "missing": isinstance(error, FileNotFoundError)}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def perform(request: dict[str, Any], options: Options) -> Any:
+    """Do what a request asks for; its ``do`` names the deed."""
+    deed = request.pop("do")
+    if deed == "fetch":
+        path, size = artifacts.fetch(request["url"], Path(request["folder"]), options)
+        return {"path": str(path), "bytes": size}
+    if deed == "publish":
+        return artifacts.publish(Path(request["source"]), request["url"], request["attempt"], options)["bytes"]
+    if deed == "save":
+        generation = Generation(request["attempt"], request["number"])
+        return generations.save(Path(request["folder"]), request["url"], generation, request["keep"], options)
+    if deed == "restore":
+        restored = generations.restore(Path(request["folder"]), request["urls"], options)
+        number = restored.generation.number if restored.generation else None
+        return {"number": number, "bytes": restored.size, "skipped": restored.skipped}
+    raise ValueError(f"no such deed: {deed}")

@@ -1,0 +1,162 @@
+"""One SSH link to one machine, over paramiko: pinned host key, nothing lost silently.
+
+What paramiko needs to be told, each measured or met: TCP_NODELAY on a socket of our own (a command takes 6 ms
+instead of 52), data in 64 KB pieces, a keepalive, and that a channel which closes without an exit status is a
+broken link even though its output looks like a complete, shorter one.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import shlex
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import paramiko
+
+from sky_core.errors import HostKeyMismatch, LinkLost, MachineError
+
+CHUNK = 64 * 1024
+CONNECT_TIMEOUT_S = 10.0
+LOGIN_TIMEOUT_S = 15.0
+KEEPALIVE_S = 15
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a machine's sshd listens and who it must be; ``host_key`` is a public key line."""
+
+    ip: str
+    port: int
+    user: str
+    host_key: str
+
+
+class Link:
+    """A connection to a machine, opened when first used. One command at a time: calls from threads queue.
+
+    Example:
+        >>> link = Link(Machine("127.0.0.1", 2222, "skyloom", "ssh-ed25519 AAAA…"), key_file)  # doctest: +SKIP
+        >>> link.run(["echo", "it's here"])  # doctest: +SKIP
+        b"it's here\\n"
+    """
+
+    def __init__(self, machine: Machine, key_file: Path) -> None:
+        self.machine = machine
+        self._key_file = key_file
+        self._transport: paramiko.Transport | None = None
+        self._lock = threading.Lock()
+
+    def run(self, command: str | Sequence[str], stdin: bytes | BinaryIO = b"", timeout_s: float = 60.0) -> bytes:
+        """Run a command and return its standard output. A string is a shell script, a sequence is quoted.
+
+        Raises:
+            LinkLost: if the machine cannot be reached, the connection breaks, or ``timeout_s`` seconds pass.
+            HostKeyMismatch: if another machine answers.
+            MachineError: if the command ends with another exit status than 0.
+        """
+        script = command if isinstance(command, str) else shlex.join(command)
+        data = io.BytesIO(stdin) if isinstance(stdin, bytes) else stdin
+        with self._lock:
+            try:
+                output, complaint, status = self._exchange(script, data, time.monotonic() + timeout_s)
+            except (paramiko.SSHException, OSError, EOFError) as error:
+                self._close()
+                where = f"{self.machine.user}@{self.machine.ip}:{self.machine.port}"
+                raise LinkLost(f"{where}: {error or type(error).__name__}") from error
+        if status != 0:
+            last = complaint.decode(errors="replace").strip()[-2000:]
+            raise MachineError(f"{self.machine.ip}: exit status {status}: {last or 'no message'}")
+        return output
+
+    def put(self, data: bytes | BinaryIO, path: str, mode: int = 0o600, timeout_s: float = 600.0) -> None:
+        """Write a file, whole or not at all. A relative path starts at the user's home; folders are made.
+
+        Raises:
+            LinkLost, HostKeyMismatch, MachineError: as :meth:`run`.
+        """
+        target = shlex.quote(path)
+        script = (
+            f'umask 077 && mkdir -p -- "$(dirname -- {target})" && cat > {target}.$$ && '
+            f"chmod {mode:o} {target}.$$ && mv -f -- {target}.$$ {target}"
+        )
+        self.run(script, data, timeout_s)
+
+    def close(self) -> None:
+        """Close the connection; the next call opens it again."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+        self._transport = None
+
+    def _exchange(self, script: str, data: BinaryIO, deadline: float) -> tuple[bytes, bytes, int]:
+        channel = self._connected().open_session(timeout=CONNECT_TIMEOUT_S)
+        with contextlib.closing(channel):
+            channel.settimeout(max(0.1, deadline - time.monotonic()))
+            channel.exec_command(script)
+            with contextlib.suppress(OSError):  # a command that does not read its input is judged by its status
+                for chunk in iter(lambda: data.read(CHUNK), b""):
+                    channel.sendall(chunk)
+                channel.shutdown_write()
+            output = b"".join(_received(channel, deadline))
+            complaint = channel.makefile_stderr("rb").read()
+            status = channel.recv_exit_status()
+            if status == -1:
+                raise EOFError("the connection broke while a command ran")
+            return output, complaint, status
+
+    def _connected(self) -> paramiko.Transport:
+        if self._transport is not None and self._transport.is_active():
+            return self._transport
+        self._close()
+        machine = self.machine
+        pinned = paramiko.Ed25519Key(data=base64.b64decode(machine.host_key.split()[1]))
+        wire = socket.create_connection((machine.ip, machine.port), CONNECT_TIMEOUT_S)
+        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        transport = paramiko.Transport(wire)
+        try:
+            transport.banner_timeout = transport.auth_timeout = LOGIN_TIMEOUT_S
+            transport.get_security_options().key_types = (pinned.get_name(),)
+            if not _presents(transport, pinned):
+                raise HostKeyMismatch(
+                    f"{machine.ip}:{machine.port} is not the machine that was launched: its host key differs",
+                    cure="its address was given to another machine, or somebody is in between; nothing was sent",
+                )
+            transport.auth_publickey(machine.user, paramiko.Ed25519Key.from_private_key_file(str(self._key_file)))
+            transport.set_keepalive(KEEPALIVE_S)
+        except BaseException:
+            transport.close()
+            raise
+        self._transport = transport
+        return transport
+
+
+def _presents(transport: paramiko.Transport, pinned: paramiko.PKey) -> bool:
+    try:
+        transport.start_client(timeout=LOGIN_TIMEOUT_S)
+    except paramiko.ssh_exception.IncompatiblePeer:  # it has no key of this type
+        return False
+    return transport.get_remote_server_key() == pinned
+
+
+def _received(channel: paramiko.Channel, deadline: float) -> Iterator[bytes]:
+    """What the command writes, until it closes its output."""
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the command did not end in time")
+        channel.settimeout(left)
+        chunk = channel.recv(CHUNK)
+        if not chunk:
+            return
+        yield chunk
