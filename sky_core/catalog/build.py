@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,33 +16,32 @@ from typing import Any
 import polars as pl
 
 from sky_core.catalog.build_egress import egress_records
-from sky_core.catalog.families import arch, cpu_maker
+from sky_core.catalog.facts import access_of, labels_of, read_facts
+from sky_core.catalog.families import arch
 from sky_core.catalog.names import device_memory_gib
-from sky_core.catalog.schema import format_labels
 from sky_core.catalog.snapshot import DATA
-
-FACTS = Path(__file__).parent / "facts.toml"
 
 SOURCES = {
     "aws-us-east-1": ("2026-07-20", "AWS price list, us-east-1, from karpenter-provider-aws; spot of 2025-06-28"),
     "aws": ("2025-03-02", "AWS price list from libcloud, cleaned; spot from the Spot Advisor, 2025-06-28"),
     "gcp": ("2026-08-03", "GCP price list from karpenter-provider-gcp; TPU prices from gpuhunt"),
-    "azure": ("2026-06-18", "Azure retail prices from karpenter-provider-azure"),
+    "azure": ("2026-06-18", "Azure retail prices from karpenter-provider-azure; US spot prices of late 2024"),
 }
 """The sources of the reference tables, as their README dates them."""
 
 REFERENCE_COLUMNS = {
-    "InstanceType": pl.String(),
-    "vCPUs": pl.Float64(),
-    "MemoryGiB": pl.Float64(),
-    "AcceleratorName": pl.String(),
-    "AcceleratorCount": pl.Float64(),
-    "Region": pl.String(),
-    "AvailabilityZone": pl.String(),
-    "Price": pl.Float64(),
-    "SpotPrice": pl.Float64(),
-    "SpotInterruption": pl.Float64(),
+    "InstanceType": ("instance_type", pl.String()),
+    "vCPUs": ("vcpus", pl.Float64()),
+    "MemoryGiB": ("memory_gib", pl.Float64()),
+    "AcceleratorName": ("accelerator", pl.String()),
+    "AcceleratorCount": ("accelerator_count", pl.Float64()),
+    "Region": ("region", pl.String()),
+    "AvailabilityZone": ("zone", pl.String()),
+    "Price": ("price", pl.Float64()),
+    "SpotPrice": ("spot_price", pl.Float64()),
+    "SpotInterruption": ("interruption", pl.Float64()),
 }
+LEAST_VCPUS_PER_GPU = 4  # hosts smaller than that can be had, but starve their GPUs
 SHAPE = ["cloud", "instance_type", "vcpus", "memory_gib", "accelerator", "accelerator_count"]
 
 
@@ -51,32 +49,20 @@ def read_reference(folder: Path) -> pl.DataFrame:
     """The reference tables as one table in the catalog's spelling (zones of Azure become ``eastus-1``)."""
     tables = []
     for cloud in ("aws", "gcp", "azure"):
-        table = pl.read_csv(folder / f"{cloud}.csv", schema=REFERENCE_COLUMNS)
-        zone = pl.format("{}-{}", "Region", "AvailabilityZone") if cloud == "azure" else pl.col("AvailabilityZone")
-        tables.append(
-            table.select(
-                pl.lit(cloud).alias("cloud"),
-                pl.col("Region").alias("region"),
-                zone.alias("zone"),
-                pl.col("InstanceType").alias("instance_type"),
-                pl.col("vCPUs").alias("vcpus"),
-                pl.col("MemoryGiB").alias("memory_gib"),
-                pl.col("AcceleratorName").alias("accelerator"),
-                pl.col("AcceleratorCount").alias("accelerator_count"),
-                pl.col("Price").alias("price"),
-                pl.col("SpotPrice").alias("spot_price"),
-                pl.col("SpotInterruption").alias("interruption"),
-            )
+        table = pl.read_csv(
+            folder / f"{cloud}.csv", schema={old: dtype for old, (_, dtype) in REFERENCE_COLUMNS.items()}
         )
-    source = (
-        pl.when((pl.col("cloud") == "aws") & (pl.col("region") == "us-east-1"))
-        .then(pl.lit("aws-us-east-1"))
-        .otherwise(pl.col("cloud"))
+        table = table.rename({old: new for old, (new, _) in REFERENCE_COLUMNS.items()})
+        if cloud == "azure":
+            table = table.with_columns(pl.format("{}-{}", "region", "zone").alias("zone"))
+        tables.append(table.with_columns(pl.lit(cloud).alias("cloud")))
+    home_region = (pl.col("cloud") == "aws") & (pl.col("region") == "us-east-1")
+    return pl.concat(tables).with_columns(
+        pl.when(home_region).then(pl.lit("aws-us-east-1")).otherwise("cloud").alias("source")
     )
-    return pl.concat(tables).with_columns(source.alias("source"), pl.lit("").alias("labels"))
 
 
-def fact_rows(facts: Mapping[str, Any], template: pl.DataFrame) -> pl.DataFrame:
+def extra_sizes(facts: Mapping[str, Any], like: pl.DataFrame) -> pl.DataFrame:
     """The machine types that only ``facts.toml`` knows, one row per type and region."""
     rows = [
         {
@@ -88,13 +74,41 @@ def fact_rows(facts: Mapping[str, Any], template: pl.DataFrame) -> pl.DataFrame:
             "price": (price := round(rate * vcpus, 3)),
             "spot_price": round(price * spot_fraction, 6),
             "source": block["source"],
-            "labels": format_labels(block["labels"]),
         }
         for block in facts["sizes"]
         for name, (vcpus, memory_gib) in block["types"].items()
         for region, (rate, spot_fraction) in block["rates"].items()
     ]
-    return pl.DataFrame(rows, schema=template.schema)
+    return pl.DataFrame(rows, schema=like.schema)
+
+
+def extra_hosts(table: pl.DataFrame, facts: Mapping[str, Any]) -> pl.DataFrame:
+    """Attached GPUs on other hosts than the listed one: the listed price, one host's less, the other's more."""
+    listed = table.filter((pl.col("cloud") == "gcp") & (pl.col("instance_type") == "n1-standard-8"))
+    prices = ["price", "spot_price"]
+    plain = listed.filter(pl.col("accelerator").is_null()).select("region", *prices).unique()
+    hosts = table.filter((pl.col("cloud") == "gcp") & pl.col("instance_type").is_in(facts["attach"]["hosts"]))
+    hosts = hosts.select("region", "instance_type", "vcpus", "memory_gib", *prices).unique()
+    attached = (
+        listed.drop("instance_type", "vcpus", "memory_gib")
+        .join(plain, on="region", suffix="_plain")
+        .join(hosts, on="region", suffix="_host")
+    )
+    limits = [
+        (name, float(count), float(vcpus))
+        for name, counts in facts["attach"]["most_vcpus"].items()
+        for count, vcpus in counts.items()
+    ]
+    most = pl.DataFrame(limits, schema=["accelerator", "accelerator_count", "most_vcpus"], orient="row")
+    return (
+        attached.join(most, on=["accelerator", "accelerator_count"])
+        .filter(
+            pl.col("vcpus") <= pl.col("most_vcpus"),
+            pl.col("vcpus") >= LEAST_VCPUS_PER_GPU * pl.col("accelerator_count"),
+        )
+        .with_columns((pl.col(p) - pl.col(f"{p}_plain") + pl.col(f"{p}_host")).round(6).alias(p) for p in prices)
+        .select(table.columns)
+    )
 
 
 def with_spot_facts(table: pl.DataFrame, facts: Mapping[str, Any]) -> pl.DataFrame:
@@ -107,68 +121,63 @@ def with_spot_facts(table: pl.DataFrame, facts: Mapping[str, Any]) -> pl.DataFra
     return table
 
 
-def with_labels(table: pl.DataFrame, facts: Mapping[str, Any]) -> pl.DataFrame:
-    """Shapes with their labels: the processor's maker, attached GPUs, and what ``facts.toml`` says."""
-    plain = set(table.filter(pl.col("accelerator").is_null()).select("cloud", "instance_type").unique().rows())
+def without_doubtful(table: pl.DataFrame, facts: Mapping[str, Any]) -> pl.DataFrame:
+    """The rows whose prices can be believed."""
+    for block in facts["doubtful"]:
+        here = (pl.col("cloud") == block["cloud"]) & (pl.col("region") == block["region"])
+        table = table.filter(~(here & pl.col("instance_type").str.contains(block["types"])))
+    return table
 
-    def labels(row: Mapping[str, Any]) -> str:
-        found = dict(item.split("=") for item in row["labels"].split(",") if item)
-        maker = cpu_maker(row["cloud"], row["instance_type"])
-        if maker:
-            found["cpu"] = maker
-        if row["accelerator"] and (row["cloud"], row["instance_type"]) in plain:
-            found["attached"] = "true"  # the type is also sold without; the accelerator is attached at launch
-        for block in facts["labels"]:
-            pattern = pl.Series([row["instance_type"]]).str.contains(block.get("types", ""))[0]
-            if row["cloud"] == block["cloud"] and pattern and block.get("accelerator") in (None, row["accelerator"]):
-                found |= block["labels"]
-        return format_labels(found)
 
-    shapes = table.select(*SHAPE, "labels").unique(maintain_order=True)
+def with_labels(shapes: pl.DataFrame) -> pl.DataFrame:
+    """Shapes with their architecture, device memory and labels."""
+    plain = set(shapes.filter(pl.col("accelerator").is_null()).select("cloud", "instance_type").iter_rows())
+    rows = list(shapes.select("cloud", "instance_type", "accelerator").iter_rows())
+    labels = [labels_of(*row, attached=row[2] is not None and row[:2] in plain) for row in rows]
     return shapes.with_columns(
-        pl.Series("full_labels", [labels(row) for row in shapes.iter_rows(named=True)]),
-        pl.Series("arch", [arch(*row) for row in shapes.select("cloud", "instance_type").iter_rows()]),
-        pl.Series("device_memory_gib", [device_memory_gib(name or "") for name in shapes["accelerator"]], pl.Float64),
+        pl.Series("labels", labels),
+        pl.Series("arch", [arch(cloud, instance_type) for cloud, instance_type, _ in rows]),
+        pl.Series("device_memory_gib", [device_memory_gib(name or "") for *_, name in rows], pl.Float64),
     )
 
 
-def factor(table: pl.DataFrame, facts: Mapping[str, Any]) -> dict[str, pl.DataFrame]:
+def factor(table: pl.DataFrame) -> dict[str, pl.DataFrame]:
     """Take the flat table apart into shapes, regions, zones and rates."""
-    shapes = with_labels(table, facts).sort(SHAPE, nulls_last=False).with_row_index("shape_id")
-    shapes = shapes.with_columns(pl.col("shape_id").cast(pl.UInt16))
+    shapes = with_labels(table.select(SHAPE).unique()).sort(SHAPE).with_row_index("shape_id")
     regions = table.select("cloud", "region").unique().sort("cloud", "region").with_row_index("region_id")
-    regions = regions.with_columns(pl.col("region_id").cast(pl.UInt16))
+    access = [access_of(*row) for row in regions.select("cloud", "region").iter_rows()]
+    regions = regions.with_columns(pl.Series("access", access, pl.String))
     zones = table.drop_nulls("zone").select("cloud", "region", "zone").unique().sort("cloud", "region", "zone")
     zones = zones.join(regions, on=["cloud", "region"]).with_columns(
         (2 ** pl.int_range(pl.len()).over("region_id")).cast(pl.UInt8).alias("zone_bit")
     )
-    keyed = (
-        table.join(shapes, on=[*SHAPE, "labels"], nulls_equal=True)
+    values = ["price", "spot_price", "interruption", "source"]
+    rates = (
+        table.join(shapes, on=SHAPE, nulls_equal=True)
         .join(regions, on=["cloud", "region"])
         .join(zones.select("region_id", "zone", "zone_bit"), on=["region_id", "zone"], how="left")
-    )
-    values = ["price", "spot_price", "interruption", "source"]
-    rates = keyed.group_by("shape_id", "region_id", *values).agg(
-        pl.col("zone_bit").sum().cast(pl.UInt8).alias("zone_mask")
+        .group_by("shape_id", "region_id", *values)
+        .agg(pl.col("zone_bit").sum().cast(pl.UInt8).alias("zone_mask"))
+        .sort("shape_id", "region_id")
     )
     if rates.select("shape_id", "region_id").is_duplicated().any():
-        raise ValueError("a machine type has two prices in one region: the tables disagree with themselves")
+        raise ValueError("a machine type has two prices in one region: the reference tables disagree with themselves")
+    small = pl.col("^(shape|region)_id$").cast(pl.UInt16)
     return {
-        "shapes": shapes.drop("cloud", "labels").rename({"full_labels": "labels"}),
-        "regions": regions,
-        "zones": zones.select("region_id", "cloud", "region", "zone", "zone_bit"),
-        "rates": rates.sort("shape_id", "region_id"),
+        "shapes": shapes.drop("cloud").with_columns(small),
+        "regions": regions.with_columns(small),
+        "zones": zones.select("region_id", "zone", "zone_bit").with_columns(small),
+        "rates": rates.with_columns(small),
     }
 
 
 def build(reference: Path, out: Path) -> dict[str, int]:
     """Write the snapshot into ``out``; returns the number of rows of each table."""
-    facts = tomllib.loads(FACTS.read_text())
+    facts = read_facts()
     table = read_reference(reference)
-    table = with_spot_facts(
-        pl.concat([table, fact_rows(facts, table)]).with_columns(pl.col("labels").fill_null("")), facts
-    )
-    tables = factor(table, facts)
+    table = pl.concat([table, extra_sizes(facts, table), extra_hosts(table, facts)])
+    table = without_doubtful(with_spot_facts(table, facts), facts)
+    tables = factor(table)
     out.mkdir(parents=True, exist_ok=True)
     for name, frame in tables.items():
         frame.write_parquet(out / f"{name}.parquet", compression="zstd", compression_level=19, statistics=False)

@@ -12,7 +12,6 @@ import polars as pl
 
 from sky_core.catalog.egress import EgressTable, Location
 from sky_core.catalog.query import query
-from sky_core.catalog.schema import KEY
 from sky_core.catalog.snapshot import DATA, read_snapshot
 from sky_core.spec import Resources
 
@@ -28,12 +27,13 @@ class Catalog:
     Attributes:
         table: One row per (cloud, region, zone, instance type, accelerator, count), with the columns of
             :data:`~sky_core.catalog.schema.SCHEMA`. Prices are USD per hour, null where unknown; ``zone`` is
-            null where it is not known which zones of the region offer the type.
+            null where it is not known which zones of the region offer the type. Cheapest first.
         version: Changes whenever a row changes; plans remember it.
     """
 
     def __init__(self, table: pl.DataFrame, egress: EgressTable, version: str) -> None:
-        self.table = table
+        # Sorting is most of what a query would cost: the table is kept sorted, and filters keep the order.
+        self.table = table.sort("price", nulls_last=True, maintain_order=True)
         self.version = version
         self._egress = egress
 
@@ -52,9 +52,9 @@ class Catalog:
     def query(self, resources: Resources, *, task: str = "task", clouds: Sequence[str] | None = None) -> pl.DataFrame:
         """The candidates for one machine of a task, cheapest first by the price that counts (spot or on demand).
 
-        Rows whose price of that kind is unknown are left out, and so are machines that their cloud has
-        withdrawn. Without ``accelerators``, machines with accelerators are candidates only if ``instance_type``
-        names them.
+        Left out are rows whose price of that kind is unknown, machines that their cloud has withdrawn, and regions
+        that an account has to ask for, unless ``region`` names them in full. Without ``accelerators``, machines
+        with accelerators are candidates only if ``instance_type`` names them.
 
         Args:
             resources: What is needed.
@@ -65,17 +65,7 @@ class Catalog:
             UnknownAccelerator: if no cloud sells an accelerator of that name.
             NoFeasibleOffering: if no row is left; says which field emptied the list, and what would come next.
         """
-        return query(self._by_spot_price if resources.use_spot else self._by_price, resources, task, clouds)
-
-    # Sorting is most of what a query would cost: the table is kept sorted, and filters keep the order.
-
-    @cached_property
-    def _by_price(self) -> pl.DataFrame:
-        return self.table.sort("price", *KEY, nulls_last=True)
-
-    @cached_property
-    def _by_spot_price(self) -> pl.DataFrame:
-        return self.table.sort("spot_price", *KEY, nulls_last=True)
+        return query(self.table, resources, task, clouds)
 
     def egress(self, locations: Sequence[Location], gb: float) -> tuple[np.ndarray, np.ndarray]:
         """``(L, L)`` USD and hours to move ``gb`` (10^9 bytes) from each row's to each column's location.

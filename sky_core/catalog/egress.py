@@ -22,7 +22,8 @@ import numpy as np
 
 from sky_core.catalog.snapshot import DATA
 
-Location = tuple[str, str, str | None]
+Location = tuple[str, str, str | None]  # cloud, region, zone
+Place = tuple[str, str]  # cloud, region
 Tiers = tuple[tuple[float, float], ...]
 FREE: Tiers = ((0.0, 0.0),)
 
@@ -134,36 +135,37 @@ class EgressTable:
 
     @lru_cache(maxsize=16)  # noqa: B019 -- one table lives as long as the process
     def _paths(self, locations: tuple[Location, ...]) -> _Paths:
-        count = len(locations)
-        usd, hours, leaves = np.zeros((count, count)), np.zeros((count, count)), np.zeros((count, count), dtype=bool)
-        for row, source in enumerate(locations):
-            for column, destination in enumerate(locations):
-                usd[row, column] = self._usd_within_cloud(source, destination)
-                hours[row, column] = _hours_per_gb(source, destination)
-                leaves[row, column] = source[0] != destination[0]
+        places = list(dict.fromkeys((cloud, region) for cloud, region, _ in locations))
+        index = {place: number for number, place in enumerate(places)}
+        of_place = np.array([index[cloud, region] for cloud, region, _ in locations], dtype=int)
+        pairs = np.ix_(of_place, of_place)
+        usd = np.array([[self._usd_between(a, b) for b in places] for a in places]).reshape(len(places), -1)[pairs]
+        hours = np.array([[_hours_per_gb(a, b) for b in places] for a in places]).reshape(len(places), -1)[pairs]
+
+        cloud = np.array([name for name, _, _ in locations])
+        zone = np.array([name or "" for _, _, name in locations])
+        same_region = of_place[:, None] == of_place
+        crosses_zones = same_region & (zone[:, None] != zone) & (zone[:, None] != "") & (zone != "")
+        per_hop = np.array([self.inter_zone(name) for name, _, _ in locations])
         return _Paths(
-            billed_per_gb=np.array([1e9 / BYTES_PER_BILLED_GB.get(cloud, 10**9) for cloud, _, _ in locations]),
-            usd_per_gb=usd,
-            leaves_cloud=leaves,
-            internet=tuple(self.internet(cloud, region) for cloud, region, _ in locations),
-            hours_per_gb=hours,
+            billed_per_gb=np.array([1e9 / BYTES_PER_BILLED_GB.get(name, 10**9) for name, _, _ in locations]),
+            usd_per_gb=np.where(crosses_zones, per_hop[:, None], usd),
+            leaves_cloud=cloud[:, None] != cloud,
+            internet=tuple(self.internet(name, region) for name, region, _ in locations),
+            hours_per_gb=np.where(same_region & (zone[:, None] == zone), 0.0, hours),
         )
 
-    def _usd_within_cloud(self, source: Location, destination: Location) -> float:
-        if source[0] != destination[0]:
+    def _usd_between(self, source: Place, destination: Place) -> float:
+        """USD per billed GB between two regions of one cloud; 0 where tiers decide or nothing is charged."""
+        if source[0] != destination[0] or source == destination:
             return 0.0
-        if source[1] != destination[1]:
-            return self.inter_region(source[0], source[1], destination[1])
-        crosses = source[2] is not None and destination[2] is not None and source[2] != destination[2]
-        return self.inter_zone(source[0]) if crosses else 0.0
+        return self.inter_region(source[0], source[1], destination[1])
 
 
-def _hours_per_gb(source: Location, destination: Location) -> float:
+def _hours_per_gb(source: Place, destination: Place) -> float:
     if source == destination:
-        return 0.0
-    if source[:2] == destination[:2]:
         return 8 / GBIT_IN_REGION / 3600
-    speed = min(GBIT_OUT.get(place[0], GBIT_OUT_ELSEWHERE) for place in (source, destination))
+    speed = min(GBIT_OUT.get(cloud, GBIT_OUT_ELSEWHERE) for cloud, _ in (source, destination))
     if source[0] != destination[0]:
         speed *= OTHER_CLOUD
     if continent(source[1]) != continent(destination[1]):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -17,59 +18,59 @@ from sky_core.spec import Amount, Resources
 
 Filter = tuple[str, pl.Expr]
 NEAREST = 3
+AMOUNTS = {"cpus": "vcpus", "memory": "memory_gib"}
+CURES = {
+    "access": "name the region, or list it under 'enabled_regions' in catalog.toml",
+    "withdrawn": "ask for the label withdrawn=True to see them all the same",
+    "clouds": "give another cloud's credentials, or ask for less",
+}
 PLACES = ("cloud", "region", "zone")
 
 
 def query(table: pl.DataFrame, wanted: Resources, task: str, clouds: Sequence[str] | None) -> pl.DataFrame:
-    """The rows of ``table`` that satisfy ``wanted``, in its order (see :meth:`Catalog.query`)."""
-    price = "spot_price" if wanted.use_spot else "price"
+    """The rows of ``table``, sorted by price, that satisfy ``wanted``, cheapest first (see :meth:`Catalog.query`)."""
     filters = list(_filters(table, wanted, clouds))
-    found = table.filter(functools.reduce(lambda left, right: left & right, (mask for _, mask in filters)))
+    found = table.filter(functools.reduce(operator.and_, (mask for _, mask in filters)))
     if found.is_empty():
-        raise _nothing_left(table, filters, price, task, wanted, clouds)
-    return found
+        raise _nothing_left(table, filters, wanted, task, clouds)
+    return found.sort("spot_price", maintain_order=True) if wanted.use_spot else found
 
 
 def _filters(table: pl.DataFrame, wanted: Resources, clouds: Sequence[str] | None) -> Iterator[Filter]:
-    yield "accelerators", _accelerators(table, wanted)
+    if wanted.accelerators:
+        yield "accelerators", _accelerators(table, wanted)
+    elif (
+        wanted.instance_type
+    ):  # an accelerator that belongs to the named machine is welcome, an attached one not asked for
+        yield "accelerators", ~_labelled(table, "attached", True)
+    else:
+        yield "accelerators", pl.col("accelerator").is_null()
     for field in ("instance_type", *PLACES):
         patterns = getattr(wanted, field)
         if patterns:
             yield field, _matches(table, field, patterns)
     if wanted.exclude:
-        excluded = functools.reduce(lambda a, b: a | b, (_matches(table, place, wanted.exclude) for place in PLACES))
-        yield "exclude", ~excluded
-    for field, column, amount in (("cpus", "vcpus", wanted.cpus), ("memory", "memory_gib", wanted.memory)):
-        if amount is not None:
+        yield "exclude", ~_any(_matches(table, place, wanted.exclude) for place in PLACES)
+    for field, column in AMOUNTS.items():
+        if (amount := getattr(wanted, field)) is not None:
             yield field, _within(column, amount)
     if wanted.arch is not None:
         yield "arch", pl.col("arch") == wanted.arch
-    yield "labels", _labels(table, wanted)
+    for key, value in wanted.labels.items():
+        yield f"labels.{key}", _labelled(table, key, value)
+    if "withdrawn" not in wanted.labels:
+        yield "withdrawn", ~_labelled(table, "withdrawn", True)
+    yield "access", pl.col("access").is_null() | pl.col("region").is_in(_names(wanted.region))
     if clouds is not None:
-        yield "clouds", _matches(table, "cloud", tuple(clouds))
-    yield (
-        ("use_spot", pl.col("spot_price").is_not_null())
-        if wanted.use_spot
-        else ("price", pl.col("price").is_not_null())
-    )
+        yield "clouds", _matches(table, "cloud", clouds)
+    price = "spot_price" if wanted.use_spot else "price"
+    yield price, pl.col(price).is_not_null()
 
 
 def _accelerators(table: pl.DataFrame, wanted: Resources) -> pl.Expr:
-    if wanted.accelerators:
-        known = [name for name in table["accelerator"].unique().to_list() if name is not None]
-        pairs = [(resolve(name, known), count) for name, count in wanted.accelerators]
-        return functools.reduce(
-            lambda a, b: a | b,
-            ((pl.col("accelerator") == name) & (pl.col("accelerator_count") == count) for name, count in pairs),
-        )
-    if wanted.instance_type:  # a GPU that belongs to the named machine is welcome, one to be attached was not asked for
-        return ~_labelled(table, "attached", True)
-    return pl.col("accelerator").is_null()
-
-
-def _labels(table: pl.DataFrame, wanted: Resources) -> pl.Expr:
-    labels = {"withdrawn": False, **wanted.labels}
-    return functools.reduce(lambda a, b: a & b, (_labelled(table, key, value) for key, value in labels.items()))
+    known = [name for name in table["accelerator"].unique().to_list() if name is not None]
+    pairs = [(resolve(name, known), count) for name, count in wanted.accelerators]
+    return _any((pl.col("accelerator") == name) & (pl.col("accelerator_count") == count) for name, count in pairs)
 
 
 def _labelled(table: pl.DataFrame, key: str, value: str | bool) -> pl.Expr:
@@ -79,17 +80,21 @@ def _labelled(table: pl.DataFrame, key: str, value: str | bool) -> pl.Expr:
         held = parse_labels(text).get(key)
         return (held is not None) == value if isinstance(value, bool) else held == value
 
-    return pl.col("labels").is_in(_cast([text for text in table["labels"].unique().to_list() if fits(text)]))
+    return pl.col("labels").is_in(_names([text for text in table["labels"].unique().to_list() if fits(text)]))
 
 
 def _matches(table: pl.DataFrame, column: str, patterns: Sequence[str]) -> pl.Expr:
     names = [name for name in table[column].unique().to_list() if name is not None]
     found = [name for name in names if any(fnmatchcase(name.lower(), pattern.lower()) for pattern in patterns)]
-    return pl.col(column).is_in(_cast(found)).fill_null(False)
+    return pl.col(column).is_in(_names(found)).fill_null(False)
 
 
-def _cast(names: list[str]) -> pl.Series:
+def _names(names: Sequence[str]) -> pl.Series:
     return pl.Series(names, dtype=pl.Categorical()).implode()
+
+
+def _any(masks: Iterable[pl.Expr]) -> pl.Expr:
+    return functools.reduce(operator.or_, masks)
 
 
 def _within(column: str, amount: Amount) -> pl.Expr:
@@ -98,40 +103,57 @@ def _within(column: str, amount: Amount) -> pl.Expr:
 
 
 def _nothing_left(
-    table: pl.DataFrame,
-    filters: Sequence[Filter],
-    price: str,
-    task: str,
-    wanted: Resources,
-    clouds: Sequence[str] | None,
+    table: pl.DataFrame, filters: Sequence[Filter], wanted: Resources, task: str, clouds: Sequence[str] | None
 ) -> NoFeasibleOffering:
     left, emptied = table, 0
     while not (left := left.filter(filters[emptied][1])).is_empty():
         emptied += 1
     field = filters[emptied][0]
     near = table.filter([mask for index, (_, mask) in enumerate(filters) if index != emptied])
-    if near.is_empty() and emptied > 0:
+    if near.is_empty():
         near = table.filter([mask for _, mask in filters[:emptied]])
-    cheapest = near.sort(price, nulls_last=True).unique("instance_type", keep="first", maintain_order=True)
-    nearest = [describe(row, price) for row in cheapest.head(NEAREST).iter_rows(named=True)]
-    message = f"Task.{task}: {field}: {_reason(field, wanted, clouds)}"
-    hint = f"; without it there are {', '.join(nearest)}" if nearest else ""
-    return NoFeasibleOffering(task, field, nearest, message + hint)
+    price = "spot_price" if wanted.use_spot else "price"
+    near = _closest(near.sort(price, nulls_last=True, maintain_order=True), field, wanted)
+    nearest = [describe(row, price) for row in near.head(NEAREST).iter_rows(named=True)]
+    hint = f"; nearest: {', '.join(nearest)}" if nearest else ""
+    message = f"Task.{task}: {_reason(field, wanted, clouds, near)}{hint}"
+    return NoFeasibleOffering(task, field, nearest, message, cure=CURES.get(field, ""))
 
 
-def _reason(field: str, wanted: Resources, clouds: Sequence[str] | None) -> str:
-    if field == "use_spot":
-        return "no spot price is known for what is asked"
-    if field == "price":
-        return "no on-demand price is known for what is asked"
-    if field == "clouds":
-        return f"nothing fits in the enabled clouds ({', '.join(clouds or ()) or 'none'})"
-    if field == "labels" and not wanted.labels:
-        return "all that fits has been withdrawn by its cloud"
-    value = getattr(wanted, field)
+def _closest(near: pl.DataFrame, field: str, wanted: Resources) -> pl.DataFrame:
+    """One row per machine type, those first that miss the field by least, the cheapest of them first."""
     if field == "accelerators":
-        value = [f"{name}:{count:g}" for name, count in value] or "none"
-    return f"no offering has {_plain(value)}"
+        known = [name for name in near["accelerator"].unique().to_list() if name is not None]
+        count = {resolve(name, known): count for name, count in wanted.accelerators}
+        near = near.filter(pl.col("accelerator").is_in(_names(list(count))))
+        asked = pl.col("accelerator").replace_strict(count, return_dtype=pl.Float64)
+        near = near.sort((pl.col("accelerator_count") / asked).log().abs(), maintain_order=True)
+    elif field in ("cpus", "memory"):
+        column, amount = AMOUNTS[field], getattr(wanted, field)
+        missed = pl.max_horizontal(amount.low - pl.col(column), pl.col(column) - amount.high)
+        near = near.sort(missed, nulls_last=True, maintain_order=True)
+    elif field.startswith("labels."):
+        near = near.filter(_labelled(near, field.partition(".")[2], True))
+    return near.unique(["instance_type", "accelerator_count"], keep="first", maintain_order=True)
+
+
+def _reason(field: str, wanted: Resources, clouds: Sequence[str] | None, near: pl.DataFrame) -> str:
+    asked_for = ", ".join(sorted(near["region"].unique()))
+    reasons = {
+        "price": "no on-demand price is known for what is asked",
+        "spot_price": "use_spot: no spot price is known for what is asked",
+        "clouds": f"nothing fits in the clouds that can be used ({', '.join(clouds or ()) or 'none'})",
+        "withdrawn": "all that fits has been withdrawn by its cloud",
+        "access": f"only regions that an account has to ask for offer it ({asked_for})",
+        "exclude": f"exclude: {_plain(wanted.exclude)} leaves nothing that fits",
+    }
+    if field in reasons:
+        return reasons[field]
+    name, _, key = field.partition(".")
+    value = getattr(wanted, name)
+    if name == "accelerators":
+        value = [f"{accelerator}:{count:g}" for accelerator, count in value] or "none"
+    return f"{field}: no offering has {_plain(value[key] if key else value)}"
 
 
 def _plain(value: Any) -> str:
@@ -139,17 +161,13 @@ def _plain(value: Any) -> str:
         if math.isinf(value.high):
             return f"{value.low:g}+"
         return f"{value.low:g}" if value.low == value.high else f"{value.low:g}-{value.high:g}"
-    if isinstance(value, list | tuple):
-        return " or ".join(map(str, value))
-    return str(value)
+    return " or ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def describe(row: Mapping[str, Any], price: str) -> str:
     """One offering in words: ``aws/us-east-1a p3.8xlarge V100:4 (32 vCPUs, 244 GiB) at $12.24/h``."""
-    place = f"{row['cloud']}/{row['zone'] or row['region']}"
     accelerator = f" {row['accelerator']}:{row['accelerator_count']:g}" if row["accelerator"] else ""
     shape = f" ({row['vcpus']:g} vCPUs, {row['memory_gib']:g} GiB)" if row["vcpus"] else ""
-    cost = (
-        f"${row[price]:g}/h" + (" spot" if price == "spot_price" else "") if row[price] is not None else "unknown price"
-    )
-    return f"{place} {row['instance_type']}{accelerator}{shape} at {cost}"
+    market = " spot" if price == "spot_price" else ""
+    cost = f"at ${row[price]:g}/h{market}" if row[price] is not None else "at an unknown price"
+    return f"{row['cloud']}/{row['zone'] or row['region']} {row['instance_type']}{accelerator}{shape} {cost}"

@@ -23,6 +23,7 @@ SCHEMA: Mapping[str, pl.DataType] = {
     "interruption": pl.Float64(),  # published probability of a spot interruption within a month; null where unknown
     "arch": Name,  # x86_64 or arm64
     "labels": Name,  # "confidential=sgx,cpu=intel", sorted by key; "" without any
+    "access": Name,  # "opt-in" or "restricted" where the region has to be asked for; null where it is open to all
     "source": Name,
     "as_of": pl.Date(),
 }
