@@ -57,7 +57,8 @@ class Instance:
     """One machine as the cloud tells of it.
 
     Attributes:
-        id: What ``terminate`` takes: ``region/i-…`` on EC2, ``zone/name`` on GCE, ``zone/tpu/name`` for TPU nodes, ARM id.
+        id: What ``terminate`` takes: ``region/i-…`` on EC2, ``zone/name`` on GCE, ``zone/tpu/name``
+            for TPU nodes, the ARM id on Azure.
         launched_at: Seconds since the epoch, or None where unknown.
         reason: Why it stopped, in the cloud's words, e.g. ``Server.SpotInstanceTermination``; "" while it runs.
         preempted: True when the cloud took it back (spot), False when unknown or ended by us.

@@ -1,0 +1,152 @@
+"""What Azure is told of a cluster: the request bodies of its machines and their network. Pure functions.
+
+Body formats: https://learn.microsoft.com/en-us/rest/api/compute/virtual-machines/create-or-update and
+https://learn.microsoft.com/en-us/rest/api/virtualnetwork/.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Any
+
+from sky_core.clouds.base import LaunchRequest
+from sky_core.clouds.userdata import cloud_config
+from sky_core.errors import InvalidRequest
+
+Body = dict[str, Any]
+
+# SEV-SNP and TDX sizes (DCasv5, ECadsv5, DCesv5, NCCadsH100v5…) boot only as confidential VMs, from images made for
+# it. SGX sizes (DCsv2, DCsv3, DCdsv3) are ordinary generation-2 machines with enclaves.
+CONFIDENTIAL_VM = re.compile(r"^Standard_(?:DC|EC|NCC)\d+(?:-\d+)?[a-z]*[ae][a-z]*_")
+AMD_GPU = re.compile(r"^MI\d")
+
+UBUNTU = "Canonical:0001-com-ubuntu-server-jammy:22_04-lts-gen2:latest"
+UBUNTU_ARM = "Canonical:0001-com-ubuntu-server-jammy:22_04-lts-arm64:latest"
+UBUNTU_CONFIDENTIAL = "Canonical:0001-com-ubuntu-confidential-vm-jammy:22_04-lts-cvm:latest"
+UBUNTU_CUDA = "microsoft-dsvm:ubuntu-hpc:2204:latest"  # with drivers; https://github.com/Azure/azhpc-images
+UBUNTU_ROCM = "microsoft-dsvm:ubuntu-hpc:2204-rocm:latest"
+
+
+def zones(request: LaunchRequest) -> list[str]:
+    """Azure's names of the request's zone: ``["1"]`` for ``eastus-1``, none where only the region is asked for."""
+    if request.zone in (None, request.region):
+        return []
+    return [str(request.zone).removeprefix(f"{request.region}-")]
+
+
+def image(request: LaunchRequest) -> Body:
+    """The image reference: what was asked for (a URN or a resource id), or Ubuntu 22.04 fit for the machine.
+
+    Raises:
+        InvalidRequest: if the image asked for is neither.
+    """
+    name = request.image or _default_image(request)
+    if name.startswith("/"):
+        shared = re.match(r"^/(CommunityGalleries|SharedGalleries)/", name, re.IGNORECASE)
+        if shared is None:
+            return {"id": name}
+        kind = "communityGalleryImageId" if shared[1].lower() == "communitygalleries" else "sharedGalleryImageId"
+        return {kind: name}
+    parts = name.split(":")
+    if len(parts) != 4:
+        raise InvalidRequest(
+            f"image: {name!r} is not an Azure image", cure="write publisher:offer:sku:version or a resource id"
+        )
+    return dict(zip(("publisher", "offer", "sku", "version"), parts, strict=True))
+
+
+def _default_image(request: LaunchRequest) -> str:
+    if CONFIDENTIAL_VM.match(request.instance_type):
+        return UBUNTU_CONFIDENTIAL
+    if request.accelerator:
+        return UBUNTU_ROCM if AMD_GPU.match(request.accelerator) else UBUNTU_CUDA
+    return UBUNTU_ARM if request.arch == "arm64" else UBUNTU
+
+
+def firewall(request: LaunchRequest, source: str) -> Body:
+    """Network security group: SSH and the task's ports from ``source`` only; the default rules join the gang."""
+    ports = ["22", *(str(port) for port in request.ports if port != 22)]
+    rule = {
+        "protocol": "Tcp",
+        "direction": "Inbound",
+        "access": "Allow",
+        "priority": 1000,
+        "sourceAddressPrefix": source,
+        "sourcePortRange": "*",
+        "destinationAddressPrefix": "*",
+        "destinationPortRanges": ports,
+    }
+    return _located(request, {"securityRules": [{"name": "caller", "properties": rule}]})
+
+
+def network(request: LaunchRequest) -> Body:
+    subnet = {"name": "machines", "properties": {"addressPrefix": "10.77.0.0/16"}}
+    return _located(request, {"addressSpace": {"addressPrefixes": ["10.77.0.0/16"]}, "subnets": [subnet]})
+
+
+def address(request: LaunchRequest) -> Body:
+    body = _located(request, {"publicIPAllocationMethod": "Static", "deleteOption": "Delete"})
+    return body | {"sku": {"name": "Standard"}}
+
+
+def interface(request: LaunchRequest, subnet: str, firewall: str, address: str) -> Body:
+    """Network interface on these resources (ids); the address goes when the interface goes."""
+    config = {
+        "subnet": {"id": subnet},
+        "publicIPAddress": {"id": address, "properties": {"deleteOption": "Delete"}},
+        "privateIPAllocationMethod": "Dynamic",
+    }
+    properties = {
+        "networkSecurityGroup": {"id": firewall},
+        "ipConfigurations": [{"name": "primary", "properties": config}],
+    }
+    return _located(request, properties)
+
+
+def machine(request: LaunchRequest, name: str, interface: str, user: str) -> Body:
+    """Virtual machine with this network interface (id); disk and interface go when it goes."""
+    disk: Body = {"storageAccountType": "StandardSSD_LRS"}  # every size takes it; Premium only those with an "s"
+    properties: Body = {
+        "hardwareProfile": {"vmSize": request.instance_type},
+        "storageProfile": {
+            "imageReference": image(request),
+            "osDisk": {
+                "createOption": "FromImage",
+                "deleteOption": "Delete",
+                "diskSizeGB": request.disk_gib,
+                "managedDisk": disk,
+            },
+        },
+        "osProfile": _login(request, name, user),
+        "networkProfile": {
+            "networkInterfaces": [{"id": interface, "properties": {"primary": True, "deleteOption": "Delete"}}]
+        },
+    }
+    if request.use_spot:
+        # maxPrice -1: never evicted for its price, which is capped at the on-demand one.
+        properties |= {"priority": "Spot", "evictionPolicy": "Delete", "billingProfile": {"maxPrice": -1}}
+    if CONFIDENTIAL_VM.match(request.instance_type):
+        properties["securityProfile"] = {
+            "securityType": "ConfidentialVM",
+            "uefiSettings": {"secureBootEnabled": True, "vTpmEnabled": True},
+        }
+        disk["securityProfile"] = {"securityEncryptionType": "VMGuestStateOnly"}
+    body = _located(request, properties)
+    if zones(request):
+        body["zones"] = zones(request)
+    return body
+
+
+def _login(request: LaunchRequest, name: str, user: str) -> Body:
+    key = {"path": f"/home/{user}/.ssh/authorized_keys", "keyData": request.authorized_key}
+    return {
+        "computerName": name,
+        "adminUsername": user,
+        "linuxConfiguration": {"disablePasswordAuthentication": True, "ssh": {"publicKeys": [key]}},
+        "customData": base64.b64encode(cloud_config(request, user).encode()).decode(),
+    }
+
+
+def _located(request: LaunchRequest, properties: Body) -> Body:
+    return {"location": request.region, "tags": dict(request.tags), "properties": properties}

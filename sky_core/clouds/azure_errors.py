@@ -1,0 +1,96 @@
+"""Azure's error codes sorted into the CloudError family.
+
+Only ``error.code`` is trusted: the same refusal arrives as a synchronous 409, or as status 200 of an operation that
+failed later. Codes: https://learn.microsoft.com/en-us/azure/azure-resource-manager/troubleshooting/common-deployment-errors
+and https://learn.microsoft.com/en-us/troubleshoot/azure/virtual-machines/windows/allocation-failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
+
+from sky_core.errors import (
+    AuthError,
+    CapacityError,
+    CloudError,
+    InvalidRequest,
+    QuotaError,
+    Throttled,
+    UnknownOutcome,
+)
+
+CAPACITY = {
+    "SkuNotAvailable",
+    "AllocationFailed",
+    "ZonalAllocationFailed",
+    "OverconstrainedAllocationRequest",
+    "OverconstrainedZonalAllocationRequest",
+    "NotAvailableForSubscription",
+}
+QUOTA = {"QuotaExceeded", "ResourceQuotaExceeded", "PublicIPCountLimitReached", "SubnetIsFull"}
+AUTH = {
+    "AuthenticationFailed",
+    "AuthorizationFailed",
+    "ExpiredAuthenticationToken",
+    "InvalidAuthenticationToken",
+    "InvalidAuthenticationTokenTenant",
+    "LinkedAuthorizationFailed",
+    "ReadOnlyDisabledSubscription",
+    "SubscriptionNotFound",
+}
+THROTTLED = {
+    "AnotherOperationInProgress",
+    "OperationPreempted",
+    "ResourceGroupBeingDeleted",  # an earlier attempt under the same token is being cleared away
+    "RetryableError",
+    "SubscriptionRequestsThrottled",
+    "TooManyRequests",
+}
+
+
+def refusal(code: str, message: str, *, zoned: bool = False, status: int | None = None) -> CloudError:
+    """The error that ``code`` means.
+
+    Args:
+        zoned: Whether the request named a zone, which is then all that a lack of capacity tells about.
+        status: HTTP status of the reply, None for a creation that was accepted and failed later: nothing of it
+            is left to hope for, and what is not understood is taken for a lack of working machines.
+    """
+    text = f"Azure: {code}: {message}" if code else f"Azure: {message}"
+    if code in CAPACITY:
+        return CapacityError(text, scope="zone" if zoned else "region", code=code)
+    # OperationNotAllowed is the code of exceeded quotas, but of other things as well; only its text tells them apart.
+    if code in QUOTA or (code == "OperationNotAllowed" and "quota" in message.lower()):
+        return QuotaError(text, code=code)
+    if code in AUTH or status == 401:
+        return AuthError(text, code=code, cure="check the credentials and the subscription's role assignments")
+    if code in THROTTLED or status == 429:
+        return Throttled(text, code=code)
+    if status is None:
+        return CapacityError(text, scope="zone" if zoned else "region", code=code)
+    if status == 408 or status >= 500 or status < 400:
+        return UnknownOutcome(text, code=code)
+    return InvalidRequest(text, code=code)
+
+
+def translate(error: AzureError, *, zoned: bool = False) -> CloudError:
+    """The CloudError that an exception of an Azure SDK means."""
+    if isinstance(error, HttpResponseError) and error.status_code is not None:
+        code = (error.error.code if error.error else None) or ""
+        message = (error.error.message if error.error else None) or error.reason or "no details"
+        return refusal(code, message, zoned=zoned, status=error.status_code)
+    if isinstance(error, ClientAuthenticationError):  # no token was to be had
+        return AuthError(f"Azure: {error.message}", cure="log in with: az login, or set AZURE_CLIENT_ID and its secret")
+    return UnknownOutcome(f"Azure does not answer: {error.message}")
+
+
+@contextmanager
+def cloud_errors(*, zoned: bool = False) -> Iterator[None]:
+    """Raise what the Azure SDKs raise as :class:`~sky_core.errors.CloudError`."""
+    try:
+        yield
+    except AzureError as error:
+        raise translate(error, zoned=zoned) from error

@@ -1,0 +1,138 @@
+"""What Google Cloud's refusals mean, sorted into the :class:`~sky_core.errors.CloudError` family.
+
+Sources: https://cloud.google.com/compute/docs/troubleshooting/troubleshooting-vm-creation (codes of operations),
+https://cloud.google.com/compute/docs/resource-error and the reasons of HTTP errors; for TPUs the canonical codes
+of google.rpc. A stock-out is never an HTTP error: the call succeeds and its operation fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http import HTTPStatus
+
+import requests
+from google.api_core.exceptions import GoogleAPICallError, RetryError
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError, TransportError
+from google.cloud.compute_v1.types import Error, Operation
+
+from sky_core.errors import (
+    AuthError,
+    CapacityError,
+    CloudError,
+    InvalidRequest,
+    QuotaError,
+    Scope,
+    Throttled,
+    UnknownOutcome,
+)
+
+CAPACITY_CODES = frozenset(
+    {
+        "ZONE_RESOURCE_POOL_EXHAUSTED",
+        "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS",
+        "RESOURCE_POOL_EXHAUSTED",
+        "insufficientCapacity",
+        "UNSUPPORTED_OPERATION",  # what an insert says when the machine was preempted while it was being made
+    }
+)
+QUOTA_CODES = frozenset({"QUOTA_EXCEEDED", "quotaExceeded", "limitExceeded"})
+THROTTLE_CODES = frozenset(
+    {
+        "rateLimitExceeded",
+        "userRateLimitExceeded",
+        "RATE_LIMIT_EXCEEDED",
+        "RESOURCE_OPERATION_RATE_EXCEEDED",
+        "operationRateExceeded",
+    }
+)
+LOGIN = "run: gcloud auth application-default login"
+
+
+def sort_code(code: str, status: int, message: str) -> CloudError:
+    """The error for a reason or operation code and an HTTP status (0 where there is none)."""
+    if code in CAPACITY_CODES:
+        return CapacityError(message, scope="zone", code=code)
+    if code in QUOTA_CODES:
+        return QuotaError(message, scope="cloud" if "ALL_REGIONS" in message else "region", code=code)
+    if code in THROTTLE_CODES or status == HTTPStatus.TOO_MANY_REQUESTS:
+        return Throttled(message, code=code)
+    if status == HTTPStatus.NOT_FOUND and ("machineTypes/" in message or "acceleratorTypes/" in message):
+        return CapacityError(message, scope="zone", code=code)  # this zone does not sell it; another one may
+    if status == HTTPStatus.UNAUTHORIZED:
+        return AuthError(message, code=code, cure=LOGIN)
+    if status == HTTPStatus.FORBIDDEN:
+        return AuthError(message, code=code, cure="grant the role, or enable the API, that the message names")
+    if 400 <= status < 500 and status != HTTPStatus.REQUEST_TIMEOUT:
+        return InvalidRequest(message, code=code)
+    return UnknownOutcome(message, code=code)
+
+
+def operation_error(operation: Operation) -> CloudError | None:
+    """Why a finished Compute operation failed, or None if it did not."""
+    if not operation.error.errors:
+        return None
+    error = operation.error.errors[0]
+    sorted_error = sort_code(error.code, operation.http_error_status_code, error.message)
+    if isinstance(sorted_error, QuotaError):
+        sorted_error.scope = _quota_scope(error, sorted_error.scope)
+    return sorted_error
+
+
+def _quota_scope(error: Error | object, default: Scope) -> Scope:
+    for detail in getattr(error, "error_details", ()):
+        dimensions = detail.quota_info.dimensions
+        if dimensions:
+            return "zone" if "zone" in dimensions else "region"
+    return default
+
+
+def tpu_error(code: int, message: str) -> CloudError:
+    """Why a TPU operation failed: ``code`` is a google.rpc.Code.
+
+    RESOURCE_EXHAUSTED (8) stands for stock-out and for quota; only the message tells them apart.
+    """
+    if code == 8 and "quota" in message.lower():
+        return QuotaError(message, scope="zone" if "zone" in message else "region", code="RESOURCE_EXHAUSTED")
+    if code in (8, 9) and ("capacity" in message.lower() or code == 8):
+        return CapacityError(message, scope="zone", code="RESOURCE_EXHAUSTED" if code == 8 else "FAILED_PRECONDITION")
+    if code == 3 and "PREEMPTED" in message:  # taken back while it was being made
+        return CapacityError(message, scope="zone", code="PREEMPTED")
+    if code in (7, 16):
+        return AuthError(message, code=str(code), cure=LOGIN)
+    if code in (3, 5, 9):
+        return InvalidRequest(message, code=str(code))
+    return UnknownOutcome(message, code=str(code))
+
+
+@contextmanager
+def cloud_errors(what: str) -> Iterator[None]:
+    """Turn whatever Google's libraries raise inside into a CloudError that says what was being done."""
+    try:
+        yield
+    except (DefaultCredentialsError, RefreshError) as error:
+        raise AuthError(f"{what}: {error}", cure=LOGIN) from error
+    except GoogleAPICallError as error:
+        raise sort_call(error, what) from error
+    except (requests.RequestException, TransportError, RetryError, GoogleAuthError) as error:
+        raise UnknownOutcome(f"{what}: {error}", code=type(error).__name__) from error
+
+
+def sort_call(error: GoogleAPICallError, what: str) -> CloudError:
+    """The error for a failed HTTP call of Compute (its ``reason``) or TPU (its canonical code)."""
+    message = f"{what}: {error.message}"
+    status = int(error.code or 0)
+    if _is_tpu_quota(error.details):
+        return QuotaError(message, scope="zone" if "zone" in message else "region", code="RESOURCE_EXHAUSTED")
+    return sort_code(_reason(error), status, message)
+
+
+def _reason(error: GoogleAPICallError) -> str:
+    for entry in error.errors or ():
+        if isinstance(entry, dict) and entry.get("reason"):
+            return str(entry["reason"])
+    return str(error.reason or getattr(error.grpc_status_code, "name", "") or "")
+
+
+def _is_tpu_quota(details: Sequence[object] | None) -> bool:
+    return any(type(detail).__name__ == "QuotaFailure" for detail in details or ())

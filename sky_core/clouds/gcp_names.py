@@ -1,0 +1,132 @@
+"""Google Cloud's names for our things: accelerators, images, runtimes, disks and labels. Pure data and functions."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+
+from sky_core.clouds.base import LaunchRequest
+from sky_core.errors import InvalidRequest
+
+# https://cloud.google.com/compute/docs/gpus (acceleratorTypes), keyed by the catalog's names.
+GPUS = {
+    "K80": "nvidia-tesla-k80",
+    "P4": "nvidia-tesla-p4",
+    "P100": "nvidia-tesla-p100",
+    "V100": "nvidia-tesla-v100",
+    "T4": "nvidia-tesla-t4",
+    "L4": "nvidia-l4",
+    "A100": "nvidia-tesla-a100",
+    "A100-80GB": "nvidia-a100-80gb",
+    "H100": "nvidia-h100-80gb",
+    "H100-MEGA": "nvidia-h100-mega-80gb",
+    "H200": "nvidia-h200-141gb",
+    "B200": "nvidia-b200",
+    "RTXPRO6000": "nvidia-rtx-pro-6000",
+}
+# These are attached to N1 machines; all others come with their own machine families.
+ATTACHED_GPUS = frozenset({"K80", "P4", "P100", "V100", "T4"})
+
+TPU_INSTANCE_TYPE = "TPU-VM"
+# https://cloud.google.com/tpu/docs/runtimes: generation -> (prefix of acceleratorType, runtime version).
+TPU_GENERATIONS = {
+    "v2": ("v2", "tpu-ubuntu2204-base"),
+    "v3": ("v3", "tpu-ubuntu2204-base"),
+    "v4": ("v4", "tpu-ubuntu2204-base"),
+    "v5e": ("v5litepod", "v2-alpha-tpuv5-lite"),
+    "v5p": ("v5p", "v2-alpha-tpuv5"),
+    "v6e": ("v6e", "v2-alpha-tpuv6e"),
+}
+TPU_NAME = re.compile(r"^tpu-(?P<generation>v\d+[a-z]?)-(?P<size>\d+)$")
+
+# Images with cloud-init, which reads our user data. The deep learning images add the NVIDIA driver.
+UBUNTU = "projects/ubuntu-os-cloud/global/images/family/ubuntu-2404-lts-amd64"
+UBUNTU_ARM = "projects/ubuntu-os-cloud/global/images/family/ubuntu-2404-lts-arm64"
+DEEP_LEARNING = "projects/deeplearning-platform-release/global/images/family/common-cu129-ubuntu-2204-nvidia-580"
+
+# Families that take no Persistent Disk: https://cloud.google.com/compute/docs/disks/hyperdisks#hd-balanced.
+HYPERDISK_FAMILIES = frozenset({"a4", "a4x", "c4", "c4a", "c4d", "c4n", "g4", "h4d", "m4", "n4", "n4a", "n4d", "x4"})
+
+LABEL_VALUE = re.compile(r"^[a-z0-9_-]{0,63}$")
+LABEL_KEY = re.compile(r"^[a-z][a-z0-9_-]{0,62}$")
+
+
+def label_value(value: str) -> str:
+    """A label value that stands for ``value``: itself where Google allows it, else its slug and a hash.
+
+    https://cloud.google.com/compute/docs/labeling-resources: lower case, digits, '_' and '-', at most 63.
+    """
+    if LABEL_VALUE.match(value):
+        return value
+    slug = re.sub(r"[^a-z0-9_-]", "-", value.lower())[:46]
+    return f"{slug}-{hashlib.sha256(value.encode()).hexdigest()[:16]}"
+
+
+def labels(tags: Mapping[str, str]) -> dict[str, str]:
+    """The labels that stand for ``tags``: equal tags have equal labels, unequal ones differ."""
+    return {_label_key(key): label_value(value) for key, value in tags.items()}
+
+
+def _label_key(key: str) -> str:
+    return key if LABEL_KEY.match(key) else f"k-{label_value(key)[-61:]}"
+
+
+def is_tpu(request: LaunchRequest) -> bool:
+    """Whether the request is for a TPU VM, which has an API of its own."""
+    return request.instance_type == TPU_INSTANCE_TYPE or (request.accelerator or "").startswith("tpu-")
+
+
+def tpu_version(accelerator: str) -> tuple[str, str]:
+    """``acceleratorType`` and ``runtimeVersion`` of a TPU: ``"tpu-v5e-8"`` -> ``("v5litepod-8", …)``.
+
+    Raises:
+        InvalidRequest: for a name that is no TPU.
+    """
+    match = TPU_NAME.match(accelerator)
+    if match is None or match["generation"] not in TPU_GENERATIONS:
+        known = ", ".join(f"tpu-{generation}-N" for generation in TPU_GENERATIONS)
+        raise InvalidRequest(f"accelerator: {accelerator!r} is no TPU that Google Cloud offers; there are {known}")
+    prefix, runtime = TPU_GENERATIONS[match["generation"]]
+    return f"{prefix}-{match['size']}", runtime
+
+
+def attached_gpu(request: LaunchRequest) -> tuple[str, int] | None:
+    """Accelerator type and count to attach to an N1 machine; None where the machine type brings its own, or none.
+
+    Raises:
+        InvalidRequest: for an accelerator that Google Cloud does not sell.
+    """
+    if request.accelerator is None:
+        return None
+    if request.accelerator not in GPUS:
+        raise InvalidRequest(f"accelerator: Google Cloud has no {request.accelerator!r}; it has {', '.join(GPUS)}")
+    if request.accelerator not in ATTACHED_GPUS:
+        return None
+    return GPUS[request.accelerator], int(request.accelerator_count or 1)
+
+
+def image(request: LaunchRequest) -> str:
+    """The boot image: the one asked for, or Ubuntu, with the NVIDIA driver where there is a GPU."""
+    if request.image:
+        return request.image
+    if request.accelerator:
+        return DEEP_LEARNING
+    return UBUNTU_ARM if request.arch == "arm64" else UBUNTU
+
+
+def disk_type(instance_type: str) -> str:
+    """The type of boot disk that a machine type can take."""
+    return "hyperdisk-balanced" if instance_type.split("-")[0] in HYPERDISK_FAMILIES else "pd-balanced"
+
+
+def region_of(zone: str) -> str:
+    """``"us-central1-a"`` -> ``"us-central1"``."""
+    return zone.rpartition("-")[0]
+
+
+def node_names(request: LaunchRequest) -> list[str]:
+    """Names of the gang's machines: the token itself for one, else numbered."""
+    if request.num_nodes == 1:
+        return [request.token]
+    return [f"{request.token}-{index}" for index in range(request.num_nodes)]
