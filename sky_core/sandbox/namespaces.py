@@ -80,6 +80,7 @@ class Namespace:
         # unshare ends after process 1 of the namespace, its only child, and that after everything else in it. Again
         # and again, since there may be no process 1 yet.
         while self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)  # it may be frozen
             for process in family(self.pid)[1:2]:
                 send(process, signal.SIGKILL)
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -11,15 +11,16 @@ A machine's processes are found as its descendants (on Linux it adopts orphans) 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import gc
 import json
 import os
 import select
 import signal
-import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import asyncssh
@@ -29,7 +30,7 @@ from sky_core.sandbox.processes import sweep
 
 MARK = "SKY_SANDBOX_GUEST"
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
-SESSIONS = 64  # threads that wait for commands; more sessions than that at once queue for their exit status
+CHUNK = 65536
 
 
 def mark(guest: Guest) -> str:
@@ -63,7 +64,6 @@ def machine(guest: Guest, lifeline: int) -> None:
 
 async def _serve(guest: Guest, lifeline: int) -> None:
     loop = asyncio.get_running_loop()
-    loop.set_default_executor(ThreadPoolExecutor(SESSIONS))
     over = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, over.set)
     loop.add_reader(lifeline, over.set)
@@ -78,31 +78,47 @@ async def _serve(guest: Guest, lifeline: int) -> None:
         MARK: mark(guest),
     }
 
-    async def session(process: asyncssh.SSHServerProcess[bytes]) -> None:
-        argv = ["/bin/bash", "-c", process.command] if process.command else ["/bin/bash", "-l"]
-        pipe = subprocess.PIPE  # asyncio's own subprocess streams lose data behind redirect()
-        child = subprocess.Popen(
-            argv, env={**env, **process.env}, start_new_session=True, stdin=pipe, stdout=pipe, stderr=pipe
-        )
-        await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
-        status = await loop.run_in_executor(None, child.wait)
-        await process.stdout.drain()
-        await process.stderr.drain()
-        process.exit(status if status >= 0 else 128 - status)
-        await process.wait_closed()
-
     await asyncssh.create_server(
         lambda: Sshd(guest),
         guest.ip,
         guest.port,
         server_host_keys=[asyncssh.import_private_key(guest.host_key)],
-        process_factory=session,
+        process_factory=partial(_session, env),
         sftp_factory=True,
         encoding=None,
     )
     await over.wait()
     sweep(os.getpid(), MARK, mark(guest))
     os._exit(0)  # threads still wait for the sessions just killed
+
+
+async def _session(env: Mapping[str, str], process: asyncssh.SSHServerProcess[bytes]) -> None:
+    """Run a command, or a login shell. As with sshd, the session lasts until nobody holds its output any more."""
+    argv = ["/bin/bash", "-c", process.command] if process.command else ["/bin/bash", "-l"]
+    pipe = asyncio.subprocess.PIPE
+    child = await asyncio.create_subprocess_exec(
+        *argv, env={**env, **process.env}, start_new_session=True, stdin=pipe, stdout=pipe, stderr=pipe
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    assert child.stderr is not None
+    # Our own pumps, since redirect() of asyncssh 2.24 loses the end of what it sends to pipes.
+    feeding = asyncio.create_task(_pump(process.stdin, child.stdin))
+    await asyncio.gather(_pump(child.stdout, process.stdout), _pump(child.stderr, process.stderr))
+    status = await child.wait()
+    feeding.cancel()
+    process.exit(status if status >= 0 else 128 - status)
+    await process.wait_closed()
+
+
+async def _pump(source: Any, target: Any) -> None:
+    """Copy a stream to its end, and end the target if it is a command's input."""
+    with contextlib.suppress(OSError, asyncssh.Error):  # the other side has hung up
+        while data := await source.read(CHUNK):
+            target.write(data)
+            await target.drain()
+    if isinstance(target, asyncio.StreamWriter):
+        target.close()
 
 
 class Nursery:
