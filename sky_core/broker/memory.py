@@ -16,6 +16,7 @@ class Memory(Record):
     Attributes:
         placement: Where the present (or last) attempt runs.
         started: Whether the agent has been started on the present cluster.
+        addresses: Public addresses of the present cluster's machines, by rank.
         bucket: URL of the bucket that this attempt writes to.
         checkpoint_urls: Where this and earlier attempts keep their checkpoints.
         phase: What the agent said last: setup, inputs, running, outputs, done.
@@ -33,6 +34,7 @@ class Memory(Record):
 
     placement: Placement | None = None
     started: bool = False
+    addresses: tuple[str, ...] = ()
     bucket: str = ""
     checkpoint_urls: tuple[str, ...] = ()
     phase: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sky_core.broker.market import load_catalog
@@ -37,7 +37,8 @@ def boot(step: Step) -> None:
     if not all(instance.state == "running" and instance.ip for instance in instances):
         _wait(step, BOOT_TIMEOUT_S, "the machines have not booted")
         return
-    machines = _machines(step, cluster, instances)
+    addresses = tuple(instance.ip for instance in instances if instance.ip)
+    machines = _machines(step, cluster, addresses)
     missing = [name for name in step.task.secrets if name not in os.environ]
     if missing:
         told = {"exit_code": None, "error": f"secrets: {', '.join(missing)} not set where the driver was started"}
@@ -52,11 +53,12 @@ def boot(step: Step) -> None:
     step.save(
         state="running",
         bucket=bucket,
+        addresses=addresses,
         checkpoint_urls=tuple(dict.fromkeys([*step.memory.checkpoint_urls, _checkpoint_url(step, bucket)])),
         started=True,
         waiting_since=None,
         phase="",
-        events=[("started", {"attempt": cluster.attempt, "ips": [machine.ip for machine in machines]})],
+        events=[("started", {"attempt": cluster.attempt, "ips": addresses})],
     )
 
 
@@ -65,10 +67,10 @@ def poll(step: Step) -> None:
     cluster, memory = step.cluster, step.memory
     assert cluster is not None
     try:
-        instances = step.cloud.describe(cluster.instance_ids) if memory.waiting_since else None
-        if instances is not None and _taken_back(step, instances):
+        # The cloud is asked only when the machine does not answer: a look costs one SSH round trip, no API call.
+        if memory.waiting_since and _taken_back(step, step.cloud.describe(cluster.instance_ids)):
             return
-        machines = _machines(step, cluster, instances or step.cloud.describe(cluster.instance_ids))
+        machines = _machines(step, cluster, memory.addresses)
         state = step.driving.executor.poll(machines, step.job.id, cluster.attempt, memory.log_offset)
     except (LinkLost, CloudError) as error:
         _wait(step, LINK_TIMEOUT_S, str(error))
@@ -186,12 +188,9 @@ def _wait(step: Step, limit_s: float, why: str) -> None:
     step.save(after_s=min(step.driving.settings.poll_s, 2.0), waiting_since=since)
 
 
-def _machines(step: Step, cluster: Cluster, instances: list[Instance]) -> list[Machine]:
+def _machines(step: Step, cluster: Cluster, addresses: Sequence[str]) -> list[Machine]:
     config = step.driving.settings.clouds[cluster.cloud]
-    return [
-        Machine(ip=instance.ip or "", port=config.ssh_port, user=config.ssh_user, host_key=cluster.host_key)
-        for instance in instances
-    ]
+    return [Machine(ip, config.ssh_port, config.ssh_user, cluster.host_key) for ip in addresses]
 
 
 def _output_urls(step: Step, bucket: str) -> dict[str, str]:

@@ -267,9 +267,11 @@ def _instance(machine: compute.Instance) -> Instance:
         state=STATES.get(machine.status, "pending"),
         ip=outside or None,
         private_ip=(interface.network_i_p or None) if interface else None,
-        launched_at=datetime.fromisoformat(machine.creation_timestamp).timestamp()
-        if machine.creation_timestamp
-        else None,
+        launched_at=_epoch(machine.creation_timestamp),
         tags=dict(machine.labels),
         reason="" if machine.status == "RUNNING" else machine.status_message or machine.status,
     )
+
+
+def _epoch(timestamp: str) -> float | None:
+    return datetime.fromisoformat(timestamp).timestamp() if timestamp else None
