@@ -54,8 +54,8 @@ class Trouble(threading.Thread):
         """Give up waiting, and give back the capacity that was taken away."""
         self._over.set()
         self.join()
-        for limit in self.control.status()["capacity"]:
-            self.control.capacity(limit["zone"], limit["type"], limit["market"], None)
+        for zone, kind, market, _ in self.control.status()["capacity"]:
+            self.control.capacity(zone, kind, market, None)
 
     def _plan(self) -> Plan:
         while not self._over.is_set():

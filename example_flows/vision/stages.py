@@ -55,7 +55,7 @@ def train(images: dict[str, np.ndarray], checkpoints: Path, epochs: int = EPOCHS
     model, done = load(checkpoints)
     resumed_from = done
     if model is None:
-        model = MLPClassifier(hidden_layer_sizes=(256, 128), learning_rate_init=1e-3, batch_size=64, random_state=0)
+        model = MLPClassifier(hidden_layer_sizes=(512, 256), learning_rate_init=1e-3, batch_size=64, random_state=0)
     else:
         print(f"resuming from epoch {done}", flush=True)
     for epoch in range(done + 1, epochs + 1):

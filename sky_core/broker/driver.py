@@ -121,7 +121,8 @@ class Driver:
 def main() -> None:
     """Be the driver of ``$SKYLOOM_HOME`` unless there is one."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+    for chatty, level in (("paramiko", logging.CRITICAL), ("azure", logging.WARNING)):
+        logging.getLogger(chatty).setLevel(level)
     settings = Settings.load()
     with driver_lock(settings) as alone:
         if alone:

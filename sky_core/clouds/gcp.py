@@ -154,7 +154,8 @@ class Gcp:
         taken = [op for op in self._operations.list(request=call) if op.target_link.endswith(f"/instances/{name}")]
         return Instance(
             id=f"{zone}/{name}", cloud="gcp", region=names.region_of(zone), zone=zone, instance_type="",
-            use_spot=bool(taken), state="gone", reason="compute.instances.preempted" if taken else "deleted", preempted=bool(taken),
+            use_spot=bool(taken), state="gone", preempted=bool(taken),
+            reason="compute.instances.preempted" if taken else "deleted",
         )  # fmt: skip
 
     def terminate(self, ids: Sequence[str]) -> None:
