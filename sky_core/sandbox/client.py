@@ -138,6 +138,8 @@ def control(home: Path) -> Control:
     """
     read_sandbox(home)  # is it alive?
     data = json.loads((home / SANDBOX_FILE).read_text())
+    if not _runs(data["pid"]):  # a dead child of ours looks alive until somebody asks for its status
+        raise SandboxNotRunning(f"its process {data['pid']} is gone")
     return Control(data["admin"]["url"], data["admin"]["token"], data["pid"])
 
 
@@ -153,7 +155,9 @@ def up(home: Path, *, attached: bool = False, **options: Any) -> Control:
         SandboxNotRunning: if it does not start; the message ends with its log.
     """
     try:
-        return control(home)
+        running = control(home)
+        running.status()  # a process of that number may be somebody else's by now
+        return running
     except SandboxNotRunning:
         (home / SANDBOX_FILE).unlink(missing_ok=True)
     folder = home / "sandbox"

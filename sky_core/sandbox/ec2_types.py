@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from moto.ec2.models.instance_types import INSTANCE_TYPES
+from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYPES
+from moto.utilities.utils import load_resource
 
 # type: (vCPUs, accelerator, how many); https://aws.amazon.com/ec2/previous-generation/ and .../instance-types/p3/
 RETIRED = {
@@ -61,3 +62,30 @@ def instance_type(name: str) -> InstanceType | None:
 
 def _pools(accelerator: str, count: int) -> tuple[str, ...]:
     return (accelerator, f"{accelerator}:{count}")
+
+
+class _Offerings(dict[str, Any]):
+    """Which zones sell which types, by region, read when first asked: moto keeps all regions, some 70 MB."""
+
+    def __init__(self, location: str) -> None:
+        super().__init__()
+        self.location = location
+
+    def __missing__(self, region: str) -> Any:
+        try:
+            rows = load_resource(f"ec2/resources/instance_type_offerings/{self.location}/{region}.json")
+        except FileNotFoundError:
+            rows = []
+        self[region] = [{**row, "LocationType": self.location} for row in rows]
+        return self[region]
+
+    def get(self, region: str, default: Any = None) -> Any:
+        """As for a region that has been read."""
+        return self[region] or default
+
+    def __contains__(self, region: object) -> bool:
+        return bool(self[str(region)])
+
+
+for _location in INSTANCE_TYPE_OFFERINGS:
+    INSTANCE_TYPE_OFFERINGS[_location] = _Offerings(_location)

@@ -22,6 +22,8 @@ from sky_core.sandbox.world import Machine
 DEFAULT_USER = "skyloom"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+MARK = "SKY_SANDBOX_GUEST"  # variable by which processes are found that have no namespace
+
 SHUTDOWN = """\
 #!/bin/sh
 # Ends this machine now, whatever the arguments, as "shutdown -h now" ends a VM whose shutdown behaviour is terminate.
@@ -63,6 +65,11 @@ class Guest:
     def home(self) -> Path:
         """The home folder as the host sees it."""
         return self.root / "home"
+
+    @property
+    def mark(self) -> str:
+        """Value of :data:`MARK` in all processes of the machine, unique among all sandboxes of this host."""
+        return str(self.root)
 
     def dump(self) -> dict[str, Any]:
         """All fields, ready for JSON."""

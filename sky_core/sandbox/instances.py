@@ -20,10 +20,9 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from sky_core.sandbox import namespaces
-from sky_core.sandbox.image import Guest, guest, machine_folder
+from sky_core.sandbox.image import MARK, Guest, guest, machine_folder
 from sky_core.sandbox.metadata import Metadata
 from sky_core.sandbox.processes import family, send, sweep
-from sky_core.sandbox.sshserver import MARK, mark
 from sky_core.sandbox.world import Cause, Machine
 
 BOOT_TIMEOUT_S = 120.0  # a loaded host forks slowly; a machine that died is noticed at once
@@ -76,7 +75,7 @@ class Nursed:
         if not self.ended.done():
             for process in family(self.pid)[:1]:
                 send(process, signal.SIGSTOP)  # no new sessions while we sweep
-                sweep(self.pid, MARK, mark(self.guest))
+                sweep(self.pid, MARK, self.guest.mark)
                 send(process, signal.SIGKILL)
         self.ended.result()
 

@@ -25,17 +25,11 @@ from typing import Any
 
 import asyncssh
 
-from sky_core.sandbox.image import Guest, install, path
+from sky_core.sandbox.image import MARK, Guest, install, path
 from sky_core.sandbox.processes import sweep
 
-MARK = "SKY_SANDBOX_GUEST"
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 CHUNK = 65536
-
-
-def mark(guest: Guest) -> str:
-    """Value of :data:`MARK` in all processes of a machine, unique among all sandboxes of this host."""
-    return str(guest.root)
 
 
 class Sshd(asyncssh.SSHServer):
@@ -75,7 +69,7 @@ async def _serve(guest: Guest, lifeline: int) -> None:
         "SHELL": "/bin/bash",
         "PATH": path(guest.home),
         "TMPDIR": str(guest.root / "tmp"),
-        MARK: mark(guest),
+        MARK: guest.mark,
     }
 
     await asyncssh.create_server(
@@ -88,7 +82,7 @@ async def _serve(guest: Guest, lifeline: int) -> None:
         encoding=None,
     )
     await over.wait()
-    sweep(os.getpid(), MARK, mark(guest))
+    sweep(os.getpid(), MARK, guest.mark)
     os._exit(0)  # threads still wait for the sessions just killed
 
 
@@ -159,7 +153,7 @@ class Nursery:
             if pid == 0:
                 return
             if guest := self.guests.pop(pid, None):
-                sweep(pid, MARK, mark(guest))
+                sweep(pid, MARK, guest.mark)
                 self.tell(ended=guest.name, status=os.waitstatus_to_exitcode(status))
 
     def tell(self, **what: Any) -> None:
@@ -186,12 +180,32 @@ class Nursery:
                     self.fork(Guest.parse(json.loads(line)))
         os.close(self._held)
         for pid, guest in self.guests.items():
-            sweep(pid, MARK, mark(guest))
+            sweep(pid, MARK, guest.mark)
             os.kill(pid, signal.SIGKILL)
+
+
+async def _warm_up() -> None:
+    """Let one client log in and run a command: what that loads and builds is then shared by all machines."""
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    server = await asyncssh.create_server(
+        asyncssh.SSHServer,
+        "127.0.0.1",
+        0,
+        server_host_keys=[key],
+        authorized_client_keys=asyncssh.import_authorized_keys(key.export_public_key().decode()),
+        process_factory=partial(_session, dict(os.environ)),
+        encoding=None,
+    )
+    async with server:
+        port = server.get_port()
+        async with asyncssh.connect("127.0.0.1", port, known_hosts=None, client_keys=[key], username="warm-up") as link:
+            await link.run("true")
 
 
 if __name__ == "__main__":
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    asyncio.run(_warm_up())
+    gc.collect()
     gc.freeze()  # a collection in a child would touch, and thereby copy, the shared pages
     Nursery().run()
