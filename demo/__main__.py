@@ -97,9 +97,8 @@ def _prefect(environment: dict[str, str]) -> None:
 
 def _airflow(environment: dict[str, str]) -> None:
     with AirflowServer(HOME / "airflow", dags=ROOT / "example_dags", environment=environment) as server:
-        state = server.run_dag(
-            "vision_pipeline", on_line=lambda line: console.print(line, highlight=False, markup=False)
-        )
+        console.print("Airflow is up: api-server, scheduler, dag-processor, triggerer")
+        state = server.wait("vision_pipeline", server.trigger("vision_pipeline"))
     if state != "success":
         raise SystemExit(f"the DAG run ended as {state}; logs are in {HOME / 'airflow'}")
 

@@ -69,9 +69,7 @@ def planned_task(operator: Any) -> Task:
     arguments = [said.get("op_args"), said.get("op_kwargs")] if function else []
     for number, reference in enumerate(dict.fromkeys(ref for argument in arguments for ref in _references(argument))):
         inputs[f"arg_{number}"] = reference
-    outputs = {name: _artifact(value) for name, value in (said.get("outputs") or {}).items()}
-    if function:
-        outputs.setdefault(RESULT, Artifact())
+    outputs = artifacts(said.get("outputs") or {})
     payload = {"function": "planned"} if function else {"run": str(said.get("run") or "true")}
     return build_task(operator.task_id, said, inputs=inputs, outputs=outputs, **payload)
 
@@ -79,7 +77,8 @@ def planned_task(operator: Any) -> Task:
 def parameters(operator: Any) -> dict[str, Any]:
     """What the author wrote for an operator, mapped or not."""
     if operator.is_mapped:
-        return dict(operator.partial_kwargs)
+        said = dict(operator.partial_kwargs)
+        return said | ({"outputs": {RESULT: Artifact()}} if said.get("python_callable") is not None else {})
     names = ("run", "requires", "inputs", *SPEC_FIELDS, "python_callable", "op_args", "op_kwargs")
     return {name: getattr(operator, name, None) for name in names} | {"outputs": operator.declared_outputs}
 
@@ -105,10 +104,20 @@ def objective_of(dag: DAG, started: datetime) -> Objective | None:
     return Objective(**said)
 
 
-def _artifact(value: Any) -> Artifact:
-    if isinstance(value, Mapping):
-        return Artifact(**value)
-    return value if isinstance(value, Artifact) else Artifact(uri=value)
+def artifacts(outputs: Mapping[str, Any]) -> dict[str, Artifact]:
+    """Declared outputs as artifacts, whether the author wrote mappings, URIs or artifacts.
+
+    Raises:
+        SpecError: naming the field that is wrong.
+    """
+    return {
+        name: Artifact(**value)
+        if isinstance(value, Mapping)
+        else Artifact(uri=value)
+        if isinstance(value, str)
+        else value
+        for name, value in outputs.items()
+    }
 
 
 def _references(value: Any) -> Iterator[OutputRef]:

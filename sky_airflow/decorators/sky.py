@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.bases.decorator import DecoratedOperator, TaskDecorator, task_decorator_factory
 
-from sky_airflow.dags import build_task
+from sky_airflow.dags import artifacts, build_task
 from sky_airflow.exchange import to_references, to_xcom
 from sky_airflow.operators.sky import SkyOperator
 from sky_core.broker.calls import RESULT, pack
@@ -51,7 +51,9 @@ class SkyDecoratedOperator(DecoratedOperator, SkyOperator):
         args, kwargs = to_references(list(self.op_args)), to_references(dict(self.op_kwargs))
         payload, inputs = pack(self.python_callable, args, kwargs)
         sha = broker.store.put_payload(payload)
-        return build_task(self.task_id, vars(self), function=sha, inputs=inputs, outputs=self._outputs())
+        return build_task(
+            self.task_id, vars(self), function=sha, inputs=inputs, outputs=artifacts(self.declared_outputs)
+        )
 
     def returned(self, job: Job, produced: Mapping[str, Artifact]) -> Any:
         """The function's value where it is small and plain JSON, else the reference to it."""

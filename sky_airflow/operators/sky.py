@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.definitions.xcom_arg import XComArg
 
-from sky_airflow.dags import build_task, objective_of, pipeline_of, planned_task
+from sky_airflow.dags import artifacts, build_task, objective_of, pipeline_of, planned_task
 from sky_airflow.exchange import to_artifact, to_xcom
 from sky_airflow.hooks.sky import SkyHook
 from sky_airflow.links.sky import SkyPlanLink
@@ -142,10 +142,9 @@ class SkyOperator(BaseOperator):
     def build(self, broker: Broker) -> Task:
         """The task to submit, templates rendered and references resolved."""
         inputs = {name: to_artifact(value) for name, value in (self.inputs or {}).items()}
-        return build_task(self.task_id, vars(self), run=self.run, inputs=inputs, outputs=self._outputs())
-
-    def _outputs(self) -> dict[str, Artifact]:
-        return dict(planned_task(self).outputs)
+        return build_task(
+            self.task_id, vars(self), run=self.run, inputs=inputs, outputs=artifacts(self.declared_outputs)
+        )
 
     def _epoch(self, ti: Any) -> int:
         # Clearing raises max_tries by the tries used, a retry does not: same epoch, same work.

@@ -52,11 +52,11 @@ def test_a_module_beside_the_flow_travels_by_value(tmp_path):
     """)
     target = tmp_path / "call.pkl"
     subprocess.run([sys.executable, "-c", program, str(tmp_path), str(target)], check=True)
-    reader = (
-        "import pickle, sys
-file = open(sys.argv[1], 'rb')
-file.readline()
-print(pickle.load(file)['function']())"
-    )
+    reader = textwrap.dedent("""
+        import pickle, sys
+        with open(sys.argv[1], "rb") as file:
+            file.readline()
+            print(pickle.load(file)["function"]())
+    """)
     done = subprocess.run([sys.executable, "-c", reader, str(target)], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "4"
