@@ -22,6 +22,12 @@ from sky_core.errors import SandboxNotRunning, SpecError
 SANDBOX_FILE = "sandbox/endpoints.json"
 
 
+def default_home(environ: Mapping[str, str] | None = None) -> Path:
+    """``$SKYLOOM_HOME``, or ``~/.skyloom``."""
+    env = os.environ if environ is None else environ
+    return Path(env.get("SKYLOOM_HOME") or Path.home() / ".skyloom").expanduser()
+
+
 class CloudConfig(BaseModel):
     """How one cloud is reached. On the real clouds everything may stay unset: the SDK's default chain decides.
 
@@ -95,7 +101,7 @@ class Settings(BaseModel):
             SandboxNotRunning: when the sandbox profile is chosen and no sandbox was started in this home.
         """
         env = os.environ if environ is None else environ
-        home = Path(env.get("SKYLOOM_HOME") or Path.home() / ".skyloom").expanduser()
+        home = default_home(env)
         data = _read_toml(home / "config.toml")
         for key, variable in (("store_url", "SKYLOOM_STORE"), ("profile", "SKYLOOM_PROFILE")):
             if env.get(variable):

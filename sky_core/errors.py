@@ -67,6 +67,10 @@ class Infeasible(SkyloomError):
         self.least = least
 
 
+class BadSource(SkyloomError):
+    """A source of prices is down, or what it sent cannot be used; the catalog is as it was before."""
+
+
 class NoCloudEnabled(SkyloomError):
     """Not one cloud has usable credentials."""
 
@@ -129,6 +133,10 @@ class UnknownOutcome(CloudError):
 
 class LinkLost(SkyloomError):
     """The SSH link broke or the machine does not answer; nothing is known about the job from that alone."""
+
+
+class MachineError(SkyloomError):
+    """A machine answers but cannot do what Skyloom needs of it: no Python, disk full, …"""
 
 
 class HostKeyMismatch(SkyloomError):

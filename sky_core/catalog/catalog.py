@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from sky_core.catalog.custom import FILE, Custom
 from sky_core.catalog.egress import EgressTable, Location
+from sky_core.catalog.merge import overlay
 from sky_core.catalog.query import query
+from sky_core.catalog.refresh import shelf
 from sky_core.catalog.snapshot import DATA, read_snapshot
+from sky_core.config import default_home
 from sky_core.spec import Resources
 
 
@@ -25,29 +29,52 @@ class Catalog:
     'n1-standard-8'
 
     Attributes:
-        table: One row per (cloud, region, zone, instance type, accelerator, count), with the columns of
+        custom: The rows of one's own, with the SSH addresses of one's own machines.
+        table: One row per source, (cloud, region, zone, instance type, accelerator, count), with the columns of
             :data:`~sky_core.catalog.schema.SCHEMA`. Prices are USD per hour, null where unknown; ``zone`` is
             null where it is not known which zones of the region offer the type. Cheapest first.
         version: Changes whenever a row changes; plans remember it.
     """
 
-    def __init__(self, table: pl.DataFrame, egress: EgressTable, version: str) -> None:
+    def __init__(self, table: pl.DataFrame, egress: EgressTable, version: str, custom: Custom | None = None) -> None:
         # Sorting is most of what a query would cost: the table is kept sorted, and filters keep the order.
         self.table = table.sort("price", nulls_last=True, maintain_order=True)
         self.version = version
+        self.custom = custom or Custom()
         self._egress = egress
 
     @staticmethod
     @cache
     def embedded() -> Catalog:
         """The snapshot that ships with the package; needs no network and no home."""
-        digest = hashlib.sha256((DATA / "rates.parquet").read_bytes() + (DATA / "shapes.parquet").read_bytes())
-        return Catalog(read_snapshot(), EgressTable.embedded(), f"embedded-{digest.hexdigest()[:12]}")
+        digest = _digest(DATA / f"{name}.parquet" for name in ("rates", "shapes", "zones", "regions"))
+        return Catalog(read_snapshot(), EgressTable.embedded(), f"embedded-{digest}")
 
     @classmethod
     def load(cls, home: Path | None = None) -> Catalog:
-        """The snapshot with what ``home`` holds besides: refreshed prices and custom rows."""
-        return cls.embedded()
+        """The snapshot with what a home holds besides: refreshed prices, custom rows, enabled regions.
+
+        Args:
+            home: The home, by default ``$SKYLOOM_HOME`` or ``~/.skyloom``; it need not exist.
+
+        Raises:
+            SpecError: if ``catalog.toml`` there cannot be meant.
+        """
+        home = default_home() if home is None else home
+        embedded = cls.embedded()
+        refreshed = shelf.read(home)
+        custom = Custom.read(home)
+        if not refreshed and custom == Custom():
+            return embedded
+        table = embedded.table
+        for rows in refreshed:
+            places = rows.table.select("cloud", "region").unique().rows() if rows.complete else []
+            table = overlay(table, rows.table, places)
+        may_use = pl.col("region").is_in(list(custom.enabled_regions))
+        table = table.with_columns(pl.when(may_use).then(None).otherwise("access").alias("access"))
+        files = [*sorted((home / shelf.FOLDER).glob("[!.]*.parquet")), home / FILE]
+        version = f"{embedded.version}+{_digest(path for path in files if path.exists())}"
+        return cls(pl.concat([table, custom.table()]), embedded._egress, version, custom)
 
     def query(self, resources: Resources, *, task: str = "task", clouds: Sequence[str] | None = None) -> pl.DataFrame:
         """The candidates for one machine of a task, cheapest first by the price that counts (spot or on demand).
@@ -78,3 +105,10 @@ class Catalog:
     def accelerators(self) -> tuple[str, ...]:
         """The names of all accelerators."""
         return tuple(sorted(name for name in self.table["accelerator"].unique() if name is not None))
+
+
+def _digest(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

@@ -24,13 +24,14 @@ SCHEMA: Mapping[str, pl.DataType] = {
     "arch": Name,  # x86_64 or arm64
     "labels": Name,  # "confidential=sgx,cpu=intel", sorted by key; "" without any
     "access": Name,  # "opt-in" or "restricted" where the region has to be asked for; null where it is open to all
+    "capacity": pl.UInt32(),  # how many there are in all; null where the cloud gives what it has
     "source": Name,
     "as_of": pl.Date(),
 }
 """Name and type of each column of :attr:`Catalog.table`."""
 
-KEY = ("cloud", "region", "zone", "instance_type", "accelerator", "accelerator_count")
-"""No two rows of a catalog agree in all of these."""
+KIND = ("cloud", "region", "instance_type", "accelerator", "accelerator_count")
+"""What is sold in a region; a catalog has one row of a source for each zone that sells it."""
 
 
 def parse_labels(text: str) -> dict[str, str]:

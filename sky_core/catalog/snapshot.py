@@ -39,7 +39,7 @@ def read_snapshot(folder: Path = DATA) -> pl.DataFrame:
         .join(read("shapes"), on="shape_id", maintain_order="left")
         .join(dates, on="source", maintain_order="left")
     )
-    return flat.select(*SCHEMA).collect()
+    return flat.with_columns(pl.lit(None, SCHEMA["capacity"]).alias("capacity")).select(*SCHEMA).collect()
 
 
 def read_sources(folder: Path = DATA) -> dict[str, Any]:

@@ -1,0 +1,208 @@
+"""``skyloom catalog show | compare | stats | refresh``: what the clouds sell, where, at what price."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from sky_core.catalog import Catalog
+    from sky_core.catalog.refresh import Result
+    from sky_core.catalog.stats import Spread
+
+app = typer.Typer(no_args_is_help=True, help="What the clouds sell, where, at what price.")
+console = Console()
+
+PICTURE_WIDTH = 60
+BARS = " ▁▂▃▄▅▆▇█"
+EXAMPLES_SHOWN = 5
+
+AcceleratorsArgument = Annotated[list[str] | None, typer.Argument(help='e.g. "V100:4" or "tpu-v3-8"; none: plain VMs.')]
+SpotOption = Annotated[bool, typer.Option("--spot", help="Rank by spot price.")]
+CloudOption = Annotated[list[str] | None, typer.Option("--cloud", help="Only this cloud (may be repeated).")]
+RegionOption = Annotated[str | None, typer.Option(help='e.g. "eu-*" or "us-east-1,us-west-2".')]
+
+
+@app.command()
+def show(
+    accelerators: AcceleratorsArgument = None,
+    cpus: Annotated[str | None, typer.Option(help='e.g. "8", "8+" or "8-16".')] = None,
+    memory: Annotated[str | None, typer.Option(help='GiB, e.g. "32+".')] = None,
+    instance_type: Annotated[str | None, typer.Option(help='e.g. "m6i.*".')] = None,
+    cloud: CloudOption = None,
+    region: RegionOption = None,
+    use_spot: SpotOption = False,
+    limit: Annotated[int, typer.Option(help="How many lines, cheapest first.")] = 20,
+) -> None:
+    """List the cheapest offerings, and draw how prices spread over zones."""
+    from sky_core.catalog import Catalog
+    from sky_core.spec import Resources
+
+    wanted = Resources(
+        accelerators=accelerators or None, cpus=cpus, memory=memory, instance_type=instance_type, cloud=cloud,
+        region=region, use_spot=use_spot,
+    )  # fmt: skip
+    found = Catalog.load().query(wanted, task="show")
+    console.print(_offerings(found, limit))
+    console.print(_picture(found, "spot_price" if use_spot else "price"))
+
+
+def _offerings(found: pl.DataFrame, limit: int) -> Table:
+    import polars as pl
+
+    alike = ["cloud", "region", "instance_type", "accelerator", "accelerator_count", "price", "spot_price"]
+    lines = found.group_by(alike, maintain_order=True).agg(pl.col("zone"), pl.all().exclude("zone").first())
+    table = Table("cloud", "region", "zones", "machine", "accelerators", "vCPUs", "GiB", "$/h", "spot $/h", "of")
+    for row in lines.head(limit).iter_rows(named=True):
+        table.add_row(
+            row["cloud"],
+            row["region"],
+            _zones(row["region"], row["zone"]),
+            row["instance_type"],
+            f"{row['accelerator']}:{row['accelerator_count']:g}" if row["accelerator"] else "",
+            _figure(row["vcpus"]),
+            _figure(row["memory_gib"]),
+            _figure(row["price"], "#.4g"),
+            _figure(row["spot_price"], "#.4g"),
+            str(row["as_of"]),
+        )
+    shown = min(limit, lines.height)
+    table.caption = f"{shown} of {lines.height} lines; {found.height} offerings" if shown < lines.height else None
+    return table
+
+
+def _zones(region: str, zones: list[str | None]) -> str:
+    return " ".join(sorted(zone.removeprefix(region).lstrip("-") for zone in zones if zone)) or "any"
+
+
+def _figure(value: float | None, spec: str = "g") -> str:
+    return "?" if value is None else format(value, spec)
+
+
+def _picture(found: pl.DataFrame, column: str) -> Table:
+    """How many zones sell at which price, a strip for each cloud, on one logarithmic scale."""
+    import numpy as np
+
+    from sky_core.catalog.stats import cheapest_by_place, with_places
+
+    prices = cheapest_by_place(with_places(found), column)
+    low, high = float(prices[column][0]), float(prices[column][-1])
+    edges = np.geomspace(low, max(high, low * 1.0001), PICTURE_WIDTH + 1)
+    edges[0], edges[-1] = 0, np.inf
+    title = f"cheapest {column.replace('_', ' ')} in each of {prices.height} zones"
+    table = Table("cloud", "zones", f"${low:#.4g} … ${high:#.4g} per hour (x{high / low:.1f})", title=title)
+    for cloud in prices["cloud"].unique(maintain_order=True):
+        here = prices.filter(prices["cloud"] == cloud)[column].to_numpy()
+        counts = np.histogram(here, edges)[0]
+        heights = np.ceil(counts / max(1, counts.max()) * (len(BARS) - 1)).astype(int)
+        table.add_row(str(cloud), str(here.size), "".join(BARS[height] for height in heights))
+    return table
+
+
+@app.command()
+def compare(
+    accelerators: Annotated[list[str], typer.Argument(help='e.g. "V100:4" "A100:8" "tpu-v3-8".')],
+    region: RegionOption = None,
+) -> None:
+    """Set accelerators side by side: cheapest price in each cloud, and what an hour at full speed costs."""
+    from sky_core.catalog import Catalog
+    from sky_core.errors import NoFeasibleOffering
+
+    catalog = Catalog.load()
+    table = Table("accelerators", "cloud", "where", "machine", "$/h", "spot $/h", "$ per PFLOP/s-hour")
+    for wanted in accelerators:
+        try:
+            lines = _cheapest_in_each_cloud(catalog, wanted, region)
+        except NoFeasibleOffering as error:
+            if len(accelerators) == 1:
+                raise
+            lines = [(wanted, "-", "", f"none: {error.emptied_by}", "", "", "")]
+        for line in lines:
+            table.add_row(*line)
+    console.print(table)
+
+
+def _cheapest_in_each_cloud(catalog: Catalog, wanted: str, region: str | None) -> list[tuple[str, ...]]:
+    from sky_core.estimate.hardware import peak_tflops
+    from sky_core.spec import Resources
+
+    found = catalog.query(Resources(accelerators=wanted, region=region), task="compare")
+    spots = found.filter(found["spot_price"].is_not_null()).sort("spot_price", maintain_order=True)
+    lines: list[tuple[str, ...]] = []
+    for row in found.unique("cloud", keep="first", maintain_order=True).iter_rows(named=True):
+        spot = spots.filter(spots["cloud"] == row["cloud"])["spot_price"].head(1).to_list()
+        peak = peak_tflops(row["accelerator"], row["accelerator_count"])
+        place = str(row["zone"] or row["region"])
+        cost = _figure(row["price"] / peak * 1000 if peak else None, "#.3g")
+        machine = str(row["instance_type"])
+        prices = _figure(row["price"], "#.4g"), _figure(spot[0] if spot else None, "#.4g")
+        lines.append((wanted, str(row["cloud"]), place, machine, *prices, cost))
+    return lines
+
+
+@app.command()
+def stats() -> None:
+    """What the catalog covers, and the dissertation's Table 4.5 for it beside the dissertation's figures."""
+    from sky_core.catalog import Catalog
+    from sky_core.catalog.stats import coverage, table_4_5
+
+    catalog = Catalog.load()
+    covered = coverage(catalog.table)
+    table = Table(*(name.replace("_", " ") for name in covered.columns), title=f"catalog {catalog.version}")
+    for row in covered.iter_rows():
+        table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row))
+    console.print(table)
+    console.print(f"{catalog.table.height:,} rows (cloud, zone, machine); the dissertation: over 76,000 in 294 zones")
+
+    table = Table("kind", "zones", "price max/min", "CV", "spot max/min", "CV", title="Table 4.5: here (dissertation)")
+    for line in table_4_5(catalog.table):
+        pairs = (line.price, line.paper_price), (line.spot, line.paper_spot)
+        figures = [text for here, paper in pairs for text in _beside(here, paper)]
+        table.add_row(line.kind, f"{line.zones} ({line.paper_price.zones})", *figures)
+    console.print(table)
+
+
+def _beside(here: Spread | None, paper: Spread) -> tuple[str, str]:
+    if here is None:
+        return f"? ({paper.ratio:.1f})", f"? ({paper.cv:.0%})"
+    return f"{here.ratio:.1f} ({paper.ratio:.1f})", f"{here.cv:.0%} ({paper.cv:.0%})"
+
+
+@app.command()
+def refresh(
+    cloud: CloudOption = None,
+    source: Annotated[
+        str, typer.Option(help="api (each cloud's own), gpuhunt, skypilot, or a CSV file or URL in SkyPilot's format.")
+    ] = "api",
+) -> None:
+    """Take today's prices from live sources. A source that fails changes nothing."""
+    from sky_core.catalog import Catalog
+    from sky_core.catalog.refresh import refresh as refresh_from
+    from sky_core.catalog.refresh.choose import sources
+    from sky_core.config import Settings
+
+    settings = Settings.load()
+    known = Catalog.load(settings.home)
+    chosen = sources(settings, source, cloud or [])
+    with console.status("refreshing") as status:
+        results = refresh_from(settings.home, chosen, known.table, status.update)
+    for result in results:
+        _report(result)
+    console.print(f"catalog {Catalog.load(settings.home).version}", highlight=False)
+    raise typer.Exit(1 if all(result.refused for result in results) else 0)
+
+
+def _report(result: Result) -> None:
+    if result.refused:
+        console.print(f"[red]{result.source}: refused: {result.refused}[/red]", highlight=False, soft_wrap=True)
+    else:
+        console.print(f"{result.source}: {result.rows:,} rows, {result.changed:,} prices changed", highlight=False)
+    most: list[tuple[str, Any]] = sorted(result.rejected.items(), key=lambda item: -item[1])
+    for reason, count in most[:EXAMPLES_SHOWN]:
+        example = result.examples[reason]
+        console.print(f"  left out {count:,}: {reason} ({example})", highlight=False, soft_wrap=True, markup=False)
