@@ -6,7 +6,9 @@ A machine has Python with fsspec and cloudpickle on PATH (the interpreter of the
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -142,6 +144,13 @@ def interpreter_folders() -> list[str]:
     """Folders without which the image's Python does not run."""
     folders = {sys.prefix, sys.base_prefix}
     return sorted(folders | {os.path.realpath(folder) for folder in folders})
+
+
+def discard(folder: Path) -> None:
+    """Delete a machine's folder."""
+    with contextlib.suppress(OSError):  # overlayfs leaves a folder that not even its owner may list
+        (folder / "python/work/work").chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def install(guest: Guest, home_inside: str, init: int) -> None:

@@ -7,7 +7,6 @@ Two runners: :class:`~sky_core.sandbox.namespaces.Namespaces` (OpenSSH, Linux) w
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from sky_core.sandbox import namespaces
-from sky_core.sandbox.image import MARK, Guest, guest, machine_folder
+from sky_core.sandbox.image import MARK, Guest, discard, guest, machine_folder
 from sky_core.sandbox.metadata import Metadata
 from sky_core.sandbox.processes import family, send, sweep
 from sky_core.sandbox.world import Cause, Machine
@@ -157,7 +156,6 @@ class Hypervisor:
             OSError: if it does not come up; the message ends with what its log says.
         """
         new = guest(machine, self.folder, self.ssh_port, self.metadata.port)
-        shutil.rmtree(new.root, ignore_errors=True)
         new.home.mkdir(parents=True)
         self.metadata.add(machine)
         running = self._running[machine.id] = self.runner.start(new)
@@ -187,7 +185,7 @@ class Hypervisor:
             running.kill()
         self._up.discard(machine.id)
         self.metadata.remove(machine)
-        shutil.rmtree(machine_folder(machine, self.folder), ignore_errors=True)
+        discard(machine_folder(machine, self.folder))
 
     def freeze(self, machine_id: str, frozen: bool = True) -> None:
         """Stop all processes of a machine without a word, as a hung host does, or let them go on.

@@ -52,7 +52,8 @@ class Metadata:
         self.port = port
         self._services: dict[str, Service] = {}  # by address
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="metadata", daemon=True).start()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="metadata", daemon=True)
+        self._thread.start()
         self._runner: web.AppRunner = self._call(self._start())
 
     def add(self, machine: Machine) -> None:
@@ -75,6 +76,8 @@ class Metadata:
         """End all services."""
         self._call(self._runner.cleanup())
         self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
     def _call(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()

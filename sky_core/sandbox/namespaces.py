@@ -5,19 +5,20 @@ process 1 ends everything on the machine, whatever it did to escape: the kernel 
 dies with the sandbox by ``PR_SET_PDEATHSIG``.
 
 What a machine sees: the host's system, read and write, but a home, /tmp, /var/tmp and /run of its own in place of the
-host's; of the folders these hide, only the Python interpreter stays visible.
+host's; of what these hide, only the Python interpreter stays visible. Its environment is copied on write.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import shutil
 import signal
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from shlex import quote
 
 from sky_core.sandbox.image import Guest, install, interpreter_folders, path
 from sky_core.sandbox.processes import family, send
@@ -114,29 +115,47 @@ def _spawn(command: list[str], log: int) -> subprocess.Popen[bytes]:
 
 def _boot_script(guest: Guest, home: str) -> str:
     """Write the machine's /etc and its folders, and return the commands that mount them and become sshd."""
-    quote = shlex.quote
     covers = _covers(guest)
     lines = ["set -e", f"hostname {quote(guest.name)}"]
     for name, text in _etc(guest, home).items():
         (guest.root / name).write_text(text)
         lines.append(f"mount -n --bind {quote(str(guest.root / name))} /etc/{name}")
-    for covered, stage in covers.items():
-        lines.append(f"mount -n --bind {quote(str(stage))} {quote(str(stage))}")
-        shown = {kept: Path(kept) for kept in interpreter_folders()}
-        if covered == "/home":
-            shown[home] = guest.home
-        for inside, outside in shown.items():
-            if inside.startswith(f"{covered}/"):
-                point = stage / inside.removeprefix(f"{covered}/")
-                point.mkdir(parents=True, exist_ok=True)
-                lines.append(f"mount -n --rbind {quote(str(outside))} {quote(str(point))}")
+    copy, commands = _copy_on_write(guest, Path(sys.prefix))
+    lines += commands
+    shown = {**{folder: Path(folder) for folder in interpreter_folders()}, sys.prefix: copy, home: guest.home}
+    for stage in covers.values():
+        lines.append(_mount("--bind", stage, stage))
+    for inside, outside in shown.items():
+        covered = next((folder for folder in covers if inside.startswith(f"{folder}/")), None)
+        point = Path(inside) if covered is None else covers[covered] / inside.removeprefix(f"{covered}/")
+        if point != outside:
+            point.mkdir(parents=True, exist_ok=True)
+            lines.append(_mount("--rbind", outside, point))
     _write_sshd(guest, covers["/run"], home)
     # The folder that hides our own goes last.
     order = sorted(covers, key=lambda covered: str(guest.root).startswith(f"{covered}/"))
-    lines += [f"mount -n --move {quote(str(covers[covered]))} {quote(covered)}" for covered in order]
+    lines += [_mount("--move", covers[covered], covered) for covered in order]
     owner = "" if os.getuid() == 0 else f"unshare --user --map-user={os.getuid()} --map-group={os.getgid()} "
     lines += ["cd /", f"exec {owner}{_sshd()} -D -e -f /run/sky/sshd_config"]
     return "\n".join(lines)
+
+
+def _mount(how: str, source: Path | str, target: Path | str) -> str:
+    return f"mount -n {how} {quote(str(source))} {quote(str(target))}"
+
+
+def _copy_on_write(guest: Guest, folder: Path) -> tuple[Path, list[str]]:
+    """A view of a folder whose changes stay in the machine, so that its pip cannot touch the host's environment.
+
+    Where the file system cannot be overlaid, the view is read-only.
+    """
+    view, changes, work = (guest.root / "python" / name for name in ("view", "changes", "work"))
+    for each in (view, changes, work):
+        each.mkdir(parents=True)
+    options = f"lowerdir={folder},upperdir={changes},workdir={work}"
+    overlay = f"mount -n -t overlay -o {quote(options)} overlay {quote(str(view))} 2>/dev/null"
+    frozen = f"{_mount('--bind', folder, view)} && mount -n -o remount,bind,ro {quote(str(view))}"
+    return view, [f"{overlay} || {{ {frozen}; }}"]
 
 
 def _covers(guest: Guest) -> dict[str, Path]:

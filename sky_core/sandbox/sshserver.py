@@ -70,6 +70,9 @@ async def _serve(guest: Guest, lifeline: int) -> None:
         "PATH": path(guest.home),
         "TMPDIR": str(guest.root / "tmp"),
         MARK: guest.mark,
+        # What pip installs stays in the machine, as far as that can be had without namespaces.
+        "PIP_TARGET": str(guest.home / ".local/python"),
+        "PYTHONPATH": str(guest.home / ".local/python"),
     }
 
     await asyncssh.create_server(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import itertools
 import os
 import sys
 import uuid
+import zipfile
 from collections.abc import Iterator
 
 import paramiko
@@ -90,6 +92,32 @@ def test_machines_have_homes_of_their_own(world: Sandbox) -> None:
     one.run("echo secret > note; echo secret > $(python -c 'import tempfile; print(tempfile.gettempdir())')/note")
     assert other.run("ls")[1] == ""
     assert other.run("ls $(python -c 'import tempfile; print(tempfile.gettempdir())')")[1] == ""
+
+
+def wheel() -> bytes:
+    """A package with one module, skyx."""
+    files = {
+        "skyx.py": "word = 'here'",
+        "skyx-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: skyx\nVersion: 1.0\n",
+        "skyx-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "skyx-1.0.dist-info/RECORD": "",
+    }
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for path, text in files.items():
+            archive.writestr(path, text)
+    return buffer.getvalue()
+
+
+def test_what_pip_installs_stays_in_the_machine(world: Sandbox) -> None:
+    one, other = (log_in(world, machine) for machine in launch(world, 2))
+    with one.client.open_sftp() as sftp:
+        sftp.putfo(io.BytesIO(wheel()), "skyx-1.0-py3-none-any.whl")
+    code, text = one.run("python -m pip install --no-index --quiet ./skyx-1.0-py3-none-any.whl")
+    assert code == 0, text
+    assert one.run("cd /; python -c 'import skyx; print(skyx.word)'") == (0, "here\n")
+    assert other.run("python -c 'import skyx'")[0] == 1
+    assert importlib.util.find_spec("skyx") is None
 
 
 def test_host_key_and_login_are_checked(world: Sandbox) -> None:

@@ -157,6 +157,7 @@ def test_it_needs_no_root(tmp_path: Path) -> None:
     processes = family(sandbox.control.pid)
     client.down(sandbox.home)
     assert_nothing_left(sandbox, processes)
+    assert list((sandbox.home / "sandbox/machines").iterdir()) == []
     print("all well")
     """
     try:
