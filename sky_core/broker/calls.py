@@ -4,7 +4,6 @@ can make the call, with references to other tasks' results in place of their val
 
 from __future__ import annotations
 
-import io
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,20 +45,23 @@ def pack(
     object by one that the machine can unpickle (an engine's own list type, say); it returns its argument otherwise.
 
     Returns:
-        The payload (a line with the Python version, then the pickle), and the inputs by name.
+        The payload (:mod:`sky_core.remote.agent.call`), and the inputs by name.
+
+    Raises:
+        SpecError: if the function or an argument cannot be pickled.
     """
-    import cloudpickle
+    from sky_core.remote import functions
 
     inputs: dict[str, Artifact] = {}
     names: dict[str, str] = {}
 
-    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-        def persistent_id(self, obj: Any) -> Any:
+    class Pickler(functions.CallPickler):
+        def persistent_id(self, obj: Any) -> tuple[str, str] | None:
             if not isinstance(obj, Reference):
-                return None
+                return super().persistent_id(obj)
             name = names.setdefault(obj.job_id, f"arg_{len(names)}")
             inputs[name] = obj.artifact
-            return name
+            return super().persistent_id(functions.InputValue(name))
 
         def reducer_override(self, obj: Any) -> Any:
             if plain is not None:
@@ -68,12 +70,8 @@ def pack(
                     return type(replaced), (list(replaced),)
             return super().reducer_override(obj)
 
-    buffer = io.BytesIO()
-    buffer.write(f"{sys.version_info[0]}.{sys.version_info[1]}\n".encode())
-    call = {"function": function, "args": tuple(args), "kwargs": dict(kwargs)}
     with _local_modules_by_value():
-        Pickler(buffer).dump(call)
-    return buffer.getvalue(), inputs
+        return functions.pack(function, args, kwargs, Pickler), inputs
 
 
 @contextmanager

@@ -8,13 +8,16 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import cloudpickle
+
 from sky_core.broker.market import load_catalog
 from sky_core.broker.step import Step
 from sky_core.clouds.base import Instance
 from sky_core.errors import CloudError, LinkLost, MachineError
 from sky_core.planner.planning import SCHEME_CLOUDS
-from sky_core.remote.executor import JobRequest, JobState, Machine
-from sky_core.remote.results import read_value
+from sky_core.remote.artifacts import read_result
+from sky_core.remote.executor import JobRequest, JobState
+from sky_core.remote.ssh import Machine
 from sky_core.spec import Artifact, Pipeline
 from sky_core.store import Cluster, Run
 from sky_core.store.store import NewEvent
@@ -72,7 +75,7 @@ def poll(step: Step) -> None:
             return
         machines = _machines(step, cluster, memory.addresses)
         state = step.driving.executor.poll(machines, step.job.id, cluster.attempt, memory.log_offset)
-    except (LinkLost, CloudError) as error:
+    except (LinkLost, MachineError, CloudError) as error:
         _wait(step, LINK_TIMEOUT_S, str(error))
         return
     if state.phase == "missing":
@@ -124,8 +127,8 @@ def _ending(step: Step, cluster: Cluster, state: JobState, events: list[NewEvent
     _remember_run(step, cluster)
     value = {}
     if step.task.function is not None:
-        data = read_value(str(outputs["result"]["uri"]), _storage_options(step, cluster))
-        value = {"value": step.driving.store.put_payload(data)}
+        found = read_result(str(outputs["result"]["uri"]), _storage_options(step, cluster))
+        value = {"value": step.driving.store.put_payload(cloudpickle.dumps(found))}
     return {"closing": "succeeded", "verdict": "succeeded", "result": {"exit_code": 0, "outputs": outputs} | value}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -31,7 +31,7 @@ def up(
     """Start the sandbox and leave it running."""
     from sky_core.sandbox import client
 
-    options: dict[str, object] = {"boot_s": boot_s, "hours_per_second": hours_per_second, "gb_per_mb": gb_per_mb,
+    options: dict[str, Any] = {"boot_s": boot_s, "hours_per_second": hours_per_second, "gb_per_mb": gb_per_mb,
                                   "runner": runner}  # fmt: skip
     if notice_s is not None:
         options |= {f"{cloud}_notice_s": notice_s for cloud in ("aws", "gcp", "azure")}
@@ -72,7 +72,7 @@ def preempt(
     """Take machines back as their cloud would."""
     from sky_core.sandbox import client
 
-    where = {key: value for key, value in (("cloud", cloud), ("zone", zone)) if value is not None}
+    where: dict[str, Any] = {key: value for key, value in (("cloud", cloud), ("zone", zone)) if value is not None}
     taken = client.control(_home()).preempt(machine, notice_s=notice_s, **where)
     console.print(f"preempted: {', '.join(taken) or 'none matched'}")
 

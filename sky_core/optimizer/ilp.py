@@ -73,7 +73,7 @@ def run(model: Model, time_limit_s: float) -> Answer:
     lp.a_matrix_.value_ = np.concatenate(model.value)
     kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
     lp.integrality_ = [kinds[flag] for flag in np.concatenate(model.integer).tolist()]
-    highs = highspy.Highs()
+    highs = highspy.Highs()  # type: ignore[no-untyped-call]
     highs.setOptionValue("output_flag", False)
     highs.setOptionValue("threads", 1)
     highs.setOptionValue("time_limit", time_limit_s)

@@ -1,42 +1,60 @@
-"""The driver's side of the agent: start a job on its machines, look at it in one round trip, end it."""
+"""The driver's hand on a job: start it on its machines, follow it, end it. Any process may; nothing is kept here
+but open connections.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
+import shlex
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, fields, replace
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
+from urllib.parse import quote
 
-from sky_core.errors import LinkLost, MachineError
+from sky_core.remote import bundle, workdir
 from sky_core.remote.agent.stores import protocol
-from sky_core.remote.bundle import agent_archive, pack_folder
 from sky_core.remote.ssh import Link, Machine
 
-FOLDER = ".skyloom"  # in the machine's home
-PACKAGES = {"s3": "s3fs>=2026.1", "gs": "gcsfs>=2026.1", "abfs": "adlfs>=2026.1"}
+Phase = Literal["inputs", "setup", "running", "outputs", "done", "lost", "missing"]
+Answer = TypeVar("Answer")
 
-__all__ = ["Executor", "JobRequest", "JobState", "Machine"]
+HOME = ".skyloom"  # on the machine; see agent/job.py
+FILESYSTEMS = {"s3": "s3fs", "gs": "gcsfs", "abfs": "adlfs"}
+POLL_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 120.0
+CANCEL_MARGIN_S = 30.0
+NO_LOG = -1  # as offset: do not send the log
 
 
 @dataclass(frozen=True)
 class JobRequest:
-    """What the agent is asked to do; see :class:`sky_core.remote.agent.job.Job` for the fields in common.
+    """One attempt of a job.
 
     Attributes:
-        payload: A pickled call, or None for a command.
-        workdir: A folder on this machine whose files the job starts among, or None.
-        restore_urls: Where earlier attempts kept their checkpoints.
-        storage_options: fsspec options by protocol; secret, sent through the link's standard input only.
+        run: Shell script, or None for a function.
+        payload: A call packed by :func:`sky_core.remote.functions.pack`, or None for a script.
+        workdir: Folder on this machine that the command runs in a copy of.
+        secrets: Environment variables that are written nowhere.
+        inputs: URL for each input's name: of a published artifact, or of any file or folder fsspec can read.
+        outputs: URL for each output's name, to publish under.
+        checkpoint_url: Where ``$SKY_CHECKPOINT_DIR`` is kept, or None.
+        restore_urls: Where earlier attempts, in other clouds, kept it; the newest whole generation is restored.
+        checkpoint_interval_s: Seconds between syncs; None leaves it to the agent (at most 5% of the time).
+        storage_options: fsspec options by protocol (``s3``, ``gs``, ``abfs``). Secret.
+        orphan_ttl_s: Seconds without a poll after which the agent halts the machine.
+        node_ips: Addresses of all nodes by rank, as they see each other.
     """
 
     job_id: str
     attempt: int
     cloud: str
     run: str | None = None
-    payload: bytes | None = None
+    payload: bytes | None = field(default=None, repr=False)
     setup: str | None = None
     workdir: str | None = None
     envs: Mapping[str, str] = field(default_factory=dict)
@@ -44,43 +62,85 @@ class JobRequest:
     inputs: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
     checkpoint_url: str | None = None
-    restore_urls: Sequence[str] = ()
+    restore_urls: tuple[str, ...] = ()
     checkpoint_interval_s: float | None = None
     checkpoint_keep: int = 2
     storage_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     orphan_ttl_s: float = 1800.0
-    node_ips: Sequence[str] = ("127.0.0.1",)
+    node_ips: tuple[str, ...] = ()
+
+    def describe(self, rank: int, archive: str | None) -> dict[str, Any]:
+        """The job as the agent of one node reads it (:class:`sky_core.remote.agent.job.Job`)."""
+        plain = {name: getattr(self, name) for name in PLAIN}
+        return {
+            **plain,
+            "payload": base64.b64encode(self.payload).decode() if self.payload is not None else None,
+            "workdir": archive,
+            "envs": dict(self.envs),
+            "secrets": dict(self.secrets),
+            "inputs": dict(self.inputs),
+            "outputs": dict(self.outputs),
+            "storage_options": {name: dict(options) for name, options in self.storage_options.items()},
+            "rank": rank,
+            "node_ips": list(self.node_ips) or ["127.0.0.1"],
+            "requirements": self._requirements(),
+        }
+
+    def _requirements(self) -> list[str]:
+        """The packages that move this job's data, in the versions that this driver was tested with."""
+        urls = [*self.inputs.values(), *self.outputs.values(), *self.restore_urls]
+        urls += [self.checkpoint_url] if self.checkpoint_url else []
+        packages = {FILESYSTEMS[protocol(url)] for url in urls if protocol(url) in FILESYSTEMS}
+        return [_pinned(package) for package in sorted(packages | {"fsspec"})] if urls else []
+
+
+PLAIN = ("job_id", "attempt", "cloud", "run", "setup", "checkpoint_url", "restore_urls", "checkpoint_interval_s",
+         "checkpoint_keep", "orphan_ttl_s")  # fmt: skip
+
+
+def _pinned(package: str) -> str:
+    try:
+        return f"{package}=={metadata.version(package)}"
+    except metadata.PackageNotFoundError:  # this driver need not touch that cloud's data itself
+        return f"{package}>=2026.1"
 
 
 @dataclass(frozen=True)
 class JobState:
-    """What one look at the agent tells.
+    """What is known of an attempt; rank 0 speaks for all nodes.
 
     Attributes:
-        phase: inputs, setup, running, outputs or done; ``missing`` before its start, ``lost`` if the agent is gone.
-        log: New bytes of the log; ``log_offset`` is where the next look goes on.
-        eviction: Whether the cloud has announced the machine's end.
-        moved: Bytes moved so far, ``{"inputs": {name: bytes}, "outputs": {name: bytes}}``.
-        restored_generation: The checkpoint generation that was restored at the start, or None.
+        phase: ``lost``: nothing of it runs any more and it did not end; ``missing``: this machine never heard of it.
+        exit_code: The command's, once ``done``. None if it did not end by itself: see ``detail`` (what failed, or
+            ``eviction`` or ``cancelled``).
+        log: The log from the asked offset on; ``log_offset`` is where to go on, ``log_size`` how much there is.
+        eviction: The cloud has announced that it takes the machine back.
+        last_checkpoint: The store has the job's newest state: nothing would be lost by its end.
+        moved: ``{"inputs": {name: bytes}, "outputs": {name: bytes}}``, as far as moved by now.
+        seconds: Time spent in each phase that is over.
     """
 
-    phase: str
+    phase: Phase
     exit_code: int | None = None
     log: bytes = b""
     log_offset: int = 0
+    log_size: int = 0
     eviction: bool = False
+    last_checkpoint: bool = False
     checkpoint_generation: int | None = None
     restored_generation: int | None = None
     restored_bytes: int = 0
     moved: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
     detail: str = ""
 
 
 class Executor:
-    """Links to all machines in use, one each, kept open between looks.
+    """Starts, follows and ends jobs over SSH. Thread-safe; connections are kept until :meth:`close`.
 
-    Args:
-        key_file: The private key that logs in.
+    All methods raise :class:`~sky_core.errors.LinkLost` if a machine does not answer,
+    :class:`~sky_core.errors.HostKeyMismatch` if another one does, and :class:`~sky_core.errors.MachineError` if it
+    cannot run the agent.
     """
 
     def __init__(self, key_file: Path) -> None:
@@ -89,84 +149,102 @@ class Executor:
         self._lock = threading.Lock()
 
     def start(self, machines: Sequence[Machine], request: JobRequest) -> None:
-        """Start the job on all machines of the gang. A second start of the same attempt changes nothing.
+        """Start an attempt on all its machines, in the order of their ranks. Doing so again changes nothing.
 
         Raises:
-            LinkLost: if a machine does not answer (yet).
-            MachineError: if one cannot run the agent.
-            HostKeyMismatch: if another machine answers.
-            SpecError: if the workdir is no folder.
+            SpecError: if ``workdir`` is not a folder.
         """
-        archive, data = agent_archive()
-        workdir = pack_folder(Path(request.workdir)) if request.workdir else None
-        for rank, machine in enumerate(machines):
-            link = self._link(machine)
-            _put_once(link, f"{FOLDER}/{archive}", data)
-            if workdir is not None:
-                _put_once(link, f"{FOLDER}/workdirs/{workdir[0]}.tar.gz", workdir[1])
-            description = _description(request, rank, workdir[0] if workdir else None)
-            link.run(["python3", f"{FOLDER}/{archive}", "start"], json.dumps(description).encode())
+        if request.workdir is None:
+            self._start_all(machines, request, None)
+            return
+        with workdir.packed(request.workdir) as (digest, archive):
+            for machine in machines:
+                self._deliver_workdir(self._link(machine), digest, archive)
+            self._start_all(machines, request, digest)
+
+    def _start_all(self, machines: Sequence[Machine], request: JobRequest, archive: str | None) -> None:
+        def start(rank: int) -> None:
+            link = self._link(machines[rank])
+            program = self._deliver_agent(link)
+            description = json.dumps(request.describe(rank, archive)).encode()
+            link.run(["python3", program, "start"], description, START_TIMEOUT_S)
+
+        _each(start, range(len(machines)))
 
     def poll(self, machines: Sequence[Machine], job_id: str, attempt: int, log_offset: int) -> JobState:
-        """Look at the job through its first machine, and renew its lease on all of them.
+        """How the attempt is doing, with rank 0's log from ``log_offset`` on; renews every node's lease.
 
-        Raises:
-            LinkLost: if a machine does not answer.
+        A gang is over when rank 0 is, or as soon as another node has failed or is lost.
         """
-        answers = [self._agent(machine, "poll", job_id, str(attempt), str(log_offset)) for machine in machines]
-        head, _, log = answers[0].partition(b"\n")
-        told = json.loads(head)
-        if told["phase"] == "missing":
-            return JobState("missing", log_offset=log_offset)
-        return JobState(
-            phase=told["phase"],
-            exit_code=told["exit_code"],
-            log=log,
-            log_offset=told["log_offset"],
-            eviction=any(json.loads(answer.partition(b"\n")[0]).get("eviction") for answer in answers),
-            checkpoint_generation=told["generation"],
-            restored_generation=told["restored"],
-            restored_bytes=told["restored_bytes"],
-            moved=told["moved"],
-            detail=told["detail"],
-        )
+        arguments = [(machine, log_offset if rank == 0 else NO_LOG) for rank, machine in enumerate(machines)]
+        first, *others = _each(lambda given: self._poll(given[0], job_id, attempt, given[1]), arguments)
+        if first.phase in ("done", "missing", "lost"):
+            return first
+        for rank, other in enumerate(others, start=1):
+            if other.phase in ("lost", "missing"):
+                return replace(first, phase="lost", detail=f"node {rank}: {other.detail or other.phase}")
+            if other.phase == "done" and other.exit_code != 0:
+                why = f"exit code {other.exit_code}" if other.exit_code is not None else other.detail
+                return replace(first, phase="done", exit_code=other.exit_code, detail=f"node {rank}: {why}",
+                           eviction=first.eviction or other.eviction)  # fmt: skip
+        return first
 
     def cancel(self, machines: Sequence[Machine], job_id: str, attempt: int, grace_s: float) -> None:
-        """Ask the agents to end the job: SIGTERM, then SIGKILL after ``grace_s`` seconds.
+        """End the attempt everywhere: SIGTERM, after ``grace_s`` seconds SIGKILL. Returns when it has ended."""
 
-        Raises:
-            LinkLost: if a machine does not answer.
-        """
-        for machine in machines:
-            self._agent(machine, "cancel", job_id, str(attempt), str(grace_s))
+        def cancel(machine: Machine) -> None:
+            self._agent(machine, "cancel", job_id, attempt, str(grace_s), timeout_s=grace_s + CANCEL_MARGIN_S)
 
-    def forget(self, machines: Sequence[Machine]) -> None:
-        """Close the links to machines that are gone."""
+        _each(cancel, machines)
+
+    def close(self) -> None:
+        """Close all connections; the next call opens them again."""
         with self._lock:
-            links = [self._links.pop(machine) for machine in machines if machine in self._links]
+            links, self._links = list(self._links.values()), {}
         for link in links:
             link.close()
 
-    def _agent(self, machine: Machine, *arguments: str) -> bytes:
-        try:
-            return self._link(machine).run(["python3", f"{FOLDER}/{agent_archive()[0]}", *arguments])
-        except MachineError as error:
-            raise LinkLost(f"the agent does not answer: {error}") from error
+    def _poll(self, machine: Machine, job_id: str, attempt: int, offset: int) -> JobState:
+        answer = self._agent(machine, "poll", job_id, attempt, str(offset), timeout_s=POLL_TIMEOUT_S)
+        head, _, log = answer.partition(b"\n")
+        told = json.loads(head)
+        known = {known.name: told[known.name] for known in fields(JobState) if known.name in told}
+        return JobState(**known, log=log, log_offset=offset + len(log))
+
+    def _agent(self, machine: Machine, command: str, job_id: str, attempt: int, *more: str, timeout_s: float) -> bytes:
+        """Call the agent that the attempt was started with, whatever version it has."""
+        program = shlex.quote(f"{HOME}/jobs/{quote(job_id, safe='')}/{attempt}/agent.pyz")
+        call = f"python3 -S {program} {shlex.join([command, job_id, str(attempt), *more])}"
+        nobody = shlex.join(["echo", json.dumps({"phase": "missing"})])
+        script = f"if test -e {program}; then {call}; else {nobody}; fi"
+        return self._link(machine).run(script, timeout_s=timeout_s)
+
+    def _deliver_agent(self, link: Link) -> str:
+        program, content = bundle.agent()
+        path = f"{HOME}/{program}"
+        if not _has(link, path):
+            link.put(content, path)
+        return path
+
+    def _deliver_workdir(self, link: Link, digest: str, archive: Any) -> None:
+        path = f"{HOME}/workdirs/{digest}.tar.gz"
+        if not _has(link, path):
+            archive.seek(0)
+            link.put(archive, path)
 
     def _link(self, machine: Machine) -> Link:
         with self._lock:
             return self._links.setdefault(machine, Link(machine, self._key_file))
 
 
-def _put_once(link: Link, path: str, data: bytes) -> None:
-    """Send a file that is named by its content, unless it is there."""
-    if link.run(f"test -f {path} && echo there || true").strip() != b"there":
-        link.put(data, path)
+def _has(link: Link, path: str) -> bool:
+    return link.run(f"test -f {shlex.quote(path)} && echo yes || true").strip() == b"yes"
 
 
-def _description(request: JobRequest, rank: int, workdir: str | None) -> dict[str, Any]:
-    fields = {name: getattr(request, name) for name in request.__dataclass_fields__}
-    urls = [*request.inputs.values(), *request.outputs.values(), *request.restore_urls, request.checkpoint_url or ""]
-    packages = {PACKAGES[protocol(url)] for url in urls if protocol(url) in PACKAGES}
-    payload = base64.b64encode(request.payload).decode() if request.payload is not None else None
-    return {**fields, "payload": payload, "workdir": workdir, "rank": rank, "requirements": sorted(packages)}
+def _each(work: Callable[[Any], Answer], items: Iterable[Any]) -> list[Answer]:
+    """Do the work for all items at once; raises the first error after all have ended."""
+    items = list(items)
+    if len(items) == 1:
+        return [work(items[0])]
+    with ThreadPoolExecutor(len(items)) as pool:
+        return list(pool.map(work, items))

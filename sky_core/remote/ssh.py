@@ -100,7 +100,7 @@ class Link:
         self._transport = None
 
     def _exchange(self, script: str, data: BinaryIO, deadline: float) -> tuple[bytes, bytes, int]:
-        channel = self._connected().open_session(timeout=CONNECT_TIMEOUT_S)
+        channel = self._channel()
         with contextlib.closing(channel):
             channel.settimeout(max(0.1, deadline - time.monotonic()))
             channel.exec_command(script)
@@ -115,10 +115,17 @@ class Link:
                 raise EOFError("the connection broke while a command ran")
             return output, complaint, status
 
-    def _connected(self) -> paramiko.Transport:
-        if self._transport is not None and self._transport.is_active():
-            return self._transport
-        self._close()
+    def _channel(self) -> paramiko.Channel:
+        """A channel on the open connection, or on a new one where that has broken since it was last used."""
+        if self._transport is not None:
+            try:
+                return self._transport.open_session(timeout=CONNECT_TIMEOUT_S)
+            except (paramiko.SSHException, OSError, EOFError):
+                self._close()
+        self._transport = self._connect()
+        return self._transport.open_session(timeout=CONNECT_TIMEOUT_S)
+
+    def _connect(self) -> paramiko.Transport:
         machine = self.machine
         pinned = paramiko.Ed25519Key(data=base64.b64decode(machine.host_key.split()[1]))
         wire = socket.create_connection((machine.ip, machine.port), CONNECT_TIMEOUT_S)
@@ -137,7 +144,6 @@ class Link:
         except BaseException:
             transport.close()
             raise
-        self._transport = transport
         return transport
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from sky_core import Artifact
 from sky_core.broker.calls import Reference, pack
+from sky_core.remote.agent import call
 
 MODEL = Reference("job-1", Artifact(uri="s3://b/model", size_gb=0.1, location="aws/us-east-1"))
 IMAGES = Reference("job-2", Artifact(uri="gs://b/images"))
@@ -17,28 +18,26 @@ IMAGES = Reference("job-2", Artifact(uri="gs://b/images"))
 
 def unpack(payload, values):
     class Unpickler(pickle.Unpickler):
-        def persistent_load(self, name):
-            return values[name]
+        def persistent_load(self, pid):
+            return values[pid[1]]
 
-    version, _, pickled = payload.partition(b"\n")
-    assert version.decode() == f"{sys.version_info[0]}.{sys.version_info[1]}"
-    return Unpickler(io.BytesIO(pickled)).load()
+    return Unpickler(io.BytesIO(call.unpack("call", payload))).load()
 
 
 def test_references_become_inputs_however_deep_and_once_each():
     payload, inputs = pack(len, [MODEL, {"x": [IMAGES, MODEL]}], {"k": (IMAGES,)})
     assert inputs == {"arg_0": MODEL.artifact, "arg_1": IMAGES.artifact}
-    call = unpack(payload, {"arg_0": "the model", "arg_1": "the images"})
-    assert call["args"] == ("the model", {"x": ["the images", "the model"]})
-    assert call["kwargs"] == {"k": ("the images",)}
+    _, args, kwargs = unpack(payload, {"arg_0": "the model", "arg_1": "the images"})
+    assert args == ("the model", {"x": ["the images", "the model"]})
+    assert kwargs == {"k": ("the images",)}
 
 
 @pytest.mark.parametrize("value", [3, "text", [1, 2], {"a": (1,)}])
 def test_plain_arguments_stay_as_they_are(value):
     payload, inputs = pack(repr, [value], {})
     assert inputs == {}
-    call = unpack(payload, {})
-    assert call["function"](*call["args"]) == repr(value)
+    function, args, _ = unpack(payload, {})
+    assert function(*args) == repr(value)
 
 
 def test_a_module_beside_the_flow_travels_by_value(tmp_path):
@@ -56,7 +55,7 @@ def test_a_module_beside_the_flow_travels_by_value(tmp_path):
         import pickle, sys
         with open(sys.argv[1], "rb") as file:
             file.readline()
-            print(pickle.load(file)["function"]())
+            print(pickle.load(file)[0]())
     """)
     done = subprocess.run([sys.executable, "-c", reader, str(target)], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "4"

@@ -1,4 +1,4 @@
-"""What runs on the machine: standard library only, Python 3.8 or newer, sent as one zip file.
+"""What runs on the machine: standard library only, Python 3.9 or newer, sent as one zip file.
 
 The driver packs this folder into ``agent.pyz`` (:mod:`sky_core.remote.bundle`), copies it over SSH and calls it:
 ``start`` reads a job description on stdin and leaves a supervisor behind, ``poll`` tells the job's state and the
@@ -6,5 +6,5 @@ new part of its log and renews the lease, ``cancel`` ends the job. Modules impor
 on the machine they are not called ``sky_core``.
 
 :mod:`.transfer` alone needs more (fsspec and the clouds' filesystems) and runs in a process of its own, under a
-Python that has them. :mod:`.trees`, :mod:`.places`, :mod:`.stores` and :mod:`.generations` are used by the driver too.
+Python that has them. :mod:`.trees`, :mod:`.stores`, :mod:`.artifacts` and :mod:`.call` serve the driver too.
 """

@@ -1,8 +1,8 @@
-"""Making a pickled Python call on the machine: needs Python and cloudpickle, nothing else.
+"""Runs a pickled Python call as a job. Needs Python of the caller's minor version; cloudpickle comes along.
 
-The payload is what ``sky_core.broker.calls.pack`` made: a line with the Python version, then a pickle of
-``{"function", "args", "kwargs"}`` in which references to other tasks' results are persistent ids, the names of
-inputs. A value travels as ``MAGIC`` and its pickle; any other input is given to the function as a path.
+A *packed* file is one line ``skyloom-pickle <what> <major.minor>`` and a pickle. The call's file holds
+``(function, args, kwargs)``, in which references to inputs stand as persistent ids; the result's file holds
+``("value", value)``, ``("error", exception)`` or, where the exception cannot be pickled, ``("failure", text)``.
 """
 
 from __future__ import annotations
@@ -17,61 +17,139 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-MAGIC = b"skyloom value 1\n"
-RESULT = "SKY_OUTPUT_RESULT"
+MAGIC = b"skyloom-pickle"
+INPUT = "skyloom-input"  # persistent ids are (INPUT, name)
+RESULT = "result"  # the output that a function's value or exception is written to
 
 
-def call(payload: Path) -> int:
-    """Make the call and leave its value as the output ``result``; returns the exit code."""
-    version, _, pickled = payload.read_bytes().partition(b"\n")
-    here = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    if version.decode() != here:
-        print(
-            f"the function was pickled by Python {version.decode()}, this machine has {here}: "
-            "let the task's image have the version that the flow or DAG runs on",
-            file=sys.stderr,
+class WrongPython(Exception):
+    """The pickle was made by another minor version of Python."""
+
+
+class RemoteError(Exception):
+    """What a function raised on its machine and cannot be pickled: the message has its type and text."""
+
+
+def pack(what: str, data: bytes) -> bytes:
+    """A packed file's content."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return b" ".join([MAGIC, what.encode(), version.encode()]) + b"\n" + data
+
+
+def unpack(what: str, content: bytes) -> bytes:
+    """The pickle in a packed file.
+
+    Raises:
+        ValueError: if this is no packed file of that kind.
+        WrongPython: if another minor version of Python made it.
+    """
+    head, _, data = content.partition(b"\n")
+    words = head.split(b" ")
+    if len(words) != 3 or words[:2] != [MAGIC, what.encode()]:
+        raise ValueError(f"not a packed {what}")
+    theirs, ours = words[2].decode(), f"{sys.version_info.major}.{sys.version_info.minor}"
+    if theirs != ours:
+        raise WrongPython(
+            f"this {what} was pickled by Python {theirs} and this is Python {ours} ({sys.executable}): "
+            f"choose an image whose python3 is {theirs} (or install it in setup and put it first on PATH), "
+            f"or submit from Python {ours}"
         )
-        return 1
-    try:
-        made = _Unpickler(io.BytesIO(pickled)).load()
-        value = made["function"](*made["args"], **made["kwargs"])
-        if inspect.isawaitable(value):
-            value = asyncio.run(_awaited(value))
-        _leave(value)
-    except SystemExit as ending:
-        if isinstance(ending.code, str):
-            print(ending.code, file=sys.stderr)
-        return ending.code if isinstance(ending.code, int) else int(ending.code is not None)
-    except BaseException:  # noqa: BLE001 - the user's own, shown in the log
-        traceback.print_exc()
-        return 1
-    return 0
-
-
-class _Unpickler(pickle.Unpickler):
-    def persistent_load(self, pid: Any) -> Any:
-        """The value of an input that is a function's result; the path of any other."""
-        path = Path(os.environ[f"SKY_INPUT_{pid.upper()}"])
-        return load(path.read_bytes()) if path.is_file() and _is_value(path) else path
-
-
-def _is_value(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(MAGIC)) == MAGIC
+    return data
 
 
 def load(data: bytes) -> Any:
-    """The value in a result file."""
-    return pickle.loads(data[len(MAGIC) :])  # noqa: S301 - our own task's value, checked by its manifest
+    """What a packed result's pickle holds: its kind and value."""
+    return pickle.loads(data)  # noqa: S301 - written by our own task, checked against its manifest
 
 
-def _leave(value: Any) -> None:
-    import cloudpickle
+def value_of(kind: str, value: Any) -> Any:
+    """A result's value, or its exception raised.
 
-    path = Path(os.environ[RESULT])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(MAGIC + cloudpickle.dumps(value))
+    Raises:
+        RemoteError: if the function raised something that could not be pickled.
+        BaseException: whatever else it raised.
+    """
+    if kind == "error":
+        raise value
+    if kind == "failure":
+        raise RemoteError(value)
+    return value
+
+
+def main(payload: str) -> int:
+    """Run the call in the file ``payload``; return the exit code. Write what came of it to the output ``result``."""
+    _find_modules()
+    answer, code = _outcome(Path(payload))
+    data = _pickled(answer)
+    if data is None:
+        kind, value = answer
+        text = "".join(traceback.format_exception_only(type(value), value)).strip()
+        if kind == "value":
+            text, code = f"the function's value, a {type(value).__name__}, cannot be pickled", 1
+            print(f"[skyloom] {text}", file=sys.stderr)
+        data = _pickled(("failure", text))
+        assert data is not None
+    target = os.environ.get(f"SKY_OUTPUT_{RESULT.upper()}")
+    if target:
+        Path(target).write_bytes(pack("result", data))
+    return code
+
+
+def _find_modules() -> None:
+    """Let the call import what lies in its working folder, and cloudpickle: the machine's own or that in the zip."""
+    sys.path.insert(0, os.getcwd())
+    sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "vendor"))
+
+
+def _outcome(payload: Path) -> tuple[tuple[str, Any], int]:
+    """What the call answered, and the exit code for it."""
+    try:
+        function, args, kwargs = CallUnpickler(io.BytesIO(unpack("call", payload.read_bytes()))).load()
+        value = function(*args, **kwargs)
+        return ("value", asyncio.run(_awaited(value)) if inspect.isawaitable(value) else value), 0
+    except SystemExit as error:
+        if error.code in (None, 0):
+            return ("value", None), 0
+        if isinstance(error.code, int):
+            return ("error", error), error.code
+        print(error.code, file=sys.stderr)
+        return ("error", error), 1
+    except WrongPython as error:
+        print(f"[skyloom] {error}", file=sys.stderr)
+        return ("failure", str(error)), 1
+    except BaseException as error:  # noqa: BLE001 - the user's code may raise anything; all of it is an answer
+        traceback.print_exc()
+        return ("error", error), 1
 
 
 async def _awaited(value: Any) -> Any:
     return await value
+
+
+class CallUnpickler(pickle.Unpickler):
+    """Loads a call, with the inputs' values in place of the references to them."""
+
+    def persistent_load(self, pid: Any) -> Any:
+        """A function's result as its value, any other input as its path."""
+        kind, name = pid
+        if kind != INPUT:
+            raise pickle.UnpicklingError(f"unknown reference {pid!r}")
+        path = Path(os.environ[f"SKY_INPUT_{name.upper()}"])
+        return value_of(*load(unpack("result", path.read_bytes()))) if _is_result(path) else path
+
+
+def _is_result(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+def _pickled(answer: tuple[str, Any]) -> bytes | None:
+    import cloudpickle
+
+    try:
+        data: bytes = cloudpickle.dumps(answer)
+    except Exception:  # noqa: BLE001 - anything can go wrong in somebody's __reduce__
+        return None
+    return data

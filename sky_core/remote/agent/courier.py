@@ -34,6 +34,7 @@ class Courier:
 
     def __init__(self, options: Mapping[str, Any], requirements: Sequence[str], program: str, log: Path) -> None:
         self._options, self._requirements, self._program, self._log = options, requirements, program, log
+        self._python: str | None = None
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
         self._closed = False
@@ -42,6 +43,14 @@ class Courier:
     def pids(self) -> list[int]:
         process = self._process
         return [process.pid] if process else []
+
+    def prepare(self) -> None:
+        """Find a Python for the transfers, or make one.
+
+        Raises:
+            TransferFailed: if it cannot be made.
+        """
+        self._python = suitable_python(self._requirements, self._log)
 
     def ask(self, deed: str, **about: Any) -> Any:
         """Have a transfer done and return its answer; blocks.
@@ -57,7 +66,8 @@ class Courier:
                 if self._closed:
                     raise TransferFailed("the job is ending")
             else:
-                raise TransferFailed(f"the process that moves data died {RESTARTS} times; see its messages above")
+                said = self._log.read_text(errors="replace")[-1000:].strip()
+                raise TransferFailed(f"the process that moves data died {RESTARTS} times: {said or 'without a word'}")
         if "error" in answer:
             raise TransferFailed(answer["error"])
         return answer["answer"]
@@ -87,10 +97,10 @@ class Courier:
         return json.loads(line)
 
     def _start(self) -> None:
-        python = suitable_python(self._requirements, self._log)
+        assert self._python is not None, "prepare() comes first"
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [python, self._program, "transfer"],
+                [self._python, self._program, "transfer"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 from urllib.parse import quote
 
 
@@ -34,17 +34,17 @@ class Job:
     job_id: str
     attempt: int
     cloud: str
-    run: Optional[str] = None  # noqa: UP045
-    payload: Optional[str] = None  # noqa: UP045
-    setup: Optional[str] = None  # noqa: UP045
-    workdir: Optional[str] = None  # noqa: UP045
+    run: str | None = None
+    payload: str | None = None
+    setup: str | None = None
+    workdir: str | None = None
     envs: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     inputs: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
-    checkpoint_url: Optional[str] = None  # noqa: UP045
+    checkpoint_url: str | None = None
     restore_urls: Sequence[str] = ()
-    checkpoint_interval_s: Optional[float] = None  # noqa: UP045
+    checkpoint_interval_s: float | None = None
     checkpoint_keep: int = 2
     storage_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     orphan_ttl_s: float = 1800.0
@@ -62,6 +62,8 @@ class Place:
     """The folder of one attempt of one job.
 
     Attributes:
+        program: The agent that leads this attempt; a later driver may bring another one.
+        own_log: What the agent's own processes print; empty unless something is wrong.
         lease: Its modification time is the driver's sign of life.
         cancel: Holds the grace in seconds, once the job is to end.
         eviction: Made when the cloud has announced the machine's end.
@@ -70,7 +72,9 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.program = folder / "agent.pyz"
         self.log = folder / "log"
+        self.own_log = folder / "agent.log"
         self.state = folder / "state.json"
         self.lease = folder / "lease"
         self.cancel = folder / "cancel"

@@ -1,250 +1,331 @@
-"""The process that stays with a job: brings its inputs, runs it, keeps its checkpoints safe, publishes its outputs.
+"""Leads one job through its life: inputs, setup, the command, outputs; and ends it when it must end sooner.
 
-It writes what it knows to one JSON file, replaced at once, and looks at three things while the job runs: whether
-somebody wants it ended (``cancel``), whether the driver still lives (``lease``), and whether the cloud takes the
-machine back.
+One thread waits for events: a step is over, the cloud wants the machine back, the driver cancels, nobody has
+asked for the job for too long. Steps and watchers run in threads of their own.
 """
 
 from __future__ import annotations
 
 import base64
-import contextlib
-import json
 import os
-import shutil
+import queue
 import signal
 import subprocess
-import sys
 import tarfile
 import threading
 import time
-from typing import Any
+import traceback
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
-from . import eviction
+from . import eviction, processes, trees
+from .call import RESULT
+from .checkpoints import Checkpoints
 from .courier import Courier, TransferFailed
-from .job import Job, Place, environment, root, write_whole
-from .processes import adopt_orphans, boot_id, family, look, reap, send, writes_in
-from .trees import copy, signature
+from .job import Job, Place, environment, root
+from .state import State
 
-TICK_S = 0.1
-DEFAULT_INTERVAL_S = 600.0
-CANNOT_READ, CANNOT_WRITE = 66, 73  # exit codes of sysexits.h: EX_NOINPUT, EX_CANTCREAT
-MARGIN_S = 2.0  # what a last checkpoint is given at the end of an eviction's notice
+TICK_S = 0.25
+CANCEL_GRACE_S = 10.0
+ORPHAN_GRACE_S = 30.0
+LAST_UPLOAD_SHARE = 0.5  # of the time left before an eviction is kept for the last checkpoint
+
+Answer = TypeVar("Answer")
+
+
+class Interrupt(NamedTuple):
+    """Why a job must end before its time, and how long its command may take to do so."""
+
+    why: str  # "eviction", "cancelled" or "orphaned"
+    grace_s: float
+
+
+class Interrupted(Exception):
+    """Raised in the step that an interrupt meets."""
 
 
 class Failed(Exception):
-    """The job ends with this exit code and explanation."""
+    """The job has failed; ``exit_code`` is None where that is not the user's doing."""
 
-    def __init__(self, code: int, detail: str) -> None:
-        super().__init__(detail)
-        self.code = code
+    def __init__(self, message: str, exit_code: int | None = None) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class Supervisor:
-    """Takes one job from its inputs to its outputs.
+    """One job on one machine."""
 
-    Args:
-        program: The agent's own archive, to be run again for transfers and calls.
-    """
-
-    def __init__(self, job: Job, program: str) -> None:
-        self.job = job
-        self.program = os.path.abspath(program)
-        self.place = Place.of(job.job_id, job.attempt)
-        me = look(os.getpid())
-        assert me is not None
-        self.state: dict[str, Any] = {
-            "phase": "inputs", "exit_code": None, "pid": me.pid, "started": me.started, "boot_id": boot_id(),
-            "eviction": False, "generation": None, "restored": None, "restored_bytes": 0, "detail": "",
-            "moved": {"inputs": {}, "outputs": {}},
-        }  # fmt: skip
-        self.tell()
-        self.courier = Courier(job.storage_options, job.requirements, self.program, self.place.log)
-        self.evicted_at: float | None = None
-        self._saving = threading.Lock()
-        self._saved: Any = None  # the signature of what the newest generation holds
-
-    def tell(self, **news: Any) -> None:
-        """Write the state down, with what is new in it."""
-        self.state.update(news)
-        write_whole(self.place.state, json.dumps(self.state).encode())
+    def __init__(self, job: Job, place: Place, state: State, program: str) -> None:
+        self.job, self.place, self.state = job, place, state
+        self._program = program
+        self._log = place.log.open("ab", buffering=0)
+        self._events: queue.Queue[Interrupt | Future[Any]] = queue.Queue()
+        self._interrupt: Interrupt | None = None
+        self._courier = Courier(job.storage_options, job.requirements, program, place.own_log)
+        self._command: subprocess.Popen[bytes] | None = None
+        self._checkpoints = Checkpoints(job, place, state, self._courier, self._writing, self.say)
+        self._lease = Lease(place.lease, job.orphan_ttl_s)
 
     def run(self) -> None:
-        """All of it. Whatever happens, the state says ``done`` at the end."""
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        adopt_orphans()
+        """Lead the job to its end; all that can happen to it is in the state afterwards."""
+        processes.adopt_orphans()
+        threading.Thread(target=self._watch_cloud, daemon=True).start()
         try:
-            threading.Thread(target=self._watch_eviction, daemon=True).start()
-            code, detail = self._work(), ""
-        except Failed as failed:
-            code, detail = failed.code, str(failed)
-            self._log(detail)
-        except Exception as error:  # noqa: BLE001 - the driver must hear of it
-            code, detail = 70, f"the agent failed: {type(error).__name__}: {error}"  # EX_SOFTWARE
-            self._log(detail)
-        self.courier.close()
-        self.tell(phase="done", exit_code=code, detail=detail)
+            code = self._live()
+            self.state.enter("done", exit_code=code)
+        except Interrupted:
+            self._end_early()
+        except Failed as failure:
+            self.say(str(failure))
+            self.state.enter("done", exit_code=failure.exit_code, detail=str(failure))
+        except TransferFailed as failure:
+            self.say(str(failure))
+            self.state.enter("done", detail=f"{self.state['phase']}: {failure}")
+        except Exception as error:  # noqa: BLE001 - a mistake of ours must not leave a job without an end
+            self.say(traceback.format_exc())
+            self.state.enter("done", detail=f"the agent failed: {type(error).__name__}: {error}")
+        finally:
+            self._kill_family()
+            self._courier.close()
 
-    def _work(self) -> int:
-        inputs = self._inputs()
-        self._restore()
-        folder = self._workdir()
+    def outlive(self) -> None:
+        """Stay after the job's end until nobody asks any more; then halt the machine, so that it costs nothing."""
+        while not self._lease.expired():
+            time.sleep(min(5.0, self.job.orphan_ttl_s / 4))
+        if others_live(self.place):
+            return
+        self.say("nobody has asked for this job any more: halting the machine")
+        halt = ["shutdown", "-h", "now"]
+        subprocess.call(halt if os.getuid() == 0 else ["sudo", "-n", *halt], stdin=subprocess.DEVNULL)
+
+    def say(self, text: str) -> None:
+        """Write a line of our own to the job's log."""
+        self._log.write(f"[skyloom] {text}\n".encode())
+
+    # --- the life of a job -----------------------------------------------------------------------------------
+
+    def _live(self) -> int:
+        inputs = self._await(self._fetch)
         env = environment(self.job, self.place, inputs, os.environ)
-        (self.place.folder / "outputs").mkdir(exist_ok=True)
         if self.job.setup:
-            self.tell(phase="setup")
-            code = self._supervise(["bash", "-c", self.job.setup], folder, env)
+            self.state.enter("setup")
+            code = self._shell("setup", self.job.setup, env)
             if code != 0:
-                raise Failed(code, f"setup exited with code {code}")
-        self.tell(phase="running")
-        code = self._supervise(self._command(), folder, env)
-        if code == 0:
-            self._publish()
-        elif self.job.checkpoint_url:
-            self._save(last=True)
+                raise Failed(f"setup ended with exit code {code}", code)
+        self.state.enter("running")
+        self._checkpoints.begin()
+        code = self._run_command(env)
+        self._checkpoints.close()
+        self.state.enter("outputs")
+        self._await(lambda: self._publish(code))
         return code
 
-    # Before.
-
-    def _inputs(self) -> dict[str, str]:
-        paths = {}
-        for name, url in self.job.inputs.items():
-            try:
-                found = self.courier.ask("fetch", url=url, folder=str(self.place.input(name)))
-            except TransferFailed as error:
-                raise Failed(CANNOT_READ, f"input {name}: {error}") from None
-            paths[name] = found["path"]
-            self.state["moved"]["inputs"][name] = found["bytes"]
-        self.tell()
-        return paths
-
-    def _restore(self) -> None:
-        if not self.job.checkpoint_url:
-            return
-        urls = [*self.job.restore_urls, self.job.checkpoint_url]
-        try:
-            found = self.courier.ask("restore", folder=str(self.place.checkpoint), urls=urls)
-        except TransferFailed as error:
-            raise Failed(CANNOT_READ, f"checkpoint: {error}") from None
-        self.place.checkpoint.mkdir(exist_ok=True)
-        for skipped in found["skipped"]:
-            self._log(f"checkpoint skipped: {skipped}")
-        if found["number"] is not None:
-            self._saved = signature(self.place.checkpoint)
-            self.tell(restored=found["number"], restored_bytes=found["bytes"], generation=found["number"])
-
-    def _workdir(self) -> str:
+    def _fetch(self) -> Mapping[str, str]:
+        """Unpack the working folder, bring the inputs and the checkpoint; return the inputs' local paths."""
         self.place.work.mkdir(exist_ok=True)
         if self.job.workdir:
             with tarfile.open(root() / "workdirs" / f"{self.job.workdir}.tar.gz") as archive:
-                archive.extractall(self.place.work)  # noqa: S202 - the user's own files, packed by the driver
-        return str(self.place.work)
+                archive.extractall(self.place.work)  # noqa: S202 - packed by our own driver
+        if self.job.urls():
+            self._courier.prepare()
+        paths = {}
+        for name, url in self.job.inputs.items():
+            found = self._courier.ask("fetch", url=url, folder=str(self.place.input(name)))
+            paths[name] = found["path"]
+            self.state.moved("inputs", name, found["bytes"])
+        self._checkpoints.restore()
+        return paths
 
-    def _command(self) -> list[str]:
+    def _run_command(self, env: Mapping[str, str]) -> int:
+        (self.place.folder / "outputs").mkdir(exist_ok=True)
         if self.job.payload is None:
-            return ["bash", "-c", self.job.run or "true"]
+            return self._shell("run", self.job.run or "", env)
         self.place.payload.write_bytes(base64.b64decode(self.job.payload))
-        return [sys.executable, self.program, "call", str(self.place.payload)]
+        return self._execute(["python3", self._program, "call", str(self.place.payload)], env)
 
-    # During.
+    def _shell(self, name: str, script: str, env: Mapping[str, str]) -> int:
+        file = self.place.folder / f"{name}.sh"
+        file.write_text(script)
+        return self._execute(["bash", str(file)], env)
 
-    def _supervise(self, command: list[str], folder: str, env: dict[str, str]) -> int:
-        """Run a command in a session of its own until it ends, or is made to; returns its exit code."""
-        with self.place.log.open("ab") as log:
-            process = subprocess.Popen(
-                command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
-        interval = self.job.checkpoint_interval_s or DEFAULT_INTERVAL_S
-        due, kill_at = time.monotonic() + interval, None
-        while process.poll() is None:
-            time.sleep(TICK_S)
-            reap(os.getpid(), [process.pid, *self.courier.pids])
-            if kill_at is None:
-                grace = self._grace()
-                if grace is not None:
-                    send(self._family(process.pid), signal.SIGTERM)
-                    kill_at = time.monotonic() + grace
-            elif time.monotonic() > kill_at:
-                send(self._family(process.pid), signal.SIGKILL)
-            if self.job.checkpoint_url and kill_at is None and time.monotonic() > due:
-                threading.Thread(target=self._save, daemon=True).start()
-                due = time.monotonic() + interval
-        send(self._family(process.pid), signal.SIGKILL)  # what it left behind
-        if self._abandoned():
-            self._save(last=True)
-            subprocess.call(["shutdown", "-h", "now"])
-        return process.returncode if process.returncode >= 0 else 128 - process.returncode
-
-    def _family(self, leader: int) -> Any:
-        return family(leader, os.getpid(), self.courier.pids)
-
-    def _grace(self) -> float | None:
-        """Seconds that the job has to end by itself, if there is a reason for it to end; None if there is none."""
-        if self.evicted_at is not None:
-            return max(self.evicted_at - time.time() - MARGIN_S, 0.5)
-        if self.place.cancel.exists():
-            return float(self.place.cancel.read_text() or 10)
-        return 10.0 if self._abandoned() else None
-
-    def _abandoned(self) -> bool:
-        return time.time() - self.place.lease.stat().st_mtime > self.job.orphan_ttl_s
-
-    def _watch_eviction(self) -> None:
-        at = eviction.watch(self.job.cloud)
-        self.place.eviction.touch()
-        self.evicted_at = at
-        self._log("the cloud takes this machine back: the job is asked to end, then its last checkpoint is kept")
-        self.tell(eviction=True)
-
-    def _save(self, last: bool = False) -> None:
-        """Upload the checkpoint folder as a new generation, if it changed and nobody is writing in it."""
-        if not self.place.checkpoint.is_dir() or not self._saving.acquire(blocking=last):
-            return
+    def _execute(self, command: list[str], env: Mapping[str, str]) -> int:
+        """Run a command in a session of its own and wait for its end; then end what it has left behind."""
         try:
-            for _ in range(20):  # a moment at which nothing is being written
-                before = signature(self.place.checkpoint)
-                if not before or before == self._saved:
-                    return
-                copy(self.place.checkpoint, self.place.staging)
-                if before == signature(self.place.checkpoint) and not self._being_written():
-                    break
-                time.sleep(0.05)
-            else:
-                return
-            number = (self.state["generation"] or 0) + 1
-            self.courier.ask(
-                "save", folder=str(self.place.staging), url=self.job.checkpoint_url, attempt=self.job.attempt,
-                number=number, keep=self.job.checkpoint_keep,
-            )  # fmt: skip
-            self._saved = before
-            self.tell(generation=number)
-        except (TransferFailed, OSError) as error:
-            self._log(f"checkpoint not kept: {error}")
-        finally:
-            self._saving.release()
+            process = subprocess.Popen(
+                command,
+                cwd=self.place.work,
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=self._log,
+                start_new_session=True,
+            )
+        except FileNotFoundError:
+            raise Failed(f"this machine has no {command[0]}; choose an image that has it", 127) from None
+        self._command = process
+        leader = processes.look(process.pid)
+        self.state.change(session=[process.pid, leader.started if leader else 0])
+        code = self._await(process.wait)
+        self._kill_family()
+        return code if code >= 0 else 128 - code
 
-    def _being_written(self) -> bool:
-        others = [p for p in family(os.getpid(), os.getpid(), self.courier.pids) if p.pid != os.getpid()]
-        return writes_in(others, self.place.checkpoint)
-
-    # After.
-
-    def _publish(self) -> None:
+    def _publish(self, code: int) -> None:
+        """Publish the outputs of a command that succeeded; a function's result also when it raised."""
         if self.job.rank != 0:
             return
-        self.tell(phase="outputs")
         for name, url in self.job.outputs.items():
             source = self.place.output(name)
-            if not source.exists():
-                raise Failed(CANNOT_WRITE, f"output {name}: the command left nothing at $SKY_OUTPUT_{name.upper()}")
+            is_result = self.job.payload is not None and name == RESULT
+            if code != 0 and not (is_result and source.exists()):
+                continue
             try:
-                size = self.courier.ask("publish", source=str(source), url=url, attempt=self.job.attempt)
-            except TransferFailed as error:
-                raise Failed(CANNOT_WRITE, f"output {name}: {error}") from None
-            self.state["moved"]["outputs"][name] = size
-        with contextlib.suppress(OSError):
-            shutil.rmtree(self.place.staging, ignore_errors=True)
+                empty = not source.exists()
+                size = (
+                    0 if empty else self._courier.ask("publish", source=str(source), url=url, attempt=self.job.attempt)
+                )
+            except TransferFailed as failure:
+                raise TransferFailed(f"output {name!r}: {failure}") from None
+            if empty:
+                hint = f"write a file to $SKY_OUTPUT_{name.upper()} or make it a folder"
+                raise Failed(f"the command succeeded but did not write its output {name!r}: {hint}", 1)
+            self.state.moved("outputs", name, size)
 
-    def _log(self, line: str) -> None:
-        with self.place.log.open("a") as log:
-            log.write(f"[skyloom] {line}\n")
+    # --- waiting, and ending sooner --------------------------------------------------------------------------
+
+    def _await(self, step: Callable[[], Answer]) -> Answer:
+        """Run a step in a thread and return what it returns, unless an interrupt comes first.
+
+        Raises:
+            Interrupted: if the job has to end; the step may still be running.
+        """
+        done: Future[Answer] = Future()
+        threading.Thread(target=_carry_out, args=(step, done, self._events), daemon=True).start()
+        while True:
+            event = self._next_event()
+            if event is done:
+                return done.result()
+            if not isinstance(event, Interrupt):
+                continue
+            if event.why == "eviction" and self.state["phase"] == "outputs":
+                continue  # the work is done: go on publishing as long as we can
+            if done.done():  # over just in time; the next step meets the interrupt
+                self._events.put(event)
+                return done.result()
+            self._interrupt = event
+            raise Interrupted
+
+    def _next_event(self) -> Interrupt | Future[Any] | None:
+        try:
+            return self._events.get(timeout=TICK_S)
+        except queue.Empty:
+            pass
+        if self._command is not None:
+            processes.reap(os.getpid(), self._helpers())
+        if self.place.cancel.exists():
+            return Interrupt("cancelled", float(self.place.cancel.read_text() or CANCEL_GRACE_S))
+        if self._lease.expired():
+            return Interrupt("orphaned", ORPHAN_GRACE_S)
+        if self.state["phase"] == "running":
+            self._checkpoints.tick()
+        return None
+
+    def _watch_cloud(self) -> None:
+        at = eviction.watch(self.job.cloud)
+        left = max(0.0, at - time.time())
+        self.place.eviction.touch()
+        self.state.change(eviction=True)
+        self.say(f"the cloud takes this machine back in {left:.0f} s")
+        self._events.put(Interrupt("eviction", left * LAST_UPLOAD_SHARE))
+
+    def _end_early(self) -> None:
+        assert self._interrupt is not None
+        whole = self._stop(self._interrupt.grace_s)
+        if self.state["phase"] == "running" and whole and self._interrupt.why != "cancelled":
+            self._checkpoints.last()
+        phase = "lost" if self._interrupt.why == "orphaned" else "done"
+        self.state.enter(phase, detail=self._interrupt.why)
+
+    def _stop(self, grace_s: float) -> bool:
+        """End the command, gently at first. True if what it last wrote to its checkpoint can be trusted.
+
+        The job is frozen, looked at, told to end and thawed. A process that does not catch the signal runs no
+        further: if it was writing, and nothing changed afterwards, then what it wrote is torn.
+        """
+        if self._command is None:
+            return True
+        torn, before = self._freeze()
+        self._signal(signal.SIGTERM)
+        processes.send(self._family(), signal.SIGCONT)
+        deadline = time.monotonic() + grace_s
+        while self._command.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if self._command.poll() is None:
+            torn, before = self._freeze()
+        self._kill_family()
+        return not torn or trees.signature(self.place.checkpoint) != before
+
+    def _freeze(self) -> tuple[bool, trees.Signature]:
+        processes.send(self._family(), signal.SIGSTOP)
+        return self._writing(), trees.signature(self.place.checkpoint)
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Signal the command's session; what has left it is told by those who started it."""
+        assert self._command is not None
+        session = self._command.pid
+        processes.send([process for process in processes.table() if process.session == session], number)
+
+    def _writing(self) -> bool:
+        return processes.writes_in(self._family(), self.place.checkpoint)
+
+    def _family(self) -> list[processes.Process]:
+        if self._command is None:
+            return []
+        return processes.family(self._command.pid, os.getpid(), self._helpers())
+
+    def _kill_family(self) -> None:
+        while True:
+            left = self._family()
+            if not left:
+                break
+            processes.send(left, signal.SIGKILL)
+            time.sleep(0.01)
+        if self._command is not None:
+            self._command.wait()
+        processes.reap(os.getpid(), self._helpers())
+
+    def _helpers(self) -> list[int]:
+        command = [self._command.pid] if self._command is not None else []
+        return [*self._courier.pids, *command]
+
+
+class Lease:
+    """The driver's sign of life: the time since the lease file was last touched, by a clock that cannot jump."""
+
+    def __init__(self, path: Path, ttl_s: float) -> None:
+        self._path, self._ttl_s = path, ttl_s
+        self._seen: float | None = None
+        self._changed = time.monotonic()
+
+    def expired(self) -> bool:
+        """Whether nobody has touched the file for the time to live."""
+        touched = self._path.stat().st_mtime
+        if touched != self._seen:
+            self._seen, self._changed = touched, time.monotonic()
+        return time.monotonic() - self._changed > self._ttl_s
+
+
+def others_live(place: Place) -> bool:
+    """Whether another job on this machine was asked for since this one was."""
+    mine = place.lease.stat().st_mtime
+    leases = (root() / "jobs").glob("*/*/lease")
+    return any(lease.stat().st_mtime > mine for lease in leases if lease != place.lease)
+
+
+def _carry_out(step: Callable[[], Any], done: Future[Any], events: queue.Queue[Any]) -> None:
+    try:
+        done.set_result(step())
+    except BaseException as error:  # noqa: BLE001 - raised again where the step is waited for
+        done.set_exception(error)
+    events.put(done)

@@ -1,0 +1,141 @@
+"""When a checkpoint is taken, and that it is one the job meant to write.
+
+A generation is taken from a copy, and only if no process of the job had a file of the checkpoint open for writing
+and nothing changed while it was copied. Files ending in ``.tmp`` are passed over: write to such a name and rename.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from . import trees
+from .courier import Courier, TransferFailed
+from .job import Job, Place
+from .state import State
+
+AGAIN_S = 1.0  # until the next look after one that found the job writing
+LEAST_INTERVAL_S = 15.0  # where the driver leaves the interval to us…
+SHARE = 0.05  # …syncing takes at most this share of the time
+
+
+class Checkpoints:
+    """Keeps one job's checkpoints in the store.
+
+    Args:
+        writing: Tells whether the job has a file of the checkpoint open for writing.
+        say: Writes a line to the job's log.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        place: Place,
+        state: State,
+        courier: Courier,
+        writing: Callable[[], bool],
+        say: Callable[[str], None],
+    ) -> None:
+        self._job, self._place, self._state, self._courier = job, place, state, courier
+        self._writing, self._say = writing, say
+        self._number = 0
+        self._saved: trees.Signature = {}
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
+        self._saving: Future[None] | None = None
+        self._next = float("inf")
+
+    def restore(self) -> None:
+        """Bring the newest whole generation into place; start without if there is none.
+
+        Raises:
+            TransferFailed: if the store cannot be read: better no start than one from the beginning.
+        """
+        self._place.checkpoint.mkdir(parents=True, exist_ok=True)
+        urls = [url for url in (self._job.checkpoint_url, *self._job.restore_urls) if url]
+        if not urls:
+            return
+        found = self._courier.ask("restore", folder=str(self._place.checkpoint), urls=urls)
+        for reason in found["skipped"]:
+            self._say(f"checkpoint skipped: {reason}")
+        if found["number"] is None:
+            return
+        self._number = found["number"]
+        self._saved = trees.signature(self._place.checkpoint)
+        self._state.change(restored_generation=found["number"], restored_bytes=found["bytes"])
+        self._say(f"restored checkpoint generation {found['number']}, {found['bytes']:,} bytes")
+
+    def begin(self) -> None:
+        """The command starts now: the first checkpoint is due one interval later."""
+        if self._job.checkpoint_url:
+            self._next = time.monotonic() + self._interval(0.0)
+
+    def _interval(self, took_s: float) -> float:
+        return self._job.checkpoint_interval_s or max(LEAST_INTERVAL_S, took_s / SHARE)
+
+    def tick(self) -> None:
+        """Start a sync in the background if one is due."""
+        if time.monotonic() < self._next or not (self._saving is None or self._saving.done()):
+            return
+        self._next = float("inf")
+        self._saving = self._pool.submit(self._sync)
+
+    def _sync(self) -> None:
+        began = time.monotonic()
+        try:
+            saved = self._save()
+        except TransferFailed as error:
+            self._say(f"checkpoint not saved, will try again: {error}")
+            saved = True  # an interval later
+        ended = time.monotonic()
+        interval = self._interval(ended - began)
+        self._next = ended + (interval if saved else min(AGAIN_S, interval))
+
+    def last(self) -> bool:
+        """Take a last checkpoint, after the job has been stopped. True if the store now has the newest state."""
+        if not self._job.checkpoint_url:
+            return False
+        if self._saving is not None:
+            self._saving.result()
+        try:
+            saved = self._save()
+        except TransferFailed as error:
+            self._say(f"last checkpoint not saved: {error}")
+            return False
+        if saved and self._number:
+            self._state.change(last_checkpoint=True)
+            self._say(f"the last checkpoint is generation {self._number}")
+        return saved
+
+    def close(self) -> None:
+        """Wait for a sync under way."""
+        self._pool.shutdown()
+
+    def _save(self) -> bool:
+        """Save the checkpoint unless the store has it. False if the job is writing it just now."""
+        folder = self._place.checkpoint
+        before = trees.signature(folder)
+        if before == self._saved or not before:
+            return True
+        if self._writing():
+            return False
+        try:
+            trees.copy(folder, self._place.staging)
+        except (OSError, shutil.Error):  # a file was renamed or removed meanwhile
+            return False
+        if self._writing() or trees.signature(folder) != before:
+            return False
+        self._number += 1
+        self._courier.ask(
+            "save",
+            folder=str(self._place.staging),
+            url=self._job.checkpoint_url,
+            attempt=self._job.attempt,
+            number=self._number,
+            keep=self._job.checkpoint_keep,
+        )
+        self._saved = before
+        self._state.change(checkpoint_generation=self._number)
+        shutil.rmtree(self._place.staging, ignore_errors=True)
+        return True

@@ -1,0 +1,153 @@
+"""What the driver calls over SSH, and what the agent calls of itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from . import call, processes, transfer
+from .job import Job, Place, write_whole
+from .state import ENDED, State, log_size, read_state, supervisor_lives
+from .supervisor import Supervisor
+
+PART = 4 << 20  # bytes of log in one answer…
+LAST_PART = 64 << 20  # …and in one that tells of the job's end
+KILL_TIMEOUT_S = 10.0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Perform one command of the agent; return its exit status."""
+    program, command, *arguments = argv
+    if command == "start":
+        print(start(json.load(sys.stdin), os.path.abspath(program)))
+    elif command == "poll":
+        job_id, attempt, offset = arguments
+        head, log = poll(job_id, int(attempt), int(offset))
+        sys.stdout.buffer.write(json.dumps(head).encode() + b"\n" + log)
+    elif command == "cancel":
+        job_id, attempt, grace_s = arguments
+        cancel(job_id, int(attempt), float(grace_s))
+    elif command == "transfer":
+        transfer.main()
+    elif command == "call":
+        return call.main(arguments[0])
+    else:
+        raise SystemExit(f"no such command: {command}")
+    return 0
+
+
+def start(description: dict[str, Any], program: str) -> str:
+    """Leave a supervisor behind for the job; ``"started"``, or ``"exists"`` if there was one for this attempt."""
+    job = Job(**description)
+    place = Place.of(job.job_id, job.attempt)
+    place.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    read_end, write_end = os.pipe()
+    if os.fork() == 0:
+        os.close(read_end)
+        _daemon(job, place, program, write_end)
+    os.close(write_end)
+    with os.fdopen(read_end) as pipe:
+        answer = pipe.read()
+    if not answer:
+        raise SystemExit("the supervisor did not start")
+    return answer
+
+
+def _daemon(job: Job, place: Place, program: str, write_end: int) -> None:
+    """Become the job's supervisor, unless it has one. Does not return."""
+    os.setsid()
+    if os.fork() != 0:
+        os._exit(0)
+    os.umask(0o077)
+    # The folder appears whole, with the first state in it, and its appearing is the lock.
+    fresh = Place(place.folder.with_name(f"{place.folder.name}.{os.getpid()}.new"))
+    shutil.rmtree(fresh.folder, ignore_errors=True)
+    fresh.folder.mkdir()
+    fresh.program.symlink_to(program)
+    fresh.log.touch()
+    fresh.lease.touch()
+    State(fresh.state).begin(os.getpid())
+    try:
+        fresh.folder.rename(place.folder)
+    except OSError:
+        shutil.rmtree(fresh.folder)
+        os.write(write_end, b"exists")
+        os._exit(0)
+    state = State(place.state)
+    state.begin(os.getpid())
+    os.write(write_end, b"started")
+    _detach(place.own_log)
+    os.closerange(3, write_end + 1)
+    supervisor = Supervisor(job, place, state, program)
+    supervisor.run()
+    supervisor.outlive()
+    os._exit(0)
+
+
+def _detach(output: Path) -> None:
+    """Let go of the SSH connection; what the agent itself may print goes to a file."""
+    null, log = os.open(os.devnull, os.O_RDONLY), os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for source, target in ((null, 0), (log, 1), (log, 2)):
+        os.dup2(source, target)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    os.chdir("/")
+
+
+def poll(job_id: str, attempt: int, offset: int) -> tuple[dict[str, Any], bytes]:
+    """Renew the lease; return the state, with ``log_size``, and the log from ``offset`` on, as far as one part goes."""
+    place = Place.of(job_id, attempt)
+    state = read_state(place.state)
+    if state is None:
+        return {"phase": "missing"}, b""
+    os.utime(place.lease)
+    if state["phase"] not in ENDED and not supervisor_lives(state):
+        state = read_state(place.state) or state  # it may have ended well between two looks
+        if state["phase"] not in ENDED:
+            _end_session(state)
+            state.update(phase="lost", detail="the agent was killed or the machine was restarted")
+    if offset < 0:  # who asks does not want the log
+        return state, b""
+    with place.log.open("rb") as file:
+        file.seek(offset)
+        log = file.read(LAST_PART if state["phase"] in ENDED else PART)
+    return {**state, "log_size": log_size(place.log)}, log
+
+
+def cancel(job_id: str, attempt: int, grace_s: float) -> None:
+    """End the job: SIGTERM, and after ``grace_s`` seconds SIGKILL. Returns when nothing of it runs any more."""
+    place = Place.of(job_id, attempt)
+    state = read_state(place.state)
+    if state is None:
+        return
+    write_whole(place.cancel, str(grace_s).encode())
+    deadline = time.monotonic() + grace_s + KILL_TIMEOUT_S
+    while state["phase"] not in ENDED and supervisor_lives(state) and time.monotonic() < deadline:
+        time.sleep(0.05)
+        state = read_state(place.state) or state
+    if state["phase"] not in ENDED:
+        if supervisor_lives(state):  # it hangs
+            os.kill(state["pid"], signal.SIGKILL)
+        _end_session(state)
+
+
+def _end_session(state: dict[str, Any]) -> None:
+    """Kill what a dead supervisor's command has left running."""
+    if state["session"] is None or state["boot_id"] != processes.boot_id():
+        return
+    leader, started = state["session"]
+    found = processes.look(leader)
+    if found is not None and found.started != started:
+        return  # the number belongs to another process now
+    while True:
+        left = [process for process in processes.table() if process.session == leader]
+        if not left:
+            return
+        processes.send(left, signal.SIGKILL)
+        time.sleep(0.01)

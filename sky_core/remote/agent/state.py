@@ -1,0 +1,97 @@
+"""What the supervisor tells the driver: one JSON file, replaced atomically at each change."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from .job import write_whole
+from .processes import boot_id, look
+
+ENDED = ("done", "lost")
+
+
+class State:
+    """The job's state. Thread-safe; every change is on disk when the call returns."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._entered = time.monotonic()
+        self._data: dict[str, Any] = {
+            "phase": "inputs",
+            "exit_code": None,
+            "eviction": False,
+            "last_checkpoint": False,
+            "checkpoint_generation": None,
+            "restored_generation": None,
+            "restored_bytes": 0,
+            "moved": {"inputs": {}, "outputs": {}},
+            "seconds": {},
+            "detail": "",
+            "boot_id": boot_id(),
+            "session": None,
+        }
+
+    def begin(self, pid: int) -> None:
+        """Write the first state, on behalf of the supervisor ``pid``."""
+        process = look(pid)
+        assert process is not None
+        self.change(pid=pid, started=process.started)
+
+    def change(self, **changes: Any) -> None:
+        """Replace some fields."""
+        with self._lock:
+            self._data.update(changes)
+            self._write()
+
+    def enter(self, phase: str, **changes: Any) -> None:
+        """Go on to another phase; the time spent in the last is added to ``seconds``."""
+        with self._lock:
+            now = time.monotonic()
+            last, seconds = self._data["phase"], self._data["seconds"]
+            seconds[last] = seconds.get(last, 0.0) + now - self._entered
+            self._entered = now
+            self._data.update(phase=phase, **changes)
+            self._write()
+
+    def moved(self, direction: str, name: str, size: int) -> None:
+        """Note the bytes of an input or output that was moved."""
+        with self._lock:
+            self._data["moved"][direction][name] = size
+            self._write()
+
+    def __getitem__(self, field: str) -> Any:
+        return self._data[field]
+
+    def _write(self) -> None:
+        write_whole(self._path, json.dumps(self._data).encode())
+
+
+def read_state(path: Path) -> dict[str, Any] | None:
+    """The state that was last written, or None if there is none."""
+    try:
+        data: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    return data
+
+
+def supervisor_lives(state: dict[str, Any]) -> bool:
+    """Whether the supervisor that wrote the state still runs."""
+    process = look(state["pid"])
+    return (
+        state["boot_id"] == boot_id()
+        and process is not None
+        and process.started == state["started"]
+        and process.state not in "ZX"
+    )
+
+
+def log_size(path: Path) -> int:
+    """Bytes in the log so far."""
+    return os.stat(path).st_size

@@ -1,0 +1,89 @@
+"""Artifacts as the driver and the engines see them: what is at a URL, and the value a function left there."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sky_core.errors import TransferError
+from sky_core.remote.agent import artifacts, call, trees
+from sky_core.remote.agent.stores import Options
+
+__all__ = ["Published", "fetch", "read_result", "resolve", "url_of"]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A whole artifact. ``files`` maps each file's path to its size in bytes."""
+
+    url: str
+    kind: Literal["file", "folder"]
+    size: int
+    files: Mapping[str, int]
+
+
+def url_of(bucket: str, run: str, task: str, output: str) -> str:
+    """Where a task of a run publishes an output; ``bucket`` is a URL without a slash at its end."""
+    return f"{bucket}/runs/{run}/{task}/{output}"
+
+
+def resolve(url: str, options: Options) -> Published | None:
+    """The artifact published under ``url``, or None if there is no whole one. ``options`` are fsspec's, by protocol.
+
+    Raises:
+        TransferError: if the store cannot be read.
+    """
+    with _errors(url):
+        manifest = artifacts.read_manifest(url, options)
+    if manifest is None:
+        return None
+    files = {file["path"]: file.get("size", 0) for file in manifest["files"]}
+    return Published(url, manifest["kind"], manifest["bytes"], files)
+
+
+def fetch(url: str, folder: Path, options: Options) -> Path:
+    """Bring an artifact, or any file or folder, into ``folder`` and return its local path.
+
+    Raises:
+        TransferError: if there is nothing, or it does not match its manifest, or the store cannot be read.
+    """
+    with _errors(url):
+        return artifacts.fetch(url, folder, options)[0]
+
+
+def read_result(url: str, options: Options) -> Any:
+    """The value that a function's task published under ``url``.
+
+    Raises:
+        TransferError: if there is none, or it cannot be loaded here.
+        RemoteError: if the function raised something that could not be pickled.
+        BaseException: whatever else the function raised.
+    """
+    with tempfile.TemporaryDirectory(prefix="skyloom-") as folder:
+        content = fetch(url, Path(folder), options).read_bytes()
+    try:
+        data = call.unpack("result", content)
+        kind, value = call.load(data)
+    except Exception as error:
+        raise TransferError(
+            f"the result at {url} cannot be loaded: {type(error).__name__}: {error}",
+            cure="the modules and the Python version that made it must be installed here too",
+        ) from error
+    return call.value_of(kind, value)
+
+
+@contextlib.contextmanager
+def _errors(url: str) -> Iterator[None]:
+    """Whatever a store's client raises, as one error of ours."""
+    try:
+        yield
+    except trees.Corrupt as error:
+        raise TransferError(f"{url}: {error}") from error
+    except FileNotFoundError as error:
+        raise TransferError(f"there is nothing at {url}") from error
+    except Exception as error:
+        raise TransferError(f"{url} cannot be read: {type(error).__name__}: {error}") from error

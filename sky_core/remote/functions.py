@@ -1,0 +1,65 @@
+"""Python calls as jobs: pack a call for :class:`~sky_core.remote.executor.JobRequest`, read what it returned.
+
+Example:
+    >>> payload = pack(train, (InputValue("images"),), {"epochs": 10})  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cloudpickle
+
+from sky_core.errors import SpecError
+from sky_core.remote.agent import call
+from sky_core.remote.agent.call import RESULT, RemoteError
+
+__all__ = ["RESULT", "CallPickler", "InputValue", "RemoteError", "pack"]
+
+
+@dataclass(frozen=True)
+class InputValue:
+    """Stands for a task's input among a call's arguments, at any depth.
+
+    The function gets the value if the input is another function's result, else the local path (``pathlib.Path``)
+    of the file or folder.
+    """
+
+    name: str
+
+
+class CallPickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Pickles a call; :class:`InputValue` goes as a reference."""
+
+    def persistent_id(self, obj: Any) -> tuple[str, str] | None:
+        return (call.INPUT, obj.name) if isinstance(obj, InputValue) else None
+
+
+def pack(
+    function: Callable[..., Any],
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    pickler: type[CallPickler] = CallPickler,
+) -> bytes:
+    """A call as a job's payload. The job must have an output named ``result`` (:data:`RESULT`) if its value is wanted.
+
+    Args:
+        pickler: May know further references.
+
+    Raises:
+        SpecError: if the function or an argument cannot be pickled.
+    """
+    buffer = io.BytesIO()
+    try:
+        pickler(buffer).dump((function, tuple(args), dict(kwargs or {})))
+    except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:
+        name = getattr(function, "__qualname__", repr(function))
+        raise SpecError(
+            f"the call of {name} cannot be sent to another machine: {error}",
+            cure="open files, locks, connections and the like inside the function instead of passing them in",
+        ) from error
+    return call.pack("call", buffer.getvalue())
