@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +147,41 @@ def test_bad_type_and_bad_image_are_invalid(sandbox: Sandbox, aws: Cloud, token:
         aws.launch(request(token, image="ami-00000000"))
     with pytest.raises(InvalidRequest, match=r"Resources\.image"):
         aws.launch(request(token, image="/no/such/parameter"))
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "type_", "arch", "image"),
+    [
+        (None, "m5.large", "x86_64", "ubuntu/server/24.04/stable/current/amd64"),
+        (None, "m7g.large", "arm64", "ubuntu/server/24.04/stable/current/arm64"),
+        ("T4", "g4dn.xlarge", "x86_64", "x86_64/base-oss-nvidia-driver-gpu"),
+        ("V100", "p3.2xlarge", "x86_64", "base-proprietary-nvidia-driver"),
+        ("Trainium2", "trn2.48xlarge", "x86_64", "neuron/dlami"),
+        ("Gaudi", "dl1.24xlarge", "x86_64", "ubuntu/server"),
+    ],
+)
+def test_images_fit_the_machine(
+    sandbox: Sandbox, aws: Cloud, token: str, accelerator: str | None, type_: str, arch: str, image: str
+) -> None:
+    [machine] = aws.launch(request(token, instance_type=type_, accelerator=accelerator, arch=arch))
+    assert isinstance(aws, Aws)
+    ec2 = aws._client("ec2", "us-east-1")
+    name = machine.id.partition("/")[2]
+    [details] = ec2.describe_instances(InstanceIds=[name])["Reservations"][0]["Instances"]
+    [booted] = ec2.describe_images(ImageIds=[details["ImageId"]])["Images"]
+    assert image in booted["Name"]
+    assert booted["Architecture"] == arch
+
+
+def test_a_new_machine_may_be_unknown_for_a_while(sandbox: Sandbox, token: str) -> None:
+    """EC2 is eventually consistent; the sandbox is not, hence a machine that it never saw."""
+    aws = Aws(sandbox.settings.clouds["aws"])
+    [machine] = aws.launch(request(token))
+    unseen = replace(machine, id="us-east-1/i-0123456789abcdef0")
+    aws._fresh[unseen.id] = (time.monotonic(), unseen)
+    assert aws.describe([unseen.id]) == [unseen]
+    aws._fresh[unseen.id] = (time.monotonic() - 3600, unseen)
+    assert aws.describe([unseen.id])[0].state == "gone"
 
 
 def test_preemption_is_told_from_termination(sandbox: Sandbox, aws: Cloud, token: str) -> None:
