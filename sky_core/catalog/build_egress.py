@@ -74,11 +74,12 @@ def _stand_ins(rates: Iterable[Rate]) -> Iterator[Rate]:
     named = [rate for rate in named if rate["destination"] in ("internet", "any") and rate["kind"] != "inter_zone"]
     named.sort(key=lambda rate: (rate["cloud"], rate["kind"]))
     for _, group in itertools.groupby(named, key=lambda rate: (rate["cloud"], rate["kind"])):
+        alike = list(group)
         dearest: dict[str, Rate] = {}
-        for rate in group:
+        for rate in alike:
             for place in (*map(continent, rate["sources"]), "any"):
                 dearest[place] = max(dearest.get(place, rate), rate, key=lambda item: float(item["tiers"][0][1]))
-        known = {name for rate in named for name in rate["sources"]}
+        known = {name for rate in alike for name in rate["sources"]}
         for place, rate in dearest.items():
             if place not in known:
                 yield {

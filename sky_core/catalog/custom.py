@@ -35,6 +35,7 @@ from sky_core.spec import Resources
 FILE = "catalog.toml"
 SOURCE = "custom"
 HOST = re.compile(r"^(?:[A-Za-z0-9_.\-]+@)?[A-Za-z0-9.\-:\[\]]+$")
+ACCELERATORS = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._\-]*(:\d+(\.\d+)?)?$")
 PLACE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._\-]*$")
 
 Money = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -71,6 +72,13 @@ class Machines(BaseModel):
     def _plain_name(cls, value: str | None) -> str | None:
         if value is not None and not PLACE.match(value):
             raise ValueError(f"{value!r} is not a name: letters, digits, '.', '_' and '-'")
+        return value
+
+    @field_validator("accelerators")
+    @classmethod
+    def _one_accelerator(cls, value: str | None) -> str | None:
+        if value is not None and not ACCELERATORS.match(value):
+            raise ValueError(f"{value!r} is not an accelerator; write e.g. 'V100:4'")
         return value
 
     @field_validator("hosts")
