@@ -67,6 +67,7 @@ def test_down_leaves_nothing(tmp_path: Path, runner: str) -> None:
         Settings.load(sandbox.environ)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runner", RUNNERS)
 def test_a_killed_sandbox_takes_its_machines_along(tmp_path: Path, runner: str) -> None:
     sandbox = start(tmp_path, runner)
