@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -45,7 +46,7 @@ class GpuHunt:
         try:
             with zipfile.ZipFile(io.BytesIO(fetch(origin))) as archive:
                 tables = {cloud: self._member(archive, cloud, origin) for cloud in self.clouds}
-        except zipfile.BadZipFile as error:
+        except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:  # all that zipfile raises
             raise BadSource(f"{origin}: {error}") from None
         for cloud, body in tables.items():
             progress(f"gpuhunt: {cloud}")

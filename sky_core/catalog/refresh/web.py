@@ -34,7 +34,7 @@ def fetch(url: str, params: Mapping[str, str] | None = None, headers: Mapping[st
     """
     full = f"{url}?{urlencode(params)}" if params else url
     request = urllib.request.Request(full, headers=dict(headers or {}))  # noqa: S310 -- adapters give http(s) URLs
-    wait = wait_exponential_jitter(initial=0.2, max=5)
+    wait = wait_exponential_jitter(multiplier=0.2, max=5, jitter=0.2)
     retrying = Retrying(
         stop=stop_after_attempt(TRIES), wait=wait, retry=retry_if_exception_type(_Passing), reraise=True
     )
@@ -49,16 +49,18 @@ def _get(request: urllib.request.Request) -> bytes:
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply:  # noqa: S310
             body: bytes = reply.read(MOST_BYTES + 1)
+            missing = reply.length  # of the announced length; None where none was announced
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code == 429 or error.code >= 500:
             raise _Passing(f"HTTP {error.code}") from None
         raise BadSource(f"{url}: HTTP {error.code} {error.reason}") from None
-    except http.client.IncompleteRead as error:
-        raise _Passing(f"the reply broke off after {len(error.partial)} bytes") from None
     except (TimeoutError, urllib.error.URLError, http.client.HTTPException, ConnectionError) as error:
         raise _Passing(f"cannot be reached: {getattr(error, 'reason', error)}") from None
     if len(body) > MOST_BYTES:
         raise BadSource(f"{url}: the reply is longer than {MOST_BYTES // 2**20} MiB")
+    if missing:
+        raise _Passing(f"the reply broke off after {len(body)} bytes")
     return body
 
 
