@@ -47,6 +47,7 @@ def train(images: dict[str, np.ndarray], checkpoints: Path, epochs: int = EPOCHS
     Told that the machine will be taken back (SIGTERM), it finishes the epoch, keeps its checkpoint and leaves.
     """
     from sklearn.neural_network import MLPClassifier
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
     leaving: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: leaving.append(number))
@@ -60,7 +61,8 @@ def train(images: dict[str, np.ndarray], checkpoints: Path, epochs: int = EPOCHS
         print(f"resuming from epoch {done}", flush=True)
     for epoch in range(done + 1, epochs + 1):
         order = np.random.default_rng(epoch).permutation(len(x))
-        model.partial_fit(x[order], y[order], classes=np.arange(10))
+        with threadpool_limits(1):  # threads that wait for busy cores would slow each other down many times over
+            model.partial_fit(x[order], y[order], classes=np.arange(10))
         save(checkpoints, model, epoch)
         print(f"epoch {epoch} of {epochs}: loss {model.loss_:.4f}", flush=True)
         if leaving:

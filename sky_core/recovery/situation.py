@@ -1,0 +1,60 @@
+"""What a recovery policy sees and says. Source of the model: Wu et al., *Can't Be Late* (NSDI'24), sections 3 to 5."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+State = Literal["idle", "spot", "on_demand"]
+
+
+@dataclass(frozen=True)
+class Situation:
+    """One moment of a job with a deadline. Hours and USD; mappings are by zone.
+
+    Attributes:
+        now: Hours since the job was submitted.
+        remaining_work: C(t), hours on the task's hardware.
+        time_to_deadline: R(t), hours.
+        changeover: d, hours that a start costs.
+        changeover_left: Hours of it still to go on the present machine.
+        decision_interval: Hours until the policy is asked again.
+        total_work: C(0), hours.
+        total_time: R(0), hours from submission to deadline.
+        price_ratio: k, on-demand over spot price, where prices are equal over zones.
+        zone: Where the job is, if anywhere.
+        spot_available: Whether spot can be had now, as far as is known.
+        migration_cost: USD to move the checkpoint to each zone.
+    """
+
+    now: float
+    remaining_work: float
+    time_to_deadline: float
+    changeover: float
+    changeover_left: float
+    decision_interval: float
+    total_work: float
+    total_time: float
+    price_ratio: float
+    state: State
+    zone: str | None
+    spot_available: Mapping[str, bool]
+    spot_price: Mapping[str, float]
+    on_demand_price: Mapping[str, float]
+    migration_cost: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Where the job should be until the next decision; ``zone`` is None when idle."""
+
+    state: State
+    zone: str | None
+
+
+class Policy(Protocol):
+    """Decides, purely: everything it may remember it is given again."""
+
+    def decide(self, situation: Situation) -> Decision:
+        """The state to be in now."""
