@@ -24,5 +24,11 @@ test: check
 	$(BIN)/pytest -q tests/unit -m slow
 	$(BIN)/pytest -q tests/sandbox tests/prefect tests/airflow
 
+demo: setup
+	$(BIN)/python -m demo
+
+bench: setup
+	$(BIN)/python benchmarks/dag_parse.py
+
 clean:
 	rm -rf build $(VENV)
