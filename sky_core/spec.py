@@ -347,7 +347,7 @@ class Task(Spec):
 class Objective(Spec):
     """What a plan minimizes, and within which limits (the whole pipeline's makespan, hours; its cost, USD)."""
 
-    minimize: Literal["cost", "time", "cost*time"] = "cost"
+    minimize: Literal["cost", "time"] = "cost"
     deadline: datetime | Hours | None = None
     budget_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 

@@ -17,7 +17,7 @@ import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from sky_core.broker.lifecycle import advance
-from sky_core.broker.spawn import driver_lock
+from sky_core.broker.spawn import LOCK_VARIABLE, try_lock
 from sky_core.broker.step import Clouds, Driving
 from sky_core.config import Settings
 from sky_core.errors import SkyloomError
@@ -124,9 +124,9 @@ def main() -> None:
     for chatty, level in (("paramiko", logging.CRITICAL), ("azure", logging.WARNING)):
         logging.getLogger(chatty).setLevel(level)
     settings = Settings.load()
-    with driver_lock(settings) as alone:
-        if alone:
-            Driver(settings).run()
+    # Started by an engine, we have the lock already; started by hand, we have to get it.
+    if LOCK_VARIABLE in os.environ or try_lock(settings) is not None:
+        Driver(settings).run()
 
 
 if __name__ == "__main__":

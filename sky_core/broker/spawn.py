@@ -7,39 +7,44 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from sky_core.config import Settings
 
+LOCK_VARIABLE = "SKYLOOM_DRIVER_LOCK"
+_started: list[subprocess.Popen[bytes]] = []  # looked at again, so that none stays a zombie
 
-@contextmanager
-def driver_lock(settings: Settings) -> Iterator[bool]:
-    """Try to be the one driver of a home and store; yields whether it worked. The kernel lets go when we die."""
+
+def try_lock(settings: Settings) -> int | None:
+    """Try to be the one driver of a home and store: a file descriptor that is the lock, or None if there is one.
+
+    The kernel lets go of it when the last process that has it open ends.
+    """
     settings.home.mkdir(parents=True, exist_ok=True)
     store = hashlib.sha256(settings.store_url.encode()).hexdigest()[:8]
-    with (settings.home / f"driver-{store}.lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+    lock = os.open(settings.home / f"driver-{store}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
 
 
 def ensure_driver(settings: Settings) -> None:
     """Start the driver unless one runs. It is a session of its own: it outlives whoever started it, and ends idle.
 
-    It inherits this process's environment, which is how credentials and secrets reach it.
+    It inherits this process's environment, which is how credentials and secrets reach it, and the lock, so that
+    there is no moment at which a second one could start.
     """
-    with driver_lock(settings) as free:
-        if not free:
-            return
-    environment = {**os.environ, "SKYLOOM_HOME": str(settings.home), "SKYLOOM_PROFILE": settings.profile,
-                   "SKYLOOM_STORE": settings.store_url}  # fmt: skip
+    _started[:] = [process for process in _started if process.poll() is None]
+    lock = try_lock(settings)
+    if lock is None:
+        return
     log = os.open(settings.home / "driver.log", os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+    environment = {**os.environ, "SKYLOOM_HOME": str(settings.home), "SKYLOOM_PROFILE": settings.profile,
+                   "SKYLOOM_STORE": settings.store_url, LOCK_VARIABLE: str(lock)}  # fmt: skip
     try:
-        subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "sky_core.broker.driver"],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -47,6 +52,9 @@ def ensure_driver(settings: Settings) -> None:
             env=environment,
             cwd="/",
             start_new_session=True,
+            pass_fds=[lock],
         )
+        _started.append(process)
     finally:
         os.close(log)
+        os.close(lock)

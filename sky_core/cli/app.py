@@ -23,7 +23,7 @@ console = Console()
 errors = Console(stderr=True)
 
 FileArgument = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A flow, a DAG file or a YAML.")]
-MinimizeOption = Annotated[str, typer.Option(help="cost, time or cost*time.")]
+MinimizeOption = Annotated[str, typer.Option(help="cost or time.")]
 DeadlineOption = Annotated[str | None, typer.Option(help="For the whole pipeline, e.g. 6h.")]
 BudgetOption = Annotated[float | None, typer.Option(help="USD for the whole pipeline.")]
 

@@ -69,10 +69,10 @@ def solve(
             task: int(kept[task][np.argmax(values[columns])]) for task, columns in placement.x.items()
         }, answer.bound
 
-    weights = {"cost": Weighted(1, 0), "time": Weighted(0, 1)}.get(minimize, minimize)  # type: ignore[arg-type, call-overload]
+    weights = {"cost": Weighted(1, 0), "time": Weighted(0, 1)}.get(minimize, minimize)  # type: ignore[arg-type]
     choice, bound = attempt(weights, deadline_hours, budget_usd)
     if choice is None:
-        _explain_infeasible(problem, attempt, deadline_hours, budget_usd)
+        _explain_infeasible(problem, attempt, deadline_hours, budget_usd)  # type: ignore[no-untyped-call]
     assert choice is not None
     if minimize == "cost":
         choice = attempt(Weighted(0, 1), deadline_hours, _above(cost_of(problem, choice)))[0] or choice

@@ -87,7 +87,7 @@ class Plan(Record):
     Attributes:
         cost_usd: Compute and egress of all tasks.
         hours: Makespan: finish times over the DAG, parallel branches overlapping.
-        bound: Proven lower bound on the objective (USD, hours, or USD x hours).
+        bound: Proven lower bound on the objective (USD or hours).
         optimal: Whether the bound was met.
         single_cloud: Cost of the best plan within each one cloud, USD; None where it is infeasible.
         left_out: Clouds that were not considered, each with the reason.

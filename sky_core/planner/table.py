@@ -62,7 +62,7 @@ def _notes(plan: Plan) -> list[str]:
         notes.append(f"Saving against the best single cloud ({best[0]}): {1 - plan.cost_usd / best[1]:.0%}.")
     elif best is None:
         notes.append("No single cloud could run all of it.")
-    unit = {"cost": "USD", "time": "h", "cost*time": "USD h"}[plan.objective.minimize]
+    unit = {"cost": "USD", "time": "h"}[plan.objective.minimize]
     proof = "proven optimal" if plan.optimal else f"not proven optimal: nothing below {plan.bound:.4g} {unit} exists"
     notes.append(f"{proof[0].upper()}{proof[1:]} ({plan.method}); prices of catalog {plan.catalog_version}.")
     sources = {placement.hours_source for placement in plan.placements.values()}

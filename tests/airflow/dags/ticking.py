@@ -1,0 +1,31 @@
+"""One long Sky task, waiting in the triggerer or in its own process, that tells which process runs it."""
+
+import os
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from airflow.sdk import DAG
+
+from sky_airflow.operators.sky import SkyOperator
+
+
+class Telling(SkyOperator):
+    def execute(self, context):
+        Path(os.environ["SKYLOOM_HOME"], f"{self.task_id}.pid").write_text(str(os.getpid()))
+        return super().execute(context)
+
+
+TICKS = "for i in $(seq 60); do echo tick $i; sleep 0.25; done"
+
+for name, deferrable in (("deferred", True), ("blocking", False)):
+    with DAG(f"ticking_{name}", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
+        Telling(
+            task_id=name,
+            run=TICKS,
+            hours=1,
+            requires={"cloud": "aws", "region": "us-east-1", "cpus": 2},
+            deferrable=deferrable,
+            retries=2,
+            retry_delay=timedelta(seconds=1),
+        )
+    globals()[dag.dag_id] = dag

@@ -1,0 +1,86 @@
+"""A real Airflow whose processes are killed while a task runs: one launch in the cloud's log, and the run ends well."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from demo.airflow_server import AirflowServer
+from sky_core.config import Settings
+from sky_core.sandbox import client
+from sky_core.store import Store
+from tests.conftest import start_sandbox
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    running = start_sandbox(tmp_path_factory.mktemp("airflow"))
+    yield running
+    client.down(running.home)
+
+
+@pytest.fixture(scope="module")
+def airflow(world, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("airflow-home")
+    with AirflowServer(folder, dags=Path(__file__).parent / "dags", environment=world.environ) as server:
+        yield server
+
+
+@pytest.fixture
+def store(world):
+    return Store(Settings.load(world.environ).store_url)
+
+
+def ticking(store, task, tick, seconds=120):
+    """The task's job once its log has come so far."""
+    deadline = time.monotonic() + seconds
+    while True:
+        for job in store.jobs():
+            if job.task == task and f"tick {tick}\n".encode() in store.log(job.id):
+                return job
+        assert time.monotonic() < deadline, "the task does not tick"
+        time.sleep(0.1)
+
+
+def launches(world, job):
+    return [e for e in world.control.audit() if e["event"] == "start" and e["machine"]["tags"]["skyloom-job"] == job.id]
+
+
+def test_a_killed_triggerer_loses_nothing(world, airflow, store):
+    run = airflow.trigger("ticking_deferred")
+    job = ticking(store, "deferred", 5)
+    airflow.stop("triggerer", kill=True)
+    airflow.start("triggerer")
+    assert airflow.wait("ticking_deferred", run) == "success"
+    assert len(launches(world, job)) == 1
+    assert world.control.machines(live=True) == []
+
+
+def test_a_killed_task_process_finds_its_job_again(world, airflow, store):
+    run = airflow.trigger("ticking_blocking")
+    job = ticking(store, "blocking", 5)
+    os.kill(int((world.home / "blocking.pid").read_text()), signal.SIGKILL)
+    assert airflow.wait("ticking_blocking", run) == "success"
+    assert airflow.task_instances("ticking_blocking", run)["blocking"]["try_number"] == 2
+    assert [found.id for found in store.jobs() if found.task == "blocking"] == [job.id]
+    assert len(launches(world, job)) == 1
+
+
+def test_marking_a_task_failed_takes_its_machine_down(world, airflow, store):
+    run = airflow.trigger("ticking_deferred")
+    deadline = time.monotonic() + 60
+    while not any(m["state"] == "running" for m in world.control.machines(live=True)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    path = f"/dags/ticking_deferred/dagRuns/{run}/taskInstances/deferred"
+    airflow.api("PATCH", path, json={"new_state": "failed"})
+    while world.control.machines(live=True):
+        assert time.monotonic() < deadline + 60
+        time.sleep(0.1)
+    assert store.jobs()[0].state == "cancelled"

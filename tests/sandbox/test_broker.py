@@ -1,0 +1,169 @@
+"""Jobs from submission to bill, through the real driver process, real SDKs and real SSH, with things going wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+from sky_core import Artifact, Pipeline, Resources, Task
+from sky_core.broker import Broker
+from sky_core.broker.collect import collect
+from sky_core.broker.runner import PipelineRun
+from sky_core.errors import JobCancelled, TaskFailed
+from tests.conftest import start_sandbox
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    from sky_core.sandbox import client
+
+    running = start_sandbox(tmp_path_factory.mktemp("broker"), hours_per_second=0.1)
+    yield running
+    client.down(running.home)
+
+
+@pytest.fixture
+def broker(world, tmp_path, monkeypatch):
+    """A broker with a store of its own: what one test learns of refusals does not bother the next."""
+    for name, value in world.environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SKYLOOM_STORE", f"sqlite:///{tmp_path / 's.db'}")
+    broker = Broker.open()
+    yield broker
+    for process in drivers(broker):
+        process.kill()
+        process.wait()
+    world.control.reset()
+
+
+def drivers(broker):
+    """Driver processes of the broker's store."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if "sky_core.broker.driver" in (process.info["cmdline"] or []):
+            try:
+                if process.environ().get("SKYLOOM_STORE") == broker.settings.store_url:
+                    found.append(process)
+            except psutil.Error:
+                continue
+    return found
+
+
+def task(name="work", run="echo hello", **fields):
+    resources = {"cloud": "aws", "region": "us-east-1", "instance_type": "m5.large", **fields.pop("resources", {})}
+    return Task(name=name, run=run, hours=1, resources=Resources(**resources), **fields)
+
+
+def submit(broker, one, key="run"):
+    broker.plan(key, Pipeline(name="p", tasks=(one,)))
+    return broker.submit(f"{key}/{one.name}", one, key)
+
+
+def until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.1)
+    return found
+
+
+def launches(world, job):
+    """How many machines the cloud's own log says were made for a job."""
+    return [
+        entry
+        for entry in world.control.audit()
+        if entry["event"] == "start" and entry["machine"]["tags"].get("skyloom-job") == job.id
+    ]
+
+
+def test_a_pipeline_runs_over_two_regions_and_is_billed(world, broker):
+    first = task("first", 'mkdir -p "$SKY_OUTPUT_DATA" && echo 42 > "$SKY_OUTPUT_DATA/x"',
+                 outputs={"data": Artifact(size_gb=1)})  # fmt: skip
+    second = task("second", 'cat "$SKY_INPUT_DATA/x"', inputs={"data": "first.data"}, resources={"region": "us-west-2"})
+    lines = []
+    run = PipelineRun(broker, "run", Pipeline(name="p", tasks=(first, second)), lambda *_: None,
+                      lambda name, line: lines.append((name, line)))  # fmt: skip
+    jobs = run.run()
+    assert {job.state for job in jobs.values()} == {"succeeded"}
+    assert ("second", "42") in lines
+    bill = {line.task: line for line in broker.bill("run").lines}
+    assert bill["first"].compute_usd > 0
+    assert bill["second"].egress_usd > 0
+    assert world.control.machines(live=True) == []
+
+
+def test_a_command_that_exits_with_3_fails_with_3_and_its_last_lines(world, broker):
+    job = broker.watch(submit(broker, task(run="echo almost; echo no luck >&2; exit 3")).id)
+    with pytest.raises(TaskFailed, match="no luck") as caught:
+        broker.raise_for(job)
+    assert caught.value.exit_code == 3
+    assert world.control.machines(live=True) == []
+
+
+def test_missing_capacity_leads_elsewhere(world, broker):
+    one = task(resources={"use_spot": True})
+    plan = broker.plan("run", Pipeline(name="p", tasks=(one,)))
+    placement = plan.placements["work"]
+    world.control.capacity(placement.zone, placement.instance_type, "spot", 0)
+    job = broker.watch(submit(broker, one).id)
+    assert job.state == "succeeded"
+    outcomes = [(c.outcome, c.zone) for c in broker.store.clusters(job_id=job.id)]
+    assert outcomes[0] == ("capacity", placement.zone)
+    assert outcomes[-1][0] == "succeeded"
+    assert outcomes[-1][1] != placement.zone
+
+
+def test_a_sudden_death_is_survived_from_the_last_checkpoint(world, broker):
+    script = """
+    i=$(cat "$SKY_CHECKPOINT_DIR/i" 2>/dev/null || echo 0); echo from $i
+    while [ $i -lt 30 ]; do i=$((i+1)); echo $i > "$SKY_CHECKPOINT_DIR/i.tmp"; mv "$SKY_CHECKPOINT_DIR/i.tmp" "$SKY_CHECKPOINT_DIR/i"; echo step $i; sleep 0.2; done
+    """  # noqa: E501
+    job = submit(broker, task(run=script, resources={"use_spot": True}, checkpoint="3m"))
+    until(lambda: b"step 12\n" in broker.store.log(job.id))
+    assert world.control.preempt(tags={"skyloom-job": job.id}, notice_s=0)
+    job = broker.watch(job.id)
+    assert job.state == "succeeded"
+    log = broker.store.log(job.id).decode()
+    resumed = [int(line.removeprefix("from ")) for line in log.splitlines() if line.startswith("from ")]
+    assert resumed[0] == 0
+    assert resumed[-1] > 0
+    assert len(launches(world, job)) == 2
+
+
+def test_a_killed_driver_is_replaced_without_a_second_launch(world, broker):
+    job = submit(broker, task(run="for i in $(seq 40); do echo tick $i; sleep 0.2; done"))
+    until(lambda: b"tick 5\n" in broker.store.log(job.id))
+    (driver,) = drivers(broker)
+    os.kill(driver.pid, signal.SIGKILL)
+    job = broker.watch(job.id)
+    assert job.state == "succeeded"
+    log = broker.store.log(job.id).decode().splitlines()
+    assert [line for line in log if line.startswith("tick")] == [f"tick {n}" for n in range(1, 41)], "once, in order"
+    assert len(launches(world, job)) == 1
+
+
+def test_cancel_takes_the_machine_down(world, broker):
+    job = submit(broker, task(run="sleep 600"))
+    until(lambda: broker.job(job.id).memory.get("phase") == "running")
+    assert broker.cancel(job.id, "enough")
+    job = broker.watch(job.id)
+    with pytest.raises(JobCancelled, match="enough"):
+        broker.raise_for(job)
+    assert world.control.machines(live=True) == []
+
+
+def test_gc_finds_what_no_record_knows(world, broker):
+    from sky_core.clouds import connect
+    from tests.sandbox.ssh import request
+
+    cloud = connect("aws", broker.settings)
+    (stray,) = cloud.launch(request("sky-stray-1", tags={"skyloom": broker.store.id, "skyloom-cluster": "sky-stray-1"}))
+    assert [orphan.id for orphan in collect(broker.settings, broker.store, terminate=False).orphans] == [stray.id]
+    collect(broker.settings, broker.store, terminate=True)
+    until(lambda: not world.control.machines(live=True))
