@@ -95,7 +95,8 @@ class Store:
     def submit(self, key: str, *, plan_key: str, task: str, spec: str, owner: str | None) -> Job:
         """Create the job of ``key``, or find it. The owner becomes the caller's in either case."""
         now = self._clock()
-        job_id = "job-" + hashlib.sha256(key.encode()).hexdigest()[:16]
+        # With the store's id in it: tokens of launches are made from it, and two stores may share an account.
+        job_id = "job-" + hashlib.sha256(f"{self.id}/{key}".encode()).hexdigest()[:16]
         values: dict[str, Any] = {
             "id": job_id, "key": key, "plan_key": plan_key, "task": task, "spec": spec, "state": "submitted",
             "owner": owner, "attempt": 0, "created_at": now, "updated_at": now, "wake_at": now,
