@@ -80,7 +80,8 @@ def test_marking_a_task_failed_takes_its_machine_down(world, airflow, store):
         time.sleep(0.1)
     path = f"/dags/ticking_deferred/dagRuns/{run}/taskInstances/deferred"
     airflow.api("PATCH", path, json={"new_state": "failed"})
-    while world.control.machines(live=True):
+    while not (job := store.jobs()[0]).over:
         assert time.monotonic() < deadline + 60
         time.sleep(0.1)
-    assert store.jobs()[0].state == "cancelled"
+    assert job.state == "cancelled"
+    assert world.control.machines(live=True) == []
