@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from sky_core.estimate.declared import from_function, from_table
-from sky_core.estimate.history import Kind, fit, next_input_gb
+from sky_core.estimate.history import Kind, fit, kind_of_run, next_input_gb, outlook
 from sky_core.spec import Artifact, Task
 
 if TYPE_CHECKING:
@@ -73,11 +73,17 @@ def declared_input_gb(task: Task) -> float | None:
 
 def _from_history(candidates: pl.DataFrame, runs: Sequence[Run], input_gb: float | None) -> Estimate:
     columns = ["instance_type", "accelerator", "accelerator_count", "vcpus"]
-    shapes = candidates.select(columns).unique(maintain_order=True)
+    rate = "rate" if "rate" in candidates.columns else "price"  # the planner adds the price of the market chosen
+    shapes = candidates.group_by(columns, maintain_order=True).agg(pl.col(rate).min().fill_null(math.inf))
     vcpus = {row[0]: row[3] for row in shapes.iter_rows() if row[3] is not None}
+    kind_of = {row[:4]: Kind.of(*row[:4]) for row in shapes.iter_rows()}
+    rates: dict[Kind, float] = {}
+    for row in shapes.iter_rows():
+        rates[kind_of[row[:4]]] = min(row[4], rates.get(kind_of[row[:4]], math.inf))
     model = fit(runs, vcpus)
+    lean = outlook(model, rates, kind_of_run(runs[0], vcpus))
     size = next_input_gb(runs) if input_gb is None else input_gb
-    hours = {row: model.hours(Kind.of(*row), size) for row in shapes.iter_rows()}
+    hours = {shape: model.hours(kind, size) * lean.get(kind.name, 1.0) for shape, kind in kind_of.items()}
     noun = "run" if model.runs == 1 else "runs"
     return Estimate(
         hours=np.array([hours[row] for row in candidates.select(columns).iter_rows()]),

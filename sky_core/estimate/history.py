@@ -2,8 +2,8 @@
 
 The model: hours = pace(machine) x (a + b x input GB), with a, b >= 0. The line is fitted robustly (Theil-Sen),
 the pace of each kind of machine is the median of what its runs took against the line, drawn towards the
-published ratio of the devices while there are few runs. Machines that the task never ran on get the published
-ratio and, since paper ratios deceive, a margin: going elsewhere has to promise more than the ratio's usual error.
+published ratio of the devices while there are few runs. Machines that the task never ran on have the published
+ratio only, and paper ratios deceive: see :func:`outlook`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,8 +27,8 @@ RECENT = 50
 """Runs looked at: code and data change, and older runs tell little."""
 PUBLISHED_ERROR = 0.25
 """Relative error of a ratio of published speeds, as a standard deviation."""
-UNTRIED_MARGIN = 1 + PUBLISHED_ERROR
-"""What an untried machine's estimate is multiplied with (benchmarks/learning.py shows what others would cost)."""
+ENOUGH_TRIES = 3
+"""Runs after which a kind of machine is judged by what it did alone."""
 FIRST_ERROR = 0.3
 """Relative error assumed of a task that ran once."""
 ROUNDS = 5
@@ -48,6 +49,10 @@ class Kind:
     speed: float | None
     unit: str
 
+    def compares(self, other: Kind) -> bool:
+        """Whether both are accelerators with published speeds."""
+        return self.unit == other.unit == "tflops" and bool(self.speed) and bool(other.speed)
+
     @classmethod
     def of(cls, instance_type: str, accelerator: str | None, count: float | None, vcpus: float | None) -> Kind:
         """The kind of a machine with these properties."""
@@ -66,7 +71,7 @@ class History:
         per_gb: Hours for each GB of input, on the reference.
         pace: Hours relative to the reference, by name of the kinds that were tried.
         relative_error: Typical deviation of a run from the model, as a fraction.
-        runs: How many runs it rests on.
+        tries: How many runs it rests on, by name of the kind.
     """
 
     reference: Kind
@@ -74,14 +79,49 @@ class History:
     per_gb: float
     pace: Mapping[str, float]
     relative_error: float
-    runs: int
+    tries: Mapping[str, int]
+
+    @property
+    def runs(self) -> int:
+        """How many runs it rests on."""
+        return sum(self.tries.values())
+
+    def pace_of(self, kind: Kind) -> float:
+        """Hours relative to the reference: measured, or published if the task never ran on such a machine."""
+        return self.pace.get(kind.name) or published_pace(kind, self.reference)
 
     def hours(self, kind: Kind, input_gb: float) -> float:
-        """Expected hours on such a machine, with the margin for machines that were never tried."""
-        line = self.base + self.per_gb * input_gb
-        if kind.name in self.pace:
-            return self.pace[kind.name] * line
-        return published_pace(kind, self.reference) * UNTRIED_MARGIN * line
+        """Expected hours on such a machine."""
+        return self.pace_of(kind) * (self.base + self.per_gb * input_gb)
+
+
+def outlook(model: History, rates: Mapping[Kind, float], first: Kind) -> dict[str, float]:
+    """What to multiply the hours of kinds of machine with that were tried never or hardly, by name.
+
+    With caution, as a rule: going elsewhere has to promise more than a ratio's usual error. But who is always
+    cautious stays with the first machine that is good enough. So an untried accelerator is read hopefully, and
+    thereby tried once, as long as even at worst it costs less than the machine of the very first run: what is
+    risked is part of what was saved since (a conservative bandit). A kind that was tried but once or twice gets
+    the benefit of the doubt in the same way, as one noisy run may have wronged it.
+
+    Args:
+        rates: USD per hour of the cheapest candidate of each kind.
+        first: The kind of machine of the task's first run.
+    """
+    most = rates[first] * model.pace_of(first) if first in rates else 0.0
+
+    def affordable(kind: Kind, error: float) -> bool:
+        return kind.compares(first) and rates[kind] * model.pace_of(kind) * (1 + 2 * error) <= most
+
+    factors = {}
+    for kind in rates:
+        tries = model.tries.get(kind.name, 0)
+        if tries == 0:
+            hopeful = affordable(kind, PUBLISHED_ERROR)
+            factors[kind.name] = 1 - PUBLISHED_ERROR if hopeful else 1 + PUBLISHED_ERROR
+        elif tries < ENOUGH_TRIES and affordable(kind, model.relative_error):
+            factors[kind.name] = 1 - model.relative_error / math.sqrt(tries)
+    return factors
 
 
 def fit(runs: Sequence[Run], vcpus: Mapping[str, float]) -> History:
@@ -92,10 +132,7 @@ def fit(runs: Sequence[Run], vcpus: Mapping[str, float]) -> History:
         vcpus: vCPUs by instance type, as far as known.
     """
     recent = runs[-RECENT:]
-    kinds = [
-        Kind.of(run.instance_type, run.accelerator, run.accelerator_count, vcpus.get(run.instance_type))
-        for run in recent
-    ]
+    kinds = [kind_of_run(run, vcpus) for run in recent]
     hours = np.array([run.hours for run in recent])
     size = np.array([run.input_gb for run in recent])
     reference = statistics.mode(reversed(kinds))
@@ -111,7 +148,12 @@ def fit(runs: Sequence[Run], vcpus: Mapping[str, float]) -> History:
                 pace[name] = _shrunk(published_pace(kind, reference), took)
     residuals = np.abs(np.log(hours / (line * np.array([pace[kind.name] for kind in kinds]))))
     error = float(1.4826 * np.median(residuals)) if len(recent) > 2 else FIRST_ERROR
-    return History(reference, base, per_gb, pace, max(error, 0.01), len(recent))
+    return History(reference, base, per_gb, pace, max(error, 0.01), Counter(kind.name for kind in kinds))
+
+
+def kind_of_run(run: Run, vcpus: Mapping[str, float]) -> Kind:
+    """The kind of machine a past run was made on."""
+    return Kind.of(run.instance_type, run.accelerator, run.accelerator_count, vcpus.get(run.instance_type))
 
 
 def published_pace(kind: Kind, reference: Kind) -> float:

@@ -173,10 +173,25 @@ def test_one_absurd_run_changes_little(candidates: pl.DataFrame) -> None:
     assert hours == pytest.approx(2.0, rel=0.05)
 
 
-def test_untried_accelerators_get_the_published_ratio_and_a_margin(candidates: pl.DataFrame) -> None:
+def test_an_untried_accelerator_is_read_with_caution_unless_even_at_worst_it_is_cheaper(
+    candidates: pl.DataFrame,
+) -> None:
     found = hours_by_kind(train(), candidates, history=runs([2.0, 2.0]))
-    assert found["tpu-v3-8:1"] == pytest.approx(2.0 * 500 / 492 * 1.25)
-    assert found["T4:1"] == pytest.approx(2.0 * 500 / 65 * 1.25)
+    assert found["V100:4"] == pytest.approx(2.0)
+    assert found["tpu-v3-8:1"] == pytest.approx(2.0 * 500 / 492 * 1.25)  # $8.00 against $10.30: no room for error
+    assert found["T4:1"] == pytest.approx(2.0 * 500 / 65 * 0.75)  # $0.53: 1.5 x 7.7 as long costs less still
+
+
+def test_one_bad_run_gets_a_second_chance_and_three_are_enough(candidates: pl.DataFrame) -> None:
+    first = runs([2.0, 2.1, 1.9, 2.0])
+    on_t4 = runs([8.0] * 3, accelerator="T4", accelerator_count=1.0, instance_type="g4dn.xlarge")
+    error = fit([*first, on_t4[0]], {}).relative_error
+    once = hours_by_kind(train(), candidates, history=[*first, on_t4[0]])["T4:1"]
+    thrice = fit([*first, *on_t4], {})
+    assert once == pytest.approx(fit([*first, on_t4[0]], {}).pace["T4:1"] * 2 * (1 - error), rel=0.05)
+    found = hours_by_kind(train(), candidates, history=[*first, *on_t4])["T4:1"]
+    assert found == pytest.approx(thrice.hours(Kind.of("g4dn.xlarge", "T4", 1, None), 10))
+    assert thrice.tries == {"V100:4": 4, "T4:1": 3}
 
 
 def test_a_measured_ratio_replaces_the_published_one(candidates: pl.DataFrame) -> None:
