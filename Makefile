@@ -18,10 +18,9 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q tests/unit -m "not slow"
+	$(BIN)/pytest -q tests/unit
 
 test: check
-	$(BIN)/pytest -q tests/unit -m slow
 	$(BIN)/pytest -q tests/sandbox tests/prefect tests/airflow
 
 demo: setup
