@@ -1,265 +1,384 @@
 """Azure behind the contract of :mod:`sky_core.clouds.base`.
 
 A cluster is one resource group, named after its token: its machines with their disks, interfaces and addresses are in
-it, and deleting it deletes all. Every resource in it is made by a PUT under its own name, which makes asking twice
-harmless.
+it, and deleting it deletes all. The group's tags say what it is; ``skyloom-launched`` is set once all machines were
+allocated, so that a Spot machine missing from then on was evicted and is not made again.
 
-Machines go through azure-mgmt-compute. Everything else goes through azure-mgmt-resource's generic client:
+Machines go through azure-mgmt-compute, all else through azure-mgmt-resource's generic client: importing
 azure-mgmt-network would cost the driver another 140 MB of memory.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
-from azure.core.credentials import AccessToken, AccessTokenInfo
-from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.core.credentials import AccessToken
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.core.pipeline.policies import RetryPolicy
 from azure.identity import DefaultAzureCredential
 from azure.mgmt.compute import ComputeManagementClient
 from azure.mgmt.resource.resources import ResourceManagementClient
 
 from sky_core.clouds import azure_bodies as bodies
 from sky_core.clouds.azure_errors import cloud_errors, refusal
-from sky_core.clouds.base import Instance, LaunchRequest, State, Storage
+from sky_core.clouds.azure_storage import AzureStorage
+from sky_core.clouds.base import TAG_CLUSTER, TAG_OWNER, Instance, LaunchRequest, State, Storage
 from sky_core.clouds.caller import public_address
 from sky_core.config import CloudConfig
-from sky_core.errors import AuthError, CloudError
+from sky_core.errors import AuthError, CapacityError, CloudError, InvalidRequest, QuotaError, UnknownOutcome
+
+log = logging.getLogger(__name__)
 
 NETWORK_API = "2024-05-01"
-FORCE = "Microsoft.Compute/virtualMachines"  # do not wait for the guest to shut down
-POWER: Mapping[str, State] = {"running": "running", "starting": "pending"}
+ALLOCATION_TIMEOUT_S = 600.0
+MAX_RETRY_AFTER_S = 5.0  # a longer wait is the caller's to plan
+THREADS = 16
 
+# Tags of a resource group beside those of the request: what is told of machines that no longer exist.
+TAG_LAUNCHED = "skyloom-launched"
+TAG_ENDED = "skyloom-ended"  # ranks of machines that we ended one by one
+TAG_MARKET, TAG_TYPE, TAG_ZONE = "skyloom-market", "skyloom-type", "skyloom-zone"
 
-class StaticToken:
-    """The sandbox's credential: one token that never expires."""
+ID = re.compile(
+    r"^/subscriptions/[^/]+/resourceGroups/(?P<group>[^/]+)"
+    r"(?:/providers/Microsoft\.Compute/virtualMachines/(?P<name>[^/]+))?$",
+    re.IGNORECASE,
+)
+MISSING = {"NotFound", "ResourceNotFound", "ResourceGroupNotFound"}
 
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def get_token(self, *scopes: str, **kwargs: Any) -> AccessToken:
-        """What older clients ask."""
-        return AccessToken(self._token, int(time.time()) + 3600)
-
-    def get_token_info(self, *scopes: str, options: Any = None) -> AccessTokenInfo:
-        """What newer clients ask."""
-        return AccessTokenInfo(self._token, int(time.time()) + 3600)
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Azure:
-    """Azure as the settings reach it: DefaultAzureCredential, or the sandbox's endpoint and token."""
+    """Azure, one subscription of it."""
 
     name = "azure"
 
     def __init__(self, config: CloudConfig) -> None:
-        self.config = config
+        self._config = config
         subscription = config.account or os.environ.get("AZURE_SUBSCRIPTION_ID")
         if not subscription:
-            raise AuthError("Azure: no subscription", cure="set account in [clouds.azure] of config.toml")
-        self.subscription = subscription
-        reach: dict[str, Any] = {"polling_interval": config.min_poll_s}
+            cure = "set account in [clouds.azure] of config.toml, or AZURE_SUBSCRIPTION_ID"
+            raise AuthError("Azure: no subscription is chosen", cure=cure)
+        self._subscription = subscription
+        options: dict[str, Any] = {
+            "retry_policy": _ShortRetries(retry_total=3, retry_backoff_factor=min(0.8, config.min_poll_s)),
+            "polling_interval": config.min_poll_s,
+            "connection_timeout": 10,
+            "read_timeout": 60,
+        }
         if config.endpoint:
-            reach |= {"base_url": config.endpoint, "connection_verify": str(config.ca_file) if config.ca_file else True}
-        token = config.credentials.get("token")
-        credential: Any = StaticToken(token.get_secret_value()) if token else DefaultAzureCredential()
-        self._compute = ComputeManagementClient(credential, subscription, **reach)
-        self._resources = ResourceManagementClient(credential, subscription, **reach)
-        self._containers: dict[str, Storage] = {}
+            options |= {"base_url": config.endpoint, "connection_verify": str(config.ca_file)}
+        credential = _StaticToken(config) if config.credentials else DefaultAzureCredential()
+        self._machines = ComputeManagementClient(credential, subscription, **options).virtual_machines
+        client = ResourceManagementClient(credential, subscription, **options)
+        self._groups, self._resources = client.resource_groups, client.resources
+        self._storage = AzureStorage(config, subscription, client)
 
     def check(self) -> None:
-        """List resource groups: the cheapest call that needs a working login and a role."""
         with cloud_errors():
-            next(iter(self._resources.resource_groups.list(top=1)), None)
+            next(iter(self._groups.list(top=1)), None)
+
+    # --- launch ----------------------------------------------------------------------------------------------
 
     def launch(self, request: LaunchRequest) -> list[Instance]:
-        """Make the group, its network and its machines; if one is refused, the whole group is deleted again."""
-        zoned = bool(bodies.zones(request))
-        group = request.token
-        names = [group if request.num_nodes == 1 else f"{group}-{index}" for index in range(request.num_nodes)]
+        """See :meth:`Cloud.launch`. After Throttled and UnknownOutcome what was made stays, to be taken up again."""
+        ids = [self._id(request.token, name) for name in _names(request)]
+        with cloud_errors():
+            group = self._group(request.token)
+        if group is None or TAG_LAUNCHED not in (group.tags or {}) or _is_deleting(group):
+            try:
+                with cloud_errors(zoned=bool(bodies.zones(request))):
+                    self._create(replace(request, tags=_tags(request)))
+            except (CapacityError, QuotaError, AuthError, InvalidRequest):
+                self._clear(request.token)
+                raise
+        return self.describe(ids)
+
+    def _create(self, request: LaunchRequest) -> None:
+        """Make the group, in it the network and the addresses, then the interfaces, then the machines."""
+        token, names = request.token, _names(request)
+        self._groups.create_or_update(token, {"location": request.region, "tags": dict(request.tags)})
+        firewall = self._network_id(token, "networkSecurityGroups", "firewall")
+        network = self._network_id(token, "virtualNetworks", "network")
+        addresses = {name: self._network_id(token, "publicIPAddresses", name) for name in names}
+        source = "127.0.0.1" if self._config.endpoint else public_address()
+        foundations = {firewall: bodies.firewall(request, source), network: bodies.network(request)}
+        _together(self._put, [*foundations.items(), *((a, bodies.address(request)) for a in addresses.values())])
+        subnet = f"{network}/subnets/machines"
+        interfaces = [
+            (self._interface_id(token, name), bodies.interface(request, subnet, firewall, addresses[name]))
+            for name in names
+        ]
+        _together(self._put, interfaces)
+        _together(lambda name: self._allocate(request, name), names)
+        self._groups.update(token, {"tags": {**request.tags, TAG_LAUNCHED: str(int(time.time()))}})
+
+    def _put(self, resource: tuple[str, bodies.Body]) -> None:
+        id_, body = resource
+        self._resources.begin_create_or_update_by_id(id_, body, api_version=NETWORK_API).result()
+
+    def _allocate(self, request: LaunchRequest, name: str) -> None:
+        """Ask for one machine, unless an earlier call did, and wait until it has hardware or was refused."""
+        body: Any = bodies.machine(request, name, self._interface_id(request.token, name), self._config.ssh_user)
+        only_new = {"If-None-Match": "*"}
         try:
-            with cloud_errors(zoned=zoned):
-                body = {"location": request.region, "tags": dict(request.tags)}
-                self._resources.resource_groups.create_or_update(group, body)
-                subnet, firewall = self._network(request)
-                with ThreadPoolExecutor(8) as pool:
-                    list(pool.map(lambda name: self._machine(request, name, subnet, firewall), names))
-        except CloudError:
+            self._machines.begin_create_or_update(request.token, name, body, headers=only_new, polling=False)
+        except HttpResponseError as error:
+            if error.status_code != 412:  # Precondition Failed: it exists
+                raise
+        deadline = time.monotonic() + ALLOCATION_TIMEOUT_S
+        while time.monotonic() < deadline:
+            machine = _found(lambda: self._machines.get(request.token, name, expand="instanceView"))
+            if machine is None:
+                raise CapacityError(f"Azure: {name} was evicted while it was created", code="Evicted")
+            if _is_allocated(machine, zoned=bool(bodies.zones(request))):
+                return
+            time.sleep(self._config.min_poll_s)
+        raise UnknownOutcome(f"Azure: {name} is still being created after {ALLOCATION_TIMEOUT_S:.0f} s")
+
+    def _clear(self, group: str) -> None:
+        """Start to delete what a refused launch left behind; a sweep by tag finds it if even that is refused."""
+        try:
             self._delete_group(group)
-            raise
-        return self.describe([self._machine_id(group, name) for name in names])
+        except CloudError as error:
+            log.warning("resource group %s could not be deleted: %s", group, error)
 
-    def _network(self, request: LaunchRequest) -> tuple[str, str]:
-        """Ids of the gang's subnet and its firewall."""
-        source = "127.0.0.1" if self.config.endpoint else public_address()
-        firewall = self._put(request, "networkSecurityGroups/caller", bodies.firewall(request, source))
-        network = self._put(request, "virtualNetworks/gang", bodies.network(request))
-        return f"{network}/subnets/machines", firewall
-
-    def _machine(self, request: LaunchRequest, name: str, subnet: str, firewall: str) -> None:
-        address = self._put(request, f"publicIPAddresses/{name}", bodies.address(request))
-        interface = self._put(
-            request, f"networkInterfaces/{name}", bodies.interface(request, subnet, firewall, address)
-        )
-        body = bodies.machine(request, name, interface, self.config.ssh_user)
-        with _late_failures(zoned=bool(bodies.zones(request))):
-            content: Any = body  # the SDK's types know models only, its code takes their JSON as well
-            self._compute.virtual_machines.begin_create_or_update(request.token, name, content).result()
-
-    def _put(self, request: LaunchRequest, path: str, body: bodies.Body) -> str:
-        id_ = f"{self._group_id(request.token)}/providers/Microsoft.Network/{path}"
-        self._resources.resources.begin_create_or_update_by_id(id_, body, api_version=NETWORK_API).result()
-        return id_
+    # --- look ------------------------------------------------------------------------------------------------
 
     def find(self, tags: Mapping[str, str], *, regions: Sequence[str] | None = None) -> list[Instance]:
-        """Machines in the groups with these tags. A group without any, left by an interrupted launch, counts as one."""
+        """See :meth:`Cloud.find`. A group left without machines, its network still there, is told as ``stopping``."""
         with cloud_errors():
-            key, value = next(iter(tags.items()))
-            query = f"tagName eq '{key}' and tagValue eq '{value}'"
             groups = [
                 group
-                for group in self._resources.resource_groups.list(filter=query)
-                if tags.items() <= (group.tags or {}).items() and (regions is None or group.location in regions)
+                for group in self._tagged_groups(tags)
+                if (regions is None or group.location in regions) and tags.items() <= (group.tags or {}).items()
             ]
-            found: list[Instance] = []
-            for group in groups:
-                machines = self._machines_of(str(group.name))
-                found += machines or [self._describe_group(str(group.id))]
-        return [instance for instance in found if instance.state != "gone"]
+            return [found for each in _together(self._in_group, groups) for found in each if found.state != "gone"]
 
-    def _machines_of(self, group: str) -> list[Instance]:
-        with suppress(ResourceNotFoundError):
-            return [
-                self._describe(self._machine_id(group, str(vm.name)))
-                for vm in self._compute.virtual_machines.list(group)
-            ]
-        return []
+    def _tagged_groups(self, tags: Mapping[str, str]) -> Iterable[Any]:
+        if TAG_CLUSTER in tags:
+            group = self._group(tags[TAG_CLUSTER])
+            return [] if group is None else [group]
+        if not tags:
+            return self._groups.list(filter=f"tagName eq '{TAG_OWNER}'")
+        name, value = next(iter(tags.items()))
+        return self._groups.list(filter=f"tagName eq '{name}' and tagValue eq '{value}'")
+
+    def _in_group(self, group: Any) -> list[Instance]:
+        machines = _found(lambda: list(self._machines.list(group.name))) or []
+        found = [self._look(self._id(group.name, str(machine.name))) for machine in machines]
+        if not machines and not _is_deleting(group):
+            found.append(_remains(group, self._id(group.name), "stopping", "its resource group has no machine"))
+        return found
 
     def describe(self, ids: Sequence[str]) -> list[Instance]:
-        """Each machine as it is; one that is not there any more is gone."""
         with cloud_errors():
-            return [self._describe(id_) if "/virtualMachines/" in id_ else self._describe_group(id_) for id_ in ids]
+            return _together(self._look, ids)
 
-    def _describe(self, id_: str) -> Instance:
-        group, name = _group_and_name(id_)
-        try:
-            vm = self._compute.virtual_machines.get(group, name, expand="instanceView")
-        except ResourceNotFoundError:
-            return self._gone(id_)
-        codes = [status.code or "" for status in (vm.instance_view.statuses or [] if vm.instance_view else [])]
-        power = next((code.partition("/")[2] for code in codes if code.startswith("PowerState/")), "starting")
-        state = POWER.get(power, "stopping")
-        if vm.provisioning_state == "Deleting":
-            state = "stopping"
-        elif vm.provisioning_state == "Creating":
-            state = "pending"
-        return Instance(
-            id=id_,
-            cloud="azure",
-            region=vm.location,
-            zone=f"{vm.location}-{vm.zones[0]}" if vm.zones else None,
-            instance_type=vm.hardware_profile.vm_size or "",
-            use_spot=vm.priority == "Spot",
-            state=state,
-            ip=self._address(group, name) if state == "running" else None,
-            launched_at=vm.time_created.timestamp() if vm.time_created else None,
-            tags=dict(vm.tags or {}),
-            reason="" if state == "running" else power,
+    def _look(self, id_: str) -> Instance:
+        match = ID.match(id_)
+        if match is None or match["name"] is None:
+            return Instance(id_, self.name, "", None, "", use_spot=False, state="gone", reason="not an id of ours")
+        machine = _found(lambda: self._machines.get(match["group"], match["name"], expand="instanceView"))
+        if machine is None:
+            return self._missing(id_, match["group"], match["name"])
+        expand = {"$expand": "ipConfigurations/publicIPAddress"}
+        interface = _found(
+            lambda: self._resources.get_by_id(
+                self._interface_id(match["group"], match["name"]), api_version=NETWORK_API, params=expand
+            )
         )
+        return _instance(id_, machine, interface)
 
-    def _address(self, group: str, name: str) -> str | None:
-        id_ = f"{self._group_id(group)}/providers/Microsoft.Network/publicIPAddresses/{name}"
-        with suppress(ResourceNotFoundError):
-            found = self._resources.resources.get_by_id(id_, api_version=NETWORK_API)
-            return (found.properties or {}).get("ipAddress")
-        return None
+    def _missing(self, id_: str, group_name: str, name: str) -> Instance:
+        group = self._group(group_name)
+        if group is None:
+            return Instance(id_, self.name, "", None, "", use_spot=False, state="gone", reason="no such machine")
+        tags = group.tags or {}
+        ours = _is_deleting(group) or _rank(name) in tags.get(TAG_ENDED, "").split()
+        evicted = tags.get(TAG_MARKET) == "spot" and TAG_LAUNCHED in tags and not ours
+        reason = "deleted" if ours else "evicted" if evicted else "no such machine"
+        return replace(_remains(group, id_, "gone", reason), preempted=evicted)
 
-    def _gone(self, id_: str) -> Instance:
-        """A machine that vanished while its group is still there was evicted; we delete groups, never machines."""
-        group = self._describe_group(self._group_id(_group_and_name(id_)[0]))
-        evicted = group.state == "pending"
-        return Instance(
-            id=id_, cloud="azure", region=group.region, zone=None, instance_type="", use_spot=evicted, state="gone",
-            reason="evicted" if evicted else "deleted", preempted=evicted,
-        )  # fmt: skip
+    def _group(self, name: str) -> Any:
+        return _found(lambda: self._groups.get(name))
 
-    def _describe_group(self, id_: str) -> Instance:
-        """A resource group as if it were a machine: pending while it is there."""
-        region, tags = "", dict[str, str]()
-        state: State = "gone"
-        with suppress(ResourceNotFoundError):
-            group = self._resources.resource_groups.get(id_.rsplit("/", 1)[-1])
-            deleting = group.properties is not None and group.properties.provisioning_state == "Deleting"
-            region, tags = group.location, dict(group.tags or {})
-            state = "stopping" if deleting else "pending"
-        return Instance(
-            id=id_, cloud="azure", region=region, zone=None, instance_type="", use_spot=False, state=state, tags=tags,
-        )  # fmt: skip
+    # --- terminate -------------------------------------------------------------------------------------------
 
     def terminate(self, ids: Sequence[str]) -> None:
-        """Begin the deletion of the machines' groups, without waiting for the guests to shut down."""
-        for group in dict.fromkeys(_group_and_name(id_)[0] for id_ in ids):
-            self._delete_group(group)
+        """See :meth:`Cloud.terminate`. Returns once Azure has taken the order; nothing is billed for long after."""
+        named: dict[str, set[str]] = {}
+        for match in filter(None, map(ID.match, ids)):
+            named.setdefault(match["group"], set()).add(match["name"] or "")
+        with cloud_errors():
+            _together(lambda item: self._end(*item), list(named.items()))
 
-    def _delete_group(self, group: str) -> None:
-        with cloud_errors(), suppress(ResourceNotFoundError):
-            if self._describe_group(self._group_id(group)).state == "pending":
-                self._resources.resource_groups.begin_delete(group, force_deletion_types=FORCE, polling=False)
+    def _end(self, group_name: str, names: set[str]) -> None:
+        """End these machines of a group, or with the name "" or all names in it the whole group."""
+        group = self._group(group_name)
+        if group is None or _is_deleting(group) or (group.tags or {}).get(TAG_CLUSTER) != group.name:
+            return
+        machines = {machine.name for machine in _found(lambda: list(self._machines.list(group_name))) or []}
+        if "" in names or machines <= names:
+            self._delete_group(group_name)
+            return
+        ended = sorted({*group.tags.get(TAG_ENDED, "").split(), *map(_rank, names & machines)})
+        self._groups.update(group_name, {"tags": {**group.tags, TAG_ENDED: " ".join(ended)}})
+        for name in names & machines:
+            self._machines.begin_delete(group_name, name, force_deletion=True, polling=False)
+
+    def _delete_group(self, name: str) -> None:
+        """Machines first and without a shutdown, so that they stop costing now; the rest follows within minutes."""
+        forced = "Microsoft.Compute/virtualMachines"
+        with cloud_errors():
+            _found(lambda: self._groups.begin_delete(name, force_deletion_types=forced, polling=False))
+
+    # --- storage ---------------------------------------------------------------------------------------------
 
     def storage(self, region: str) -> Storage:
-        """The container ``<prefix>-<region>`` of the settings' storage account."""
-        if region not in self._containers:
-            import fsspec
-
-            container = f"{self.config.bucket_prefix or 'skyloom'}-{region}"
-            filesystem = fsspec.filesystem("abfs", **self.storage_options())
-            with cloud_errors(), suppress(FileExistsError, ResourceExistsError):
-                if not filesystem.exists(container):
-                    filesystem.mkdir(container)
-            self._containers[region] = Storage(f"abfs://{container}", region)
-        return self._containers[region]
+        return self._storage.container(region)
 
     def storage_options(self) -> Mapping[str, Any]:
-        """adlfs options: DefaultAzureCredential on Azure, the emulator's connection string in the sandbox.
+        return self._storage.options()
 
-        Raises:
-            AuthError: if no storage account is set.
-        """
-        account = self.config.storage_account
-        if not account:
-            raise AuthError("Azure: no storage account", cure="set storage_account in [clouds.azure] of config.toml")
-        if self.config.storage_endpoint:
-            key = "c2FuZGJveA=="  # any key does: the emulator does not check it
-            endpoint = f"{self.config.storage_endpoint}/{account}"
-            return {
-                "connection_string": f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={key};"
-                f"BlobEndpoint={endpoint};"
-            }
-        return {"account_name": account, "anon": False}
+    # --- names -----------------------------------------------------------------------------------------------
 
-    def _group_id(self, group: str) -> str:
-        return f"/subscriptions/{self.subscription}/resourceGroups/{group}"
+    def _id(self, group: str, name: str = "") -> str:
+        id_ = f"/subscriptions/{self._subscription}/resourceGroups/{group}"
+        return f"{id_}/providers/Microsoft.Compute/virtualMachines/{name}" if name else id_
 
-    def _machine_id(self, group: str, name: str) -> str:
-        return f"{self._group_id(group)}/providers/Microsoft.Compute/virtualMachines/{name}"
+    def _network_id(self, group: str, kind: str, name: str) -> str:
+        return f"{self._id(group)}/providers/Microsoft.Network/{kind}/{name}"
+
+    def _interface_id(self, group: str, name: str) -> str:
+        return self._network_id(group, "networkInterfaces", name)
 
 
-@contextmanager
-def _late_failures(*, zoned: bool) -> Iterator[None]:
-    """A creation that was accepted and failed later arrives as status 200 with the reason in its body."""
+class _ShortRetries(RetryPolicy[Any, Any]):
+    """azure-core sleeps as long as Azure asks, which may be minutes; longer waits are left to the caller."""
+
+    def is_retry(self, settings: dict[str, Any], response: Any) -> bool:
+        asked = self.get_retry_after(response)
+        return (asked is None or asked <= MAX_RETRY_AFTER_S) and bool(super().is_retry(settings, response))
+
+
+class _StaticToken:
+    """The sandbox's throw-away token in the form that azure-core wants."""
+
+    def __init__(self, config: CloudConfig) -> None:
+        self._token = config.credentials["token"]
+
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        return AccessToken(self._token.get_secret_value(), int(time.time()) + 3600)
+
+
+def _names(request: LaunchRequest) -> list[str]:
+    return [f"{request.token}-{rank}" for rank in range(request.num_nodes)]
+
+
+def _rank(name: str) -> str:
+    return name.rpartition("-")[2]
+
+
+def _tags(request: LaunchRequest) -> dict[str, str]:
+    market = "spot" if request.use_spot else "on-demand"
+    zone = request.zone or request.region
+    more = {TAG_CLUSTER: request.token, TAG_MARKET: market, TAG_TYPE: request.instance_type, TAG_ZONE: zone}
+    return {**request.tags, **more}
+
+
+def _together(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """Call for all items at once; all have ended when the first error is raised."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(function, items))
+
+
+def _found(ask: Callable[[], T]) -> T | None:
+    """The answer, or None if there is no such thing. A missing subscription stays an error."""
     try:
-        yield
-    except HttpResponseError as error:
-        if error.status_code is not None and error.status_code < 300:
-            code = (error.error.code if error.error else None) or ""
-            message = (error.error.message if error.error else None) or str(error)
-            raise refusal(code, message, zoned=zoned) from error
+        return ask()
+    except ResourceNotFoundError as error:
+        if error.error is not None and error.error.code in MISSING:
+            return None
         raise
 
 
-def _group_and_name(id_: str) -> tuple[str, str]:
-    parts = id_.split("/")
-    return parts[4], parts[-1]
+def _is_deleting(group: Any) -> bool:
+    return str(group.properties.provisioning_state).lower() == "deleting"
+
+
+def _power(machine: Any) -> str:
+    """``running``, ``stopped``, ``deallocated``, …, or "" while there is no hardware."""
+    codes = [status.code for status in machine.instance_view.statuses or []]
+    return next((code.partition("/")[2] for code in codes if code.startswith("PowerState/")), "")
+
+
+def _is_allocated(machine: Any, *, zoned: bool) -> bool:
+    """Whether a machine got hardware.
+
+    Raises:
+        CloudError: if Azure gave up; its code is the last part of ``ProvisioningState/failed/AllocationFailed``
+            (https://learn.microsoft.com/en-us/azure/virtual-machines/states-billing).
+    """
+    if _power(machine) in ("starting", "running"):
+        return True
+    for status in machine.instance_view.statuses or []:
+        if status.code.lower().startswith("provisioningstate/failed"):
+            raise refusal("".join(status.code.split("/")[2:]), status.message or "creation failed", zoned=zoned)
+    return str(machine.provisioning_state).lower() not in ("creating", "updating")
+
+
+def _state(machine: Any) -> State:
+    provisioning, power = str(machine.provisioning_state).lower(), _power(machine)
+    if provisioning in ("deleting", "failed") and power != "running":
+        return "stopping"
+    if provisioning == "creating" or power in ("", "starting"):
+        return "pending"
+    return "running" if power == "running" and provisioning != "deleting" else "stopping"
+
+
+def _instance(id_: str, machine: Any, interface: Any) -> Instance:
+    state, power, spot = _state(machine), _power(machine), machine.priority == "Spot"
+    address = interface.properties["ipConfigurations"][0]["properties"] if interface else {}
+    public = address.get("publicIPAddress", {}).get("properties", {})
+    zone = f"{machine.location}-{machine.zones[0]}" if machine.zones else machine.location
+    return Instance(
+        id=id_,
+        cloud=Azure.name,
+        region=machine.location,
+        zone=zone,
+        instance_type=machine.hardware_profile.vm_size,
+        use_spot=spot,
+        state=state,
+        ip=public.get("ipAddress"),
+        private_ip=address.get("privateIPAddress"),
+        launched_at=machine.time_created.timestamp() if machine.time_created else None,
+        tags=dict(machine.tags or {}),
+        reason=power if state == "stopping" else "",
+        preempted=spot and power == "deallocated",  # we delete; only Azure deallocates
+    )
+
+
+def _remains(group: Any, id_: str, state: State, reason: str) -> Instance:
+    """What a group's tags still tell of a machine that is not there."""
+    tags = group.tags or {}
+    return Instance(
+        id=id_,
+        cloud=Azure.name,
+        region=group.location,
+        zone=tags.get(TAG_ZONE),
+        instance_type=tags.get(TAG_TYPE, ""),
+        use_spot=tags.get(TAG_MARKET) == "spot",
+        state=state,
+        tags=dict(tags),
+        reason=reason,
+    )
