@@ -70,7 +70,8 @@ class Link:
             except (paramiko.SSHException, OSError, EOFError) as error:
                 self._close()
                 where = f"{self.machine.user}@{self.machine.ip}:{self.machine.port}"
-                raise LinkLost(f"{where}: {error or type(error).__name__}") from error
+                why = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+                raise LinkLost(f"{where}: {why}") from error
         if status != 0:
             last = complaint.decode(errors="replace").strip()[-2000:]
             raise MachineError(f"{self.machine.ip}: exit status {status}: {last or 'no message'}")
@@ -160,7 +161,7 @@ def _received(channel: paramiko.Channel, deadline: float) -> Iterator[bytes]:
     while True:
         left = deadline - time.monotonic()
         if left <= 0:
-            raise TimeoutError("the command did not end in time")
+            raise TimeoutError
         channel.settimeout(left)
         chunk = channel.recv(CHUNK)
         if not chunk:

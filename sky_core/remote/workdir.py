@@ -57,7 +57,8 @@ def _files(folder: Path) -> list[str]:
     except (FileNotFoundError, subprocess.CalledProcessError):
         return _walk(folder)
     names = {os.fsdecode(name) for name in listed.split(b"\0") if name}
-    return [name for name in names if (folder / name).is_symlink() or (folder / name).is_file()]
+    found = [name for name in names if (folder / name).is_symlink() or (folder / name).is_file()]
+    return found or _walk(folder)  # git lists nothing of a folder that it ignores as a whole
 
 
 def _walk(folder: Path) -> list[str]:

@@ -70,19 +70,19 @@ def fetch(url: str, folder: Path, options: Options) -> tuple[Path, int]:
 
 
 def _fetch_plain(filesystem: Any, path: str, folder: Path, url: str) -> tuple[Path, int]:
+    try:
+        about = patiently(lambda: filesystem.info(path))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is nothing at {url}") from None
+    if about["type"] == "file":  # adlfs cannot "find" a single file
+        files = [{"path": path.rpartition("/")[2], "size": about["size"]}]
+        download(filesystem, path.rpartition("/")[0], folder, {"files": files, "folders": []})
+        return folder / files[0]["path"], about["size"]
     found = patiently(lambda: filesystem.find(path, detail=True))
     files = [
         {"path": os.path.relpath(name, path), "size": about["size"]}
         for name, about in found.items()
         if not name.endswith("/")  # what consoles leave to show an empty folder
     ]
-    if not files:
-        raise FileNotFoundError(f"there is nothing at {url}")
-    total = sum(file["size"] for file in files)
-    if [file["path"] for file in files] == [os.curdir]:
-        folder.mkdir(parents=True, exist_ok=True)
-        target = folder / path.rpartition("/")[2]
-        patiently(lambda: filesystem.get_file(path, str(target)))
-        return target, total
     download(filesystem, path, folder, {"files": files, "folders": []})
-    return folder, total
+    return folder, sum(file["size"] for file in files)

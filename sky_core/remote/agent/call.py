@@ -80,15 +80,16 @@ def main(payload: str) -> int:
     """Run the call in the file ``payload``; return the exit code. Write what came of it to the output ``result``."""
     _find_modules()
     answer, code = _outcome(Path(payload))
-    data = _pickled(answer)
-    if data is None:
+    try:
+        data = _pickled(answer)
+    except Exception as error:  # noqa: BLE001 - anything can go wrong in somebody's __reduce__
         kind, value = answer
-        text = "".join(traceback.format_exception_only(type(value), value)).strip()
         if kind == "value":
-            text, code = f"the function's value, a {type(value).__name__}, cannot be pickled", 1
+            text, code = f"the function's value, a {type(value).__name__}, cannot be pickled: {error}", 1
             print(f"[skyloom] {text}", file=sys.stderr)
+        else:
+            text = "".join(traceback.format_exception_only(type(value), value)).strip()
         data = _pickled(("failure", text))
-        assert data is not None
     target = os.environ.get(f"SKY_OUTPUT_{RESULT.upper()}")
     if target:
         Path(target).write_bytes(pack("result", data))
@@ -145,11 +146,10 @@ def _is_result(path: Path) -> bool:
         return file.read(len(MAGIC)) == MAGIC
 
 
-def _pickled(answer: tuple[str, Any]) -> bytes | None:
+def _pickled(answer: tuple[str, Any]) -> bytes:
     import cloudpickle
 
-    try:
-        data: bytes = cloudpickle.dumps(answer)
-    except Exception:  # noqa: BLE001 - anything can go wrong in somebody's __reduce__
-        return None
+    data: bytes = cloudpickle.dumps(answer)
+    if answer[0] == "error":
+        load(data)  # exceptions with arguments of their own often pickle but do not load
     return data

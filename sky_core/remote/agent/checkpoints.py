@@ -63,7 +63,9 @@ class Checkpoints:
             return
         self._number = found["number"]
         self._saved = trees.signature(self._place.checkpoint)
-        self._state.change(restored_generation=found["number"], restored_bytes=found["bytes"])
+        self._state.change(
+            restored_generation=found["number"], restored_bytes=found["bytes"], checkpoint_generation=found["number"]
+        )
         self._say(f"restored checkpoint generation {found['number']}, {found['bytes']:,} bytes")
 
     def begin(self) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .trees import UNFINISHED
+
 PR_SET_CHILD_SUBREAPER = 36
 WRITING = os.O_WRONLY | os.O_RDWR
 
@@ -88,13 +90,14 @@ def send(processes: Iterable[Process], number: signal.Signals) -> None:
 
 
 def writes_in(processes: Iterable[Process], folder: Path) -> bool:
-    """Whether one of these processes has a file in ``folder`` open for writing."""
+    """Whether one of these processes has a file in ``folder`` open for writing, other than an unfinished one."""
     inside = f"{folder.resolve()}{os.sep}"
     for process in processes:
         with contextlib.suppress(OSError):
             for fd in os.listdir(f"/proc/{process.pid}/fd"):
                 with contextlib.suppress(OSError):
-                    if os.readlink(f"/proc/{process.pid}/fd/{fd}").startswith(inside) and _writable(process.pid, fd):
+                    path = os.readlink(f"/proc/{process.pid}/fd/{fd}")
+                    if path.startswith(inside) and not path.endswith(UNFINISHED) and _writable(process.pid, fd):
                         return True
     return False
 

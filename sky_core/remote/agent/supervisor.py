@@ -242,8 +242,11 @@ class Supervisor:
     def _end_early(self) -> None:
         assert self._interrupt is not None
         whole = self._stop(self._interrupt.grace_s)
-        if self.state["phase"] == "running" and whole and self._interrupt.why != "cancelled":
-            self._checkpoints.last()
+        if self.state["phase"] == "running" and self._interrupt.why != "cancelled":
+            if whole:
+                self._checkpoints.last()
+            else:
+                self.say("the command ended in the middle of writing its checkpoint: the one before stands")
         phase = "lost" if self._interrupt.why == "orphaned" else "done"
         self.state.enter(phase, detail=self._interrupt.why)
 

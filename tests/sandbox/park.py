@@ -1,0 +1,104 @@
+"""Machines without a cloud around them, for tests of what runs on machines: booted, told of evictions and killed."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sky_core.clouds.base import LaunchRequest
+from sky_core.clouds.userdata import cloud_config, public_key
+from sky_core.remote import keys
+from sky_core.remote.executor import Executor, JobRequest, JobState
+from sky_core.remote.ssh import Machine
+from sky_core.sandbox import world
+from sky_core.sandbox.instances import Hypervisor, choose_runner
+from sky_core.sandbox.metadata import Metadata
+
+OVER = ("done", "lost", "missing")
+BUCKET = {"s3": "s3://jobs", "gs": "gs://jobs", "abfs": "abfs://jobs"}
+ZONES = {"aws": "us-east-1a", "gcp": "us-central1-a", "azure": "eastus-1"}
+addresses = itertools.count(os.getpid() % 40000 * 6 + 1)  # test runs beside each other must not meet
+
+
+class Park:
+    """Machines and the executor that works on them."""
+
+    def __init__(self, folder: Path, ssh_port: int, metadata_port: int) -> None:
+        self.home = folder / "home"
+        self.hypervisor = Hypervisor(choose_runner(), Metadata(metadata_port), folder / "park", ssh_port)
+        self.executor = Executor(keys.client_key(self.home))
+        self.machines: dict[Machine, world.Machine] = {}
+
+    def boot(self, cloud: str = "aws") -> Machine:
+        """A running machine."""
+        number = next(addresses)
+        token = f"machine-{number}"
+        host_key = keys.host_key(self.home, token)
+        request = LaunchRequest(
+            token, "m5.large", "us-east-1", None, True, host_key=host_key,
+            authorized_key=keys.client_public_key(self.home),
+        )  # fmt: skip
+        ip = f"127.{78 + (number >> 16) % 100}.{number >> 8 & 255}.{number & 255}"
+        emulated = world.Machine(
+            token, cloud, "region", ZONES[cloud], "m5.large", "spot", 2, {}, ip, cloud_config(request, "skyloom"),
+            time.time(),
+        )  # fmt: skip
+        self.hypervisor.boot(emulated)
+        machine = Machine(ip, self.hypervisor.ssh_port, "skyloom", public_key(host_key))
+        self.machines[machine] = emulated
+        return machine
+
+    def evict(self, machine: Machine, seconds: float) -> None:
+        """Announce the machine's end; it is up to the test to bring it about."""
+        self.hypervisor.notice(self.machines[machine], seconds)
+
+    def kill(self, machine: Machine) -> None:
+        """Pull the plug."""
+        self.hypervisor.kill(self.machines[machine])
+
+    def folder(self, machine: Machine) -> Path:
+        """The machine's home, as the host sees it."""
+        name = "ip-" + self.machines[machine].ip.replace(".", "-")
+        return self.hypervisor.folder / "machines" / name / "home"
+
+    def close(self) -> None:
+        """End everything."""
+        self.executor.close()
+        for machine in list(self.machines):
+            self.kill(machine)
+        self.hypervisor.close()
+
+    # --- jobs ------------------------------------------------------------------------------------------------
+
+    def follow(
+        self, machines: Machine | list[Machine], job: JobRequest, until: Callable[[JobState], bool] | None = None
+    ) -> JobState:
+        """Poll until the job is over or ``until`` says so; the state with the whole log so far."""
+        where = machines if isinstance(machines, list) else [machines]
+        log, deadline = b"", time.monotonic() + 120
+        while True:
+            state = self.executor.poll(where, job.job_id, job.attempt, len(log))
+            log += state.log
+            if state.phase in OVER or (until is not None and until(state)):
+                return JobState(**{**vars(state), "log": log})
+            assert time.monotonic() < deadline, f"the job does not end: {state}"
+            time.sleep(0.05)
+
+    def run(self, machines: Machine | list[Machine], job: JobRequest) -> JobState:
+        """Start a job and follow it to its end."""
+        self.executor.start(machines if isinstance(machines, list) else [machines], job)
+        return self.follow(machines, job)
+
+
+def store_options(endpoint: str) -> Mapping[str, Mapping[str, Any]]:
+    """How the object store of the sandbox is reached, by protocol."""
+    azure = f"DefaultEndpointsProtocol=http;AccountName=sky;AccountKey=c2t5;BlobEndpoint={endpoint}/sky;"
+    return {
+        "s3": {"key": "k", "secret": "s", "endpoint_url": endpoint},
+        "gs": {"token": "anon", "endpoint_url": endpoint, "project": "p"},
+        "abfs": {"connection_string": azure},
+    }
