@@ -90,8 +90,12 @@ def _engine(engine: str, run: Callable[[dict[str, str]], None], control: client.
 
 
 def _prefect(environment: dict[str, str]) -> None:
-    environment = environment | {"PREFECT_HOME": str(HOME / "prefect"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-                                 "PREFECT_LOGGING_LEVEL": "WARNING"}  # fmt: skip
+    environment = environment | {
+        "PREFECT_HOME": str(HOME / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # a busy machine takes longer than Prefect's 20 s
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+    }
     subprocess.run([sys.executable, "example_flows/vision_pipeline.py"], env=environment, cwd=ROOT, check=True)
 
 

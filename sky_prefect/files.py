@@ -36,7 +36,7 @@ class FlowFiles:
         dry = runner.duplicate()
         dry.dry_run = True
         dry.objective = objective or dry.objective
-        with temporary_settings({PREFECT_LOGGING_LEVEL: "CRITICAL"}), prefect_test_harness():
+        with temporary_settings({PREFECT_LOGGING_LEVEL: "CRITICAL"}), prefect_test_harness(server_startup_timeout=120):
             try:
                 flow.with_options(task_runner=dry)()
             except DryRun as ended:
