@@ -22,7 +22,7 @@ PICTURE_WIDTH = 60
 BARS = " ▁▂▃▄▅▆▇█"
 EXAMPLES_SHOWN = 5
 
-AcceleratorsArgument = Annotated[list[str] | None, typer.Argument(help='e.g. "V100:4" or "tpu-v3-8"; none: plain VMs.')]
+AcceleratorsArgument = Annotated[list[str] | None, typer.Argument(help='e.g. "V100:4" or "tpu-v3-8".')]
 SpotOption = Annotated[bool, typer.Option("--spot", help="Rank by spot price.")]
 CloudOption = Annotated[list[str] | None, typer.Option("--cloud", help="Only this cloud (may be repeated).")]
 RegionOption = Annotated[str | None, typer.Option(help='e.g. "eu-*" or "us-east-1,us-west-2".')]
@@ -39,17 +39,40 @@ def show(
     use_spot: SpotOption = False,
     limit: Annotated[int, typer.Option(help="How many lines, cheapest first.")] = 20,
 ) -> None:
-    """List the cheapest offerings, and draw how prices spread over zones."""
+    """List the cheapest offerings, and draw how prices spread over zones. With nothing asked for: all accelerators."""
     from sky_core.catalog import Catalog
     from sky_core.spec import Resources
 
+    catalog = Catalog.load()
+    if not any((accelerators, cpus, memory, instance_type)):
+        console.print(_accelerators(catalog))
+        return
     wanted = Resources(
         accelerators=accelerators or None, cpus=cpus, memory=memory, instance_type=instance_type, cloud=cloud,
         region=region, use_spot=use_spot,
     )  # fmt: skip
-    found = Catalog.load().query(wanted, task="show")
+    found = catalog.query(wanted, task="show")
     console.print(_offerings(found, limit))
     console.print(_picture(found, "spot_price" if use_spot else "price"))
+
+
+def _accelerators(catalog: Catalog) -> Table:
+    import polars as pl
+
+    rows = catalog.table.filter(pl.col("accelerator").is_not_null())
+    lines = rows.group_by("accelerator").agg(
+        pl.col("device_memory_gib").first(),
+        pl.col("accelerator_count").unique().sort(),
+        pl.col("cloud").cast(pl.String).unique().sort(),
+        pl.col("region").n_unique(),
+        (pl.col("price") / pl.col("accelerator_count")).min().alias("price"),
+    )
+    table = Table("accelerator", "GiB", "counts", "clouds", "regions", "from $/h each")
+    for row in lines.sort(pl.col("accelerator").cast(pl.String)).iter_rows(named=True):
+        counts = " ".join(f"{count:g}" for count in row["accelerator_count"])
+        memory, price = _figure(row["device_memory_gib"]), _figure(row["price"], "#.3g")
+        table.add_row(row["accelerator"], memory, counts, " ".join(row["cloud"]), str(row["region"]), price)
+    return table
 
 
 def _offerings(found: pl.DataFrame, limit: int) -> Table:

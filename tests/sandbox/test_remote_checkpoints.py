@@ -213,6 +213,24 @@ def test_an_orphan_saves_its_work_and_halts_its_machine(park, endpoint):
     assert state.restored_generation == 1
 
 
+def test_a_gang_s_first_node_keeps_the_checkpoints_and_all_restore_them(park, endpoint):
+    machines = [park.boot(), park.boot()]
+    steps = "for i in 1 2 3; do echo $SKY_NODE_RANK-$i > $SKY_CHECKPOINT_DIR/x; sleep 0.5; done"
+    job = request(
+        endpoint,
+        run=f"sleep $SKY_NODE_RANK; {steps}; sleep 3",
+        outputs={},
+        checkpoint_interval_s=0.1,
+        node_ips=["a", "b"],
+    )
+    assert park.run(machines, job).exit_code == 0
+    second = again(job, run="cat $SKY_CHECKPOINT_DIR/x > ~/restored; sleep 0.5")
+    state = park.run(machines, second)
+    assert b"skipped" not in state.log
+    for machine in machines:
+        assert (park.folder(machine) / "restored").read_text() == "0-3\n"
+
+
 @pytest.mark.slow
 def test_killed_at_random_moments_nothing_half_is_ever_taken_for_whole(park, endpoint):
     """The machine, the agent or the process that moves data dies; the job still ends with the right result."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,12 @@ def test_show_lists_offerings_and_draws_their_spread() -> None:
     assert "3 of" in shown
     assert "cheapest price in each of 56 zones" in shown
     assert "█" in shown
+
+
+def test_show_alone_lists_the_accelerators() -> None:
+    shown = say("show")
+    assert re.search(r"V100 +│ 16 +│ 1 2 4 8 +│ aws azure gcp ", shown)
+    assert re.search(r"tpu-v6e-8 +│ 256 +│ 1 +│ gcp ", shown)
 
 
 def test_show_takes_filters() -> None:

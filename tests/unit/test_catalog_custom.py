@@ -11,7 +11,7 @@ import pytest
 
 from sky_core.catalog import Catalog
 from sky_core.catalog.custom import FILE
-from sky_core.catalog.merge import overlay
+from sky_core.catalog.merge import overlay, settle
 from sky_core.catalog.schema import SCHEMA
 from sky_core.errors import SpecError
 from sky_core.spec import Resources
@@ -127,7 +127,7 @@ def told(table: pl.DataFrame) -> set[tuple[Any, ...]]:
 
 
 def test_a_price_for_the_region_holds_in_all_known_zones_and_keeps_what_it_leaves_open() -> None:
-    merged = overlay(BASE, rows({"price": 0.09}))
+    merged = overlay(BASE, settle(rows({"price": 0.09}), BASE))
     here = merged.filter(merged["region"] == "us-east-1", merged["instance_type"] == "m5.large")
     assert told(here) == {("m5.large", "us-east-1a", 0.09, 0.03, "new"), ("m5.large", "us-east-1b", 0.09, 0.04, "new")}
     assert here.filter(here["zone"] == "us-east-1a")["interruption"].to_list() == [0.05]
@@ -135,14 +135,14 @@ def test_a_price_for_the_region_holds_in_all_known_zones_and_keeps_what_it_leave
 
 
 def test_rows_with_zones_replace_the_zones_of_their_kind() -> None:
-    merged = overlay(BASE, rows({"zone": "us-east-1c", "price": 0.08, "spot_price": 0.02}))
+    merged = overlay(BASE, settle(rows({"zone": "us-east-1c", "price": 0.08, "spot_price": 0.02}), BASE))
     assert set(merged.filter(merged["instance_type"] == "m5.large", merged["region"] == "us-east-1")["zone"]) == {
         "us-east-1c"
     }
 
 
 def test_what_a_complete_source_lacks_is_gone_only_where_it_looked() -> None:
-    newer = rows({"zone": "us-east-1a", "price": 0.09})
+    newer = settle(rows({"zone": "us-east-1a", "price": 0.09}), BASE)
     assert set(overlay(BASE, newer)["instance_type"]) == {"m5.large", "m4.large"}
     complete = overlay(BASE, newer, [("aws", "us-east-1")])
     assert told(complete) == {
@@ -152,10 +152,10 @@ def test_what_a_complete_source_lacks_is_gone_only_where_it_looked() -> None:
 
 
 def test_older_rows_do_not_replace_newer_ones() -> None:
-    assert overlay(BASE, rows({"price": 0.5, "as_of": date(2025, 1, 1)})).equals(BASE)
+    assert overlay(BASE, settle(rows({"price": 0.5, "as_of": date(2025, 1, 1)}), BASE)).equals(BASE)
 
 
 def test_new_machine_types_join() -> None:
-    merged = overlay(BASE, rows({"instance_type": "m9.large", "price": 0.05}))
+    merged = overlay(BASE, settle(rows({"instance_type": "m9.large", "price": 0.05}), BASE))
     assert merged.height == BASE.height + 1
     assert merged.filter(merged["instance_type"] == "m9.large")["zone"].to_list() == [None]

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import polars as pl
 
+from sky_core.catalog.custom import SOURCE as CUSTOM
+from sky_core.catalog.merge import settle
 from sky_core.catalog.refresh.check import DUPLICATE, NO_PRICE, UNKNOWN_SHAPE, Checked, check
 from sky_core.catalog.refresh.shelf import Refreshed, forget_leftovers, keep, read_source
 from sky_core.catalog.refresh.source import Progress, Source
@@ -29,7 +31,7 @@ class Result:
     """What came of refreshing from one source.
 
     Attributes:
-        rows: Rows kept; 0 if the source was refused.
+        rows: The source's rows that were kept; 0 if it was refused.
         changed: Kinds of machine whose on-demand price differs from before.
         rejected: Reason -> rows left out.
         examples: Reason -> the first such row.
@@ -54,6 +56,7 @@ def refresh(home: Path, sources: Iterable[Source], known: pl.DataFrame, progress
         progress: Told in words what is being done.
     """
     forget_leftovers(home)
+    known = known.filter(known["source"] != CUSTOM)  # machines of one's own are no measure for list prices
     return [_refresh_one(home, source, known, progress) for source in sources]
 
 
@@ -62,14 +65,15 @@ def _refresh_one(home: Path, source: Source, known: pl.DataFrame, progress: Prog
     checked = Checked(known.clear())
     try:
         checked = check(source.rows(progress), known, source.name, now.date())
-        _believe(checked, read_source(home, source.name))
+        settled = settle(checked.table, known)
+        _believe(checked, settled, read_source(home, source.name))
     except (BadSource, MissingExtra, AuthError) as error:
         return Result(source.name, rejected=checked.rejected, examples=checked.examples, refused=str(error))
-    keep(home, Refreshed(source.name, checked.table, source.complete, now.isoformat()))
+    keep(home, Refreshed(source.name, settled, source.complete, now.isoformat()))
     return Result(source.name, checked.table.height, _changed(checked.table, known), checked.rejected, checked.examples)
 
 
-def _believe(checked: Checked, last: Refreshed | None) -> None:
+def _believe(checked: Checked, settled: pl.DataFrame, last: Refreshed | None) -> None:
     """Raise BadSource if the rows as a whole cannot be believed."""
     good, damaged = checked.table.height, Counter(checked.rejected)
     for reason in HARMLESS:
@@ -80,8 +84,8 @@ def _believe(checked: Checked, last: Refreshed | None) -> None:
         raise BadSource(f"{bad} of {good + bad} rows are damaged ({reasons})")
     if good == 0:
         raise BadSource("it has no usable rows")
-    if last is not None and good < LEAST_OF_LAST_TIME * last.table.height:
-        raise BadSource(f"it has {good} rows where it had {last.table.height} last time")
+    if last is not None and settled.height < LEAST_OF_LAST_TIME * last.table.height:
+        raise BadSource(f"it has {settled.height} rows where it had {last.table.height} last time")
 
 
 def _changed(table: pl.DataFrame, known: pl.DataFrame) -> int:

@@ -46,6 +46,11 @@ class Checkpoints:
         self._saving: Future[None] | None = None
         self._next = float("inf")
 
+    @property
+    def _keeps(self) -> bool:
+        """Rank 0 keeps a gang's checkpoints; generations of several nodes under one name would mix."""
+        return self._job.checkpoint_url is not None and self._job.rank == 0
+
     def restore(self) -> None:
         """Bring the newest whole generation into place; start without if there is none.
 
@@ -70,7 +75,7 @@ class Checkpoints:
 
     def begin(self) -> None:
         """The command starts now: the first checkpoint is due one interval later."""
-        if self._job.checkpoint_url:
+        if self._keeps:
             self._next = time.monotonic() + self._interval(0.0)
 
     def _interval(self, took_s: float) -> float:
@@ -96,7 +101,7 @@ class Checkpoints:
 
     def last(self) -> bool:
         """Take a last checkpoint, after the job has been stopped. True if the store now has the newest state."""
-        if not self._job.checkpoint_url:
+        if not self._keeps:
             return False
         if self._saving is not None:
             self._saving.result()
