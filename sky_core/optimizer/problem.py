@@ -6,6 +6,8 @@ time by the two locations. Units: USD and hours.
 
 from __future__ import annotations
 
+import heapq
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -106,20 +108,73 @@ class Problem:
 
     @cached_property
     def order(self) -> list[str]:
-        """The tasks, parents before children."""
-        waiting = {task: len(edges) for task, edges in self.parents.items()}
+        """The tasks, parents before children, in an order that keeps few finished tasks waiting for children.
+
+        Greedy: of the tasks whose parents are all placed, the one that closes most of what is open comes next.
+        """
         children: dict[str, list[str]] = {task: [] for task in self.tasks}
         for edge in self.edges:
             children[edge.parent].append(edge.child)
-        order = [task for task in self.tasks if waiting[task] == 0]
-        for task in order:
+        waiting = {task: len(edges) for task, edges in self.parents.items()}
+        unmet = {task: len(names) for task, names in children.items()}
+        number = {task: position for position, task in enumerate(self.tasks)}
+        heap: list[tuple[int, int, str]] = []
+        order: dict[str, None] = {}
+
+        def offer(task: str) -> None:
+            closes = sum(unmet[edge.parent] == 1 for edge in self.parents[task])
+            heapq.heappush(heap, (bool(children[task]) - closes, number[task], task))
+
+        for task in self.tasks:
+            if waiting[task] == 0:
+                offer(task)
+        while heap:
+            task = heapq.heappop(heap)[2]
+            if task in order:
+                continue
+            order[task] = None
             for child in children[task]:
                 waiting[child] -= 1
                 if waiting[child] == 0:
-                    order.append(child)
+                    offer(child)
+            for parent in (edge.parent for edge in self.parents[task]):
+                unmet[parent] -= 1
+                if unmet[parent] == 1:  # the last child now closes its parent: it moves up
+                    for child in children[parent]:
+                        if waiting[child] == 0 and child not in order:
+                            offer(child)
         if len(order) < len(self.tasks):
             raise SpecError("Problem: edges: the tasks form a cycle")
-        return order
+        return list(order)
+
+    @cached_property
+    def cost_places(self) -> Ints:
+        """(L,) group of each location; all edges cost the same from and to the locations of a group."""
+        return _alike([edge.cost for edge in self.edges], self.locations)
+
+    @cached_property
+    def time_places(self) -> Ints:
+        """(L,) group of each location; all edges take the same time from and to the locations of a group."""
+        return _alike([edge.hours for edge in self.edges], self.locations)
+
+    @cached_property
+    def memory(self) -> dict[str, object]:
+        """What one solve leaves for the next on the same problem; holds nothing that changes an answer."""
+        return {}
+
+
+def _alike(matrices: Sequence[Floats], locations: int) -> Ints:
+    """Group of each location: two are alike if no matrix tells their rows or their columns apart."""
+    groups = np.zeros(locations, dtype=np.int64)
+    first = np.zeros(1, dtype=np.int64)
+    for matrix in matrices:
+        if np.array_equal(matrix, matrix[np.ix_(first, first)][np.ix_(groups, groups)]):
+            continue
+        keys = [(groups[a], matrix[a].tobytes(), matrix[:, a].tobytes()) for a in range(locations)]
+        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+        groups = np.array([numbers[key] for key in keys])
+        first = np.array([keys.index(key) for key in numbers])
+    return groups
 
 
 def _sound(values: Floats) -> bool:
@@ -134,11 +189,58 @@ class Weighted:
     time: float = 1.0
 
     def __post_init__(self) -> None:
-        if min(self.cost, self.time) < 0 or max(self.cost, self.time) <= 0:
-            raise SpecError("Weighted: weights must not be negative, and one must be positive")
+        if min(self.cost, self.time) < 0 or not 0 < max(self.cost, self.time) < math.inf:
+            raise SpecError("Weighted: weights must be finite and not negative, and one must be positive")
 
 
 Minimize = Literal["cost", "time", "cost*time"] | Weighted
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A count that several tasks share: a quota, or machines that are already paid for.
+
+    A reserved machine is a candidate of its own with a price of zero and a limit on how many tasks take it.
+
+    Attributes:
+        name: What :class:`~sky_core.errors.Infeasible` calls it.
+        count: How many there are.
+        uses: Task to (C_v,) how many each of its candidates takes; tasks that are not named take none.
+        at_once: True if only tasks that may run at the same time (none comes after another in the DAG) share the
+            count, False if all of them do.
+    """
+
+    name: str
+    count: float
+    uses: Mapping[str, Floats]
+    at_once: bool = True
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """What a task saves when it takes over the very cluster of one of its parents, which then goes to no other.
+
+    Attributes:
+        cluster: Task to (C_v,) what kind of cluster each candidate is; equal numbers can be taken over.
+        cost, hours: Task to (C_v,) what taking over saves on each candidate (boot, set-up), at most the whole.
+    """
+
+    cluster: Mapping[str, Ints]
+    cost: Mapping[str, Floats]
+    hours: Mapping[str, Floats]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked of :func:`~sky_core.optimizer.solve.solve`, so that it can be asked again with a change."""
+
+    minimize: Minimize = "cost"
+    deadline_hours: float | None = None
+    budget_usd: float | None = None
+    fixed: Mapping[str, int] = field(default_factory=dict)
+    blocked: Mapping[str, Bools] = field(default_factory=dict)
+    limits: Sequence[Limit] = ()
+    reuse: Reuse | None = None
 
 
 @dataclass(frozen=True)
@@ -151,8 +253,10 @@ class Solution:
         hours: Makespan: the last finish time when every task starts as soon as its inputs have arrived.
         bound: Proven lower bound on the objective.
         optimal: True if ``bound`` proves the plan optimal (relative gap below 1e-6).
-        method: What solved it.
+        method: What solved it: ``messages``, ``labels``, ``ilp`` (HiGHS) or ``cbc``.
         finish: Finish time of each task, hours after the start.
+        reused: Task to the parent whose cluster it takes over.
+        request: The question that this answers.
     """
 
     choice: dict[str, int]
@@ -162,23 +266,30 @@ class Solution:
     optimal: bool
     method: str
     finish: dict[str, float] = field(default_factory=dict, compare=False)
+    reused: dict[str, str] = field(default_factory=dict)
+    request: Request = field(default_factory=Request, compare=False, repr=False)
 
 
-def cost_of(problem: Problem, choice: Mapping[str, int]) -> float:
-    """USD of a plan, edges included."""
+def assess(
+    problem: Problem, choice: Mapping[str, int], reuse: Reuse | None = None, reused: Mapping[str, str] | None = None
+) -> tuple[float, dict[str, float]]:
+    """A plan's cost in USD, edges included, and the finish time of each task in hours.
+
+    A task starts when the data of all its parents has arrived; one that takes over a parent's cluster saves what
+    ``reuse`` says.
+    """
     at = {task: int(problem.location[task][choice[task]]) for task in problem.tasks}
-    running = sum(float(problem.cost[task][choice[task]]) for task in problem.tasks)
-    return running + sum(float(edge.cost[at[edge.parent], at[edge.child]]) for edge in problem.edges)
-
-
-def finish_of(problem: Problem, choice: Mapping[str, int]) -> dict[str, float]:
-    """Finish time of each task in hours: each starts when the data of all its parents has arrived."""
-    at = {task: int(problem.location[task][choice[task]]) for task in problem.tasks}
+    cost = math.fsum(float(problem.cost[task][choice[task]]) for task in problem.tasks)
+    cost += math.fsum(float(edge.cost[at[edge.parent], at[edge.child]]) for edge in problem.edges)
     finish: dict[str, float] = {}
     for task in problem.order:
         arrivals = [finish[e.parent] + float(e.hours[at[e.parent], at[task]]) for e in problem.parents[task]]
-        finish[task] = max(arrivals, default=0.0) + float(problem.hours[task][choice[task]])
-    return finish
+        run = float(problem.hours[task][choice[task]])
+        if reuse is not None and task in (reused or {}):
+            run -= float(reuse.hours[task][choice[task]])
+            cost -= float(reuse.cost[task][choice[task]])
+        finish[task] = max(arrivals, default=0.0) + run
+    return cost, finish
 
 
 def objective_of(minimize: Minimize, cost: float, hours: float) -> float:

@@ -1,27 +1,33 @@
-"""The front door: choose a method, solve, prove."""
+"""The front door: turn a question into goals, solve them, name what cannot be met."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from sky_core.errors import Infeasible
+from sky_core.errors import Infeasible, SpecError
+from sky_core.optimizer.exact import Best, Method, minimum
+from sky_core.optimizer.goal import Goal, above
 from sky_core.optimizer.problem import (
     Bools,
     Ints,
+    Limit,
     Minimize,
     Problem,
+    Request,
+    Reuse,
     Solution,
     Weighted,
-    cost_of,
-    finish_of,
+    assess,
     objective_of,
 )
+from sky_core.optimizer.product import least_product
 
-Method = Literal["auto", "ilp"]
+WEIGHTS = {"cost": Weighted(1.0, 0.0), "time": Weighted(0.0, 1.0)}
 
 
 def solve(
@@ -34,87 +40,145 @@ def solve(
     method: Method = "auto",
     fixed: Mapping[str, int] | None = None,
     blocked: Mapping[str, Bools] | None = None,
+    limits: Sequence[Limit] = (),
+    reuse: Reuse | None = None,
 ) -> Solution:
     """The best plan for the whole DAG.
 
+    Of equally cheap plans the fastest is returned, of equally fast ones the cheapest; what is equal in both is
+    told apart by the order of the candidates. Solving the same problem again, with tasks fixed or candidates
+    blocked, starts from what the last time has shown.
+
     Args:
+        minimize: USD, hours of makespan, a weighted sum of the two, or their product.
         deadline_hours: The makespan may not exceed this.
         budget_usd: The cost may not exceed this.
-        fixed: Task to the candidate it must take.
+        time_limit_s: After this the best plan so far is returned, with its proven bound.
+        method: ``auto`` picks; ``labels``, ``ilp`` (HiGHS) and ``cbc`` (through PuLP) insist. They agree.
+        fixed: Task to the candidate it must take, blocked or not.
         blocked: Task to a (C_v,) mask, True where a candidate may not be taken.
+        limits: Counts that tasks share.
+        reuse: What taking over a parent's cluster saves.
 
     Raises:
-        Infeasible: if no plan keeps the deadline or the budget, with the least that would do.
+        Infeasible: if no plan keeps the deadline, the budget or a limit: names it, with the least that would do.
+        SpecError: for names of tasks or an objective that do not exist.
     """
-    from sky_core.optimizer import ilp
-
-    started = time.monotonic()
-    kept = _candidates(problem, fixed or {}, blocked or {})
-
-    def attempt(weights: Weighted, deadline: float | None, budget: float | None) -> tuple[dict[str, int] | None, float]:
-        left = max(0.1, time_limit_s - (time.monotonic() - started))
-        placement = ilp.build(
-            problem,
-            kept,
-            cost_weight=weights.cost,
-            time_weight=weights.time,
-            deadline_hours=deadline,
-            budget_usd=budget,
-        )
-        answer = ilp.run(placement.model, left)
-        if answer.values is None:
-            return None, answer.bound
-        values = answer.values
-        return {
-            task: int(kept[task][np.argmax(values[columns])]) for task, columns in placement.x.items()
-        }, answer.bound
-
-    weights = {"cost": Weighted(1, 0), "time": Weighted(0, 1)}.get(minimize, minimize)  # type: ignore[arg-type]
-    choice, bound = attempt(weights, deadline_hours, budget_usd)
-    if choice is None:
-        _explain_infeasible(problem, attempt, deadline_hours, budget_usd)  # type: ignore[no-untyped-call]
-    assert choice is not None
-    if minimize == "cost":
-        choice = attempt(Weighted(0, 1), deadline_hours, _above(cost_of(problem, choice)))[0] or choice
-    elif minimize == "time":
-        makespan = max(finish_of(problem, choice).values())
-        choice = attempt(Weighted(1, 0), _above(makespan), budget_usd)[0] or choice
-    return _solution(problem, choice, minimize, bound, "ilp")
+    request = Request(minimize, deadline_hours, budget_usd, fixed or {}, blocked or {}, limits, reuse)
+    return answer(problem, request, method=method, until=time.monotonic() + time_limit_s)
 
 
-def _above(value: float) -> float:
-    return value * (1 + 1e-9) + 1e-9
+def answer(problem: Problem, request: Request, *, method: Method = "auto", until: float) -> Solution:
+    """What :func:`solve` returns, for a question that has been put together before; ``until`` as time.monotonic."""
+    allowed = _allowed(problem, request)
+    goal = Goal(
+        weights=Weighted(1.0, 0.0),
+        deadline_hours=_limit("deadline_hours", request.deadline_hours),
+        budget_usd=_limit("budget_usd", request.budget_usd),
+        limits=request.limits,
+        reuse=request.reuse,
+    )
+    if request.minimize == "cost*time":
+        best = least_product(problem, allowed, goal, method=method, until=until)
+    else:
+        weights = request.minimize if isinstance(request.minimize, Weighted) else WEIGHTS.get(request.minimize)
+        if weights is None:
+            raise SpecError(f"minimize: {request.minimize!r} is none of 'cost', 'time', 'cost*time', Weighted(…)")
+        best = _best(problem, allowed, replace(goal, weights=weights), method, until)
+    if best.choice is None:
+        raise _infeasible(problem, allowed, goal, best, method, until)
+    return _solution(problem, request, best, goal)
 
 
-def _candidates(problem: Problem, fixed: Mapping[str, int], blocked: Mapping[str, Bools]) -> dict[str, Ints]:
-    kept = {}
+def _limit(name: str, value: float | None) -> float:
+    if value is None:
+        return math.inf
+    if math.isnan(value) or value < 0:
+        raise SpecError(f"{name}: {value!r} is not a limit; give a number that is not negative")
+    return above(value)
+
+
+def _allowed(problem: Problem, request: Request) -> dict[str, Ints]:
+    for name in (*request.fixed, *request.blocked, *(task for limit in request.limits for task in limit.uses)):
+        if name not in problem.cost:
+            raise SpecError(f"solve: there is no task {name!r}")
+    allowed = {}
     for task in problem.tasks:
-        if task in fixed:
-            kept[task] = np.array([fixed[task]])
+        if task in request.fixed:
+            allowed[task] = np.array([request.fixed[task]])
+            if not 0 <= request.fixed[task] < len(problem.cost[task]):
+                raise SpecError(f"solve: fixed: task {task!r} has no candidate {request.fixed[task]}")
+        elif task in request.blocked:
+            allowed[task] = np.flatnonzero(~request.blocked[task])
         else:
-            kept[task] = np.flatnonzero(~blocked[task]) if task in blocked else np.arange(len(problem.cost[task]))
-        if len(kept[task]) == 0:
+            allowed[task] = np.arange(len(problem.cost[task]))
+        if len(allowed[task]) == 0:
             raise Infeasible("blocked", None, f"every candidate of task {task!r} is blocked")
-    return kept
+    return allowed
 
 
-def _explain_infeasible(problem, attempt, deadline, budget):  # type: ignore[no-untyped-def]
-    if deadline is not None:
-        fastest, _ = attempt(Weighted(0, 1), None, budget)
-        if fastest is None:
-            fastest, _ = attempt(Weighted(0, 1), None, None)
-        least = max(finish_of(problem, fastest).values())
-        if least > deadline:
-            raise Infeasible(
-                "deadline_hours", least, f"no plan ends within {deadline:g} h", cure=f"allow at least {least:.6g} h"
-            )
-    cheapest, _ = attempt(Weighted(1, 0), deadline, None)
-    least = cost_of(problem, cheapest)
-    raise Infeasible("budget_usd", least, f"no plan costs at most ${budget:g}", cure=f"allow at least ${least:.6g}")
+def _best(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, method: Method, until: float) -> Best:
+    """The minimum, and of what is equal to it the best in the other respect."""
+    first = minimum(problem, allowed, goal, method=method, until=until)
+    by_cost, by_time = goal.weights.time == 0, goal.weights.cost == 0
+    if first.choice is None or not (by_cost or by_time) or (by_cost and first.settled):
+        return first
+    cost, finish = assess(problem, first.choice, goal.reuse, first.reused)
+    if by_cost:
+        second_goal = replace(goal, weights=WEIGHTS["time"], budget_usd=above(cost))
+    else:
+        second_goal = replace(goal, weights=WEIGHTS["cost"], deadline_hours=above(max(finish.values())))
+    second = minimum(problem, allowed, second_goal, method=method, until=until)
+    return first if second.choice is None else replace(first, choice=second.choice, reused=second.reused)
 
 
-def _solution(problem: Problem, choice: dict[str, int], minimize: Minimize, bound: float, method: str) -> Solution:
-    finish = finish_of(problem, choice)
-    cost, hours = cost_of(problem, choice), max(finish.values())
-    value = objective_of(minimize, cost, hours)
-    return Solution(choice, cost, hours, min(bound, value), value - bound <= 1e-6 * abs(value) + 1e-9, method, finish)
+def _solution(problem: Problem, request: Request, best: Best, goal: Goal) -> Solution:
+    assert best.choice is not None
+    cost, finish = assess(problem, best.choice, goal.reuse, best.reused)
+    hours = max(finish.values())
+    value = objective_of(request.minimize, cost, hours)
+    bound = min(best.bound, value)
+    optimal = value - bound <= 1e-6 * abs(value) + 1e-9
+    return Solution(best.choice, cost, hours, bound, optimal, best.method, finish, best.reused, request)
+
+
+def _infeasible(
+    problem: Problem, allowed: Mapping[str, Ints], goal: Goal, best: Best, method: Method, until: float
+) -> Infeasible:
+    """Which limit cannot be kept, found by lifting them one after the other."""
+    if math.isfinite(best.bound):
+        return Infeasible(
+            "time_limit_s", None, "no plan was found in time, nor shown that there is none", cure="allow more"
+        )
+    free = Goal(Weighted(1.0, 0.0), reuse=goal.reuse)
+    for limit in goal.limits:
+        if _least(problem, allowed, replace(free, limits=[limit]), method, until) is None:
+            return Infeasible(limit.name, None, f"no plan keeps {limit.name} within {limit.count:g}")
+    free = replace(free, limits=goal.limits)
+    hours = _least(problem, allowed, replace(free, weights=WEIGHTS["time"]), method, until)
+    if hours is None:
+        names = " and ".join(limit.name for limit in goal.limits)
+        return Infeasible(names, None, f"no plan keeps {names} all at once")
+    if hours > goal.deadline_hours:
+        return _short_of_time(goal, hours, "")
+    usd = _least(problem, allowed, free, method, until)
+    if usd is not None and usd > goal.budget_usd:
+        return _short_of_money(goal, usd, "")
+    usd = _least(problem, allowed, replace(free, deadline_hours=goal.deadline_hours), method, until)
+    assert usd is not None, "the deadline alone can be kept"
+    return _short_of_money(goal, usd, f" within {goal.deadline_hours:g} h")
+
+
+def _least(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, method: Method, until: float) -> float | None:
+    best = minimum(problem, allowed, goal, method=method, until=max(until, time.monotonic() + 10.0))
+    return None if best.choice is None else best.value
+
+
+def _short_of_time(goal: Goal, least: float, where: str) -> Infeasible:
+    message = f"no plan ends within {goal.deadline_hours:g} h{where}"
+    return Infeasible("deadline_hours", least, message, cure=f"allow at least {least:.6g} h")
+
+
+def _short_of_money(goal: Goal, least: float, where: str) -> Infeasible:
+    message = f"no plan costs at most ${goal.budget_usd:g}{where}"
+    return Infeasible("budget_usd", least, message, cure=f"allow at least ${least:.6g}")

@@ -1,0 +1,186 @@
+"""One objective, one answer: the methods in the order that gets to a proof soonest.
+
+Cost alone: messages, whose bound meets their plan on all but odd cases. With time: a linear relaxation puts a
+price on time, messages turn prices into bounds, labels search within them. Whatever labels cannot prove, and
+whatever has side constraints, is for the integer program.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+
+from sky_core.optimizer import integer, labels, messages, model
+from sky_core.optimizer.goal import ROUNDING, TINY, Goal, above
+from sky_core.optimizer.labels import Question
+from sky_core.optimizer.messages import Bound, Prices
+from sky_core.optimizer.model import Solver
+from sky_core.optimizer.problem import Ints, Problem, assess
+from sky_core.optimizer.space import Space, ends, prepare, within
+
+Method = Literal["auto", "labels", "ilp", "cbc"]
+WIDTHS = (200, 2_000, 16_000, 128_000)
+LOOSER = (1.0, 0.8, 1.25)  # deadlines, relative to the asked one, at which time is priced: one price fits no label
+MEMORY = "messages about cost"
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best plan found; ``choice`` is None, with a bound of inf, if there is provably none.
+
+    Attributes:
+        value: Its objective.
+        bound: A lower bound on the objective.
+        settled: True if no plan of equal objective has a smaller makespan.
+    """
+
+    choice: dict[str, int] | None
+    value: float
+    bound: float
+    method: str
+    reused: dict[str, str] = field(default_factory=dict)
+    settled: bool = False
+
+    @property
+    def proven(self) -> bool:
+        return self.bound >= self.value - ROUNDING * abs(self.value) - TINY
+
+
+def minimum(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, *, method: Method, until: float) -> Best:
+    """The best plan over the allowed candidates, as far as the clock lets it be proven."""
+    if goal.weights.time == 0 and math.isfinite(goal.budget_usd):  # the cheapest plan keeps the budget, or none does
+        best = minimum(problem, allowed, replace(goal, budget_usd=math.inf), method=method, until=until)
+        if best.value <= goal.budget_usd:
+            return best
+        return replace(best, choice=None, bound=math.inf if best.bound > goal.budget_usd else best.bound)
+    if method in ("ilp", "cbc") or goal.limits or goal.reuse is not None:
+        return _by_program(problem, allowed, goal, method, until)
+    if not goal.timed:
+        best = _by_messages(problem, allowed, goal, until)
+    else:
+        left = until - time.monotonic()
+        best = _by_labels(problem, allowed, goal, until - left / 3 if method == "auto" else until)
+    if method == "labels" or best.proven:
+        return best
+    program = _by_program(problem, allowed, goal, method, until, best.choice)
+    winner = min(best, program, key=lambda found: found.value)
+    return replace(winner, bound=max(best.bound, program.bound))
+
+
+def _by_messages(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, until: float) -> Best:
+    """The least cost. What was learnt about the same problem before is where messages start from."""
+    space = prepare(problem, allowed, priced=True, timed=False)
+    warm = problem.memory.get(MEMORY)
+    known = messages.bound(space, Prices.of_cost(space), warm=warm if isinstance(warm, Bound) else None, until=until)
+    problem.memory[MEMORY] = known
+    question = Question(goal, [known], [np.zeros(len(at)) for at in space.at])
+    if not known.closed:
+        return _widen(problem, space, question, until, known.picks)
+    choice = space.choice(known.picks)
+    best = Best(choice, _value(problem, goal, choice), known.floor, "messages")
+    return _settled(problem, allowed, goal, best, known, until)
+
+
+def _settled(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, best: Best, known: Bound, until: float) -> Best:
+    """The fastest of the cheapest plans."""
+    space = prepare(problem, allowed, priced=True, timed=True)
+    warm = known if space.places == known.places else None  # then they are the same places, told apart by cost
+    bounds = [messages.bound(space, known.prices, warm=warm, until=until)]
+    question = Question(goal, bounds, ends(space)[1])
+    found = labels.search(space, question, cutoff=above(best.value), width=WIDTHS[-1], until=until)
+    if found is None or found.picks is None:
+        return best
+    return replace(best, choice=space.choice(found.picks), settled=True)
+
+
+def _by_labels(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, until: float) -> Best:
+    space: Space | None = prepare(problem, allowed, priced=goal.priced, timed=True)
+    if space is not None and math.isfinite(goal.deadline_hours):
+        space = within(space, goal.deadline_hours)
+    if space is None:
+        return Best(None, math.inf, math.inf, "labels")
+    prices = _relaxed(space, goal, until - (until - time.monotonic()) / 2)
+    if prices is None:
+        return Best(None, math.inf, math.inf, "labels")
+    bounds = [messages.bound(space, price, until=until) for price in prices]
+    spending = messages.bound(space, Prices.of_cost(space), until=until) if math.isfinite(goal.budget_usd) else None
+    question = Question(goal, bounds, ends(space)[1], spending)
+    return _widen(problem, space, question, until)
+
+
+def _relaxed(space: Space, goal: Goal, until: float) -> list[Prices] | None:
+    """Prices of time (and of the budget) from the linear relaxation, or None if it shows that there is no plan."""
+    try:
+        from sky_core.optimizer import highs
+    except ImportError:  # pragma: no cover - without highspy, labels have the bounds of `ends` only
+        return []
+    factors = LOOSER if math.isfinite(goal.deadline_hours) else LOOSER[:1]
+    return highs.prices(space, model.build(space, goal), goal, factors, until=until)
+
+
+def _widen(problem: Problem, space: Space, question: Question, until: float, start: list[int] | None = None) -> Best:
+    """Search with more and more labels until nothing that was dropped could have been better."""
+    best = Best(None, math.inf, max((known.floor for known in question.bounds), default=0.0), "labels")
+    if start is not None:
+        best = replace(best, choice=space.choice(start), value=_value(problem, question.goal, space.choice(start)))
+    for width in WIDTHS:
+        found = labels.search(space, question, cutoff=above(best.value), width=width, until=until)
+        if found is None:
+            break
+        if found.picks is not None:
+            choice = space.choice(found.picks)
+            best = replace(best, choice=choice, value=_value(problem, question.goal, choice))
+        best = replace(
+            best, bound=max(best.bound, min(best.value, found.dropped)), settled=found.dropped > above(best.value)
+        )
+        if best.settled or (best.proven and question.goal.weights.cost == 0):
+            break
+    return best
+
+
+def _value(problem: Problem, goal: Goal, choice: Mapping[str, int]) -> float:
+    cost, finish = assess(problem, choice)
+    return goal.value(cost, max(finish.values()))
+
+
+def _by_program(
+    problem: Problem,
+    allowed: Mapping[str, Ints],
+    goal: Goal,
+    method: Method,
+    until: float,
+    start: Mapping[str, int] | None = None,
+) -> Best:
+    solver, name = _solver(method)
+    tags = integer.tags(allowed, goal.limits, goal.reuse)
+    space: Space | None = prepare(problem, allowed, priced=goal.priced, timed=goal.timed, tags=tags)
+    if space is not None and math.isfinite(goal.deadline_hours) and goal.reuse is None:
+        space = within(space, goal.deadline_hours)
+    if space is None:
+        return Best(None, math.inf, math.inf, name)
+    outcome = integer.solve(space, goal, solver, until=until, start=space.picks(start) if start else None)
+    if outcome.picks is None:
+        return Best(None, math.inf, outcome.bound, name)
+    choice = space.choice(outcome.picks)
+    reused = {space.tasks[child]: space.tasks[parent] for child, parent in outcome.reused.items()}
+    cost, finish = assess(problem, choice, goal.reuse, reused)
+    return Best(choice, goal.value(cost, max(finish.values())), outcome.bound, name, reused)
+
+
+def _solver(method: Method) -> tuple[Solver, str]:
+    """HiGHS; CBC where it is asked for or HiGHS is not installed."""
+    if method != "cbc":
+        try:
+            from sky_core.optimizer import highs
+        except ImportError:  # pragma: no cover - highspy is a dependency, and missing on odd platforms only
+            pass
+        else:
+            return highs.run, "ilp"
+    from sky_core.optimizer import cbc
+
+    return cbc.run, "cbc"

@@ -1,0 +1,79 @@
+"""Placement by integer programming: slower than labels, and open to side constraints that are linear."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sky_core.optimizer.capacity import add_limit, overdrawn
+from sky_core.optimizer.goal import Goal
+from sky_core.optimizer.model import Known, Placement, Solver, build
+from sky_core.optimizer.problem import Floats, Ints, Limit, Reuse
+from sky_core.optimizer.space import Space
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The best plan found (None if there is none), a lower bound (inf if there is provably none), who reuses whom."""
+
+    picks: list[int] | None
+    bound: float
+    reused: dict[int, int]
+
+
+def solve(space: Space, goal: Goal, solver: Solver, *, until: float, start: list[int] | None = None) -> Outcome:
+    """Solve; limits on what runs at once are added where a plan breaks them, until none does."""
+    placement = build(space, goal)
+    for limit in goal.limits:
+        if not limit.at_once:
+            add_limit(placement, space, limit, list(range(len(space.tasks))))
+    known = None if start is None else _incumbent(placement, start)
+    bound = -math.inf
+    while True:
+        answer = solver(placement.model, until, known)
+        bound = max(bound, answer.bound)
+        if answer.values is None:
+            return Outcome(None, bound, {})
+        picks = [int(np.argmax(answer.values[x])) for x in placement.x]
+        broken = False
+        for limit in goal.limits:
+            together = overdrawn(space, limit, picks, solver)
+            if together is not None:
+                add_limit(placement, space, limit, together)
+                broken = True
+        if not broken:
+            return Outcome(picks, bound, _reused(placement, answer.values))
+        if time.monotonic() > until:
+            return Outcome(None, bound, {})
+
+
+def _incumbent(placement: Placement, picks: list[int]) -> Known:
+    """The columns x of a plan; the solver fills in the others."""
+    values = [np.eye(len(x))[pick] for x, pick in zip(placement.x, picks, strict=True)]
+    return np.concatenate(placement.x), np.concatenate(values)
+
+
+def _reused(placement: Placement, values: Floats) -> dict[int, int]:
+    taken: dict[int, int] = {}
+    for (parent, child), columns in placement.takeover.items():
+        if len(columns) and float(np.max(values[columns])) > 0.5:
+            taken[child] = parent
+    return taken
+
+
+def tags(allowed: Mapping[str, Ints], limits: Sequence[Limit], reuse: Reuse | None) -> dict[str, Ints]:
+    """Per task (c,) a number for each candidate that tells apart what limits and reuse tell apart."""
+    numbers = {}
+    for task, kept in allowed.items():
+        columns: list[NDArray[Any]] = [np.asarray(limit.uses[task])[kept] for limit in limits if task in limit.uses]
+        if reuse is not None:
+            columns.append(reuse.cluster[task][kept])
+        if columns:
+            numbers[task] = np.unique(np.stack(columns), axis=1, return_inverse=True)[1].reshape(-1)
+    return numbers

@@ -1,0 +1,145 @@
+"""Limits on counts, cluster reuse, the frontier and explanations, against brute force."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import networkx as nx
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sky_core.errors import Infeasible
+from sky_core.optimizer import Edge, Limit, Problem, Reuse, explain, frontier, solve
+from sky_core.optimizer.problem import assess
+
+AMOUNT = st.integers(0, 12).map(lambda n: n / 4)
+
+
+@st.composite
+def problems(draw: st.DrawFn, tasks: int = 4) -> Problem:
+    """DAGs over 3 unrelated locations, each task with a candidate at every one of them."""
+    names = [f"t{number}" for number in range(draw(st.integers(1, tasks)))]
+
+    def numbers(*shape: int) -> np.ndarray:
+        return np.array([draw(AMOUNT) for _ in range(int(np.prod(shape)))]).reshape(shape)
+
+    pairs = [pair for pair in itertools.combinations(names, 2) if draw(st.booleans())]
+    edges = [Edge(a, b, numbers(3, 3), numbers(3, 3)) for a, b in pairs]
+    location = {name: np.arange(3) for name in names}
+    return Problem(names, {n: numbers(3) for n in names}, {n: numbers(3) for n in names}, location, edges)
+
+
+def choices(problem: Problem) -> Iterator[dict[str, int]]:
+    for picks in itertools.product(range(3), repeat=len(problem.tasks)):
+        yield dict(zip(problem.tasks, picks, strict=True))
+
+
+def graph(problem: Problem) -> nx.DiGraph:
+    dag = nx.DiGraph([(edge.parent, edge.child) for edge in problem.edges])
+    dag.add_nodes_from(problem.tasks)
+    return dag
+
+
+def keeps(problem: Problem, limit: Limit, choice: dict[str, int]) -> bool:
+    used = {task: float(limit.uses[task][pick]) for task, pick in choice.items()}
+    if not limit.at_once:
+        return sum(used.values()) <= limit.count
+    return all(sum(used[task] for task in chain) <= limit.count for chain in nx.antichains(graph(problem)))
+
+
+@given(problems(), st.sampled_from(["cost", "time"]), st.booleans(), st.integers(0, 3), st.data())
+@settings(max_examples=60, deadline=None)
+def test_limits_are_kept(problem: Problem, minimize: str, at_once: bool, count: int, data: st.DataObject) -> None:
+    uses = {task: np.array([data.draw(st.integers(0, 2)) for _ in range(3)], dtype=float) for task in problem.tasks}
+    limit = Limit("gpus", count, uses, at_once=at_once)
+    feasible = [choice for choice in choices(problem) if keeps(problem, limit, choice)]
+    if not feasible:
+        with pytest.raises(Infeasible, match="gpus") as caught:
+            solve(problem, minimize=minimize, limits=[limit])
+        assert caught.value.constraint == "gpus"
+        return
+    solution = solve(problem, minimize=minimize, limits=[limit])
+    assert keeps(problem, limit, solution.choice)
+    values = [assess(problem, choice) for choice in feasible]
+    best = min(cost if minimize == "cost" else max(finish.values()) for cost, finish in values)
+    assert (solution.cost if minimize == "cost" else solution.hours) == pytest.approx(best, abs=1e-6)
+    assert solution.optimal
+
+
+def takeovers(problem: Problem, kind: dict[str, np.ndarray], choice: dict[str, int]) -> Iterator[dict[str, str]]:
+    """Every way to hand clusters over: a child takes one parent's, a parent gives to one child."""
+    able = [e for e in problem.edges if kind[e.parent][choice[e.parent]] == kind[e.child][choice[e.child]]]
+    for size in range(len(able) + 1):
+        for taken in itertools.combinations(able, size):
+            if len({e.parent for e in taken}) == len({e.child for e in taken}) == size:
+                yield {e.child: e.parent for e in taken}
+
+
+@given(problems(tasks=3), st.sampled_from(["cost", "time"]), st.data())
+@settings(max_examples=60, deadline=None)
+def test_reuse_is_worth_what_it_saves(problem: Problem, minimize: str, data: st.DataObject) -> None:
+    kind = {task: np.array([data.draw(st.integers(0, 1)) for _ in range(3)]) for task in problem.tasks}
+    part = data.draw(st.sampled_from([0.25, 0.5]))
+    reuse = Reuse(
+        kind,
+        cost={task: part * problem.cost[task] for task in problem.tasks},
+        hours={task: part * problem.hours[task] for task in problem.tasks},
+    )
+    values = [
+        assess(problem, choice, reuse, taken)
+        for choice in choices(problem)
+        for taken in takeovers(problem, kind, choice)
+    ]
+    best = min(cost if minimize == "cost" else max(finish.values()) for cost, finish in values)
+    solution = solve(problem, minimize=minimize, reuse=reuse)
+    assert (solution.cost if minimize == "cost" else solution.hours) == pytest.approx(best, abs=1e-6)
+    assert solution.reused in list(takeovers(problem, kind, solution.choice))
+
+
+@given(problems())
+@settings(max_examples=40, deadline=None)
+def test_frontier_lies_on_the_true_one(problem: Problem) -> None:
+    values = [(cost, max(finish.values())) for cost, finish in (assess(problem, choice) for choice in choices(problem))]
+    plans = frontier(problem, points=5)
+    for plan in plans:
+        assert not any(
+            cost <= plan.cost + 1e-9
+            and hours <= plan.hours + 1e-9
+            and (cost < plan.cost - 1e-6 or hours < plan.hours - 1e-6)
+            for cost, hours in values
+        )
+    assert plans[0].hours == pytest.approx(min(hours for _, hours in values))
+    assert plans[-1].cost == pytest.approx(min(cost for cost, _ in values))
+    assert [plan.hours for plan in plans] == sorted(plan.hours for plan in plans)
+
+
+@given(problems())
+@settings(max_examples=25, deadline=None)
+def test_explanation_is_what_brute_force_says(problem: Problem) -> None:
+    solution = solve(problem)
+    costs = [(choice, assess(problem, choice)[0]) for choice in choices(problem)]
+    told = explain(problem, solution, groups={"east": [0, 1], "west": [2]})
+    for task, runner in told.runners_up.items():
+        others = [cost for choice, cost in costs if choice[task] != solution.choice[task]]
+        assert runner is not None
+        assert runner.extra == pytest.approx(min(others) - solution.cost, abs=1e-9)
+        assert runner.candidate != solution.choice[task]
+    for name, places in (("east", (0, 1)), ("west", (2,))):
+        inside = [cost for choice, cost in costs if set(choice.values()) <= set(places)]
+        plan = told.alone[name]
+        assert plan is not None
+        assert plan.cost == pytest.approx(min(inside))
+
+
+def test_reserved_machines_go_where_they_save_most() -> None:
+    """Two reserved machines at a price of zero, three independent tasks: the cheapest of them pays."""
+    price = {"a": 5.0, "b": 3.0, "c": 4.0}
+    cost = {task: np.array([0.0, usd]) for task, usd in price.items()}  # reserved, on demand
+    one, here = {task: np.ones(2) for task in price}, {task: np.zeros(2, dtype=int) for task in price}
+    reserved = Limit("reserved", 2, {task: np.array([1.0, 0.0]) for task in price}, at_once=False)
+    solution = solve(Problem(list(price), cost, one, here, []), limits=[reserved])
+    assert solution.choice == {"a": 0, "b": 1, "c": 0}
+    assert solution.cost == pytest.approx(3.0)
