@@ -7,12 +7,13 @@ of google.rpc. A stock-out is never an HTTP error: the call succeeds and its ope
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 
 import requests
 from google.api_core.exceptions import GoogleAPICallError, RetryError
+from google.api_core.retry import Retry, if_transient_error
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError, TransportError
 from google.cloud.compute_v1.types import Error, Operation
 
@@ -46,6 +47,8 @@ THROTTLE_CODES = frozenset(
         "operationRateExceeded",
     }
 )
+# For calls that may be made twice: reads, deletes, waits.
+RETRY = Retry(predicate=if_transient_error, initial=0.2, maximum=2.0, timeout=10.0)
 LOGIN = "run: gcloud auth application-default login"
 
 
@@ -114,7 +117,11 @@ def cloud_errors(what: str) -> Iterator[None]:
         raise AuthError(f"{what}: {error}", cure=LOGIN) from error
     except GoogleAPICallError as error:
         raise sort_call(error, what) from error
-    except (requests.RequestException, TransportError, RetryError, GoogleAuthError) as error:
+    except RetryError as error:
+        if isinstance(error.cause, GoogleAPICallError):
+            raise sort_call(error.cause, what) from error
+        raise UnknownOutcome(f"{what}: {error.cause}", code=type(error.cause).__name__) from error
+    except (requests.RequestException, TransportError, GoogleAuthError) as error:
         raise UnknownOutcome(f"{what}: {error}", code=type(error).__name__) from error
 
 
@@ -136,3 +143,25 @@ def _reason(error: GoogleAPICallError) -> str:
 
 def _is_tpu_quota(details: Sequence[object] | None) -> bool:
     return any(type(detail).__name__ == "QuotaFailure" for detail in details or ())
+
+
+@contextmanager
+def all_or_nothing(made: Collection[str], undo: Callable[[Collection[str]], None]) -> Iterator[None]:
+    """Launch a gang inside, noting what was ``made``; a refusal of one machine undoes the others.
+
+    Raises:
+        UnknownOutcome: instead of the refusal, if it could not be undone; and instead of Throttled, if something
+            was made. The same call may then be made again: it takes up what is there.
+    """
+    try:
+        yield
+    except (CapacityError, QuotaError, AuthError, InvalidRequest) as refusal:
+        try:
+            undo(made)
+        except CloudError as error:
+            raise UnknownOutcome(f"{refusal}; and taking back {', '.join(made)} failed: {error}") from error
+        raise
+    except Throttled as error:
+        if not made:
+            raise
+        raise UnknownOutcome(f"{error}; until then were made: {', '.join(made)}", code=error.code) from error

@@ -44,6 +44,7 @@ TPU_NAME = re.compile(r"^tpu-(?P<generation>v\d+[a-z]?)-(?P<size>\d+)$")
 UBUNTU = "projects/ubuntu-os-cloud/global/images/family/ubuntu-2404-lts-amd64"
 UBUNTU_ARM = "projects/ubuntu-os-cloud/global/images/family/ubuntu-2404-lts-arm64"
 DEEP_LEARNING = "projects/deeplearning-platform-release/global/images/family/common-cu129-ubuntu-2204-nvidia-580"
+UBUNTU_GIB, DEEP_LEARNING_GIB = 10, 50
 
 # Families that take no Persistent Disk: https://cloud.google.com/compute/docs/disks/hyperdisks#hd-balanced.
 HYPERDISK_FAMILIES = frozenset({"a4", "a4x", "c4", "c4a", "c4d", "c4n", "g4", "h4d", "m4", "n4", "n4a", "n4d", "x4"})
@@ -118,6 +119,11 @@ def image(request: LaunchRequest) -> str:
 def disk_type(instance_type: str) -> str:
     """The type of boot disk that a machine type can take."""
     return "hyperdisk-balanced" if instance_type.split("-")[0] in HYPERDISK_FAMILIES else "pd-balanced"
+
+
+def disk_gib(request: LaunchRequest) -> int:
+    """The size of the boot disk, GiB: what was asked for, or what the image needs at least."""
+    return max(request.disk_gib, DEEP_LEARNING_GIB if request.accelerator else UBUNTU_GIB)
 
 
 def region_of(zone: str) -> str:

@@ -1,25 +1,32 @@
 """TPU VMs (https://cloud.google.com/tpu/docs/reference/rest/v2): one node is a slice of one or more hosts.
 
 A node is named by the request's token. A stock-out is the failure of the creating operation; a node that was
-preempted stays, with state PREEMPTED, until it is deleted.
+preempted stays, with state PREEMPTED, until it is deleted. The cloud has no limit of run time for nodes.
 """
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
+from functools import partial
+from shlex import quote
 from typing import Any
 
-from google.api_core.exceptions import AlreadyExists, Conflict, NotFound
+from google.api_core.exceptions import Conflict, Forbidden, NotFound
+from google.api_core.operation import Operation
 from google.cloud import tpu_v2
 
 from sky_core.clouds import gcp_names as names
 from sky_core.clouds.base import Instance, LaunchRequest, State
-from sky_core.clouds.gcp_errors import cloud_errors, tpu_error
+from sky_core.clouds.gcp_bodies import ALL_SCOPES, NETWORK_TAG, TAGS_KEY, given_tags
+from sky_core.clouds.gcp_errors import RETRY, all_or_nothing, cloud_errors, tpu_error
+from sky_core.clouds.userdata import cloud_config, public_key
 from sky_core.config import CloudConfig
-from sky_core.errors import CloudError, InvalidRequest
+from sky_core.errors import InvalidRequest
 
+CALL_S = 60.0  # time-out of one call
 # Refusals come within seconds, creation takes minutes: what has not been refused by then counts as accepted.
 ACCEPTED_S = 30.0
 STATES: Mapping[str, State] = {
@@ -27,8 +34,7 @@ STATES: Mapping[str, State] = {
     "STARTING": "pending",
     "RESTARTING": "pending",
     "READY": "running",
-    "REPAIRING": "running",
-}
+}  # in all others nothing runs any more, but the node is there until it is deleted
 
 
 class Tpus:
@@ -39,74 +45,145 @@ class Tpus:
         self._project = project
         self._client = tpu_v2.TpuClient(transport="rest", **reach)
 
-    def launch(self, request: LaunchRequest, user_data: str) -> list[Instance]:
+    # --- launching -------------------------------------------------------------------------------------------
+
+    def launch(self, request: LaunchRequest) -> list[Instance]:
         """Create a node for each of the gang's machines; if one is refused, the others are deleted again.
 
         Raises:
             InvalidRequest: without a zone, or for a name that is no TPU.
         """
-        if request.zone is None:
-            raise InvalidRequest(f"TPUs are offered by zone, and {request.region} was asked for without one")
-        made: list[str] = []
-        try:
+        zone = request.zone
+        if zone is None:
+            raise InvalidRequest(f"zone: TPUs are offered by zone, and {request.region} was asked for without one")
+        operations: dict[str, Operation | None] = {}
+        with all_or_nothing(operations, partial(self._delete_all, zone)):
             for name in names.node_names(request):
-                made.append(f"{request.zone}/tpu/{name}")
-                self._create(request.zone, name, request, user_data)
-        except CloudError:
-            for id_ in made:
-                self.terminate(id_)
-            raise
-        return [host for id_ in made for host in self._hosts(id_)]
+                operations[name] = self._create(zone, name, request)
+            deadline = time.monotonic() + ACCEPTED_S
+            for name, operation in operations.items():
+                if operation is not None:
+                    self._accepted(f"create {zone}/{name}", operation, deadline)
+        return [host for name in operations for host in self._hosts(f"{zone}/tpu/{name}")]
 
-    def _create(self, zone: str, name: str, request: LaunchRequest, user_data: str) -> None:
-        kind, runtime = names.tpu_version(request.accelerator or "")
-        node = tpu_v2.Node(
-            accelerator_type=kind,
-            runtime_version=request.image or runtime,
-            network_config=tpu_v2.NetworkConfig(enable_external_ips=True),
-            scheduling_config=tpu_v2.SchedulingConfig(spot=request.use_spot),
-            labels=names.labels(request.tags),
-            metadata={"user-data": user_data},
-        )
+    def _create(self, zone: str, name: str, request: LaunchRequest) -> Operation | None:
+        """Ask for one node; None if it is there already, made by an earlier call with this token."""
+        node = _node(request, self._config.ssh_user)
         with cloud_errors(f"create {zone}/{name}"):
             try:
-                operation = self._client.create_node(parent=self._location(zone), node=node, node_id=name)
-            except (AlreadyExists, Conflict):
-                return  # made by an earlier call with this token
-            deadline = time.monotonic() + ACCEPTED_S
+                return self._client.create_node(parent=self._location(zone), node=node, node_id=name, timeout=CALL_S)
+            except Conflict:
+                there = self._client.get_node(name=self._path(zone, name), retry=RETRY, timeout=CALL_S)
+        ours = request.tags.items() <= given_tags(there.metadata, there.labels).items()
+        if there.accelerator_type != node.accelerator_type or not ours:
+            raise InvalidRequest(f"token: {zone} has another node of the name {name!r}", code="ALREADY_EXISTS")
+        return None
+
+    def _accepted(self, what: str, operation: Operation, deadline: float) -> None:
+        """Wait until the node is there, refused, or ``deadline`` (monotonic seconds) has come."""
+        with cloud_errors(what):
             while not operation.done() and time.monotonic() < deadline:  # type: ignore[no-untyped-call]
                 time.sleep(min(self._config.min_poll_s, 2.0))
             error = operation.operation.error
         if error.code:
-            raise tpu_error(error.code, error.message)
+            raise tpu_error(error.code, f"{what}: {error.message}")
 
-    def find(self, labels: Mapping[str, str]) -> list[Instance]:
-        """The hosts of all nodes with these labels, in every location."""
+    # --- looking ---------------------------------------------------------------------------------------------
+
+    def all_hosts(self) -> list[Instance]:
+        """The hosts of all nodes in every location; none where the project does not use the TPU API."""
         with cloud_errors("list TPU nodes"):
-            nodes = list(self._client.list_nodes(parent=self._location("-")))
-        mine = [node for node in nodes if labels.items() <= dict(node.labels).items()]
-        return [host for node in mine for host in _instances(node)]
+            try:
+                nodes = list(self._client.list_nodes(parent=self._location("-"), retry=RETRY, timeout=CALL_S))
+            except Forbidden as error:
+                if error.reason != "SERVICE_DISABLED":
+                    raise
+                nodes = []
+        return [host for node in nodes for host in _instances(node)]
 
     def describe(self, id_: str) -> Instance:
         """One host; gone if its node is not there any more."""
         return next((host for host in self._hosts(_node_id(id_)) if host.id == id_), _gone(id_))
 
-    def terminate(self, id_: str) -> None:
-        """Delete the host's node with all its hosts."""
-        zone, _, name = _node_id(id_).split("/")
-        with cloud_errors(f"delete {id_}"), suppress(NotFound):
-            self._client.delete_node(name=f"{self._location(zone)}/nodes/{name}")
-
     def _hosts(self, node_id: str) -> list[Instance]:
         zone, _, name = node_id.split("/")
         with cloud_errors(f"get {node_id}"):
             try:
-                return _instances(self._client.get_node(name=f"{self._location(zone)}/nodes/{name}"))
+                return _instances(self._client.get_node(name=self._path(zone, name), retry=RETRY, timeout=CALL_S))
             except NotFound:
-                return []
+                return [_gone(node_id)]
+
+    # --- ending ----------------------------------------------------------------------------------------------
+
+    def terminate(self, id_: str) -> None:
+        """Delete the host's node with all its hosts."""
+        zone, _, name = _node_id(id_).split("/")
+        self._delete(zone, name)
+
+    def _delete(self, zone: str, name: str) -> Operation | None:
+        with cloud_errors(f"delete {zone}/{name}"), suppress(NotFound):
+            return self._client.delete_node(name=self._path(zone, name), retry=RETRY, timeout=CALL_S)
+        return None
+
+    def _delete_all(self, zone: str, made: Collection[str]) -> None:
+        """Delete nodes and see them go, so that their names are free again."""
+        deletions = {name: self._delete(zone, name) for name in made}
+        deadline = time.monotonic() + ACCEPTED_S
+        for name, operation in deletions.items():
+            if operation is not None:
+                self._accepted(f"delete {zone}/{name}", operation, deadline)
 
     def _location(self, zone: str) -> str:
         return f"projects/{self._project}/locations/{zone}"
+
+    def _path(self, zone: str, name: str) -> str:
+        return f"{self._location(zone)}/nodes/{name}"
+
+
+def _node(request: LaunchRequest, user: str) -> tpu_v2.Node:
+    """The node that a request asks for."""
+    kind, runtime = names.tpu_version(request.accelerator or "")
+    metadata = {
+        "user-data": cloud_config(request, user),
+        "startup-script": startup_script(request, user),
+        TAGS_KEY: json.dumps(dict(request.tags)),
+    }
+    return tpu_v2.Node(
+        accelerator_type=kind,
+        runtime_version=request.image or runtime,
+        network_config=tpu_v2.NetworkConfig(enable_external_ips=True),
+        scheduling_config=tpu_v2.SchedulingConfig(spot=request.use_spot),
+        service_account=tpu_v2.ServiceAccount(scope=ALL_SCOPES),
+        labels=names.labels(request.tags),
+        tags=[NETWORK_TAG],
+        metadata=metadata,
+    )
+
+
+def startup_script(request: LaunchRequest, user: str) -> str:
+    """What :func:`cloud_config` says, as a shell script: Google documents only these for TPU VMs.
+
+    https://cloud.google.com/tpu/docs/managing-tpus-tpu-vm (startup scripts). Runs at every boot, hence idempotent.
+    """
+    name, home = quote(user), quote(f"/home/{user}")
+    private, public = quote(request.host_key.strip()), quote(public_key(request.host_key))
+    return f"""#!/bin/bash
+set -eu
+id -u {name} >/dev/null 2>&1 || useradd --create-home --shell /bin/bash {name}
+echo {quote(f"{user} ALL=(ALL) NOPASSWD:ALL")} >/etc/sudoers.d/90-skyloom
+install -d -m 700 -o {name} -g {name} {home}/.ssh
+echo {quote(request.authorized_key.strip())} >{home}/.ssh/authorized_keys
+chown {name}:{name} {home}/.ssh/authorized_keys
+chmod 600 {home}/.ssh/authorized_keys
+umask 077
+key=/etc/ssh/ssh_host_ed25519_key
+if [ "$(cat $key.pub 2>/dev/null)" != {public} ]; then
+  rm -f /etc/ssh/ssh_host_*_key*
+  echo {private} >$key
+  echo {public} >$key.pub
+  systemctl restart ssh
+fi
+"""
 
 
 def _node_id(id_: str) -> str:
@@ -116,34 +193,41 @@ def _node_id(id_: str) -> str:
 def _gone(id_: str) -> Instance:
     zone = id_.split("/")[0]
     return Instance(
-        id=id_, cloud="gcp", region=names.region_of(zone), zone=zone, instance_type=names.TPU_INSTANCE_TYPE,
-        use_spot=False, state="gone", reason="deleted",
-    )  # fmt: skip
+        id=id_,
+        cloud="gcp",
+        region=names.region_of(zone),
+        zone=zone,
+        instance_type=names.TPU_INSTANCE_TYPE,
+        use_spot=False,
+        state="gone",
+        reason="deleted",
+    )
 
 
 def _instances(node: tpu_v2.Node) -> list[Instance]:
     """One instance for each host of the node's slice."""
     _, _, _, zone, _, name = node.name.split("/")
+    return [
+        _instance(node, zone, name, index, endpoint) for index, endpoint in enumerate(node.network_endpoints or [None])
+    ]
+
+
+def _instance(node: tpu_v2.Node, zone: str, name: str, index: int, endpoint: tpu_v2.NetworkEndpoint | None) -> Instance:
     state = node.state.name
-    created = node.create_time.timestamp() if node.create_time else None
-    hosts = []
-    for index, endpoint in enumerate(node.network_endpoints or [None]):
-        outside = endpoint.access_config.external_ip if endpoint is not None else ""
-        hosts.append(
-            Instance(
-                id=f"{zone}/tpu/{name}" + (f"/{index}" if index else ""),
-                cloud="gcp",
-                region=names.region_of(zone),
-                zone=zone,
-                instance_type=names.TPU_INSTANCE_TYPE,
-                use_spot=node.scheduling_config.spot or node.scheduling_config.preemptible,
-                state="gone" if state in ("PREEMPTED", "TERMINATED") else STATES.get(state, "stopping"),
-                ip=(outside or endpoint.ip_address) if endpoint is not None else None,
-                private_ip=endpoint.ip_address if endpoint is not None else None,
-                launched_at=created,
-                tags=dict(node.labels),
-                reason="" if state == "READY" else state,
-                preempted=state == "PREEMPTED",
-            )
-        )
-    return hosts
+    inside = endpoint.ip_address if endpoint is not None else None
+    outside = endpoint.access_config.external_ip if endpoint is not None else None
+    return Instance(
+        id=f"{zone}/tpu/{name}" + (f"/{index}" if index else ""),
+        cloud="gcp",
+        region=names.region_of(zone),
+        zone=zone,
+        instance_type=names.TPU_INSTANCE_TYPE,
+        use_spot=node.scheduling_config.spot or node.scheduling_config.preemptible,
+        state=STATES.get(state, "stopping"),
+        ip=outside or inside or None,
+        private_ip=inside or None,
+        launched_at=node.create_time.timestamp() if node.create_time else None,
+        tags=given_tags(node.metadata, node.labels),
+        reason="" if state == "READY" else state,
+        preempted=state == "PREEMPTED",
+    )

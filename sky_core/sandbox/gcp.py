@@ -32,6 +32,7 @@ from sky_core.sandbox.gcp_wire import (
     not_found,
     operation_resource,
     page,
+    start,
     timestamp,
 )
 from sky_core.sandbox.tpu import Tpu
@@ -117,11 +118,7 @@ class Compute:
         return operation
 
     def _start(self, machine: Machine) -> None:
-        before = self.world.machines.pop(machine.id, None)
-        if before is not None:  # a name may be used again; its former bearer keeps its place in the history
-            before.id = f"{before.id}@{before.created_at:.0f}"
-            self.world.machines[before.id] = before
-        self.world.start(machine)
+        start(self.world, machine)
         lifetime = machine.extra["resource"].get("scheduling", {}).get("maxRunDuration", {}).get("seconds")
         if lifetime:
             timer = threading.Timer(float(lifetime), self._end, (machine,))

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from sky_core.sandbox.world import World
+from sky_core.sandbox.world import Machine, World
 
 API = "https://www.googleapis.com/compute/v1"
 Resource = dict[str, Any]
@@ -115,6 +115,16 @@ def _injected(code: str) -> ApiError:
     return ApiError(status, reason if code.isdigit() else code, "The service is currently unavailable (sandbox fault).")
 
 
+def start(world: World, machine: Machine) -> None:
+    """Start a machine. A name may be used again; its former bearer keeps its place in the history."""
+    with world.lock:
+        before = world.machines.pop(machine.id, None)
+        if before is not None:
+            before.id = f"{before.id}@{before.created_at:.3f}"
+            world.machines[before.id] = before
+        world.start(machine)
+
+
 def timestamp(seconds: float) -> str:
     """RFC 3339 with milliseconds, as Google writes it."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
@@ -144,21 +154,24 @@ TERM = re.compile(r"""^\s*(?P<path>[\w.\-]+)\s*(?P<op>!=|=|:|\beq\b|\bne\b)\s*(?
 def matches(resource: Mapping[str, Any], expression: str) -> bool:
     """Whether a resource passes a list filter: terms joined by AND, or side by side in parentheses.
 
-    ``=`` and ``!=`` compare, ``:*`` asks for presence, ``eq`` and ``ne`` match a whole regular expression.
+    ``=`` and ``!=`` compare, ``:*`` asks for presence, ``eq`` and ``ne`` match a whole regular expression; as on
+    Google Cloud, the latter two go with nothing else.
 
     Raises:
         ApiError: for an expression outside this subset.
     """
     if not expression:
         return True
-    parts = re.split(r"\s+AND\s+|\)\s*\(", expression)
-    return all(_passes(resource, part.strip().strip("()"), expression) for part in parts)
-
-
-def _passes(resource: Mapping[str, Any], part: str, expression: str) -> bool:
-    term = TERM.match(part)
-    if term is None:
+    parts = [part.strip() for part in re.split(r"\s+AND\s+|(?<=\))\s*(?=\()", expression)]
+    found = [TERM.match(part[1:-1] if part.startswith("(") and part.endswith(")") else part) for part in parts]
+    terms = [term for term in found if term is not None]
+    mixed = len(terms) > 1 and any(term["op"] in ("eq", "ne") for term in terms)
+    if len(terms) < len(parts) or mixed:
         raise invalid("filter", expression, "Invalid list filter expression.")
+    return all(_passes(resource, term) for term in terms)
+
+
+def _passes(resource: Mapping[str, Any], term: re.Match[str]) -> bool:
     value: Any = resource
     for step in term["path"].split("."):
         value = value.get(step) if isinstance(value, Mapping) else None

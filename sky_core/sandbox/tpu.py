@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from sky_core.clouds.gcp_names import TPU_GENERATIONS, TPU_INSTANCE_TYPE
 from sky_core.sandbox.gcp_types import ZONES
-from sky_core.sandbox.gcp_wire import ApiError, Call, Resource, endpoint, page, timestamp
+from sky_core.sandbox.gcp_wire import ApiError, Call, Resource, endpoint, page, start, timestamp
 from sky_core.sandbox.world import Machine, Market, Refused, World
 
 # https://cloud.google.com/apis/design/errors: HTTP status to canonical code.
@@ -80,7 +80,7 @@ class Tpu:
                 failure: Resource = {"done": True, "error": refusal}
                 return self._operation(call, lambda: failure)
             for machine in hosts:
-                self.world.start(machine)
+                start(self.world, machine)
         return self._operation(call, lambda: _creation(hosts))
 
     def _refusal(self, hosts: list[Machine], call: Call) -> Resource | None:

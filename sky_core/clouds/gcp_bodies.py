@@ -1,0 +1,127 @@
+"""Requests to Compute Engine, and its machines as ours: pure functions over google-cloud-compute's types."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+
+from google.cloud import compute_v1 as compute
+
+from sky_core.clouds import gcp_names as names
+from sky_core.clouds.base import Instance, LaunchRequest, State
+
+NETWORK = "global/networks/default"
+NETWORK_TAG = "skyloom"  # the machines that our firewall rules are for
+TAGS_KEY = "skyloom-tags"  # metadata: the tags as they were given, which labels cannot always hold
+ALL_SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]  # what the machine may do is up to its account's roles
+MAX_RUN_S = (30, 120 * 24 * 3600)  # https://cloud.google.com/compute/docs/instances/limit-vm-runtime
+
+# https://cloud.google.com/compute/docs/instances/instance-lifecycle
+STATES: Mapping[str, State] = {
+    "PENDING": "pending",
+    "PROVISIONING": "pending",
+    "STAGING": "pending",
+    "RUNNING": "running",
+    # Whatever ran on these is over, but until they are deleted their disks cost money.
+    "PENDING_STOP": "stopping",
+    "STOPPING": "stopping",
+    "SUSPENDING": "stopping",
+    "SUSPENDED": "stopping",
+    "STOPPED": "stopping",
+    "TERMINATED": "stopping",
+    "REPAIRING": "stopping",
+    "DEPROVISIONING": "stopping",
+}
+
+
+def instance_body(zone: str, name: str, request: LaunchRequest, user_data: str) -> compute.Instance:
+    """The machine that a request asks for, for ``instances.insert``."""
+    labels = names.labels(request.tags)
+    disk = compute.AttachedDiskInitializeParams(
+        source_image=names.image(request),
+        disk_size_gb=names.disk_gib(request),
+        disk_type=f"zones/{zone}/diskTypes/{names.disk_type(request.instance_type)}",
+        labels=labels,
+    )
+    metadata = {"user-data": user_data, TAGS_KEY: json.dumps(dict(request.tags))}
+    if request.accelerator:
+        metadata["install-nvidia-driver"] = "True"  # for deep learning images that come without one
+    outside = compute.AccessConfig(type_="ONE_TO_ONE_NAT", name="External NAT")
+    return compute.Instance(
+        name=name,
+        machine_type=f"zones/{zone}/machineTypes/{request.instance_type}",
+        labels=labels,
+        tags=compute.Tags(items=[NETWORK_TAG]),
+        scheduling=_scheduling(request),
+        guest_accelerators=_accelerators(zone, request),
+        metadata=compute.Metadata(items=[compute.Items(key=key, value=value) for key, value in metadata.items()]),
+        disks=[compute.AttachedDisk(boot=True, auto_delete=True, initialize_params=disk)],
+        network_interfaces=[compute.NetworkInterface(network=NETWORK, access_configs=[outside])],
+        service_accounts=[compute.ServiceAccount(email="default", scopes=ALL_SCOPES)],
+    )
+
+
+def _accelerators(zone: str, request: LaunchRequest) -> list[compute.AcceleratorConfig]:
+    attached = names.attached_gpu(request)
+    if attached is None:
+        return []
+    kind, count = attached
+    return [
+        compute.AcceleratorConfig(accelerator_type=f"zones/{zone}/acceleratorTypes/{kind}", accelerator_count=count)
+    ]
+
+
+def _scheduling(request: LaunchRequest) -> compute.Scheduling:
+    scheduling = compute.Scheduling(automatic_restart=False)  # a machine that died is replaced, not awaited
+    if request.use_spot:
+        scheduling.provisioning_model = "SPOT"
+    if request.use_spot or request.accelerator:
+        scheduling.on_host_maintenance = "TERMINATE"
+    if request.use_spot or request.max_hours:
+        scheduling.instance_termination_action = "DELETE"
+    if request.max_hours:
+        least, most = MAX_RUN_S
+        scheduling.max_run_duration = compute.Duration(seconds=min(max(int(request.max_hours * 3600), least), most))
+    return scheduling
+
+
+def instance(machine: compute.Instance) -> Instance:
+    """A machine of Compute Engine as ours."""
+    zone = machine.zone.rsplit("/", 1)[-1]
+    interface = machine.network_interfaces[0] if machine.network_interfaces else None
+    outside = interface.access_configs[0].nat_i_p if interface and interface.access_configs else ""
+    return Instance(
+        id=f"{zone}/{machine.name}",
+        cloud="gcp",
+        region=names.region_of(zone),
+        zone=zone,
+        instance_type=machine.machine_type.rsplit("/", 1)[-1],
+        use_spot=machine.scheduling.provisioning_model == "SPOT",
+        state=STATES.get(machine.status, "pending"),
+        ip=outside or None,
+        private_ip=(interface.network_i_p or None) if interface else None,
+        launched_at=datetime.fromisoformat(machine.creation_timestamp).timestamp(),
+        tags=given_tags({item.key: item.value for item in machine.metadata.items}, machine.labels),
+        reason="" if STATES.get(machine.status) == "running" else machine.status_message or machine.status,
+    )
+
+
+def given_tags(metadata: Mapping[str, str], labels: Mapping[str, str]) -> dict[str, str]:
+    """The tags a machine was launched with; its labels where somebody else launched it."""
+    written = metadata.get(TAGS_KEY)
+    return json.loads(written) if written else dict(labels)
+
+
+def gone(zone: str, name: str) -> Instance:
+    """A machine that Compute Engine no longer knows."""
+    return Instance(
+        id=f"{zone}/{name}",
+        cloud="gcp",
+        region=names.region_of(zone),
+        zone=zone,
+        instance_type="",
+        use_spot=False,
+        state="gone",
+        reason="deleted",
+    )

@@ -1,0 +1,55 @@
+"""Skyloom's buckets in Google Cloud Storage, one for each region."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import cached_property
+from typing import Any
+
+from google.api_core.exceptions import Conflict, NotFound
+from google.cloud.storage import Client
+
+from sky_core.clouds.base import Storage
+from sky_core.clouds.gcp_errors import RETRY, cloud_errors
+from sky_core.config import CloudConfig
+
+CALL_S = 60.0
+
+
+class Buckets:
+    """The buckets ``<prefix>-<region>``, made when first asked for."""
+
+    def __init__(self, config: CloudConfig, project: str, credentials: Any) -> None:
+        self._config = config
+        self._project = project
+        self._credentials = credentials
+        self._known: dict[str, Storage] = {}
+
+    @cached_property
+    def _client(self) -> Client:
+        endpoint = self._config.storage_endpoint
+        options = {"api_endpoint": endpoint} if endpoint else None
+        return Client(project=self._project, credentials=self._credentials, client_options=options)
+
+    def storage(self, region: str) -> Storage:
+        """The region's bucket.
+
+        Raises:
+            CloudError: if it cannot be made, or belongs to somebody else (then with the cloud's "forbidden").
+        """
+        if region not in self._known:
+            name = f"{self._config.bucket_prefix or f'skyloom-{self._project}'}-{region}"
+            with cloud_errors(f"make the bucket {name}"):
+                try:
+                    self._client.get_bucket(name, retry=RETRY, timeout=CALL_S)
+                except NotFound:
+                    self._create(name, region)
+            self._known[region] = Storage(f"gs://{name}", region)
+        return self._known[region]
+
+    def _create(self, name: str, region: str) -> None:
+        bucket = self._client.bucket(name)
+        bucket.iam_configuration.uniform_bucket_level_access_enabled = True
+        bucket.iam_configuration.public_access_prevention = "enforced"
+        with suppress(Conflict):  # another driver was faster
+            self._client.create_bucket(bucket, location=region, retry=RETRY, timeout=CALL_S)
