@@ -124,7 +124,7 @@ def test_a_preempted_node_is_found_until_it_is_deleted(sandbox: Sandbox, gcp: Gc
     assert (taken[0].state, taken[0].reason) == ("stopping", "PREEMPTED")
     assert [i.id for i in gcp.find({"skyloom-cluster": token})] == [machine.id]
     gcp.terminate([machine.id])
-    assert gcp.find({"skyloom-cluster": token}) == []
+    until(lambda: gcp.find({"skyloom-cluster": token}) == [])
 
 
 def test_the_startup_script_is_sound_shell(token: str) -> None:
