@@ -74,7 +74,8 @@ def minimum(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, *, method
 
 def _by_messages(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, until: float) -> Best:
     """The least cost. What was learnt about the same problem before is where messages start from."""
-    space = prepare(problem, allowed, priced=True, timed=False)
+    # Often the places that cost tells apart are those that time does: then one space serves for breaking ties too.
+    space = prepare(problem, allowed, priced=True, timed=problem.same_places)
     warm = problem.memory.get(MEMORY)
     known = messages.bound(space, Prices.of_cost(space), warm=warm if isinstance(warm, Bound) else None, until=until)
     problem.memory[MEMORY] = known
@@ -83,15 +84,15 @@ def _by_messages(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, unti
         return _widen(problem, space, question, until, known.picks)
     choice = space.choice(known.picks)
     best = Best(choice, _value(problem, goal, choice), known.floor, "messages")
-    return _settled(problem, allowed, goal, best, known, until)
+    if not problem.same_places:
+        space = prepare(problem, allowed, priced=True, timed=True)
+        known = messages.bound(space, known.prices, until=until)
+    return _settled(space, goal, best, known, until)
 
 
-def _settled(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, best: Best, known: Bound, until: float) -> Best:
+def _settled(space: Space, goal: Goal, best: Best, known: Bound, until: float) -> Best:
     """The fastest of the cheapest plans."""
-    space = prepare(problem, allowed, priced=True, timed=True)
-    warm = known if space.places == known.places else None  # then they are the same places, told apart by cost
-    bounds = [messages.bound(space, known.prices, warm=warm, until=until)]
-    question = Question(goal, bounds, ends(space)[1])
+    question = Question(goal, [known], ends(space)[1])
     found = labels.search(space, question, cutoff=above(best.value), width=WIDTHS[-1], until=until)
     if found is None or found.picks is None:
         return best

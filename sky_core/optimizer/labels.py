@@ -201,6 +201,8 @@ def _floor(
 
 def _rivals(space: Space, labels: Labels, bound: Floats) -> Ints:
     """The rows that no rival among the labels with open tasks at the same places makes pointless."""
+    if len(bound) < 2:
+        return np.arange(len(bound))
     group = np.zeros(len(bound), dtype=np.int64)
     for v, pick in labels.pick.items():
         _, group = np.unique(group * space.places + space.at[v][pick], return_inverse=True)

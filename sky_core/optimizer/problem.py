@@ -158,6 +158,12 @@ class Problem:
         return _alike([edge.hours for edge in self.edges], self.locations)
 
     @cached_property
+    def same_places(self) -> bool:
+        """Whether no two locations that cost the same differ in time."""
+        groups = {(int(cost), int(time)) for cost, time in zip(self.cost_places, self.time_places, strict=True)}
+        return len(groups) == len(np.unique(self.cost_places))
+
+    @cached_property
     def memory(self) -> dict[str, object]:
         """What one solve leaves for the next on the same problem; holds nothing that changes an answer."""
         return {}
