@@ -345,9 +345,12 @@ class Task(Spec):
 
 
 class Objective(Spec):
-    """What a plan minimizes, and within which limits (the whole pipeline's makespan, hours; its cost, USD)."""
+    """What a plan minimizes, and within which limits (the whole pipeline's makespan, hours; its cost, USD).
 
-    minimize: Literal["cost", "time"] = "cost"
+    ``"cost*time"`` is Cloud-Conductor's value: the plan whose cost times makespan is least.
+    """
+
+    minimize: Literal["cost", "time", "cost*time"] = "cost"
     deadline: datetime | Hours | None = None
     budget_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 

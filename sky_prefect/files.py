@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import runpy
 import sys
 from pathlib import Path
@@ -27,7 +28,7 @@ class FlowFiles:
         Raises:
             SpecError: if the file has no flow with a SkyTaskRunner, or it submits nothing.
         """
-        from prefect.settings import PREFECT_LOGGING_LEVEL, temporary_settings
+        from prefect.settings import PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
         from prefect.testing.utilities import prefect_test_harness
 
         flow = _flow_of(path)
@@ -36,11 +37,17 @@ class FlowFiles:
         dry = runner.duplicate()
         dry.dry_run = True
         dry.objective = objective or dry.objective
-        with temporary_settings({PREFECT_LOGGING_LEVEL: "CRITICAL"}), prefect_test_harness(server_startup_timeout=120):
-            try:
+        logging.disable(logging.CRITICAL)  # the engine would report the dry run's end as the flow's failure
+        try:
+            with (
+                temporary_settings({PREFECT_SERVER_ANALYTICS_ENABLED: False}),
+                prefect_test_harness(server_startup_timeout=120),
+            ):
                 flow.with_options(task_runner=dry)()
-            except DryRun as ended:
-                return ended.plan
+        except DryRun as ended:
+            return ended.plan
+        finally:
+            logging.disable(logging.NOTSET)
         raise SpecError(f"{path}: the flow {flow.name!r} submits no task that asks for cloud resources")
 
     def run(self, path: Path) -> bool:

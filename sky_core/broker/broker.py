@@ -42,11 +42,16 @@ class Broker:
     # Planning.
 
     def preview(self, pipeline: Pipeline, objective: Objective | None = None) -> Plan:
-        """Plan without keeping the plan: a dry run. Raises what :meth:`plan` raises."""
+        """Plan without keeping the plan: a dry run, with each task's next-best choice.
+
+        Raises:
+            SkyloomError: what :meth:`plan` raises.
+        """
         from sky_core.broker.market import current_market
         from sky_core.planner.planning import make_plan
 
-        return make_plan(pipeline, current_market(self.settings, self.store, pipeline.name), objective)
+        market = current_market(self.settings, self.store, pipeline.name)
+        return make_plan(pipeline, market, objective, explain=True)
 
     def plan(
         self,

@@ -23,7 +23,7 @@ console = Console()
 errors = Console(stderr=True)
 
 FileArgument = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A flow, a DAG file or a YAML.")]
-MinimizeOption = Annotated[str, typer.Option(help="cost or time.")]
+MinimizeOption = Annotated[str | None, typer.Option(help="cost (the default), time, or cost*time.")]
 DeadlineOption = Annotated[str | None, typer.Option(help="For the whole pipeline, e.g. 6h.")]
 BudgetOption = Annotated[float | None, typer.Option(help="USD for the whole pipeline.")]
 
@@ -43,8 +43,11 @@ def version() -> None:
     console.print(__version__)
 
 
-def _objective(minimize: str, deadline: str | None, budget: float | None) -> Objective:
-    return Objective(minimize=minimize, deadline=deadline, budget_usd=budget)
+def _objective(minimize: str | None, deadline: str | None, budget: float | None) -> Objective | None:
+    """What the options ask for; None leaves it to the file."""
+    if minimize is None and deadline is None and budget is None:
+        return None
+    return Objective(minimize=minimize or "cost", deadline=deadline, budget_usd=budget)
 
 
 def _is_python(path: Path) -> bool:
@@ -54,11 +57,14 @@ def _is_python(path: Path) -> bool:
 @app.command()
 def plan(
     file: FileArgument,
-    minimize: MinimizeOption = "cost",
+    minimize: MinimizeOption = None,
     deadline: DeadlineOption = None,
     budget: BudgetOption = None,
 ) -> None:
-    """Plan a pipeline without launching anything: where each task would run, and what that would cost."""
+    """Plan a pipeline without launching anything: where each task would run, and what that would cost.
+
+    Options, where given, stand in for what the file says of its objective.
+    """
     from sky_core.broker import Broker
     from sky_core.cli.engines import engine_for
     from sky_core.planner.table import plan_view
@@ -75,7 +81,7 @@ def plan(
 @app.command(name="run")
 def run_(
     file: FileArgument,
-    minimize: MinimizeOption = "cost",
+    minimize: MinimizeOption = None,
     deadline: DeadlineOption = None,
     budget: BudgetOption = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending money.")] = False,
@@ -90,7 +96,7 @@ def run_(
     raise typer.Exit(0 if succeeded else 1)
 
 
-def _run_yaml(file: Path, objective: Objective, *, ask: bool) -> bool:
+def _run_yaml(file: Path, objective: Objective | None, *, ask: bool) -> bool:
     from sky_core.broker import Broker
     from sky_core.broker.narrate import describe
     from sky_core.broker.runner import PipelineRun

@@ -73,9 +73,8 @@ class Block(Record):
 
 
 class Alternative(Record):
-    """Why a task's next-best offering lost: what the whole plan would cost with it instead."""
+    """Why a task's next-best kind of machine lost: what the whole plan would cost and take with it, more than now."""
 
-    task: str
     machine: str
     extra_usd: float
     extra_hours: float
@@ -87,9 +86,10 @@ class Plan(Record):
     Attributes:
         cost_usd: Compute and egress of all tasks.
         hours: Makespan: finish times over the DAG, parallel branches overlapping.
-        bound: Proven lower bound on the objective (USD or hours).
+        bound: Proven lower bound on the objective (USD, hours, or their product).
         optimal: Whether the bound was met.
         single_cloud: Cost of the best plan within each one cloud, USD; None where it is infeasible.
+        next_best: Task to its best other kind of machine (None where there is none); only in dry runs.
         left_out: Clouds that were not considered, each with the reason.
         dag_hash: Hash of the pipeline that was planned.
         reason: Why this version was made: ``"first plan"``, or what was refused.
@@ -104,6 +104,7 @@ class Plan(Record):
     optimal: bool
     method: str
     single_cloud: Mapping[str, float | None]
+    next_best: Mapping[str, Alternative | None] = Field(default_factory=dict)
     left_out: Mapping[str, str] = Field(default_factory=dict)
     catalog_version: str
     dag_hash: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from sky_core.errors import Infeasible, NoCloudEnabled
 from sky_core.optimizer import Edge, Problem, Solution, solve
 from sky_core.planner.candidates import Candidates, Location, candidates_of, pinned
 from sky_core.planner.candidates import freeze_hours as _freeze_task
-from sky_core.planner.plan import Block, Placement, Plan, dag_hash
+from sky_core.planner.plan import Alternative, Block, Placement, Plan, dag_hash
 from sky_core.spec import Artifact, Objective, Pipeline, Task
 from sky_core.store import Run
 
@@ -46,8 +47,11 @@ def make_plan(
     *,
     fixed: Mapping[str, Placement] | None = None,
     reason: str = "first plan",
+    explain: bool = False,
 ) -> Plan:
     """Place every task of a pipeline; tasks in ``fixed`` stay where they are.
+
+    With ``explain`` the plan also says what each task's next-best kind of machine would cost: one more solve each.
 
     Raises:
         NoCloudEnabled: if ``market`` has no cloud left.
@@ -68,6 +72,7 @@ def make_plan(
     }
     model = _Model(pipeline, candidates, market.catalog)
     solution = model.solve(goal)
+    explained = [task.name for task in pipeline.tasks if task.name not in fixed] if explain else []
     return Plan(
         pipeline=pipeline.name,
         objective=goal,
@@ -78,6 +83,7 @@ def make_plan(
         optimal=solution.optimal,
         method=solution.method,
         single_cloud={cloud: _single_cloud_cost(model, cloud, goal, fixed) for cloud in market.clouds},
+        next_best={name: _next_best(model, goal, solution, name) for name in explained},
         left_out=dict(market.left_out),
         catalog_version=market.catalog.version,
         dag_hash=dag_hash(pipeline),
@@ -117,6 +123,7 @@ class _Model:
             self._egress[gb] = self.catalog.egress([(cloud, region, None) for cloud, region in self.places], gb)
         return self._egress[gb]
 
+    @cached_property
     def problem(self) -> Problem:
         """The numbers; a given input's egress is part of the task's own cost."""
         cost, hours, location = {}, {}, {}
@@ -141,12 +148,13 @@ class _Model:
                 hours = np.maximum(hours, delay[self.index[source], at])
         return usd, hours
 
-    def solve(self, objective: Objective) -> Solution:
+    def solve(self, objective: Objective, blocked: Mapping[str, np.ndarray] | None = None) -> Solution:
         return solve(
-            self.problem(),
+            self.problem,
             minimize=objective.minimize,
             deadline_hours=objective.deadline_hours(),
             budget_usd=objective.budget_usd,
+            blocked=blocked,
         )
 
     def within(self, cloud: str, fixed: Mapping[str, Placement]) -> _Model | None:
@@ -185,6 +193,26 @@ def _single_cloud_cost(model: _Model, cloud: str, objective: Objective, fixed: M
         return narrowed.solve(objective).cost
     except Infeasible:
         return None
+
+
+def _next_best(model: _Model, objective: Objective, solution: Solution, task: str) -> Alternative | None:
+    """The plan without the kind of machine that a task was given: other zones of the same kind tell nobody much."""
+    placements = model.candidates[task].placements
+    chosen = placements[solution.choice[task]]
+    same = np.array([_kind(placement) == _kind(chosen) for placement in placements])
+    try:
+        other = model.solve(objective, blocked={task: same})
+    except Infeasible:
+        return None
+    return Alternative(
+        machine=placements[other.choice[task]].machine,
+        extra_usd=other.cost - solution.cost,
+        extra_hours=other.hours - solution.hours,
+    )
+
+
+def _kind(placement: Placement) -> tuple[str, str, str | None, bool]:
+    return placement.cloud, placement.instance_type, placement.accelerator, placement.use_spot
 
 
 def source_location(artifact: Artifact) -> Location | None:

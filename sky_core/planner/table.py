@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from io import StringIO
 
+from rich import box
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from sky_core.planner.plan import Placement, Plan
+from sky_core.planner.plan import Alternative, Placement, Plan
 
 
 def plan_view(plan: Plan) -> Group:
     """The plan for a rich console: a row per task, the sum, and the best single-cloud plans beside it."""
-    table = Table(title=f"Plan of {plan.pipeline} (minimize {plan.objective.minimize})", title_justify="left")
+    title = f"Plan of {plan.pipeline} (minimize {plan.objective.minimize})"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
     for column in ("task", "cloud", "zone", "instance type", "accelerator", "market"):
-        table.add_column(column)
+        long = column in ("task", "zone", "instance type")  # these fold where the terminal is narrow; none is cut off
+        table.add_column(column, overflow="fold", no_wrap=not long, min_width=7 if long else None)
     for column in ("hours", "compute $", "egress $"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for placement in plan.placements.values():
         table.add_row(*_row(placement))
     table.add_section()
@@ -51,6 +54,12 @@ def _row(placement: Placement) -> list[str]:
     ]
 
 
+def _other(other: Alternative | None) -> str:
+    if other is None:
+        return "no other kind of machine would do"
+    return f"{other.machine}, {other.extra_usd:+.2f} $ and {other.extra_hours:+.2f} h for the whole plan"
+
+
 def _notes(plan: Plan) -> list[str]:
     """What stands below the table: single-cloud plans, the saving, the proof, what was left out."""
     single = [
@@ -62,7 +71,8 @@ def _notes(plan: Plan) -> list[str]:
         notes.append(f"Saving against the best single cloud ({best[0]}): {1 - plan.cost_usd / best[1]:.0%}.")
     elif best is None:
         notes.append("No single cloud could run all of it.")
-    unit = {"cost": "USD", "time": "h"}[plan.objective.minimize]
+    notes += [f"Next best for {task}: {_other(other)}." for task, other in plan.next_best.items()]
+    unit = {"cost": "USD", "time": "h", "cost*time": "USD x h"}[plan.objective.minimize]
     proof = "proven optimal" if plan.optimal else f"not proven optimal: nothing below {plan.bound:.4g} {unit} exists"
     notes.append(f"{proof[0].upper()}{proof[1:]} ({plan.method}); prices of catalog {plan.catalog_version}.")
     sources = {placement.hours_source for placement in plan.placements.values()}

@@ -23,16 +23,14 @@ from sky_core.sandbox.storage import app
 
 numbers = itertools.count(1)
 
-# Counts on from the checkpoint; two files that must always agree, so that a torn checkpoint is seen.
+# Counts on from the checkpoint, written in two parts that must agree, so that a torn checkpoint is seen.
 TRAIN = """
 cd $SKY_CHECKPOINT_DIR
-i=$(cat step 2>/dev/null || echo 0)
-[ "$i" = "$(cat twin 2>/dev/null || echo 0)" ] || { echo TORN; exit 9; }
+i=$(head -n 1 step 2>/dev/null || echo 0)
+[ "$i" = "$(tail -n +2 step 2>/dev/null || echo 0)" ] || { echo TORN; exit 9; }
 echo from $i
 while [ $i -lt LAST ]; do
-  i=$((i + 1)); sleep PAUSE
-  mkdir -p ../next; echo $i > ../next/step; echo $i > ../next/twin
-  echo $i > twin.tmp; mv ../next/step step; mv ../next/twin twin; rm twin.tmp
+  i=$((i + 1)); echo $i > step.tmp; sleep PAUSE; echo $i >> step.tmp; mv step.tmp step
   echo step $i
 done
 echo $i > $SKY_OUTPUT_MODEL

@@ -21,6 +21,7 @@ contents = st.dictionaries(names, st.binary(max_size=200), min_size=1, max_size=
 def fill(folder, files):
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
     return folder
 
@@ -78,7 +79,9 @@ def test_links_stay_inside(tmp_path):
 
 
 def test_unfinished_files_are_left_out(tmp_path):
-    folder = fill(tmp_path / "tree", {"a": b"1", "b.tmp": b"2"})
+    folder = fill(tmp_path / "tree", {"a": b"1", "b.tmp": b"2", "next.tmp/c": b"3"})
+    (folder / "empty.tmp").mkdir()
+    assert trees.describe(folder)["folders"] == []
     assert [file["path"] for file in trees.describe(folder)["files"]] == ["a"]
     assert list(trees.signature(folder)) == ["a"]
 

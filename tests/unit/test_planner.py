@@ -58,6 +58,22 @@ def test_a_plan_is_readable(market):
         assert word in text
 
 
+def test_a_dry_run_tells_the_next_best_of_each_task(market):
+    plan = make_plan(vision(), market, explain=True)
+    other = plan.next_best["train"]
+    assert other is not None
+    assert other.extra_usd > 0
+    assert plan.placements["train"].instance_type not in other.machine
+    assert f"Next best for train: {other.machine}" in " ".join(plan_text(plan, width=400).split())
+    assert make_plan(vision(), market).next_best == {}
+
+
+def test_value_lies_between_cheapest_and_fastest(market):
+    cheap, value, fast = (make_plan(vision(), market, Objective(minimize=m)) for m in ("cost", "cost*time", "time"))
+    assert value.cost_usd * value.hours <= min(cheap.cost_usd * cheap.hours, fast.cost_usd * fast.hours) * (1 + 1e-9)
+    assert cheap.cost_usd <= value.cost_usd <= fast.cost_usd
+
+
 def test_what_is_blocked_is_not_chosen_and_what_is_fixed_stays(market):
     first = make_plan(vision(), market)
     chosen = first.placements["train"]

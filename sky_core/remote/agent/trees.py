@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-UNFINISHED = ".tmp"  # a file of this ending is being written and will be renamed
+UNFINISHED = ".tmp"  # a file or folder of this ending is being written and will be renamed
 CHUNK = 1 << 20
 
 Signature = Mapping[str, "tuple[int, int, int]"]
@@ -33,9 +33,10 @@ def signature(folder: Path) -> Signature:
 
 
 def walk(folder: Path) -> list[str]:
-    """Relative paths of all files and symbolic links, except unfinished ones."""
+    """Relative paths of all files and symbolic links, except unfinished ones and those in unfinished folders."""
     found = []
     for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not _unfinished(name)]
         links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
         names = [*files, *links]
         found += [os.path.relpath(os.path.join(parent, name), folder) for name in names if not _unfinished(name)]
@@ -63,7 +64,7 @@ def describe(source: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"there is nothing at {source}")
     files = [_entry(source, path) for path in sorted(walk(source))]
     empty = [os.path.relpath(parent, source) for parent, folders, names in os.walk(source) if not folders and not names]
-    folders = sorted(path for path in empty if path != os.curdir)
+    folders = sorted(path for path in empty if path != os.curdir and not _unfinished(path))
     return {"kind": "folder", "bytes": sum(file.get("size", 0) for file in files), "files": files, "folders": folders}
 
 
