@@ -1,0 +1,126 @@
+"""The policies of the literature, as yardsticks and for who wants them; each is to be run within the safety net.
+
+Source: *Can't Be Late* (NSDI'24), sections 4.1 to 4.4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sky_core.recovery.situation import Decision, Situation
+
+EPSILON = 1e-9  # hours: less than this is no time
+
+
+@dataclass(frozen=True)
+class OnDemand:
+    """Never spot."""
+
+    def decide(self, situation: Situation) -> Decision:
+        """On-demand, where it is or where it is cheapest."""
+        here = situation.zone if situation.state == "on_demand" else None
+        return Decision("on_demand", here or cheapest_on_demand(situation))
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """Spot whenever there is any, idle otherwise: the safety net does the rest."""
+
+    def decide(self, situation: Situation) -> Decision:
+        """Spot, or wait for it."""
+        if situation.state == "spot" and is_available_here(situation):
+            return Decision("spot", situation.zone)
+        zone = best_spot(situation)
+        return Decision("spot", zone) if zone is not None else Decision("idle", None)
+
+
+@dataclass(frozen=True)
+class UniformProgress:
+    """Spot whenever there is any; without spot, on-demand when behind a straight line from start to deadline.
+
+    cp(t) < ep(t) = t C(0)/R(0) means behind. On-demand is left for spot, never for idle, as the authors' own
+    implementation does it.
+    """
+
+    def decide(self, situation: Situation) -> Decision:
+        """Spot, else keep up with uniform progress."""
+        if situation.state == "spot" and is_available_here(situation):
+            return Decision("spot", situation.zone)
+        zone = best_spot(situation)
+        if zone is not None:
+            return Decision("spot", zone)
+        if situation.state == "on_demand":
+            return Decision("on_demand", situation.zone)
+        if self.is_behind(situation):
+            return Decision("on_demand", cheapest_on_demand(situation))
+        return Decision("idle", None)
+
+    @staticmethod
+    def is_behind(situation: Situation) -> bool:
+        """Whether less is done than a straight line from start to deadline asks for."""
+        progress = situation.total_work - situation.remaining_work
+        return progress < situation.now * situation.total_work / situation.total_time - EPSILON
+
+
+@dataclass(frozen=True)
+class Hysteresis:
+    """Uniform Progress as the text has it: on-demand is left once progress is ahead by two changeovers' time."""
+
+    plain: UniformProgress = UniformProgress()
+
+    def decide(self, situation: Situation) -> Decision:
+        """As Uniform Progress, but on-demand is left for idle as well."""
+        decision = self.plain.decide(situation)
+        if (situation.state, decision.state) == ("on_demand", "on_demand"):
+            later = situation.now + 2 * situation.changeover
+            progress = situation.total_work - situation.remaining_work
+            if progress >= later * situation.total_work / situation.total_time:
+                return Decision("idle", None)
+        return decision
+
+
+@dataclass(frozen=True)
+class TimeSliced:
+    """Greedy within slices of time, each with its share of the work to do by its end (NSDI'24, section 4.2).
+
+    Args:
+        slices: How many.
+    """
+
+    slices: int = 8
+
+    def decide(self, situation: Situation) -> Decision:
+        """Spot if there is any; else wait as long as the slice's work can still be done on demand."""
+        if situation.state == "spot" and is_available_here(situation):
+            return Decision("spot", situation.zone)
+        zone = best_spot(situation)
+        if zone is not None:
+            return Decision("spot", zone)
+        length = situation.total_time / self.slices
+        ends = (int(situation.now / length + EPSILON) + 1) * length
+        due = situation.remaining_work - situation.total_work * (1 - ends / situation.total_time)
+        begin = 0.0 if situation.state == "on_demand" else situation.changeover
+        if due <= 0 or ends - situation.now - situation.decision_interval >= due + begin:
+            return Decision("idle", None)
+        here = situation.zone if situation.state == "on_demand" else None
+        return Decision("on_demand", here or cheapest_on_demand(situation))
+
+
+def best_spot(situation: Situation) -> str | None:
+    """The available zone where the remaining work and the move to it cost least; None if there is none."""
+    offered = [zone for zone, there in situation.spot_available.items() if there and zone in situation.spot_price]
+    hours = situation.remaining_work + situation.changeover
+    return min(
+        offered, key=lambda z: (situation.spot_price[z] * hours + situation.migration_cost.get(z, 0.0), z), default=None
+    )
+
+
+def cheapest_on_demand(situation: Situation) -> str | None:
+    """The zone where on-demand costs least, the move included; ties by name."""
+    hours = situation.remaining_work + situation.changeover
+    prices = situation.on_demand_price
+    return min(prices, key=lambda z: (prices[z] * hours + situation.migration_cost.get(z, 0.0), z), default=None)
+
+
+def is_available_here(situation: Situation) -> bool:
+    return situation.zone is not None and situation.spot_available.get(situation.zone, False)
