@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sky_core.errors import SpecError
 from sky_core.recovery import Decision, Situation, make_policy
-from sky_core.recovery.policies import NAMES
+from sky_core.recovery.policies import REFERENCE
 
 TICK, CHANGEOVER = 1 / 6, 0.2
 
@@ -55,7 +55,7 @@ def run(policy, trace, work, deadline):
 
 @settings(max_examples=300, deadline=None)
 @given(
-    name=st.sampled_from(NAMES),
+    name=st.sampled_from(sorted(REFERENCE)),
     trace=st.lists(st.booleans(), min_size=1, max_size=150),
     work=st.floats(1, 12),
     slack=st.floats(1.2, 2.5),
@@ -64,6 +64,13 @@ def test_never_late(name, trace, work, slack):
     deadline = work * slack + 3 * CHANGEOVER + 2 * TICK
     finish, _ = run(make_policy(name), trace, work, deadline)
     assert finish <= deadline + 1e-6
+
+
+@settings(max_examples=60, deadline=None)
+@given(trace=st.lists(st.booleans(), min_size=1, max_size=150), slack=st.sampled_from([0.4, 0.9, 1.5, 4.0, 9.0]))
+def test_ours_is_never_late(trace, slack):
+    finish, _ = run(make_policy("skyloom"), trace, 8.0, 8.0 + slack)
+    assert finish <= 8.0 + slack + 1e-6
 
 
 def test_spot_is_used_when_it_is_there_and_on_demand_when_it_is_not():
