@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,7 +12,10 @@ from sky_core.clouds.credentials import why_unusable
 from sky_core.config import Settings
 from sky_core.planner.plan import Block
 from sky_core.planner.planning import Market
-from sky_core.store import Observation, Run, Store
+from sky_core.store import Run, Store
+from sky_core.tracker import Blocked, Tracker
+
+LOOK_BACK_S = 30 * 24 * 3600.0  # of observations: rates are half forgotten after a week
 
 
 @lru_cache(maxsize=2)
@@ -38,28 +40,24 @@ def current_market(settings: Settings, store: Store, pipeline: str) -> Market:
     for run in store.runs(pipeline):
         history[run.task].append(run)
     now = time.time()
+    tracker = Tracker(store.observations(since=now - LOOK_BACK_S), now)
     return Market(
         catalog=load_catalog(settings.home),
         clouds=tuple(sorted(name for name, why in reasons.items() if why is None)),
         left_out={name: why for name, why in reasons.items() if why is not None},
-        blocked=tuple(blocks(store.observations(since=now - settings.blocked_ttl_s), settings.blocked_ttl_s)),
+        blocked=tuple(_block(scope) for scope in tracker.blocked(settings.blocked_ttl_s)),
         history=history,
+        tracker=tracker,
     )
 
 
-def blocks(observations: Iterable[Observation], ttl_s: float) -> Iterable[Block]:
-    """What recent refusals and preemptions say is not to be had for ``ttl_s`` seconds after them."""
-    for seen in observations:
-        if seen.kind not in ("capacity", "quota", "auth", "preempted"):
-            continue
-        whole_cloud = seen.scope == "cloud"
-        yield Block(
-            cloud=seen.cloud,
-            region=None if whole_cloud else seen.region,
-            zone=seen.zone if seen.scope == "zone" else None,
-            # A quota or a zone's capacity concerns this kind of machine only; bad credentials concern everything.
-            instance_type=None if seen.kind == "auth" else seen.instance_type,
-            use_spot=None if seen.kind == "auth" else seen.market == "spot",
-            reason=f"{seen.kind} in {seen.zone or seen.region}",
-            until=seen.at + ttl_s,
-        )
+def _block(scope: Blocked) -> Block:
+    return Block(
+        cloud=scope.cloud,
+        region=scope.region,
+        zone=scope.zone,
+        instance_type=scope.instance_type,
+        use_spot=None if scope.market is None else scope.market == "spot",
+        reason=scope.reason,
+        until=scope.until,
+    )

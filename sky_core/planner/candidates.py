@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from sky_core.estimate import estimate_hours
 from sky_core.planner.plan import Block, Placement
 from sky_core.spec import Task
 from sky_core.store import Run
+from sky_core.tracker import Tracker, expected_overhead, offering_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 # Hours from the launch call to the first line of set-up, charged to every placement: a coarse figure for the three
 # clouds' current images (1 to 4 minutes); the changeover of recovery policies is measured instead.
 BOOT_HOURS = 0.05
+CHECKPOINT_HOURS = 0.5 / 60  # to take one: what BERT's 1.5 GB took (dissertation, section 4.2.1.3), until measured
 
 Location = tuple[str, str]  # cloud, region
 
@@ -55,8 +58,7 @@ class Candidates:
 
 def pinned(placement: Placement) -> Candidates:
     """The one candidate of a task that already runs, or ran, there. Its inputs have arrived: no egress is left."""
-    hours = placement.hours + placement.boot_hours
-    return Candidates((placement,), np.array([placement.compute_usd]), np.array([hours]))
+    return Candidates((placement,), np.array([placement.compute_usd]), np.array([placement.expected_hours]))
 
 
 def candidates_of(
@@ -66,8 +68,11 @@ def candidates_of(
     *,
     blocked: Sequence[Block] = (),
     history: Mapping[str, Sequence[Run]] | None = None,
+    tracker: Tracker | None = None,
 ) -> Candidates:
-    """All offerings of ``clouds`` that satisfy the task and are not blocked, cheapest first.
+    """All offerings of ``clouds`` that satisfy the task and are not blocked.
+
+    Spot machines cost and take more by what preemptions are expected to, as far as ``tracker`` knows them.
 
     A task that may use spot may also run on demand: where no spot machine is to be had, or none has a known
     price, the on-demand one is what keeps the pipeline going.
@@ -77,11 +82,12 @@ def candidates_of(
     """
     frame = _offerings(task, catalog, clouds)
     estimate = estimate_hours(task, frame, (history or {}).get(task.name, ()))
-    placements = [
-        _placement(task, row, float(hours), estimate.source)
-        for row, hours in zip(frame.iter_rows(named=True), estimate.hours, strict=True)
-        if np.isfinite(hours)
-    ]
+    known = tracker or Tracker((), now=0.0)
+    placements = []
+    for row, hours in zip(frame.iter_rows(named=True), estimate.hours, strict=True):
+        overhead = _overhead(task, row, float(hours), known) if np.isfinite(hours) else math.inf
+        if math.isfinite(overhead):
+            placements.append(_placement(task, row, float(hours), overhead, estimate.source))
     free = [placement for placement in placements if not is_blocked(placement, blocked)]
     if not free:
         reasons = sorted({block.reason for block in blocked if block.reason})
@@ -93,7 +99,7 @@ def candidates_of(
             cure="allow more regions, clouds or accelerators, or try again later",
         )
     cost = np.array([placement.compute_usd for placement in free])
-    hours_of = np.array([placement.hours + placement.boot_hours for placement in free])
+    hours_of = np.array([placement.expected_hours for placement in free])
     return Candidates(tuple(free), cost, hours_of)
 
 
@@ -119,8 +125,22 @@ def _offerings(task: Task, catalog: Catalog, clouds: Sequence[str]) -> pl.DataFr
     return pl.concat(frames)
 
 
-def _placement(task: Task, row: Mapping[str, object], hours: float, source: str) -> Placement:
-    rate = float(row["rate"])  # type: ignore[arg-type]
+def _overhead(task: Task, row: Mapping[str, Any], hours: float, tracker: Tracker) -> float:
+    """Expected extra hours per hour of work on this offering; infinite where it would never get through."""
+    if not row["use_spot"]:
+        return 0.0
+    interval = None if task.checkpoint is None or task.checkpoint.interval is None else task.checkpoint.interval
+    return expected_overhead(
+        hours,
+        tracker.preemptions_per_hour(offering_of(row, use_spot=True)),
+        changeover_hours=BOOT_HOURS,
+        checkpoint_hours=None if task.checkpoint is None else CHECKPOINT_HOURS,
+        interval_hours=interval,
+    )
+
+
+def _placement(task: Task, row: Mapping[str, Any], hours: float, overhead: float, source: str) -> Placement:
+    rate = float(row["rate"])
     return Placement(
         task=task.name,
         cloud=row["cloud"],
@@ -136,7 +156,8 @@ def _placement(task: Task, row: Mapping[str, object], hours: float, source: str)
         hours=hours,
         hours_source=source,
         boot_hours=BOOT_HOURS,
-        compute_usd=(hours + BOOT_HOURS) * rate * task.num_nodes,
+        overhead=overhead,
+        compute_usd=(hours * (1 + overhead) + BOOT_HOURS) * rate * task.num_nodes,
     )
 
 

@@ -23,7 +23,8 @@ class Placement(Record):
         price: USD per hour and machine, in the market chosen.
         hours: Estimated run time, hours, without boot and transfer.
         hours_source: Where the estimate came from, e.g. ``"user"``, ``"history (7 runs)"``, ``"default (1 h)"``.
-        compute_usd: (hours + boot_hours) x price x num_nodes.
+        overhead: Expected extra hours for each hour on spot: preemptions, lost work, checkpoints.
+        compute_usd: (hours x (1 + overhead) + boot_hours) x price x num_nodes.
         egress_usd: What moving its inputs to it costs.
         transfer_hours: How long its slowest input takes to arrive.
     """
@@ -42,9 +43,15 @@ class Placement(Record):
     hours: float
     hours_source: str
     boot_hours: float
+    overhead: float = 0.0
     compute_usd: float
     egress_usd: float = 0.0
     transfer_hours: float = 0.0
+
+    @property
+    def expected_hours(self) -> float:
+        """Hours that the machine is expected to be needed."""
+        return self.hours * (1 + self.overhead) + self.boot_hours
 
     @property
     def location(self) -> tuple[str, str]:

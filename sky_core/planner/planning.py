@@ -17,6 +17,7 @@ from sky_core.planner.candidates import freeze_hours as _freeze_task
 from sky_core.planner.plan import Alternative, Block, Placement, Plan, dag_hash
 from sky_core.spec import Artifact, Objective, Pipeline, Task
 from sky_core.store import Run
+from sky_core.tracker import Tracker
 
 SCHEME_CLOUDS = {"s3": "aws", "gs": "gcp", "az": "azure", "abfs": "azure", "abfss": "azure"}
 DEFAULT_REGIONS = {"aws": "us-east-1", "gcp": "us-central1", "azure": "eastus"}
@@ -31,6 +32,7 @@ class Market:
         left_out: Those that may not, each with the reason.
         blocked: What is not to be had for now.
         history: Past runs of each task, by name.
+        tracker: What past launches and preemptions say of offerings.
     """
 
     catalog: Catalog
@@ -38,6 +40,7 @@ class Market:
     left_out: Mapping[str, str] = field(default_factory=dict)
     blocked: Sequence[Block] = ()
     history: Mapping[str, Sequence[Run]] = field(default_factory=dict)
+    tracker: Tracker | None = None
 
 
 def make_plan(
@@ -67,7 +70,9 @@ def make_plan(
     candidates = {
         task.name: pinned(fixed[task.name])
         if task.name in fixed
-        else candidates_of(task, market.catalog, market.clouds, blocked=market.blocked, history=market.history)
+        else candidates_of(
+            task, market.catalog, market.clouds, blocked=market.blocked, history=market.history, tracker=market.tracker
+        )
         for task in pipeline.tasks
     }
     model = _Model(pipeline, candidates, market.catalog)

@@ -1,14 +1,19 @@
 """Plans of real pipelines at the embedded catalog's prices."""
 
+import time
+from dataclasses import replace
+
 import pytest
 
 from sky_core import Artifact, Objective, Pipeline, Resources, Task
-from sky_core.broker.market import blocks, load_catalog
+from sky_core.broker.market import current_market, load_catalog
+from sky_core.config import Settings
 from sky_core.errors import Infeasible, NoCloudEnabled, NoFeasibleOffering, SpecError, UnknownAccelerator
 from sky_core.planner.plan import Block
 from sky_core.planner.planning import Market, freeze_hours, make_plan, source_location
 from sky_core.planner.table import plan_text
-from sky_core.store import Observation
+from sky_core.store import Observation, Store
+from sky_core.tracker import Tracker
 
 
 @pytest.fixture(scope="module")
@@ -145,11 +150,28 @@ def test_where_given_inputs_lie():
         ("auth", "cloud", {"region": None, "zone": None, "instance_type": None, "use_spot": None}),
     ],
 )
-def test_refusals_block_what_they_refuse(kind, scope, expected):
-    seen = Observation(1.0, "aws", "us-east-1", "us-east-1a", "p3.2xlarge", "spot", kind, scope)
-    (block,) = blocks([seen], 10)
+def test_refusals_block_what_they_refuse(tmp_path, kind, scope, expected):
+    settings = Settings(home=tmp_path, store_url=f"sqlite:///{tmp_path}/store.db", clouds={})
+    store = Store(settings.store_url)
+    store.observe(Observation(time.time(), "aws", "us-east-1", "us-east-1a", "p3.2xlarge", "spot", kind, scope))
+    store.observe(Observation(time.time(), "aws", "r", "z", "t", "spot", "released"))
+    (block,) = current_market(settings, store, "p").blocked
     assert {key: getattr(block, key) for key in expected} == expected
-    assert list(blocks([Observation(1.0, "aws", "r", "z", "t", "spot", "released")], 10)) == []
+
+
+def test_a_zone_that_keeps_taking_machines_back_loses_to_one_that_does_not(market):
+    train = Task(
+        name="train", run="true", hours=10, checkpoint="10m",
+        resources=Resources(accelerators="V100", use_spot=True, cloud="aws", region="us-east-1"),
+    )  # fmt: skip
+    pipeline = Pipeline(tasks=(train,))
+    before = make_plan(pipeline, market).placements["train"]
+    assert before.use_spot
+    assert before.overhead > 0
+    kind = (before.cloud, before.region, before.zone, before.instance_type, "spot")
+    seen = [Observation(float(n), *kind, "preempted", hours=0.1) for n in range(200)]
+    after = make_plan(pipeline, replace(market, tracker=Tracker(seen, now=200.0))).placements["train"]
+    assert (after.zone, after.use_spot) != (before.zone, True)
 
 
 def test_spec_errors_are_errors_of_the_tree():
