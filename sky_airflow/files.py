@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import runpy
+import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +13,7 @@ from airflow.sdk import DAG
 
 from sky_airflow.dags import is_sky, objective_of, pipeline_of
 from sky_core.broker import Broker
-from sky_core.errors import SpecError
+from sky_core.errors import SkyloomError, SpecError
 from sky_core.planner import Plan
 from sky_core.spec import Objective
 
@@ -33,9 +35,25 @@ class DagFiles:
         return Broker.open().preview(pipeline_of(dag), objective or objective_of(dag, datetime.now(UTC)))
 
     def run(self, path: Path) -> bool:
-        """Run the file's DAG once with ``dag.test()``, without a scheduler."""
-        run = _dag_of(path).test()
-        return str(run.state) == "success"
+        """Run the file's DAG once with ``airflow dags test``, without a scheduler.
+
+        In a process of its own: the file has to lie in Airflow's DAG folder, which is settled when Airflow is imported.
+
+        Raises:
+            SkyloomError: if Airflow has no database.
+        """
+        from airflow.utils.db import check_migrations
+
+        dag = _dag_of(path)
+        try:
+            check_migrations(timeout=1)
+        except TimeoutError:
+            raise SkyloomError(
+                "Airflow's database is missing or of another version", cure="airflow db migrate"
+            ) from None
+        environment = {**os.environ, "AIRFLOW__CORE__DAGS_FOLDER": str(path.resolve().parent)}
+        command = [sys.executable, "-m", "airflow", "dags", "test", dag.dag_id]
+        return subprocess.run(command, env=environment, check=False).returncode == 0
 
 
 def _dag_of(path: Path) -> DAG:

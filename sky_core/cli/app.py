@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from sky_core import __version__
 from sky_core.cli import catalog, sandbox
@@ -114,7 +116,7 @@ def _run_yaml(file: Path, objective: Objective | None, *, ask: bool) -> bool:
         key,
         pipeline,
         on_event=lambda task, event: console.print(f"[bold]{task}[/bold] {describe(event)}", highlight=False),
-        on_log=lambda task, line: console.print(f"[dim]{task} |[/dim] ", line, highlight=False, markup=False),
+        on_log=lambda task, line: console.print(Text(f"{task} | ", style="dim") + Text(line)),
     )
     try:
         jobs = following.run(objective)
@@ -138,7 +140,10 @@ def jobs(limit: Annotated[int, typer.Option(help="How many, newest first.")] = 2
     broker = Broker.open()
     found = broker.store.jobs(limit=limit)
     lines = {line.job_id: line for line in make_bill(broker.store, broker.settings, found).lines}
-    table = Table("job", "task", "state", "attempt", "machine", "$", "plan")
+    table = Table(box=box.SIMPLE_HEAD, padding=0)
+    table.add_column("job", no_wrap=True)  # to be copied from here into the other commands
+    for column in ("task", "state", "attempt", "machine", "$", "plan"):
+        table.add_column(column, overflow="fold")
     for job in found:
         placement = job.memory.get("placement") or {}
         place = (
