@@ -17,7 +17,6 @@ def get_provider_info() -> dict[str, Any]:
         "integrations": [
             {
                 "integration-name": "Skyloom",
-                "external-doc-url": "https://pypi.org/project/skyloom/",
                 "tags": ["service"],
             }
         ],

@@ -51,7 +51,8 @@ class DagFiles:
             raise SkyloomError(
                 "Airflow's database is missing or of another version", cure="airflow db migrate"
             ) from None
-        environment = {**os.environ, "AIRFLOW__CORE__DAGS_FOLDER": str(path.resolve().parent)}
+        folder = str(path.resolve().parent)
+        environment = {**os.environ, "AIRFLOW__CORE__DAGS_FOLDER": folder, "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
         command = [sys.executable, "-m", "airflow", "dags", "test", dag.dag_id]
         return subprocess.run(command, env=environment, check=False).returncode == 0
 
