@@ -15,7 +15,7 @@ from sky_core.estimate import estimate_hours
 from sky_core.planner.plan import Block, Placement
 from sky_core.spec import Task
 from sky_core.store import Run
-from sky_core.tracker import Tracker, expected_overhead, offering_of
+from sky_core.tracker import Tracker, checkpoint_interval, expected_overhead, offering_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -129,14 +129,12 @@ def _overhead(task: Task, row: Mapping[str, Any], hours: float, tracker: Tracker
     """Expected extra hours per hour of work on this offering; infinite where it would never get through."""
     if not row["use_spot"]:
         return 0.0
-    interval = None if task.checkpoint is None or task.checkpoint.interval is None else task.checkpoint.interval
-    return expected_overhead(
-        hours,
-        tracker.preemptions_per_hour(offering_of(row, use_spot=True)),
-        changeover_hours=BOOT_HOURS,
-        checkpoint_hours=None if task.checkpoint is None else CHECKPOINT_HOURS,
-        interval_hours=interval,
-    )
+    rate = tracker.preemptions_per_hour(offering_of(row, use_spot=True))
+    if task.checkpoint is None:
+        return expected_overhead(hours, rate, changeover_hours=BOOT_HOURS, checkpoint_hours=None)
+    interval = task.checkpoint.interval or checkpoint_interval(CHECKPOINT_HOURS, rate)
+    # Checkpoints are synced while the task goes on and cost no time; the work since the last one is what is lost.
+    return expected_overhead(hours, rate, changeover_hours=BOOT_HOURS, checkpoint_hours=0.0, interval_hours=interval)
 
 
 def _placement(task: Task, row: Mapping[str, Any], hours: float, overhead: float, source: str) -> Placement:
