@@ -57,6 +57,7 @@ def _block(scope: Blocked) -> Block:
         region=scope.region,
         zone=scope.zone,
         instance_type=scope.instance_type,
+        accelerator=scope.accelerator,
         use_spot=None if scope.market is None else scope.market == "spot",
         reason=scope.reason,
         until=scope.until,

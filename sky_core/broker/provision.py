@@ -62,7 +62,7 @@ def place(step: Step) -> None:
         token=token, job_id=step.job.id, attempt=attempt, state="intended", cloud=placement.cloud,
         region=placement.region, zone=placement.zone, instance_type=placement.instance_type,
         use_spot=placement.use_spot, num_nodes=placement.num_nodes, price=placement.price, host_key=host_key,
-        intended_at=time.time(),
+        intended_at=time.time(), accelerator=placement.accelerator,
     )  # fmt: skip
     step.save(
         state="recovering" if step.memory.log_base else "provisioning",
@@ -198,5 +198,5 @@ def observation(cluster: Cluster, kind: Seen, scope: Scope = "zone", hours: floa
     return Observation(
         at=time.time(), cloud=cluster.cloud, region=cluster.region, zone=cluster.zone,
         instance_type=cluster.instance_type, market="spot" if cluster.use_spot else "on-demand",
-        kind=kind, scope=scope, hours=hours,
+        kind=kind, scope=scope, hours=hours, accelerator=cluster.accelerator,
     )  # fmt: skip

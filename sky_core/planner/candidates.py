@@ -72,7 +72,8 @@ def candidates_of(
 ) -> Candidates:
     """All offerings of ``clouds`` that satisfy the task and are not blocked.
 
-    Spot machines cost and take more by what preemptions are expected to, as far as ``tracker`` knows them.
+    Spot machines cost and take more by what preemptions are expected to add, as far as ``tracker`` knows them. The
+    likeliest to be had come first: the optimizer breaks ties by that order, and zones of a region often cost the same.
 
     A task that may use spot may also run on demand: where no spot machine is to be had, or none has a known
     price, the on-demand one is what keeps the pipeline going.
@@ -83,11 +84,16 @@ def candidates_of(
     frame = _offerings(task, catalog, clouds)
     estimate = estimate_hours(task, frame, (history or {}).get(task.name, ()))
     known = tracker or Tracker((), now=0.0)
-    placements = []
+    rated: list[tuple[float, Placement]] = []
     for row, hours in zip(frame.iter_rows(named=True), estimate.hours, strict=True):
-        overhead = _overhead(task, row, float(hours), known) if np.isfinite(hours) else math.inf
+        if not np.isfinite(hours):
+            continue  # the task cannot run there
+        offering = offering_of(row, use_spot=row["use_spot"])
+        overhead = _overhead(task, float(hours), known.preemptions_per_hour(offering))
         if math.isfinite(overhead):
-            placements.append(_placement(task, row, float(hours), overhead, estimate.source))
+            placement = _placement(task, row, float(hours), overhead, estimate.source)
+            rated.append((known.chance(offering), placement))
+    placements = [placement for _, placement in sorted(rated, key=lambda pair: -pair[0])]
     free = [placement for placement in placements if not is_blocked(placement, blocked)]
     if not free:
         reasons = sorted({block.reason for block in blocked if block.reason})
@@ -125,11 +131,10 @@ def _offerings(task: Task, catalog: Catalog, clouds: Sequence[str]) -> pl.DataFr
     return pl.concat(frames)
 
 
-def _overhead(task: Task, row: Mapping[str, Any], hours: float, tracker: Tracker) -> float:
-    """Expected extra hours per hour of work on this offering; infinite where it would never get through."""
-    if not row["use_spot"]:
+def _overhead(task: Task, hours: float, rate: float) -> float:
+    """Expected extra hours per hour of work at ``rate`` preemptions per hour; infinite if it would never finish."""
+    if rate == 0:
         return 0.0
-    rate = tracker.preemptions_per_hour(offering_of(row, use_spot=True))
     if task.checkpoint is None:
         return expected_overhead(hours, rate, changeover_hours=BOOT_HOURS, checkpoint_hours=None)
     interval = task.checkpoint.interval or checkpoint_interval(CHECKPOINT_HOURS, rate)

@@ -21,6 +21,7 @@ def open_engine(url: str) -> sa.Engine:
     if parsed.get_backend_name() != "sqlite":
         engine = sa.create_engine(parsed, pool_pre_ping=True)
         METADATA.create_all(engine)
+        _add_columns(engine)
         return engine
     if parsed.database and parsed.database != ":memory:":
         path = Path(parsed.database)
@@ -30,6 +31,7 @@ def open_engine(url: str) -> sa.Engine:
     sa.event.listen(engine, "connect", _configure_sqlite)
     sa.event.listen(engine, "begin", _begin)
     _create_tables(engine)
+    _add_columns(engine)
     return engine
 
 
@@ -58,6 +60,24 @@ def _create_tables(engine: sa.Engine) -> None:
             if attempt == 4:
                 raise
             time.sleep(0.1 * 2**attempt)
+
+
+def _add_columns(engine: sa.Engine) -> None:
+    """Add the columns that a store made by an earlier version lacks."""
+    with engine.connect().execution_options(sky_reads_only=True) as connection:
+        if not _missing_columns(connection):
+            return
+    unless_there = "IF NOT EXISTS " if engine.dialect.name == "postgresql" else ""  # SQLite's write lock sees to it
+    with engine.begin() as connection:
+        for column in _missing_columns(connection):
+            kind = column.type.compile(engine.dialect)
+            connection.exec_driver_sql(f"ALTER TABLE {column.table} ADD COLUMN {unless_there}{column.name} {kind}")
+
+
+def _missing_columns(connection: sa.Connection) -> list[sa.Column[Any]]:
+    there = {name: {item["name"] for item in columns}
+             for (_, name), columns in sa.inspect(connection).get_multi_columns().items()}  # fmt: skip
+    return [column for table in METADATA.sorted_tables for column in table.c if column.name not in there[table.name]]
 
 
 def insert_if_absent(engine: sa.Engine, table: sa.Table, **values: Any) -> Any:

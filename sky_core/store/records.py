@@ -77,6 +77,7 @@ class Cluster:
     ended_at: float | None = None
     instance_ids: tuple[str, ...] = ()
     outcome: str = ""
+    accelerator: str | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ class Observation:
         kind: ``launched``, ``capacity`` (refused), ``quota``, ``auth``, ``preempted``, ``released`` (ended by us).
         scope: How far a refusal reaches.
         hours: Lifetime of the machine for ``preempted`` and ``released``.
+        accelerator: Its name; the same instance type comes with and without on GCP.
     """
 
     at: float
@@ -109,6 +111,7 @@ class Observation:
     kind: Seen
     scope: Literal["zone", "region", "cloud"] = "zone"
     hours: float | None = None
+    accelerator: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""The store's tables. JSON goes in as text, so that SQLite and PostgreSQL behave alike."""
+"""The store's tables. JSON goes in as text, so that SQLite and PostgreSQL behave alike.
+
+A column added later must be nullable: opening an older store adds it, and older versions go on writing without it.
+"""
 
 from __future__ import annotations
 
@@ -68,6 +71,7 @@ CLUSTERS = Table(
     Column("ended_at", Float),
     Column("instance_ids", Text, nullable=False),
     Column("outcome", String(40), nullable=False),
+    Column("accelerator", String(80)),
 )
 
 EVENTS = Table(
@@ -101,6 +105,7 @@ OBSERVATIONS = Table(
     Column("kind", String(20), nullable=False),
     Column("scope", String(20), nullable=False),
     Column("hours", Float),
+    Column("accelerator", String(80)),
 )
 
 RUNS = Table(

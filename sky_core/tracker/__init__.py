@@ -2,7 +2,7 @@
 
 from sky_core.tracker.beliefs import Offering
 from sky_core.tracker.blocked import Blocked, blocked
-from sky_core.tracker.cost import checkpoint_interval, effective_price, expected_overhead
+from sky_core.tracker.cost import checkpoint_interval, expected_overhead
 from sky_core.tracker.tracker import Tracker, offering_of
 
 __all__ = [
@@ -11,7 +11,6 @@ __all__ = [
     "Tracker",
     "blocked",
     "checkpoint_interval",
-    "effective_price",
     "expected_overhead",
     "offering_of",
 ]

@@ -47,6 +47,7 @@ class Offering:
     zone: str | None
     instance_type: str
     market: Market
+    accelerator: str | None = None
     accelerator_count: float = 0
     interruption: float | None = None
 
@@ -89,14 +90,15 @@ def published_rate(cloud: str, interruption: float | None) -> float:
 
 def _scopes(offering: Offering, seen: Sequence[Observation]) -> list[list[Observation]]:
     """The observations of this kind of machine: in its cloud, in its region, in its zone."""
-    kind = [
-        item
-        for item in seen
-        if (item.cloud, item.instance_type, item.market) == (offering.cloud, offering.instance_type, offering.market)
-    ]
+    kind = [item for item in seen if kind_of(item) == kind_of(offering)]
     region = [item for item in kind if item.region == offering.region]
     zone = [item for item in region if item.zone == offering.zone]
     return [kind, region, zone]
+
+
+def kind_of(it: Observation | Offering) -> tuple[str, str, str | None, Market]:
+    """What two observations must share to say anything about each other."""
+    return it.cloud, it.instance_type, it.accelerator, it.market
 
 
 def _weight(seen: Observation, now: float, half_life_h: float) -> float:

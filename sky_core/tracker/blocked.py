@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sky_core.store.records import Market, Observation
+from sky_core.tracker.beliefs import Offering
 
 REFUSALS = frozenset({"capacity", "quota", "auth", "preempted"})
 MOST_DOUBLINGS = 3
@@ -22,15 +23,14 @@ class Blocked:
     region: str | None
     zone: str | None
     instance_type: str | None
+    accelerator: str | None
     market: Market | None
     until: float
     reason: str
 
-    def covers(self, cloud: str, region: str, zone: str | None, instance_type: str, market: Market) -> bool:
+    def covers(self, offering: Observation | Offering) -> bool:
         """Whether an offering falls into the scope."""
-        offering = (cloud, region, zone, instance_type, market)
-        scope = (self.cloud, self.region, self.zone, self.instance_type, self.market)
-        return all(mine is None or mine == its for mine, its in zip(scope, offering, strict=True))
+        return all(mine is None or mine == its for mine, its in zip(_place(self), _place(offering), strict=True))
 
 
 def blocked(observations: Iterable[Observation], now: float, ttl_s: float) -> list[Blocked]:
@@ -44,8 +44,7 @@ def blocked(observations: Iterable[Observation], now: float, ttl_s: float) -> li
         if seen.at > now:
             continue
         if seen.kind == "launched":
-            launched = (seen.cloud, seen.region, seen.zone, seen.instance_type, seen.market)
-            for scope in [scope for scope in refused if scope.covers(*launched)]:
+            for scope in [scope for scope in refused if scope.covers(seen)]:
                 del refused[scope]
         elif seen.kind in REFUSALS:
             refused[_scope(seen)].append(seen)
@@ -54,20 +53,20 @@ def blocked(observations: Iterable[Observation], now: float, ttl_s: float) -> li
         until = refusals[-1].at + ttl_s * _patience(refusals, ttl_s)
         if until > now:
             reason = f"{refusals[-1].kind} in {scope.zone or scope.region or scope.cloud}"
-            found.append(Blocked(*_fields(scope), until=until, reason=reason))
+            found.append(replace(scope, until=until, reason=reason))
     return found
 
 
 def _scope(seen: Observation) -> Blocked:
     if seen.kind == "auth":
-        return Blocked(seen.cloud, None, None, None, None, 0.0, "")
+        return Blocked(seen.cloud, None, None, None, None, None, 0.0, "")
     region = None if seen.scope == "cloud" else seen.region
     zone = seen.zone if seen.scope == "zone" else None
-    return Blocked(seen.cloud, region, zone, seen.instance_type, seen.market, 0.0, "")
+    return Blocked(seen.cloud, region, zone, seen.instance_type, seen.accelerator, seen.market, 0.0, "")
 
 
-def _fields(scope: Blocked) -> tuple[str, str | None, str | None, str | None, Market | None]:
-    return scope.cloud, scope.region, scope.zone, scope.instance_type, scope.market
+def _place(it: Blocked | Observation | Offering) -> tuple[str | None, ...]:
+    return it.cloud, it.region, it.zone, it.instance_type, it.accelerator, it.market
 
 
 def _patience(refusals: Sequence[Observation], ttl_s: float) -> int:

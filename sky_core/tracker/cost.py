@@ -57,8 +57,3 @@ def expected_overhead(
     except OverflowError:
         return math.inf  # it would practically never get through
     return took - 1
-
-
-def effective_price(price: float, overhead: float) -> float:
-    """USD for an hour of useful work: ``price`` x (1 + ``overhead``)."""
-    return price * (1 + overhead)

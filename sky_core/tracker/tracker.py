@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sky_core.store.records import Observation
-from sky_core.tracker.beliefs import Offering, chance, preemptions_per_hour
+from sky_core.tracker.beliefs import Offering, chance, kind_of, preemptions_per_hour
 from sky_core.tracker.blocked import Blocked, blocked
-from sky_core.tracker.cost import effective_price, expected_overhead
-
-if TYPE_CHECKING:
-    import polars as pl
 
 
 class Tracker:
@@ -25,9 +21,9 @@ class Tracker:
     def __init__(self, observations: Iterable[Observation], now: float) -> None:
         self.now = now
         self._seen = tuple(observations)
-        self._of_kind: dict[tuple[str, str, str], list[Observation]] = defaultdict(list)
+        self._of_kind: dict[tuple[str, str, str | None, str], list[Observation]] = defaultdict(list)
         for item in self._seen:
-            self._of_kind[item.cloud, item.instance_type, item.market].append(item)
+            self._of_kind[kind_of(item)].append(item)
 
     def blocked(self, ttl_s: float) -> list[Blocked]:
         """The scopes not worth trying now (see :func:`~sky_core.tracker.blocked.blocked`)."""
@@ -42,45 +38,7 @@ class Tracker:
         return preemptions_per_hour(offering, self._near(offering), self.now)
 
     def _near(self, offering: Offering) -> Sequence[Observation]:
-        return self._of_kind.get((offering.cloud, offering.instance_type, offering.market), ())
-
-    def rate(
-        self,
-        candidates: pl.DataFrame,
-        *,
-        use_spot: bool,
-        work_hours: float,
-        changeover_hours: float,
-        checkpoint_hours: float | None,
-    ) -> pl.DataFrame:
-        """The candidates with columns ``chance``, ``preemptions_per_hour``, ``overhead`` and ``effective_price``.
-
-        Args:
-            candidates: Rows of :meth:`Catalog.query`.
-            use_spot: The market whose price counts.
-            work_hours: Useful work of the task.
-            changeover_hours: Boot, set-up and restore after a preemption.
-            checkpoint_hours: Time to take a checkpoint; None if the task cannot be checkpointed.
-        """
-        import polars as pl
-
-        price = "spot_price" if use_spot else "price"
-
-        def answer(row: Mapping[str, Any]) -> dict[str, float]:
-            offering = offering_of(row, use_spot=use_spot)
-            preemptions = self.preemptions_per_hour(offering)
-            overhead = expected_overhead(
-                work_hours, preemptions, changeover_hours=changeover_hours, checkpoint_hours=checkpoint_hours
-            )
-            return {
-                "chance": self.chance(offering),
-                "preemptions_per_hour": preemptions,
-                "overhead": overhead,
-                "effective_price": effective_price(row[price], overhead),
-            }
-
-        schema = dict.fromkeys(("chance", "preemptions_per_hour", "overhead", "effective_price"), pl.Float64())
-        return candidates.hstack(pl.DataFrame([answer(row) for row in candidates.iter_rows(named=True)], schema=schema))
+        return self._of_kind.get(kind_of(offering), ())
 
 
 def offering_of(row: Mapping[str, Any], *, use_spot: bool) -> Offering:
@@ -91,6 +49,7 @@ def offering_of(row: Mapping[str, Any], *, use_spot: bool) -> Offering:
         zone=row["zone"],
         instance_type=row["instance_type"],
         market="spot" if use_spot else "on-demand",
+        accelerator=row["accelerator"],
         accelerator_count=row["accelerator_count"] or 0,
         interruption=row["interruption"],
     )

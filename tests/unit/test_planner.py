@@ -169,9 +169,20 @@ def test_a_zone_that_keeps_taking_machines_back_loses_to_one_that_does_not(marke
     assert before.use_spot
     assert before.overhead > 0
     kind = (before.cloud, before.region, before.zone, before.instance_type, "spot")
-    seen = [Observation(float(n), *kind, "preempted", hours=0.1) for n in range(200)]
+    seen = [Observation(float(n), *kind, "preempted", hours=0.1, accelerator="V100") for n in range(200)]
     after = make_plan(pipeline, replace(market, tracker=Tracker(seen, now=200.0))).placements["train"]
     assert (after.zone, after.use_spot) != (before.zone, True)
+
+
+def test_of_zones_that_cost_the_same_the_likelier_one_is_chosen(market):
+    resources = Resources(accelerators="V100", cloud="aws", region="us-east-1")
+    pipeline = Pipeline(tasks=(Task(name="train", run="true", hours=1, resources=resources),))
+    before = make_plan(pipeline, market).placements["train"]
+    kind = (before.cloud, before.region, before.zone, before.instance_type, "on-demand")
+    seen = [Observation(0.0, *kind, "capacity", accelerator="V100")]
+    after = make_plan(pipeline, replace(market, tracker=Tracker(seen, now=3600.0))).placements["train"]
+    assert after.zone != before.zone
+    assert (after.region, after.price) == (before.region, before.price)
 
 
 def test_spec_errors_are_errors_of_the_tree():

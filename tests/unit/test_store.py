@@ -1,6 +1,9 @@
 """The store keeps its promises: idempotent creates, exclusive leases, fenced writes, logs once and in order."""
 
+import sqlite3
 import threading
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -114,3 +117,17 @@ def test_observations_come_back_in_order(store):
 def test_the_database_file_is_private(tmp_path):
     Store(f"sqlite:///{tmp_path / 'x' / 's.db'}").close()
     assert (tmp_path / "x" / "s.db").stat().st_mode & 0o077 == 0
+
+
+def test_a_store_of_an_earlier_version_gets_the_columns_it_lacks(tmp_path):
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    seen = Observation(1.0, "gcp", "us-central1", None, "n1-standard-8", "spot", "capacity")
+    with closing(Store(url)) as old:
+        old.observe(seen)
+    with closing(sqlite3.connect(tmp_path / "old.db")) as db:
+        db.execute("ALTER TABLE observations DROP COLUMN accelerator")
+        db.execute("ALTER TABLE clusters DROP COLUMN accelerator")
+    with closing(Store(url)) as store:
+        store.observe(replace(seen, at=2.0, accelerator="V100"))
+        assert [item.accelerator for item in store.observations()] == [None, "V100"]
+        assert store.clusters() == []

@@ -10,16 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sky_core.catalog import Catalog
-from sky_core.spec import Resources
 from sky_core.store.records import Observation
 from sky_core.tracker import Offering, Tracker, checkpoint_interval, expected_overhead
 from sky_core.tracker.beliefs import published_rate
 
 NOW = 1_800_000_000.0
 HOUR = 3600.0
-HERE = Offering("aws", "us-east-1", "us-east-1a", "p3.2xlarge", "spot", 1, 0.05)
-SEEN = Observation(NOW - 60, "aws", "us-east-1", "us-east-1a", "p3.2xlarge", "spot", "capacity")
+HERE = Offering("aws", "us-east-1", "us-east-1a", "p3.2xlarge", "spot", "V100", 1, 0.05)
+SEEN = Observation(NOW - 60, "aws", "us-east-1", "us-east-1a", "p3.2xlarge", "spot", "capacity", accelerator="V100")
 
 
 def tracker(*seen: Observation) -> Tracker:
@@ -31,10 +29,10 @@ def tracker(*seen: Observation) -> Tracker:
 
 def test_a_refusal_blocks_its_zone_type_and_market_until_the_ttl_has_passed() -> None:
     (block,) = tracker(SEEN).blocked(600)
-    assert block.covers("aws", "us-east-1", "us-east-1a", "p3.2xlarge", "spot")
-    assert not block.covers("aws", "us-east-1", "us-east-1b", "p3.2xlarge", "spot")
-    assert not block.covers("aws", "us-east-1", "us-east-1a", "p3.2xlarge", "on-demand")
-    assert not block.covers("aws", "us-east-1", "us-east-1a", "p3.8xlarge", "spot")
+    assert block.covers(HERE)
+    assert not block.covers(replace(HERE, zone="us-east-1b"))
+    assert not block.covers(replace(HERE, market="on-demand"))
+    assert not block.covers(replace(HERE, instance_type="p3.8xlarge"))
     assert block.until == SEEN.at + 600
     assert block.reason == "capacity in us-east-1a"
     assert tracker(SEEN).blocked(59) == []
@@ -42,11 +40,23 @@ def test_a_refusal_blocks_its_zone_type_and_market_until_the_ttl_has_passed() ->
 
 def test_scopes_widen_to_the_region_and_for_bad_credentials_to_the_cloud() -> None:
     (quota,) = tracker(replace(SEEN, kind="quota", scope="region")).blocked(600)
-    assert quota.covers("aws", "us-east-1", "us-east-1f", "p3.2xlarge", "spot")
-    assert not quota.covers("aws", "us-west-2", None, "p3.2xlarge", "spot")
+    assert quota.covers(replace(HERE, zone="us-east-1f"))
+    assert not quota.covers(replace(HERE, region="us-west-2", zone=None))
     (auth,) = tracker(replace(SEEN, kind="auth", scope="cloud")).blocked(600)
-    assert auth.covers("aws", "eu-west-1", None, "m5.large", "on-demand")
-    assert not auth.covers("gcp", "us-central1", None, "n1-standard-8", "spot")
+    assert auth.covers(Offering("aws", "eu-west-1", None, "m5.large", "on-demand"))
+    assert not auth.covers(Offering("gcp", "us-central1", None, "n1-standard-8", "spot"))
+
+
+def test_a_machine_refused_with_an_accelerator_may_still_be_had_without() -> None:
+    place = ("gcp", "us-central1", "us-central1-a", "n1-standard-8")
+    plain = Offering(*place, "spot")
+    with_gpu = replace(plain, accelerator="V100", accelerator_count=1)
+    seen = tracker(Observation(NOW - 60, *place, "spot", "capacity", accelerator="V100"))
+    (block,) = seen.blocked(600)
+    assert block.covers(with_gpu)
+    assert not block.covers(plain)
+    assert not block.covers(replace(with_gpu, accelerator="T4"))
+    assert seen.chance(with_gpu) < seen.chance(plain) == 0.8
 
 
 def test_a_launch_after_the_refusal_lifts_the_block() -> None:
@@ -172,18 +182,3 @@ def test_youngs_interval_is_near_the_best(rate: float, pause: float, changeover:
     best = min(overhead(interval) for interval in np.geomspace(1 / 60, 200, 80))
     assert 1 + overhead(None) <= 1.06 * (1 + best)
     assert expected_overhead(10, 0, changeover_hours=changeover, checkpoint_hours=pause) == 0
-
-
-def test_rating_candidates_ranks_a_quiet_zone_before_a_cheaper_turbulent_one() -> None:
-    candidates = Catalog.embedded().query(
-        Resources(accelerators="V100", cloud="aws", region="us-east-1", use_spot=True)
-    )
-    zone = candidates["zone"][0]
-    turbulent = [replace(SEEN, zone=zone, instance_type="p3.2xlarge", kind="preempted", hours=0.3) for _ in range(30)]
-    rated = tracker(*turbulent).rate(
-        candidates, use_spot=True, work_hours=10, changeover_hours=0.3, checkpoint_hours=0.05
-    )
-    assert (rated["effective_price"] > rated["spot_price"]).all()
-    by_zone = dict(zip(rated["zone"], rated["effective_price"], strict=True))
-    assert by_zone[zone] > min(by_zone.values())
-    assert set(rated.columns) >= {"chance", "preemptions_per_hour", "overhead", "effective_price"}
