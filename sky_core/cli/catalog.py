@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -21,11 +22,22 @@ console = Console()
 PICTURE_WIDTH = 60
 BARS = " ▁▂▃▄▅▆▇█"
 EXAMPLES_SHOWN = 5
+NUMBERS = {"GiB", "vCPUs", "regions", "rows", "types", "with spot price"}
+NAMES = {"region", "where", "machine"}  # what a user copies stays in one piece
 
 AcceleratorsArgument = Annotated[list[str] | None, typer.Argument(help='e.g. "V100:4" or "tpu-v3-8".')]
 SpotOption = Annotated[bool, typer.Option("--spot", help="Rank by spot price.")]
 CloudOption = Annotated[list[str] | None, typer.Option("--cloud", help="Only this cloud (may be repeated).")]
 RegionOption = Annotated[str | None, typer.Option(help='e.g. "eu-*" or "us-east-1,us-west-2".')]
+
+
+def _table(*columns: str, **options: Any) -> Table:
+    """An empty table that folds what does not fit, rather than cutting names that a user wants to copy."""
+    table = Table(box=box.SIMPLE_HEAD, padding=0, **options)
+    for name in columns:
+        justify: Literal["left", "right"] = "right" if "$" in name or name in NUMBERS else "left"
+        table.add_column(name, overflow="fold", justify=justify, no_wrap=name in NAMES)
+    return table
 
 
 @app.command()
@@ -67,7 +79,7 @@ def _accelerators(catalog: Catalog) -> Table:
         pl.col("region").n_unique(),
         (pl.col("price") / pl.col("accelerator_count")).min().alias("price"),
     )
-    table = Table("accelerator", "GiB", "counts", "clouds", "regions", "from $/h each")
+    table = _table("accelerator", "GiB", "counts", "clouds", "regions", "from $/h each")
     for row in lines.sort(pl.col("accelerator").cast(pl.String)).iter_rows(named=True):
         counts = " ".join(f"{count:g}" for count in row["accelerator_count"])
         memory, price = _figure(row["device_memory_gib"]), _figure(row["price"], "#.3g")
@@ -80,7 +92,7 @@ def _offerings(found: pl.DataFrame, limit: int) -> Table:
 
     alike = ["cloud", "region", "instance_type", "accelerator", "accelerator_count", "price", "spot_price"]
     lines = found.group_by(alike, maintain_order=True).agg(pl.col("zone"), pl.all().exclude("zone").first())
-    table = Table("cloud", "region", "zones", "machine", "accelerators", "vCPUs", "GiB", "$/h", "spot $/h", "of")
+    table = _table("cloud", "region", "zones", "machine", "accel.", "vCPUs", "GiB", "$/h", "spot $")
     for row in lines.head(limit).iter_rows(named=True):
         table.add_row(
             row["cloud"],
@@ -92,10 +104,9 @@ def _offerings(found: pl.DataFrame, limit: int) -> Table:
             _figure(row["memory_gib"]),
             _figure(row["price"], "#.4g"),
             _figure(row["spot_price"], "#.4g"),
-            str(row["as_of"]),
         )
     shown = min(limit, lines.height)
-    table.caption = f"{shown} of {lines.height} lines; {found.height} offerings" if shown < lines.height else None
+    table.caption = f"{shown} of {lines.height} lines; prices of {found['as_of'].min()} to {found['as_of'].max()}"
     return table
 
 
@@ -110,6 +121,7 @@ def _figure(value: float | None, spec: str = "g") -> str:
 def _picture(found: pl.DataFrame, column: str) -> Table:
     """How many zones sell at which price, a strip for each cloud, on one logarithmic scale."""
     import numpy as np
+    import polars as pl
 
     from sky_core.catalog.stats import cheapest_by_place, with_places
 
@@ -118,8 +130,8 @@ def _picture(found: pl.DataFrame, column: str) -> Table:
     edges = np.geomspace(low, max(high, low * 1.0001), PICTURE_WIDTH + 1)
     edges[0], edges[-1] = 0, np.inf
     title = f"cheapest {column.replace('_', ' ')} in each of {prices.height} zones"
-    table = Table("cloud", "zones", f"${low:#.4g} … ${high:#.4g} per hour (x{high / low:.1f})", title=title)
-    for cloud in prices["cloud"].unique(maintain_order=True):
+    table = _table("cloud", "zones", f"${low:#.4g} … ${high:#.4g} per hour (x{high / low:.1f})", title=title)
+    for cloud in prices["cloud"].cast(pl.String).unique().sort():
         here = prices.filter(prices["cloud"] == cloud)[column].to_numpy()
         counts = np.histogram(here, edges)[0]
         heights = np.ceil(counts / max(1, counts.max()) * (len(BARS) - 1)).astype(int)
@@ -137,7 +149,7 @@ def compare(
     from sky_core.errors import NoFeasibleOffering
 
     catalog = Catalog.load()
-    table = Table("accelerators", "cloud", "where", "machine", "$/h", "spot $/h", "$ per PFLOP/s-hour")
+    table = _table("accel.", "cloud", "where", "machine", "$/h", "spot $/h", "$ per PFLOP/s-hour")
     for wanted in accelerators:
         try:
             lines = _cheapest_in_each_cloud(catalog, wanted, region)
@@ -176,13 +188,13 @@ def stats() -> None:
 
     catalog = Catalog.load()
     covered = coverage(catalog.table)
-    table = Table(*(name.replace("_", " ") for name in covered.columns), title=f"catalog {catalog.version}")
+    table = _table(*(name.replace("_", " ") for name in covered.columns), title=f"catalog {catalog.version}")
     for row in covered.iter_rows():
         table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row))
     console.print(table)
     console.print(f"{catalog.table.height:,} rows (cloud, zone, machine); the dissertation: over 76,000 in 294 zones")
 
-    table = Table("kind", "zones", "price max/min", "CV", "spot max/min", "CV", title="Table 4.5: here (dissertation)")
+    table = _table("kind", "zones", "price max/min", "CV", "spot max/min", "CV", title="Table 4.5: here (dissertation)")
     for line in table_4_5(catalog.table):
         pairs = (line.price, line.paper_price), (line.spot, line.paper_spot)
         figures = [text for here, paper in pairs for text in _beside(here, paper)]
