@@ -106,7 +106,8 @@ def _offerings(found: pl.DataFrame, limit: int) -> Table:
             _figure(row["spot_price"], "#.4g"),
         )
     shown = min(limit, lines.height)
-    table.caption = f"{shown} of {lines.height} lines; prices of {found['as_of'].min()} to {found['as_of'].max()}"
+    oldest, newest = str(found["as_of"].min()), str(found["as_of"].max())
+    table.caption = f"{shown} of {lines.height} lines; prices of {oldest} to {newest}"
     return table
 
 
