@@ -139,16 +139,17 @@ def fit(runs: Sequence[Run], vcpus: Mapping[str, float]) -> History:
     by_name = {kind.name: kind for kind in kinds}
     pace = {name: published_pace(kind, reference) for name, kind in by_name.items()}
     base = per_gb = 0.0
+    error = FIRST_ERROR
     for _ in range(ROUNDS):
         base, per_gb = robust_line(size, hours / np.array([pace[kind.name] for kind in kinds]))
         line = base + per_gb * size
         for name, kind in by_name.items():
             if kind != reference:
                 took = [hour / expected for hour, expected, k in zip(hours, line, kinds, strict=True) if k == kind]
-                pace[name] = _shrunk(published_pace(kind, reference), took)
-    residuals = np.abs(np.log(hours / (line * np.array([pace[kind.name] for kind in kinds]))))
-    error = float(1.4826 * np.median(residuals)) if len(recent) > 2 else FIRST_ERROR
-    return History(reference, base, per_gb, pace, max(error, 0.01), Counter(kind.name for kind in kinds))
+                pace[name] = _shrunk(published_pace(kind, reference), took, error)
+        residuals = np.abs(np.log(hours / (line * np.array([pace[kind.name] for kind in kinds]))))
+        error = max(float(1.4826 * np.median(residuals)), 0.01) if len(recent) > 2 else FIRST_ERROR
+    return History(reference, base, per_gb, pace, error, Counter(kind.name for kind in kinds))
 
 
 def kind_of_run(run: Run, vcpus: Mapping[str, float]) -> Kind:
@@ -168,11 +169,11 @@ def published_pace(kind: Kind, reference: Kind) -> float:
     return max(pace, 1.0) if kind.unit == "vcpus" else pace
 
 
-def _shrunk(prior: float, took: Sequence[float]) -> float:
-    """What was measured and what is published, in the log, each by its certainty."""
+def _shrunk(prior: float, took: Sequence[float], error: float) -> float:
+    """What was measured and what is published, in the log, each by its certainty; ``error`` is that of any one run."""
     logs = [math.log(ratio) for ratio in took]
     middle = statistics.median(logs)
-    spread = (FIRST_ERROR**2 + sum((value - middle) ** 2 for value in logs)) / (1 + len(logs))
+    spread = (error**2 + sum((value - middle) ** 2 for value in logs)) / (1 + len(logs))
     weight = PUBLISHED_ERROR**2 / (PUBLISHED_ERROR**2 + spread / len(logs))
     return math.exp(weight * middle + (1 - weight) * math.log(prior))
 
