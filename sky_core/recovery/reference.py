@@ -38,14 +38,16 @@ class Greedy:
 class UniformProgress:
     """Spot whenever there is any; without spot, on-demand when behind a straight line from start to deadline.
 
-    cp(t) < ep(t) = t C(0)/R(0) means behind. On-demand is left for spot, never for idle, as the authors' own
-    implementation does it.
+    cp(t) < ep(t) = t C(0)/R(0) means behind. On-demand is never left for idle, and for spot only once cp(t) >=
+    ep(t + 2d): this reproduces the authors' figures.
     """
 
     def decide(self, situation: Situation) -> Decision:
         """Spot, else keep up with uniform progress."""
         if situation.state == "spot" and is_available_here(situation):
             return Decision("spot", situation.zone)
+        if situation.state == "on_demand" and not self.is_ahead(situation):
+            return Decision("on_demand", situation.zone)
         zone = best_spot(situation)
         if zone is not None:
             return Decision("spot", zone)
@@ -61,6 +63,12 @@ class UniformProgress:
         progress = situation.total_work - situation.remaining_work
         return progress < situation.now * situation.total_work / situation.total_time - EPSILON
 
+    @staticmethod
+    def is_ahead(situation: Situation) -> bool:
+        """Whether the line will not catch up while two changeovers are made."""
+        progress = situation.total_work - situation.remaining_work
+        return progress >= (situation.now + 2 * situation.changeover) * situation.total_work / situation.total_time
+
 
 @dataclass(frozen=True)
 class Hysteresis:
@@ -71,12 +79,8 @@ class Hysteresis:
     def decide(self, situation: Situation) -> Decision:
         """As Uniform Progress, but on-demand is left for idle as well."""
         decision = self.plain.decide(situation)
-        if (situation.state, decision.state) == ("on_demand", "on_demand"):
-            later = situation.now + 2 * situation.changeover
-            progress = situation.total_work - situation.remaining_work
-            if progress >= later * situation.total_work / situation.total_time:
-                return Decision("idle", None)
-        return decision
+        both = (situation.state, decision.state) == ("on_demand", "on_demand")
+        return Decision("idle", None) if both and self.plain.is_ahead(situation) else decision
 
 
 @dataclass(frozen=True)
