@@ -191,7 +191,7 @@ def single_zone(bench: Bench) -> None:
     for folder, cut in TUNED_UNTIL.items():
         for whole in singles(f"availability/{folder}"):
             traces = whole.between(cut, whole.ticks)
-            cases = [Case(traces, start, names, fractions=FRACTIONS[:4]) for start in starts(traces, bench.count(100))]
+            cases = [Case(traces, start, names) for start in starts(traces, bench.count(100))]
             found = bench.run(cases)
             gaps = found[:, 2:] - found[:, :2]
             by_trace.append(gaps)
@@ -214,7 +214,7 @@ def many_zones(bench: Bench) -> None:
     five = Traces.load(files)
     five = five.between(cut, five.ticks)
     names = ("uniform-progress", "skyloom", "omniscient")
-    cases = [Case(five, start, names, fractions=FRACTIONS[:4]) for start in starts(five, bench.count(100))]
+    cases = [Case(five, start, names) for start in starts(five, bench.count(100))]
     cost = 1 - bench.run(cases).mean(axis=(0, 2))
     print(f"    five zones: cost of on-demand: {dict(zip(names, cost.round(3).tolist(), strict=True))}")
     bench.promise(f"five zones: {cost[1] / cost[2]:.3f} x the optimum (asked: 1.03)", cost[1] <= 1.03 * cost[2])
@@ -222,16 +222,13 @@ def many_zones(bench: Bench) -> None:
     for one, other in itertools.combinations(files, 2):
         traces = Traces.load({one: files[one], other: files[other]})
         traces = traces.between(cut, traces.ticks)
-        cases = [Case(traces, start, names[:2], fractions=FRACTIONS[:4]) for start in starts(traces, bench.count(40))]
+        cases = [Case(traces, start, names[:2]) for start in starts(traces, bench.count(40))]
         pairs.append(1 - bench.run(cases).mean(axis=(0, 2)))
     ours = float(sum(pair[1] for pair in pairs) / sum(pair[0] for pair in pairs))  # of the mean costs
     print(f"    pairs: mean of the ratios {np.mean([pair[1] / pair[0] for pair in pairs]):.3f}")
     bench.promise(f"pairs: {ours:.3f} x Uniform Progress in the first available zone (asked: 0.95)", ours <= 0.95)
     ranked = ("first-available", "uniform-progress", "skyloom")
-    cases = [
-        Case(five, start, ranked, fractions=FRACTIONS[:4], spread=SPREAD, migration=0.5)
-        for start in starts(five, bench.count(100))
-    ]
+    cases = [Case(five, start, ranked, spread=SPREAD, migration=0.5) for start in starts(five, bench.count(100))]
     first, effective, skyloom = (1 - bench.run(cases).mean(axis=(0, 2))).tolist()
     print(f"    prices {SPREAD}, half a spot hour for each move: first available {first:.3f}, Uniform Progress by"
           f" effective price {effective:.3f}, skyloom {skyloom:.3f}")  # fmt: skip

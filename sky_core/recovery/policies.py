@@ -40,7 +40,7 @@ class SafetyNet:
         if situation.remaining_work <= 0:
             return Decision("idle", None)
         wish = self.inside.decide(situation)
-        if wish.state == "on_demand" or _is_safe(wish, situation):
+        if _is_safe(wish, situation):
             return wish
         if situation.state == "spot" and is_available_here(situation):
             return Decision("spot", situation.zone)
@@ -51,6 +51,9 @@ class SafetyNet:
 
 def _is_safe(wish: Decision, situation: Situation) -> bool:
     slack = situation.time_to_deadline - situation.remaining_work
+    if wish.state == "on_demand":  # from anywhere but another zone's on-demand there is nothing safer
+        moves = situation.state == "on_demand" and wish.zone != situation.zone
+        return not moves or slack >= situation.changeover - EPSILON
     if wish.state == "idle":
         return slack - situation.decision_interval >= situation.changeover - EPSILON
     if (situation.state, situation.zone) == ("spot", wish.zone):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sky_core.errors import SpecError
 from sky_core.recovery import Decision, Situation, make_policy
-from sky_core.recovery.policies import REFERENCE
+from sky_core.recovery.policies import REFERENCE, SafetyNet
 
 TICK, CHANGEOVER = 1 / 6, 0.2
 
@@ -96,6 +96,16 @@ def test_the_cheapest_zone_counts_the_move():
     policy = make_policy("greedy")
     assert policy.decide(situation()).zone == "b"
     assert policy.decide(situation(migration_cost={"b": 5.0})).zone == "a"
+
+
+def test_no_hop_between_zones_without_the_time_for_it():
+    class Hopper:
+        def decide(self, situation):
+            return Decision("on_demand", "b" if situation.zone == "a" else "a")
+
+    here = {"state": "on_demand", "zone": "a", "remaining_work": 8.0}
+    assert SafetyNet(Hopper()).decide(situation(**here, time_to_deadline=8.1)) == Decision("on_demand", "a")
+    assert SafetyNet(Hopper()).decide(situation(**here, time_to_deadline=8.3)) == Decision("on_demand", "b")
 
 
 def test_done_is_idle_and_an_unknown_name_is_an_error():
