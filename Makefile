@@ -28,6 +28,8 @@ demo: setup
 
 bench: setup
 	$(BIN)/python benchmarks/dag_parse.py
+	$(BIN)/python benchmarks/catalog.py
+	$(BIN)/python benchmarks/optimizer.py --quick
 
 clean:
 	rm -rf build $(VENV)
