@@ -62,20 +62,17 @@ class _Search:
     total: int
     prices: list[float]
     limits: list[float]
+    left: list[int] = field(init=False)  # changeover still to go, by phase; phase 0 is past it
     best: list[float] = field(init=False)
     idle: Costs = field(init=False)
     running: list[list[Costs]] = field(init=False)  # by place and phase
 
     def __post_init__(self) -> None:
+        self.left = [0, *range(self.delay - self.tick, 0, -self.tick)]
         self.best = [math.inf] * len(self.limits)
         self.idle = np.full(self.total, np.inf)
         self.idle[0] = 0.0
         self.running = [[np.full(self.total, np.inf) for _ in self.left] for _ in self.prices]
-
-    @property
-    def left(self) -> list[int]:
-        """Units of changeover still to go, by phase; phase 0 is past it."""
-        return [0, *(self.delay - n * self.tick for n in range(1, -(-self.delay // self.tick)))]
 
     def advance(self, t: int, up: list[bool]) -> None:
         """One tick: whoever was somewhere stays, ends, or gives up and starts elsewhere."""

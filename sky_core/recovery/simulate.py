@@ -80,8 +80,8 @@ def simulate(policy: Policy, traces: Traces, job: SpotJob, start: int = 0) -> Ou
         if tick >= traces.ticks:
             raise ValueError(f"the traces end after {tick - start} ticks, before the job does")
         available = {zone: bool(values[tick]) for zone, values in traces.up.items()}
-        before = here
-        if here.state == "spot" and not available[here.zone or ""]:
+        preempted = here.state == "spot" and not available[here.zone or ""]
+        if preempted:
             here, starting = Decision("idle", None), 0.0
         decision = policy.decide(
             Situation(
@@ -94,7 +94,7 @@ def simulate(policy: Policy, traces: Traces, job: SpotJob, start: int = 0) -> Ou
         )  # fmt: skip
         if decision.state == "spot" and not available[decision.zone or ""]:
             raise ValueError(f"the policy asks for spot in {decision.zone}, where there is none at tick {tick}")
-        if decision != before or decision != here or not timeline:
+        if preempted or decision != here or not timeline:
             timeline.append(Leg(now, decision.state, decision.zone))
         if decision != here and decision.zone is not None:
             cost += staying[home][decision.zone]
