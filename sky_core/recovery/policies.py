@@ -31,17 +31,22 @@ class SafetyNet:
     The invariant: away from spot, time left >= work left + d, so that on-demand can be started and end in time. Idle
     keeps it for one more interval if there is an interval to spare; spot keeps it if two changeovers fit, as one may
     be lost to a preemption; and a job that got onto spot in this way may stay until it is taken (exploitation).
+
+    A job that outruns its estimate has less than no work left (0 is for a job that is done): it stays where it is, and
+    goes on-demand if spot is taken, so that it ends late by no more than the estimate was wrong. With changeovers of up
+    to d' > d every job ends by R(0) + delta + 2 (d' - d): one each for the last spot and for on-demand (section 5.6).
     """
 
     inside: Policy
 
     def decide(self, situation: Situation) -> Decision:
         """What the policy inside says if that is safe, else on-demand."""
-        if situation.remaining_work <= 0:
+        if situation.remaining_work == 0:
             return Decision("idle", None)
-        wish = self.inside.decide(situation)
-        if _is_safe(wish, situation):
-            return wish
+        if situation.remaining_work > 0:
+            wish = self.inside.decide(situation)
+            if _is_safe(wish, situation):
+                return wish
         if situation.state == "spot" and is_available_here(situation):
             return Decision("spot", situation.zone)
         return Decision(
