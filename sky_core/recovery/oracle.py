@@ -1,6 +1,6 @@
 """Uniform Progress with an oracle of how long spot will last: for simulation only, nobody can know that.
 
-*Can't Be Late* (NSDI'24, section 4.4): from idle, spot is worth a changeover if it lasts longer than k d / (k - 1);
+*Can't Be Late* (NSDI'24, section 5.4): from idle, spot is worth a changeover if it lasts longer than k d / (k - 1);
 from on-demand, twice that.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sky_core.recovery.reference import UniformProgress, cheapest_on_demand
+from sky_core.recovery.reference import IDLE, UniformProgress, on_demand
 from sky_core.recovery.situation import Decision, Situation
 from sky_core.recovery.traces import Traces
 
@@ -32,11 +32,8 @@ class NextLifetime:
         zone = next(iter(self.traces.up))
         if situation.spot_available[zone] and (situation.state == "spot" or self._pays(situation, zone)):
             return Decision("spot", zone)
-        if situation.state == "on_demand":
-            return Decision("on_demand", situation.zone)
-        if UniformProgress.is_behind(situation):
-            return Decision("on_demand", cheapest_on_demand(situation))
-        return Decision("idle", None)
+        stays = situation.state == "on_demand" or UniformProgress.is_behind(situation)
+        return on_demand(situation) if stays else IDLE
 
     def _pays(self, situation: Situation, zone: str) -> bool:
         tick = self.start + round(situation.now / self.traces.step)

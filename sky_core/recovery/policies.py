@@ -1,25 +1,27 @@
 """Spot policies by name, each within the safety net, which alone keeps the promise never to be late.
 
-Rules of *Can't Be Late* (NSDI'24, section 4): thrifty (idle once the work is done), safety net (on-demand to the end
+Rules of *Can't Be Late* (NSDI'24, section 3.3): thrifty (idle once the work is done), safety net (on-demand to the end
 before it is too late), exploitation (stay on spot until it is taken).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sky_core.errors import SpecError
+from sky_core.recovery.randomized import RandomizedShiftedGreedy, Ross
 from sky_core.recovery.reference import (
     EPSILON,
+    IDLE,
     Greedy,
     Hysteresis,
     OnDemand,
     TimeSliced,
     UniformProgress,
-    cheapest_on_demand,
     is_available_here,
+    on_demand,
 )
 from sky_core.recovery.situation import Decision, Policy, Situation
 
@@ -42,16 +44,14 @@ class SafetyNet:
     def decide(self, situation: Situation) -> Decision:
         """What the policy inside says if that is safe, else on-demand."""
         if situation.remaining_work == 0:
-            return Decision("idle", None)
+            return IDLE
         if situation.remaining_work > 0:
             wish = self.inside.decide(situation)
             if _is_safe(wish, situation):
                 return wish
         if situation.state == "spot" and is_available_here(situation):
             return Decision("spot", situation.zone)
-        return Decision(
-            "on_demand", situation.zone if situation.state == "on_demand" else cheapest_on_demand(situation)
-        )
+        return on_demand(situation)
 
 
 def _is_safe(wish: Decision, situation: Situation) -> bool:
@@ -66,12 +66,14 @@ def _is_safe(wish: Decision, situation: Situation) -> bool:
     return slack >= 2 * situation.changeover - EPSILON
 
 
-REFERENCE: Mapping[str, type[OnDemand | Greedy | UniformProgress | Hysteresis | TimeSliced]] = {
+REFERENCE: Mapping[str, Callable[..., Policy]] = {
     "on-demand": OnDemand,
     "greedy": Greedy,
     "time-sliced": TimeSliced,
     "uniform-progress": UniformProgress,
     "uniform-progress-hysteresis": Hysteresis,
+    "randomized-shifted-greedy": RandomizedShiftedGreedy,
+    "ross": Ross,
 }
 NAMES = ("skyloom", *REFERENCE)
 
@@ -88,7 +90,7 @@ def make_policy(
     Args:
         name: One of ``NAMES``.
         history: Past availability by zone, oldest first, at steps of ``history_step`` hours; only ours learns from it.
-        options: What the policy's class takes.
+        options: What the policy's class takes: ``slices``, and ``seed`` for the randomized ones.
 
     Raises:
         SpecError: if there is no policy of that name, or ``history`` comes without its step.

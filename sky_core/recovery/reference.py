@@ -1,6 +1,6 @@
 """The policies of the literature, as yardsticks and for who wants them; each is to be run within the safety net.
 
-Source: *Can't Be Late* (NSDI'24), sections 4.1 to 4.4.
+Source: *Can't Be Late* (NSDI'24), sections 3.4 (greedy), 5.1 (time-sliced) and 5.2 (Uniform Progress).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sky_core.recovery.situation import Decision, Situation
 
 EPSILON = 1e-9  # hours: less than this is no time
+IDLE = Decision("idle", None)
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,7 @@ class OnDemand:
 
     def decide(self, situation: Situation) -> Decision:
         """On-demand, where it is or where it is cheapest."""
-        here = situation.zone if situation.state == "on_demand" else None
-        return Decision("on_demand", here or cheapest_on_demand(situation))
+        return on_demand(situation)
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,7 @@ class Greedy:
 
     def decide(self, situation: Situation) -> Decision:
         """Spot, or wait for it."""
-        if situation.state == "spot" and is_available_here(situation):
-            return Decision("spot", situation.zone)
-        zone = best_spot(situation)
-        return Decision("spot", zone) if zone is not None else Decision("idle", None)
+        return on_spot(situation) or IDLE
 
 
 @dataclass(frozen=True)
@@ -44,18 +41,10 @@ class UniformProgress:
 
     def decide(self, situation: Situation) -> Decision:
         """Spot, else keep up with uniform progress."""
-        if situation.state == "spot" and is_available_here(situation):
-            return Decision("spot", situation.zone)
         if situation.state == "on_demand" and not self.is_ahead(situation):
-            return Decision("on_demand", situation.zone)
-        zone = best_spot(situation)
-        if zone is not None:
-            return Decision("spot", zone)
-        if situation.state == "on_demand":
-            return Decision("on_demand", situation.zone)
-        if self.is_behind(situation):
-            return Decision("on_demand", cheapest_on_demand(situation))
-        return Decision("idle", None)
+            return on_demand(situation)
+        stays = situation.state == "on_demand" or self.is_behind(situation)
+        return on_spot(situation) or (on_demand(situation) if stays else IDLE)
 
     @staticmethod
     def is_behind(situation: Situation) -> bool:
@@ -80,12 +69,12 @@ class Hysteresis:
         """As Uniform Progress, but on-demand is left for idle as well."""
         decision = self.plain.decide(situation)
         both = (situation.state, decision.state) == ("on_demand", "on_demand")
-        return Decision("idle", None) if both and self.plain.is_ahead(situation) else decision
+        return IDLE if both and self.plain.is_ahead(situation) else decision
 
 
 @dataclass(frozen=True)
 class TimeSliced:
-    """Greedy within slices of time, each with its share of the work to do by its end (NSDI'24, section 4.2).
+    """Greedy within slices of time, each with its share of the work to do by its end (NSDI'24, section 5.1).
 
     Args:
         slices: How many.
@@ -95,19 +84,31 @@ class TimeSliced:
 
     def decide(self, situation: Situation) -> Decision:
         """Spot if there is any; else wait as long as the slice's work can still be done on demand."""
-        if situation.state == "spot" and is_available_here(situation):
-            return Decision("spot", situation.zone)
-        zone = best_spot(situation)
-        if zone is not None:
-            return Decision("spot", zone)
         length = situation.total_time / self.slices
         ends = (int(situation.now / length + EPSILON) + 1) * length
         due = situation.remaining_work - situation.total_work * (1 - ends / situation.total_time)
-        begin = 0.0 if situation.state == "on_demand" else situation.changeover
-        if due <= 0 or ends - situation.now - situation.decision_interval >= due + begin:
-            return Decision("idle", None)
-        here = situation.zone if situation.state == "on_demand" else None
-        return Decision("on_demand", here or cheapest_on_demand(situation))
+        return on_spot(situation) or wait_or_work(situation, due, ends - situation.now)
+
+
+def on_spot(situation: Situation) -> Decision | None:
+    """Spot where the job has it, else where it is best; None if there is none."""
+    if situation.state == "spot" and is_available_here(situation):
+        return Decision("spot", situation.zone)
+    zone = best_spot(situation)
+    return Decision("spot", zone) if zone is not None else None
+
+
+def on_demand(situation: Situation) -> Decision:
+    """On-demand where the job has it, else where it is cheapest."""
+    here = situation.zone if situation.state == "on_demand" else None
+    return Decision("on_demand", here or cheapest_on_demand(situation))
+
+
+def wait_or_work(situation: Situation, due: float, hours: float) -> Decision:
+    """Without spot: idle as long as ``due`` hours of work can still be done within ``hours``, else on-demand."""
+    begin = 0.0 if situation.state == "on_demand" else situation.changeover
+    may_wait = due <= 0 or hours - situation.decision_interval >= due + begin - EPSILON
+    return IDLE if may_wait else on_demand(situation)
 
 
 def best_spot(situation: Situation) -> str | None:

@@ -1,6 +1,6 @@
 """A job under a policy on recorded availability: what it costs and when it ends.
 
-The model is that of *Can't Be Late* (NSDI'24, section 5.1): billing by the second, every start costs a changeover
+The model is that of *Can't Be Late* (NSDI'24, section 3.1): billing by the second, every start costs a changeover
 delay at the new machine's price, a preemption is seen at the tick at which it happens. The policy is asked at every
 tick and sees what a broker can see, no more: that work or changeovers turn out otherwise than planned (section 5.6) it
 learns only from what is done when.
@@ -12,11 +12,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sky_core.recovery.reference import IDLE
 from sky_core.recovery.situation import Decision, Policy, Situation, State
 from sky_core.recovery.traces import Traces
 
 DONE = 1e-9  # hours of work that count as none
-IDLE = Decision("idle", None)
 
 
 @dataclass(frozen=True)
