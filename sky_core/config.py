@@ -91,6 +91,7 @@ class Settings(BaseModel):
     orphan_ttl_s: float = 1800.0
     lease_s: float = 60.0
     blocked_ttl_s: float = 600.0
+    spot_policy: str = "skyloom"
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Settings:

@@ -16,7 +16,7 @@ class Line:
 
     Attributes:
         compute_usd: All its attempts: hours between launch and end, times price, times machines.
-        egress_usd: Its inputs and checkpoints at the catalog's egress prices.
+        egress_usd: Its inputs and restored checkpoints at the catalog's egress prices.
         hours: Machine hours paid for.
     """
 
@@ -52,7 +52,7 @@ def make_bill(store: Store, settings: Settings, jobs: Iterable[Job]) -> Bill:
 
 def _line(store: Store, scale: Scale, job: Job) -> Line:
     clusters = store.clusters(job_id=job.id)
-    egress = sum(event.data["usd"] for event in store.events(job.id) if event.kind == "moved")
+    egress = sum(event.data["usd"] for event in store.events(job.id) if event.kind in ("moved", "restored"))
     return Line(
         task=job.task,
         job_id=job.id,

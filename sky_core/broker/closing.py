@@ -26,30 +26,35 @@ def cancel(step: Step) -> None:
 
 def close(step: Step) -> None:
     """End the open cluster, wait until its cloud says so, then end the job or begin its next attempt."""
-    if step.cluster is not None and not _ended(step, step.cluster):
-        return
     memory = step.memory
-    if memory.verdict is not None:
-        about = {key: value for key, value in memory.result.items() if key != "outputs"}
-        step.save(state=memory.verdict, events=[(memory.verdict, about)])
+    if step.cluster is not None and not _ended(step, step.cluster, memory.closing or "ended"):
         return
-    fresh = memory.next_attempt()
+    if memory.verdict is not None:
+        if step.successor is None:  # else it is what the next step closes
+            about = {key: value for key, value in memory.result.items() if key != "outputs"}
+            step.save(state=memory.verdict, events=[(memory.verdict, about)])
+            step.driving.pilots.pop(step.job.id, None)
+        return
+    fresh = memory.next_attempt().model_copy(update={"waiting_since": time.time()} if step.successor else {})
     step.save(state="recovering", events=[("recovering", {"after": memory.closing})], **dict(fresh))
 
 
-def _ended(step: Step, cluster: Cluster) -> bool:
+def drop(step: Step, successor: Cluster) -> None:
+    """End machines that were to take over and are not wanted any more; the present attempt goes on."""
+    _ended(step, successor, "unclear")
+
+
+def _ended(step: Step, cluster: Cluster, outcome: str) -> bool:
     """Terminate the cluster's machines; True once none of them runs and that is written down."""
-    outcome = step.memory.closing or "ended"
+    cloud = step.driving.clouds[cluster.cloud]
     try:
         # Only the tag finds what an interrupted launch may have left: its ids were never written down.
         found = (
-            ()
-            if cluster.state == "launched"
-            else step.cloud.find({TAG_CLUSTER: cluster.token}, regions=[cluster.region])
+            () if cluster.state == "launched" else cloud.find({TAG_CLUSTER: cluster.token}, regions=[cluster.region])
         )
         ids = cluster.instance_ids or tuple(instance.id for instance in found)
-        step.cloud.terminate(ids)
-        running = [i for i in step.cloud.describe(ids) if i.state in ("pending", "running")] if ids else []
+        cloud.terminate(ids)
+        running = [i for i in cloud.describe(ids) if i.state in ("pending", "running")] if ids else []
     except CloudError as error:
         step.save(after_s=2.0, events=[("terminate failed", {"error": str(error)})])
         return False

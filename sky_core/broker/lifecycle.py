@@ -2,8 +2,11 @@
 
     submitted -> provisioning -> running -> stopping … succeeded | failed | cancelled
                      ^   |          |
-                     |   refused    preempted, lost
+                     |   refused    preempted, lost, moved
                      +---+--- recovering
+
+A job that moves to better machines has two clusters for a moment: the successor is launched first, and only once it
+is there is the present attempt ended with a last checkpoint. It never runs on both.
 
 Each step reads the job, does at most one thing to the outside world, and writes down what came of it together
 with when to come back. All of it may be interrupted anywhere and done again by another driver.
@@ -29,8 +32,12 @@ def advance(driving: Driving, job: Job) -> None:
         closing.close(step)
     elif step.cluster is None:
         provision.place(step)
+    elif step.successor is not None and step.memory.successor is None:
+        closing.drop(step, step.successor)
+    elif step.successor is not None and step.successor.state == "intended":
+        provision.launch(step, step.successor)
     elif step.cluster.state == "intended":
-        provision.launch(step)
+        provision.launch(step, step.cluster)
     elif not step.memory.started:
         running.boot(step)
     else:

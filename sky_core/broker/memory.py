@@ -10,6 +10,44 @@ from pydantic import Field
 from sky_core.planner.plan import Placement, Record
 
 
+class Saved(Record):
+    """The newest checkpoint that was seen.
+
+    Attributes:
+        location: ``"cloud/region"`` of the bucket that has it.
+        hours: What it took to save.
+    """
+
+    generation: int
+    location: str
+    gb: float
+    hours: float
+
+
+class Promise(Record):
+    """A job's deadline, and how far its work is. Times are seconds since the epoch.
+
+    Attributes:
+        since: When the promise was made.
+        due: When the work has to be done.
+        kind: A placement of the kind of machine it is to run on; its ``hours`` are C(0), all of the work.
+        saved: Hours of work that the newest checkpoint holds.
+        begun: Hours of work that were done when the present attempt began.
+        looked: When the present attempt was last seen running.
+        changeover: The longest time from a launch to a running command so far, hours; None until one was made.
+        warned: Whether the user was told that the deadline is in danger.
+    """
+
+    since: float
+    due: float
+    kind: Placement
+    saved: float = 0.0
+    begun: float = 0.0
+    looked: float | None = None
+    changeover: float | None = None
+    warned: bool = False
+
+
 class Memory(Record):
     """The working state of one job.
 
@@ -29,7 +67,11 @@ class Memory(Record):
         closing: The outcome with which the open cluster is being closed; None while it lives.
         verdict: The state the job ends in once everything is closed; None if another attempt follows.
         result: What the job will report: exit_code, error, outputs.
-        policy: The recovery policy's own memory.
+        checkpoint: The newest checkpoint; None until one was taken.
+        promise: The deadline of a job that is driven by a spot policy; None without one.
+        successor: The placement of the machines that are to take over, once they are asked for.
+        leaving: Whether the present attempt is being ended to go on elsewhere, or to wait.
+        idle: Whether the job waits for spot, by its policy's decision.
     """
 
     placement: Placement | None = None
@@ -48,13 +90,18 @@ class Memory(Record):
     closing: str | None = None
     verdict: Literal["succeeded", "failed", "cancelled"] | None = None
     result: Mapping[str, Any] = Field(default_factory=dict)
-    policy: Mapping[str, Any] = Field(default_factory=dict)
+    checkpoint: Saved | None = None
+    promise: Promise | None = None
+    successor: Placement | None = None
+    leaving: bool = False
+    idle: bool = False
 
     def next_attempt(self) -> Memory:
-        """What is left of it when a new attempt begins: the log, the checkpoints, the policy's memory."""
+        """What is left of it when a new attempt begins: the log, the checkpoints, the promise."""
         return Memory(
             log_base=self.log_base + self.log_offset,
-            placement=self.placement,
+            placement=self.successor or self.placement,
             checkpoint_urls=self.checkpoint_urls,
-            policy=self.policy,
+            checkpoint=self.checkpoint,
+            promise=self.promise and self.promise.model_copy(update={"looked": None}),
         )

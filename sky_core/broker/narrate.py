@@ -16,7 +16,8 @@ def _place(data: Data) -> str:
 
 
 def _restored(data: Data) -> str:
-    return f"checkpoint generation {data['generation']} restored ({data['bytes']:,} bytes)"
+    egress = f", egress ${data['usd']:.4f}" if data.get("usd") else ""
+    return f"checkpoint generation {data['generation']} restored ({data['bytes']:,} bytes{egress})"
 
 
 def _moved(data: Data) -> str:
@@ -46,6 +47,14 @@ _WORDS: dict[str, Callable[[Data], str]] = {
     "phase": lambda d: f"attempt {d['attempt']}: {d['phase']}",
     "moved": _moved,
     "restored": _restored,
+    "promised": lambda d: f"promised within {d['hours']:.2f} h: {d['work']:.2f} h of work, led by a spot policy",
+    "waiting": lambda d: f"waiting for spot in {', '.join(d['zones'])}: there is time",
+    "leaving": lambda d: f"attempt {d['attempt']}: stopping with a checkpoint, to wait for spot: there is time",
+    "left": lambda d: f"attempt {d['attempt']}: stopped at checkpoint generation {d['checkpoint']}",
+    "too slow": lambda d: f"attempt {d['attempt']}: not running yet with {d['hours_left']:.2f} h left, given up",
+    "deadline in danger": lambda d: (
+        f"{d['hours_left']:.2f} h to the deadline and {d['hours_needed']:.2f} h needed: going on as fast as can be"
+    ),
     "eviction notice": lambda d: f"attempt {d['attempt']}: the cloud announces that it takes the machine back",
     "preempted": lambda d: f"attempt {d['attempt']}: preempted {d.get('reason') or ''}".rstrip(),
     "died": lambda d: f"attempt {d['attempt']}: a machine is gone ({d['reason']})",

@@ -9,8 +9,11 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
+from typing import Any
 
 from sky_core.broker.market import current_market
+from sky_core.broker.pilot import elsewhere, pilot_of
+from sky_core.broker.promise import new_promise, warning
 from sky_core.broker.step import Step
 from sky_core.clouds.base import TAG_CLUSTER, TAG_JOB, TAG_OWNER, LaunchRequest
 from sky_core.clouds.userdata import public_key
@@ -32,7 +35,7 @@ from sky_core.planner.plan import Placement, Plan
 from sky_core.planner.planning import Market, make_plan
 from sky_core.remote import keys
 from sky_core.spec import Objective, Pipeline
-from sky_core.store import Cluster, Observation
+from sky_core.store import Cluster, JobState, Observation
 from sky_core.store.records import Seen
 
 log = logging.getLogger(__name__)
@@ -48,13 +51,19 @@ MAX_LAUNCH_ERRORS = 8  # throttled or unclear calls in a row before a place is g
 
 
 def place(step: Step) -> None:
-    """Decide where the next attempt runs and write down the intent to launch there."""
+    """Decide where the next attempt runs, or that it has to wait, and write down the intent to launch there."""
     try:
-        placement = _placement(step)
+        placement = _next_placement(step)
     except (NoFeasibleOffering, NoCloudEnabled) as error:
         told = {"exit_code": None, "error": f"{error}{_attempts(step)}"}
         step.save(verdict="failed", closing="exhausted", result=told, events=[("exhausted", {"error": str(error)})])
         return
+    if placement is not None:
+        intend(step, placement)
+
+
+def intend(step: Step, placement: Placement) -> None:
+    """Write down the intent to launch the next attempt's machines, as successors if the job is running."""
     attempt = step.job.attempt + 1
     token = f"sky-{step.job.id.removeprefix('job-')}-{attempt}"
     host_key = public_key(keys.host_key(step.driving.settings.home, token))
@@ -64,21 +73,21 @@ def place(step: Step) -> None:
         use_spot=placement.use_spot, num_nodes=placement.num_nodes, price=placement.price, host_key=host_key,
         intended_at=time.time(), accelerator=placement.accelerator,
     )  # fmt: skip
-    step.save(
-        state="recovering" if step.memory.log_base else "provisioning",
-        attempt=attempt,
-        cluster=cluster,
-        placement=placement,
-        events=[("launching", {"attempt": attempt, "machine": placement.machine, **where(cluster)})],
-    )
+    about = {"attempt": attempt, "machine": placement.machine, **where(cluster)}
+    if step.cluster is not None:
+        step.save(attempt=attempt, cluster=cluster, successor=placement, events=[("launching", about)])
+    else:
+        state: JobState = "recovering" if step.memory.log_base else "provisioning"
+        step.save(state=state, attempt=attempt, cluster=cluster, placement=placement, events=[("launching", about)])
 
 
-def launch(step: Step) -> None:
-    """Make the intended launch; a refusal blocks what was refused and leads back to :func:`place`."""
-    cluster = step.cluster
-    assert cluster is not None
+def launch(step: Step, cluster: Cluster) -> None:
+    """Make the intended launch; a refusal blocks what was refused.
+
+    It then leads back to :func:`place`, unless the job is running elsewhere: it stays there.
+    """
     try:
-        instances = step.cloud.launch(_request(step, cluster))
+        instances = step.driving.clouds[cluster.cloud].launch(_request(step, cluster))
     except (CapacityError, QuotaError, AuthError, InvalidRequest) as error:
         _refused(step, cluster, error)
         return
@@ -90,16 +99,18 @@ def launch(step: Step) -> None:
     )
     step.driving.store.observe(observation(cluster, "launched"))
     ids = list(launched.instance_ids)
+    moves = cluster is step.successor
     step.save(
         cluster=launched,
-        waiting_since=time.time(),
         launch_errors=0,
         events=[("launched", {"attempt": cluster.attempt, "instances": ids, **where(cluster)})],
+        **({"leaving": True} if moves else {"waiting_since": time.time()}),
     )
 
 
 def _request(step: Step, cluster: Cluster) -> LaunchRequest:
-    placement, task, settings = step.memory.placement, step.task, step.driving.settings
+    task, settings = step.task, step.driving.settings
+    placement = step.memory.successor if cluster is step.successor else step.memory.placement
     assert placement is not None
     return LaunchRequest(
         token=cluster.token,
@@ -125,8 +136,10 @@ def _refused(step: Step, cluster: Cluster, error: CloudError) -> None:
     kind, seen = next(pair for kind_of, pair in REFUSALS.items() if isinstance(error, kind_of))
     scope: Scope = getattr(error, "scope", "zone")
     step.driving.store.observe(observation(cluster, seen, scope))
+    moves = cluster is step.successor
     step.save(
-        state="provisioning",
+        state=None if moves else "provisioning",
+        successor=None,
         cluster=replace(cluster, state="refused", ended_at=time.time(), outcome=kind),
         launch_errors=0,
         events=[("refused", {"attempt": cluster.attempt, "why": kind, "message": str(error), **where(cluster)})],
@@ -137,28 +150,53 @@ def _unclear(step: Step, cluster: Cluster, error: CloudError) -> None:
     errors = step.memory.launch_errors + 1
     if errors > MAX_LAUNCH_ERRORS:
         step.driving.store.observe(observation(cluster, "capacity"))
-        step.save(closing="unclear", events=[("gave up", {"message": str(error), **where(cluster)})])
+        ending: dict[str, Any] = {"successor": None} if cluster is step.successor else {"closing": "unclear"}
+        step.save(launch_errors=0, events=[("gave up", {"message": str(error), **where(cluster)})], **ending)
         return
     wait = min(0.5 * 2**errors, 60.0)
     log.warning("%s: launch of %s: %s; again in %.1f s", step.job.id, cluster.token, error, wait)
     step.save(after_s=wait, launch_errors=errors, events=[("launch unclear", {"message": str(error)})])
 
 
-def _placement(step: Step) -> Placement:
+def _next_placement(step: Step) -> Placement | None:
+    """Where the next attempt runs: as planned, or with a deadline where its policy says; None if it is to wait."""
+    promise = step.memory.promise
+    if promise is None:
+        planned = _planned(step)
+        promise = new_promise(step, planned)
+        if promise is None or pilot_of(step, promise) is None:
+            return planned
+        about = {"hours": step.driving.settings.scale.hours(promise.due - promise.since), "work": planned.hours}
+        step.save(promise=promise, events=[("promised", about)])
+    pilot = pilot_of(step, promise)
+    if pilot is None:
+        return _planned(step)
+    decision = pilot.decide(step, promise, None)
+    if decision.state == "idle":
+        waits = [] if step.memory.idle else [("waiting", {"zones": sorted(pilot.berths)})]
+        step.save(after_s=step.driving.settings.poll_s, idle=True, events=waits)
+        return None
+    placement = pilot.placement(decision)
+    if placement is None:
+        promise = elsewhere(step, promise)
+        placement = promise.kind
+    danger = warning(step, promise, None)
+    step.save(promise=promise.model_copy(update={"warned": promise.warned or bool(danger)}), events=danger)
+    return placement
+
+
+def _planned(step: Step) -> Placement:
     """Where the plan puts the task; if that is not to be had, what is left of the DAG is planned anew first."""
     store = step.driving.store
     while True:
-        found = store.plan(step.job.plan_key)
-        assert found is not None, "a job is submitted under a plan"
-        version, pipeline_text, plan_text = found
-        pipeline, plan = Pipeline.model_validate_json(pipeline_text), Plan.model_validate_json(plan_text)
+        version, pipeline, plan = step.planned()
         market = current_market(step.driving.settings, store, pipeline.name)
         planned = plan.placements[step.job.task]
         blocks = [block for block in market.blocked if is_blocked(planned, [block])]
         if not blocks:
             return planned
         made = _replan(step, pipeline, plan, market, "; ".join(sorted({block.reason for block in blocks})))
-        if store.replace_plan(step.job.plan_key, version, pipeline_text, made.model_dump_json()):
+        if store.replace_plan(step.job.plan_key, version, pipeline.model_dump_json(), made.model_dump_json()):
             now_at = made.placements[step.job.task]
             about = {"from": planned.machine, "to": now_at.machine, "why": made.reason,
                      "plan_usd_before": plan.cost_usd, "plan_usd": made.cost_usd}  # fmt: skip

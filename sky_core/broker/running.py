@@ -10,19 +10,25 @@ from typing import Any
 
 import cloudpickle
 
+from sky_core.broker.berths import zone_key
 from sky_core.broker.market import load_catalog
+from sky_core.broker.pilot import pilot_of
+from sky_core.broker.promise import checkpoint_hours, noted, too_slow, warning
+from sky_core.broker.provision import intend
 from sky_core.broker.step import Step
 from sky_core.clouds.base import Instance
 from sky_core.errors import CloudError, LinkLost, MachineError
 from sky_core.planner.planning import SCHEME_CLOUDS
+from sky_core.recovery import Decision
 from sky_core.remote.artifacts import read_result
 from sky_core.remote.executor import JobRequest, JobState
 from sky_core.remote.ssh import Machine
-from sky_core.spec import Artifact, Pipeline
+from sky_core.spec import Artifact
 from sky_core.store import Cluster, Run
 from sky_core.store.store import NewEvent
 
 BOOT_TIMEOUT_S = 900.0  # from launch to a started agent; Azure's slowest images take several minutes
+LEAVE_GRACE_S = 10.0  # for a command to end by itself when its job moves
 LINK_TIMEOUT_S = 180.0  # without an answer from a machine that its cloud calls running
 
 
@@ -31,11 +37,11 @@ def boot(step: Step) -> None:
     cluster = step.cluster
     assert cluster is not None
     try:
-        instances = step.cloud.describe(cluster.instance_ids)
+        instances = step.driving.clouds[cluster.cloud].describe(cluster.instance_ids)
     except CloudError as error:
         _wait(step, BOOT_TIMEOUT_S, str(error))
         return
-    if _taken_back(step, instances):
+    if _taken_back(step, instances) or too_slow(step, cluster):
         return
     if not all(instance.state == "running" and instance.ip for instance in instances):
         _wait(step, BOOT_TIMEOUT_S, "the machines have not booted")
@@ -48,7 +54,7 @@ def boot(step: Step) -> None:
         step.save(closing="failed", verdict="failed", result=told)
         return
     try:
-        bucket = step.cloud.storage(cluster.region).url
+        bucket = step.driving.clouds[cluster.cloud].storage(cluster.region).url
         step.driving.executor.start(machines, _request(step, cluster, instances, bucket))
     except (LinkLost, MachineError, CloudError) as error:
         _wait(step, BOOT_TIMEOUT_S, str(error))
@@ -71,9 +77,12 @@ def poll(step: Step) -> None:
     assert cluster is not None
     try:
         # The cloud is asked only when the machine does not answer: a look costs one SSH round trip, no API call.
-        if memory.waiting_since and _taken_back(step, step.cloud.describe(cluster.instance_ids)):
+        cloud = step.driving.clouds[cluster.cloud]
+        if memory.waiting_since and _taken_back(step, cloud.describe(cluster.instance_ids)):
             return
         machines = _machines(step, cluster, memory.addresses)
+        if memory.leaving:
+            step.driving.executor.leave(machines, step.job.id, cluster.attempt, LEAVE_GRACE_S)
         state = step.driving.executor.poll(machines, step.job.id, cluster.attempt, memory.log_offset)
     except (LinkLost, MachineError, CloudError) as error:
         _wait(step, LINK_TIMEOUT_S, str(error))
@@ -103,7 +112,34 @@ def _keep(step: Step, cluster: Cluster, state: JobState) -> None:
         changes |= _ending(step, cluster, state, events)
     log = (memory.log_base + memory.log_offset, state.log)
     busy = bool(state.log) or bool(events)
+    changes |= noted(step, cluster, state)
     step.save(after_s=step.driving.settings.poll_s * (0.5 if busy else 1.0), events=events, log=log, **changes)
+    if state.phase == "running" and step.memory.closing is None:
+        _steer(step, cluster)
+    elif state.phase in ("inputs", "setup"):
+        too_slow(step, cluster)
+
+
+def _steer(step: Step, cluster: Cluster) -> None:
+    """Ask the policy of a job with a deadline where it should be, and begin to move if that is not where it is."""
+    promise = step.memory.promise
+    if promise is None or step.memory.leaving or step.successor is not None:
+        return
+    pilot = pilot_of(step, promise)
+    if pilot is None:
+        return
+    decision = pilot.decide(step, promise, cluster)
+    here = Decision("spot" if cluster.use_spot else "on_demand", zone_key(cluster))
+    if decision == here or (decision.state, decision.zone) == ("on_demand", None):
+        danger = warning(step, promise, cluster)
+        if danger:
+            step.save(promise=promise.model_copy(update={"warned": True}), events=danger)
+        return
+    placement = pilot.placement(decision)
+    if placement is None:
+        step.save(leaving=True, events=[("leaving", {"attempt": cluster.attempt})])
+    else:
+        intend(step, placement)
 
 
 def _ending(step: Step, cluster: Cluster, state: JobState, events: list[NewEvent]) -> dict[str, Any]:
@@ -111,6 +147,9 @@ def _ending(step: Step, cluster: Cluster, state: JobState, events: list[NewEvent
     if state.exit_code != 0 and (state.eviction or step.memory.evicted):
         events.append(("preempted", {"attempt": cluster.attempt, "checkpoint": state.checkpoint_generation}))
         return {"closing": "preempted"}
+    if state.exit_code != 0 and step.memory.leaving:
+        events.append(("left", {"attempt": cluster.attempt, "checkpoint": state.checkpoint_generation}))
+        return {"closing": "moved"}
     if state.exit_code != 0:
         told = {"exit_code": state.exit_code, "error": state.detail or f"exit code {state.exit_code}"}
         return {"closing": "failed", "verdict": "failed", "result": told}
@@ -134,11 +173,10 @@ def _ending(step: Step, cluster: Cluster, state: JobState, events: list[NewEvent
 
 def _remember_run(step: Step, cluster: Cluster) -> None:
     placement, since = step.memory.placement, step.memory.running_since
-    found = step.driving.store.plan(step.job.plan_key)
-    if placement is None or since is None or found is None or step.memory.log_base:
+    if placement is None or since is None or step.memory.log_base:
         return  # a resumed attempt did part of the work only: its time would mislead the estimates
     inputs = [source.size_gb or 0.0 for source in step.task.inputs.values() if isinstance(source, Artifact)]
-    pipeline = Pipeline.model_validate_json(found[1])
+    _, pipeline, _ = step.planned()
     step.driving.store.add_run(
         Run(
             at=time.time(), pipeline=pipeline.name, task=step.task.name, cloud=cluster.cloud,
@@ -165,7 +203,11 @@ def _transfers(step: Step, cluster: Cluster, state: JobState) -> list[NewEvent]:
         about = {"input": name, "bytes": size, "gb": gb, "usd": usd, "from": location, "to": f"{here[0]}/{here[1]}"}
         events.append(("moved", about))
     if state.restored_generation is not None:
-        restored = {"generation": state.restored_generation, "bytes": state.restored_bytes}
+        usd, kept = 0.0, step.memory.checkpoint
+        if kept is not None:
+            cloud, _, region = kept.location.partition("/")
+            usd = float(catalog.egress([(cloud, region, None), here], scale.gb(state.restored_bytes))[0][0, 1])
+        restored = {"generation": state.restored_generation, "bytes": state.restored_bytes, "usd": usd}
         events.append(("restored", {"attempt": cluster.attempt, **restored}))
     return events
 
@@ -178,7 +220,8 @@ def _taken_back(step: Step, instances: list[Instance]) -> bool:
     reason = gone[0].reason if gone else "unknown to its cloud"
     preempted = step.cluster is not None and step.cluster.use_spot
     kind = "preempted" if preempted else "died"
-    step.save(closing=kind, events=[(kind, {"attempt": step.job.attempt, "reason": reason})])
+    attempt = step.cluster.attempt if step.cluster else step.job.attempt
+    step.save(closing=kind, events=[(kind, {"attempt": attempt, "reason": reason})])
     return True
 
 
@@ -218,8 +261,7 @@ def _storage_options(step: Step, cluster: Cluster) -> dict[str, dict[str, Any]]:
 
 def _request(step: Step, cluster: Cluster, instances: list[Instance], bucket: str) -> JobRequest:
     task, settings = step.task, step.driving.settings
-    checkpoint = task.checkpoint
-    interval = settings.scale.seconds(checkpoint.interval) if checkpoint and checkpoint.interval else None
+    checkpoint, interval = task.checkpoint, checkpoint_hours(step, cluster)
     return JobRequest(
         job_id=step.job.id,
         attempt=cluster.attempt,
@@ -234,7 +276,7 @@ def _request(step: Step, cluster: Cluster, instances: list[Instance], bucket: st
         outputs=_output_urls(step, bucket),
         checkpoint_url=_checkpoint_url(step, bucket) if checkpoint else None,
         restore_urls=step.memory.checkpoint_urls if checkpoint else (),
-        checkpoint_interval_s=interval,
+        checkpoint_interval_s=None if interval is None else settings.scale.seconds(interval),
         checkpoint_keep=checkpoint.keep if checkpoint else 1,
         storage_options=_storage_options(step, cluster),
         orphan_ttl_s=settings.orphan_ttl_s,

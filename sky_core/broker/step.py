@@ -6,15 +6,19 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sky_core.broker.memory import Memory
 from sky_core.clouds import Cloud, connect
 from sky_core.config import Settings
+from sky_core.planner.plan import Plan
 from sky_core.remote.executor import Executor
-from sky_core.spec import Task
+from sky_core.spec import Pipeline, Task
 from sky_core.store import Cluster, Job, JobState, Store
 from sky_core.store.store import NewEvent
+
+if TYPE_CHECKING:
+    from sky_core.broker.pilot import Pilot
 
 
 class Clouds:
@@ -34,43 +38,55 @@ class Clouds:
 
 @dataclass(frozen=True)
 class Driving:
-    """What one driver works with for all its jobs. ``holder`` is its name on leases."""
+    """What one driver works with for all its jobs.
+
+    Attributes:
+        holder: Its name on leases.
+        pilots: By job id, the pilot of each job with a deadline that it leads; None where there is no choice.
+    """
 
     settings: Settings
     store: Store
     clouds: Clouds
     executor: Executor
     holder: str
+    pilots: dict[str, Pilot | None] = field(default_factory=dict)
 
 
 @dataclass
 class Step:
-    """One job under way. ``memory`` is replaced, never changed, and written by :meth:`save` only."""
+    """One job under way. ``memory`` is replaced, never changed, and written by :meth:`save` only.
+
+    Attributes:
+        cluster: Where the job is, or is going to be; None between two attempts.
+        successor: The cluster that takes over from ``cluster`` once it has ended; None unless the job moves.
+    """
 
     driving: Driving
     job: Job
     memory: Memory
     task: Task
     cluster: Cluster | None = None
-    now: float = field(default_factory=time.time)
+    successor: Cluster | None = None
+
+    def planned(self) -> tuple[int, Pipeline, Plan]:
+        """The plan that the job belongs to: its version, what was planned, and the plan."""
+        found = self.driving.store.plan(self.job.plan_key)
+        assert found is not None, "a job is submitted under a plan"
+        return found[0], Pipeline.model_validate_json(found[1]), Plan.model_validate_json(found[2])
 
     @classmethod
     def load(cls, driving: Driving, job: Job) -> Step:
-        """The job with its open cluster, if it has one."""
-        clusters = [c for c in driving.store.clusters(job_id=job.id) if c.state in ("intended", "launched")]
+        """The job with its open clusters, if it has any."""
+        present, following, *_ = *driving.store.clusters(job_id=job.id, open_only=True), None, None
         return cls(
             driving=driving,
             job=job,
             memory=Memory.model_validate(job.memory),
             task=Task.model_validate_json(job.spec),
-            cluster=clusters[-1] if clusters else None,
+            cluster=present,
+            successor=following,
         )
-
-    @property
-    def cloud(self) -> Cloud:
-        """The cloud of the open cluster."""
-        assert self.cluster is not None
-        return self.driving.clouds[self.cluster.cloud]
 
     def save(
         self,
@@ -102,5 +118,7 @@ class Step:
             log=log,
         )
         self.memory = updated
-        if cluster is not None:
+        if cluster is not None and self.cluster is not None and cluster.attempt > self.cluster.attempt:
+            self.successor = cluster
+        elif cluster is not None:
             self.cluster = cluster

@@ -11,9 +11,10 @@ import numpy as np
 
 from sky_core.catalog import Catalog
 from sky_core.errors import Infeasible, NoCloudEnabled
-from sky_core.optimizer import Edge, Problem, Solution, solve
+from sky_core.optimizer import Edge, Problem, Solution
 from sky_core.planner.candidates import Candidates, Location, candidates_of, pinned
 from sky_core.planner.candidates import freeze_hours as _freeze_task
+from sky_core.planner.deadlines import fast_enough, points_in_time, solve_in_time
 from sky_core.planner.plan import Alternative, Block, Placement, Plan, dag_hash
 from sky_core.spec import Artifact, Objective, Pipeline, Task
 from sky_core.store import Run
@@ -59,7 +60,7 @@ def make_plan(
     Raises:
         NoCloudEnabled: if ``market`` has no cloud left.
         UnknownAccelerator, NoFeasibleOffering: if a task has nothing to run on.
-        Infeasible: if the objective's deadline or budget cannot be met.
+        Infeasible: if the objective's deadline or budget, or a task's deadline, cannot be met.
         SpecError: if a deadline is in the past.
     """
     if not market.clouds:
@@ -70,8 +71,16 @@ def make_plan(
     candidates = {
         task.name: pinned(fixed[task.name])
         if task.name in fixed
-        else candidates_of(
-            task, market.catalog, market.clouds, blocked=market.blocked, history=market.history, tracker=market.tracker
+        else fast_enough(
+            task,
+            candidates_of(
+                task,
+                market.catalog,
+                market.clouds,
+                blocked=market.blocked,
+                history=market.history,
+                tracker=market.tracker,
+            ),
         )
         for task in pipeline.tasks
     }
@@ -110,6 +119,7 @@ class _Model:
         self.pipeline = pipeline
         self.candidates = candidates
         self.catalog = catalog
+        self.due = points_in_time(pipeline)
         self.sources = {
             (task.name, name): (location, source.size_gb or 0.0)
             for task in pipeline.tasks
@@ -154,10 +164,11 @@ class _Model:
         return usd, hours
 
     def solve(self, objective: Objective, blocked: Mapping[str, np.ndarray] | None = None) -> Solution:
-        return solve(
+        return solve_in_time(
             self.problem,
+            self.due,
+            objective.deadline_hours(),
             minimize=objective.minimize,
-            deadline_hours=objective.deadline_hours(),
             budget_usd=objective.budget_usd,
             blocked=blocked,
         )

@@ -28,6 +28,7 @@ FILESYSTEMS = {"s3": "s3fs", "gs": "gcsfs", "abfs": "adlfs"}
 POLL_TIMEOUT_S = 30.0
 START_TIMEOUT_S = 120.0
 CANCEL_MARGIN_S = 30.0
+MOVE_MARGIN_S = 630.0  # the last checkpoint included
 NO_LOG = -1  # as offset: do not send the log
 
 
@@ -112,9 +113,10 @@ class JobState:
     Attributes:
         phase: ``lost``: nothing of it runs any more and it did not end; ``missing``: this machine never heard of it.
         exit_code: The command's, once ``done``. None if it did not end by itself: see ``detail`` (what failed, or
-            ``eviction`` or ``cancelled``).
+            ``eviction``, ``cancelled`` or ``moved``).
         log: The log from the asked offset on; ``log_offset`` is where to go on, ``log_size`` how much there is.
         eviction: The cloud has announced that it takes the machine back.
+        checkpoint_bytes, checkpoint_seconds: Size of this attempt's newest generation, and how long saving it took.
         last_checkpoint: The store has the job's newest state: nothing would be lost by its end.
         moved: ``{"inputs": {name: bytes}, "outputs": {name: bytes}}``, as far as moved by now.
         seconds: Time spent in each phase that is over.
@@ -128,6 +130,8 @@ class JobState:
     eviction: bool = False
     last_checkpoint: bool = False
     checkpoint_generation: int | None = None
+    checkpoint_bytes: int = 0
+    checkpoint_seconds: float = 0.0
     restored_generation: int | None = None
     restored_bytes: int = 0
     moved: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -193,9 +197,22 @@ class Executor:
         """End the attempt everywhere: SIGTERM, after ``grace_s`` seconds SIGKILL. Returns when it has ended."""
 
         def cancel(machine: Machine) -> None:
-            self._agent(machine, "cancel", job_id, attempt, str(grace_s), timeout_s=grace_s + CANCEL_MARGIN_S)
+            self._agent(
+                machine, "cancel", job_id, attempt, str(grace_s), "cancelled", timeout_s=grace_s + CANCEL_MARGIN_S
+            )
 
         _each(cancel, machines)
+
+    def leave(self, machines: Sequence[Machine], job_id: str, attempt: int, grace_s: float) -> None:
+        """End the attempt as :meth:`cancel` does, with a last checkpoint to go on from elsewhere.
+
+        A command that has just succeeded publishes its outputs instead; :meth:`poll` tells which it was.
+        """
+
+        def leave(machine: Machine) -> None:
+            self._agent(machine, "cancel", job_id, attempt, str(grace_s), "moved", timeout_s=grace_s + MOVE_MARGIN_S)
+
+        _each(leave, machines)
 
     def close(self) -> None:
         """Close all connections; the next call opens them again."""

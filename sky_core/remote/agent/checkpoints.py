@@ -134,7 +134,8 @@ class Checkpoints:
         if self._writing() or trees.signature(folder) != before:
             return False
         self._number += 1
-        self._courier.ask(
+        began = time.monotonic()
+        size = self._courier.ask(
             "save",
             folder=str(self._place.staging),
             url=self._job.checkpoint_url,
@@ -143,6 +144,7 @@ class Checkpoints:
             keep=self._job.checkpoint_keep,
         )
         self._saved = before
-        self._state.change(checkpoint_generation=self._number)
+        took = time.monotonic() - began
+        self._state.change(checkpoint_generation=self._number, checkpoint_bytes=size, checkpoint_seconds=took)
         shutil.rmtree(self._place.staging, ignore_errors=True)
         return True

@@ -20,6 +20,7 @@ from .supervisor import Supervisor
 PART = 4 << 20  # bytes of log in one answer…
 LAST_PART = 64 << 20  # …and in one that tells of the job's end
 KILL_TIMEOUT_S = 10.0
+LAST_UPLOAD_S = 600.0  # for the last checkpoint of a job that goes on elsewhere
 
 
 def main(argv: Sequence[str]) -> int:
@@ -32,8 +33,8 @@ def main(argv: Sequence[str]) -> int:
         head, log = poll(job_id, int(attempt), int(offset))
         sys.stdout.buffer.write(json.dumps(head).encode() + b"\n" + log)
     elif command == "cancel":
-        job_id, attempt, grace_s = arguments
-        cancel(job_id, int(attempt), float(grace_s))
+        job_id, attempt, grace_s, why = arguments
+        cancel(job_id, int(attempt), float(grace_s), why)
     elif command == "transfer":
         transfer.main()
     elif command == "call":
@@ -120,14 +121,17 @@ def poll(job_id: str, attempt: int, offset: int) -> tuple[dict[str, Any], bytes]
     return {**state, "log_size": log_size(place.log)}, log
 
 
-def cancel(job_id: str, attempt: int, grace_s: float) -> None:
-    """End the job: SIGTERM, and after ``grace_s`` seconds SIGKILL. Returns when nothing of it runs any more."""
+def cancel(job_id: str, attempt: int, grace_s: float, why: str) -> None:
+    """End the job: SIGTERM, and after ``grace_s`` seconds SIGKILL. Returns when nothing of it runs any more.
+
+    ``why`` is "cancelled", or "moved": then a last checkpoint is taken, and a command that is over gets to publish.
+    """
     place = Place.of(job_id, attempt)
     state = read_state(place.state)
     if state is None:
         return
-    write_whole(place.cancel, str(grace_s).encode())
-    deadline = time.monotonic() + grace_s + KILL_TIMEOUT_S
+    write_whole(place.cancel, f"{grace_s} {why}".encode())
+    deadline = time.monotonic() + grace_s + (LAST_UPLOAD_S if why == "moved" else KILL_TIMEOUT_S)
     while state["phase"] not in ENDED and supervisor_lives(state) and time.monotonic() < deadline:
         time.sleep(0.05)
         state = read_state(place.state) or state

@@ -65,7 +65,7 @@ class Place:
         program: The agent that leads this attempt; a later driver may bring another one.
         own_log: What the agent's own processes print; empty unless something is wrong.
         lease: Its modification time is the driver's sign of life.
-        cancel: Holds the grace in seconds, once the job is to end.
+        cancel: Holds the grace in seconds and why ("cancelled" or "moved"), once the job is to end.
         eviction: Made when the cloud has announced the machine's end.
         staging: The copy of the checkpoint that is being uploaded.
     """

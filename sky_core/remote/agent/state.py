@@ -28,6 +28,8 @@ class State:
             "eviction": False,
             "last_checkpoint": False,
             "checkpoint_generation": None,
+            "checkpoint_bytes": 0,
+            "checkpoint_seconds": 0.0,
             "restored_generation": None,
             "restored_bytes": 0,
             "moved": {"inputs": {}, "outputs": {}},

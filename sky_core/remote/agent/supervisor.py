@@ -28,7 +28,6 @@ from .job import Job, Place, environment, root
 from .state import State
 
 TICK_S = 0.25
-CANCEL_GRACE_S = 10.0
 ORPHAN_GRACE_S = 30.0
 LAST_UPLOAD_SHARE = 0.5  # of the time left before an eviction is kept for the last checkpoint
 
@@ -38,7 +37,7 @@ Answer = TypeVar("Answer")
 class Interrupt(NamedTuple):
     """Why a job must end before its time, and how long its command may take to do so."""
 
-    why: str  # "eviction", "cancelled" or "orphaned"
+    why: str  # "eviction", "cancelled", "moved" or "orphaned"
     grace_s: float
 
 
@@ -208,7 +207,7 @@ class Supervisor:
                 return done.result()
             if not isinstance(event, Interrupt):
                 continue
-            if event.why == "eviction" and self.state["phase"] == "outputs":
+            if event.why in ("eviction", "moved") and self.state["phase"] == "outputs":
                 continue  # the work is done: go on publishing as long as we can
             if done.done():  # over just in time; the next step meets the interrupt
                 self._events.put(event)
@@ -224,7 +223,8 @@ class Supervisor:
         if self._command is not None:
             processes.reap(os.getpid(), self._helpers())
         if self.place.cancel.exists():
-            return Interrupt("cancelled", float(self.place.cancel.read_text() or CANCEL_GRACE_S))
+            grace_s, why = self.place.cancel.read_text().split()
+            return Interrupt(why, float(grace_s))
         if self._lease.expired():
             return Interrupt("orphaned", ORPHAN_GRACE_S)
         if self.state["phase"] == "running":

@@ -1,0 +1,145 @@
+"""A job with a deadline is led by a spot policy: what the policy sees of the market, and what it wishes.
+
+The policies are those of :mod:`sky_core.recovery`, the very objects that the simulator runs. What a broker sees of the
+market is what its own launches, refusals and preemptions tell: spot counts as available in a zone unless it was
+refused or taken there within ``PROBE_HOURS`` (longer if again and again). A launch is the probe: no cloud has another
+signal that is honest, a refusal costs nothing, and it is made only where the policy would take what it may get.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sky_core.broker.berths import Berth, berths_of, sold_at, zone_key
+from sky_core.broker.market import current_market
+from sky_core.broker.memory import Promise
+from sky_core.broker.promise import changeover, checkpoint_hours, hours_left, remaining_work
+from sky_core.broker.step import Step
+from sky_core.catalog import Catalog
+from sky_core.planner.candidates import candidates_of
+from sky_core.planner.plan import Placement
+from sky_core.recovery import Decision, Policy, Situation, make_policy
+from sky_core.recovery.start_over import StartOver
+from sky_core.store import Cluster
+from sky_core.tracker import Blocked, Tracker, availability
+
+PROBE_HOURS = 1 / 6
+LONGEST_BLOCK = 16  # times PROBE_HOURS: older refusals block nothing
+HISTORY_HOURS, HISTORY_STEP = 7 * 24.0, 1 / 6
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """One job's policy.
+
+    Attributes:
+        berths: The zones that it chooses from, by ``"cloud/zone"``; at least one has spot.
+        at_risk: Hours of work that a sudden death may lose. The policy is told of a deadline that much earlier. One
+            such margin is enough for any number of deaths: spot is entered only with two changeovers to spare of
+            that deadline, counted from what a checkpoint holds.
+    """
+
+    berths: Mapping[str, Berth]
+    policy: Policy
+    catalog: Catalog
+    at_risk: float
+
+    def decide(self, step: Step, promise: Promise, here: Cluster | None) -> Decision:
+        """What the policy says now; ``here`` is where the job runs, None between two attempts."""
+        return self.policy.decide(self._situation(step, promise, here))
+
+    def placement(self, decision: Decision) -> Placement | None:
+        """The machine of a decision, None to wait or where no zone has one."""
+        if decision.zone is None:
+            return None
+        berth = self.berths[decision.zone]
+        return berth.spot if decision.state == "spot" else berth.on_demand
+
+    def _situation(self, step: Step, promise: Promise, here: Cluster | None) -> Situation:
+        scale, zone = step.driving.settings.scale, zone_key(here) if here else None
+        spot = {key: berth.spot for key, berth in self.berths.items() if berth.spot}
+        on_demand = {key: berth.on_demand for key, berth in self.berths.items() if berth.on_demand}
+        spot_price = {key: place.price * place.num_nodes for key, place in spot.items()}
+        on_demand_price = {key: place.price * place.num_nodes for key, place in on_demand.items()}
+        refused = _refusals(step)
+        return Situation(
+            now=scale.hours(time.time() - promise.since),
+            remaining_work=remaining_work(step, promise, here),
+            time_to_deadline=hours_left(step, promise) - self.at_risk,
+            changeover=changeover(promise),
+            changeover_left=0.0,
+            decision_interval=scale.hours(2 * step.driving.settings.poll_s),
+            total_work=promise.kind.hours,
+            total_time=max(scale.hours(promise.due - promise.since) - self.at_risk, promise.kind.hours),
+            price_ratio=min(on_demand_price.values(), default=promise.kind.price) / min(spot_price.values()),
+            state="idle" if here is None else "spot" if here.use_spot else "on_demand",
+            zone=zone,
+            spot_available={key: _runs_on_spot(here, key) or _is_free(place, refused) for key, place in spot.items()},
+            spot_price=spot_price,
+            on_demand_price={key: on_demand_price[key] for key, place in on_demand.items() if _is_free(place, refused)},
+            migration_cost={
+                key: 0.0 if key == zone else berth.moving_usd(self.catalog, step.memory.checkpoint)
+                for key, berth in self.berths.items()
+            },
+        )
+
+
+def pilot_of(step: Step, promise: Promise) -> Pilot | None:
+    """The job's pilot, made when its driver first needs it; None if no zone has spot machines of its kind."""
+    pilots = step.driving.pilots
+    if step.job.id not in pilots:
+        pilots[step.job.id] = _new_pilot(step, promise)
+    return pilots[step.job.id]
+
+
+def _new_pilot(step: Step, promise: Promise) -> Pilot | None:
+    """A pilot whose policy begins with what past launches have shown of its zones."""
+    settings, store, now = step.driving.settings, step.driving.store, time.time()
+    _, pipeline, _ = step.planned()
+    task, market = pipeline.task(step.job.task), current_market(settings, store, pipeline.name)
+    berths = berths_of(task, market, promise.kind)
+    spot = {zone: berth.spot for zone, berth in berths.items() if berth.spot}
+    if not spot:
+        return None
+    if task.checkpoint is None:
+        return Pilot(berths, StartOver(), market.catalog, at_risk=0.0)
+    seen = store.observations(since=now - settings.scale.seconds(HISTORY_HOURS))
+    step_s = settings.scale.seconds(HISTORY_STEP)
+    past = {zone: availability(seen, sold_at(place), now, step_s) for zone, place in spot.items()}
+    history = {zone: values for zone, values in past.items() if values}
+    policy = make_policy(settings.spot_policy, history=history or None, history_step=HISTORY_STEP)
+    at_risk = max(checkpoint_hours(step, place) or 0.0 for place in spot.values())
+    return Pilot(berths, policy, market.catalog, at_risk)
+
+
+def elsewhere(step: Step, promise: Promise) -> Promise:
+    """The promise with another kind of machine, where none of its kind is to be had: the cheapest that is in time.
+
+    Raises:
+        NoFeasibleOffering: if nothing at all is to be had.
+    """
+    _, pipeline, _ = step.planned()
+    market = current_market(step.driving.settings, step.driving.store, pipeline.name)
+    task = pipeline.task(step.job.task)
+    found = candidates_of(task, market.catalog, market.clouds, blocked=market.blocked, history=market.history)
+    free = [place for place in found.placements if not place.use_spot] or list(found.placements)
+    share = remaining_work(step, promise, None) / promise.kind.hours
+    in_time = [place for place in free if share * place.hours + changeover(promise) <= hours_left(step, promise)]
+    best = min(in_time, key=lambda place: place.compute_usd) if in_time else min(free, key=lambda place: place.hours)
+    step.driving.pilots.pop(step.job.id, None)
+    return promise.model_copy(update={"kind": best, "saved": promise.saved * best.hours / promise.kind.hours})
+
+
+def _refusals(step: Step) -> list[Blocked]:
+    now, probe_s = time.time(), step.driving.settings.scale.seconds(PROBE_HOURS)
+    return Tracker(step.driving.store.observations(since=now - LONGEST_BLOCK * probe_s), now).blocked(probe_s)
+
+
+def _is_free(place: Placement, refused: list[Blocked]) -> bool:
+    return not any(scope.covers(sold_at(place)) for scope in refused)
+
+
+def _runs_on_spot(here: Cluster | None, zone: str) -> bool:
+    return here is not None and here.use_spot and zone_key(here) == zone

@@ -1,0 +1,123 @@
+"""The promise to be done by a deadline: when it is made, how far the work is, and when it is in danger."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import Any
+
+from sky_core.broker.berths import sold_at
+from sky_core.broker.memory import Promise, Saved
+from sky_core.broker.step import Step
+from sky_core.planner.candidates import CHECKPOINT_HOURS
+from sky_core.planner.deadlines import task_hours
+from sky_core.planner.plan import Placement
+from sky_core.remote.executor import JobState
+from sky_core.store import Cluster
+from sky_core.store.store import NewEvent
+from sky_core.tracker import Tracker, checkpoint_interval
+
+CHANGEOVER_HOURS = 0.2
+"""Until one was measured: the delay of *Can't Be Late* (NSDI'24, section 5.1)."""
+LEAST_WORK = 0.02  # of all the work: left, as far as is known, of a job that runs beyond its estimate
+RATE_MEMORY_HOURS = 30 * 24.0
+
+
+def new_promise(step: Step, kind: Placement) -> Promise | None:
+    """What is promised of a task that may use spot and has to be done by some time; None of any other.
+
+    Its own deadline counts from its submission; of the pipeline's it gets its share (:func:`task_hours`).
+    """
+    if not step.task.resources.use_spot:
+        return None
+    _, pipeline, plan = step.planned()
+    scale, now = step.driving.settings.scale, time.time()
+    own, whole = step.task.deadline, plan.objective.deadline
+    due = []
+    if own is not None:
+        due.append(own.timestamp() if isinstance(own, datetime) else step.job.created_at + scale.seconds(own))
+    if whole is not None:
+        end = whole.timestamp() if isinstance(whole, datetime) else plan.created_at + scale.seconds(whole)
+        due.append(now + scale.seconds(task_hours(pipeline, plan, step.job.task, scale.hours(end - now))))
+    return Promise(since=now, due=min(due), kind=kind) if due else None
+
+
+def remaining_work(step: Step, promise: Promise, here: Cluster | None) -> float:
+    """Hours of work that are left for certain: on spot and between attempts, all that no checkpoint holds."""
+    done, since = promise.saved, step.memory.running_since
+    if here is not None and not here.use_spot and since is not None:
+        done = promise.begun + step.driving.settings.scale.hours(time.time() - since)
+    return max(promise.kind.hours - done, LEAST_WORK * promise.kind.hours)
+
+
+def hours_left(step: Step, promise: Promise) -> float:
+    """Hours to the deadline, less two looks at the job: nothing is decided sooner than that."""
+    settings = step.driving.settings
+    return settings.scale.hours(promise.due - time.time() - 2 * settings.poll_s)
+
+
+def changeover(promise: Promise) -> float:
+    """Hours from a launch to a running command: the longest so far."""
+    return CHANGEOVER_HOURS if promise.changeover is None else promise.changeover
+
+
+def noted(step: Step, cluster: Cluster, state: JobState) -> dict[str, Any]:
+    """What a look at the agent changes in the memory: the newest checkpoint, and the work that it holds."""
+    memory, scale, now = step.memory, step.driving.settings.scale, time.time()
+    changes: dict[str, Any] = {}
+    generation = state.checkpoint_generation
+    fresh = (
+        generation is not None
+        and state.checkpoint_bytes
+        and (memory.checkpoint is None or generation > memory.checkpoint.generation)
+    )
+    if fresh:
+        changes["checkpoint"] = Saved(
+            generation=generation,
+            location=f"{cluster.cloud}/{cluster.region}",
+            gb=scale.gb(state.checkpoint_bytes),
+            hours=scale.hours(state.checkpoint_seconds),
+        )
+    promise, since = memory.promise, memory.running_since
+    if promise is None or state.phase not in ("running", "outputs", "done"):
+        return changes
+    if since is None:  # the first look at the running command
+        took = scale.hours(now - (cluster.launched_at or now))
+        begun = promise.saved if state.restored_generation is not None else 0.0
+        told = {"begun": begun, "saved": begun, "changeover": max(took, promise.changeover or 0.0), "looked": now}
+    elif fresh:  # taken after the last look, so it holds at least the work done by then
+        told = {"saved": promise.begun + scale.hours((promise.looked or since) - since), "looked": now}
+    else:
+        told = {"looked": now}
+    return changes | {"promise": promise.model_copy(update=told)}
+
+
+def too_slow(step: Step, cluster: Cluster) -> bool:
+    """Whether a spot machine that does not get going has used up the time to try one; it is then given up."""
+    promise = step.memory.promise
+    if promise is None or not cluster.use_spot:
+        return False
+    left = hours_left(step, promise)
+    if left >= remaining_work(step, promise, None) + changeover(promise):
+        return False
+    step.save(closing="slow", events=[("too slow", {"attempt": cluster.attempt, "hours_left": left})])
+    return True
+
+
+def warning(step: Step, promise: Promise, here: Cluster | None) -> list[NewEvent]:
+    """One event, once, when even on-demand would not be done in time."""
+    left = hours_left(step, promise)
+    needed = remaining_work(step, promise, here) + (0.0 if here else changeover(promise))
+    if promise.warned or left >= needed:
+        return []
+    return [("deadline in danger", {"hours_left": left, "hours_needed": needed})]
+
+
+def checkpoint_hours(step: Step, place: Placement | Cluster) -> float | None:
+    """Hours of work between two syncs: the user's, else Young's and Daly's on spot; None leaves it to the agent."""
+    checkpoint = step.task.checkpoint
+    if checkpoint is None or checkpoint.interval is not None or not place.use_spot:
+        return checkpoint.interval if checkpoint else None
+    scale, now, kept = step.driving.settings.scale, time.time(), step.memory.checkpoint
+    tracker = Tracker(step.driving.store.observations(since=now - scale.seconds(RATE_MEMORY_HOURS)), now)
+    return checkpoint_interval(kept.hours if kept else CHECKPOINT_HOURS, tracker.preemptions_per_hour(sold_at(place)))

@@ -1,0 +1,166 @@
+"""Jobs with deadlines, led by a spot policy: in time, billed as simulated, moved without running twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from benchmarks.deadline_bill import HOURS_PER_SECOND, TICKS, replay
+from sky_core import Pipeline, Resources, Task
+from sky_core.broker import Broker
+from sky_core.sandbox import client
+from tests.conftest import start_sandbox
+from tests.sandbox.ssh import until
+from tests.sandbox.test_broker import drivers, launches
+
+pytestmark = pytest.mark.slow
+
+ZONE, TYPE = "us-east-1a", "m5.large"
+COUNT = """
+i=$(cat "$SKY_CHECKPOINT_DIR/i" 2>/dev/null || echo 0); echo from $i
+while [ $i -lt %d ]; do
+    i=$((i+1)); echo $i > "$SKY_CHECKPOINT_DIR/i.tmp"; mv "$SKY_CHECKPOINT_DIR/i.tmp" "$SKY_CHECKPOINT_DIR/i"
+    echo step $i; sleep 0.2
+done
+"""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    running = start_sandbox(tmp_path_factory.mktemp("deadline"), hours_per_second=HOURS_PER_SECOND, aws_notice_s=1)
+    yield running
+    client.down(running.home)
+
+
+@pytest.fixture
+def open_broker(world, tmp_path, monkeypatch):
+    """Makes the test's broker, with a store of its own and the spot policy of that name."""
+    opened = []
+
+    def make(policy: str) -> Broker:
+        (world.home / "config.toml").write_text(f'spot_policy = "{policy}"\n')
+        for name, value in world.environ.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("SKYLOOM_STORE", f"sqlite:///{tmp_path / 's.db'}")
+        opened.append(Broker.open())
+        return opened[0]
+
+    yield make
+    for broker in opened:
+        for process in drivers(broker):
+            process.kill()
+            process.wait()
+    world.control.reset()
+
+
+def counting(steps, **fields):
+    where = Resources(cloud="aws", zone=ZONE, instance_type=TYPE, use_spot=True)
+    given = {"hours": 0.02 * steps, "checkpoint": 0.05, **fields}
+    return Task(name="work", run=COUNT % steps, resources=where, **given)
+
+
+def submit(broker, one):
+    broker.plan("run", Pipeline(name="p", tasks=(one,)))
+    return broker.submit("run/work", one, "run")
+
+
+def events(broker, job, kind):
+    return [event for event in broker.store.events(job.id) if event.kind == kind]
+
+
+def starts(broker, job):
+    """Where the command has begun, attempt by attempt."""
+    lines = broker.store.log(job.id).decode().splitlines()
+    return [int(line.removeprefix("from ")) for line in lines if line.startswith("from ")]
+
+
+def begin_on_demand(world, broker, one):
+    """A job that runs on demand, as there is no spot, in the moment when spot comes back."""
+    world.control.capacity(ZONE, TYPE, "spot", 0)
+    job = submit(broker, one)
+    until(lambda: b"step 5\n" in broker.store.log(job.id))
+    assert not broker.store.clusters(job_id=job.id, open_only=True)[0].use_spot
+    world.control.capacity(ZONE, TYPE, "spot", None)
+    return job
+
+
+@pytest.mark.timeout(600)
+def test_replayed_traces_end_in_time_and_cost_what_the_simulator_says(world, open_broker):
+    broker = open_broker("skyloom")
+    hour = 6  # ticks
+    up = {
+        "us-east-1a": [False] * TICKS,
+        "us-east-1b": [False] * 2 * hour + [True] * 3 * hour + [False] * TICKS,
+        "us-east-1c": [True] * 2 * hour + [False] * hour + [True] * TICKS,
+    }
+    results = replay(broker, world.control, {zone: values[:TICKS] for zone, values in up.items()})
+    for zone, result in results.items():
+        assert result.job.state == "succeeded", zone
+        # The bound of the safety net: a machine that is slow today may take longer to start than was known.
+        slow = 2 * max(result.changeovers) - 2 * min(result.changeovers)
+        assert result.finish <= 10.0 + slow, zone
+        assert result.off == pytest.approx(0, abs=0.15), zone  # the benchmark asks for 5%, of a quiet machine
+    assert not any(cluster.use_spot and cluster.launched_at for cluster in _clusters(broker, results["us-east-1a"]))
+    assert any(cluster.outcome == "preempted" for cluster in _clusters(broker, results["us-east-1b"]))
+    assert world.control.machines(live=True) == []
+
+
+def _clusters(broker, result):
+    return broker.store.clusters(job_id=result.job.id)
+
+
+def test_a_job_moves_to_spot_when_it_comes_back_and_goes_on_where_it_was(world, open_broker):
+    broker = open_broker("uniform-progress")
+    job = broker.watch(begin_on_demand(world, broker, counting(70, deadline=7)).id)
+    assert job.state == "succeeded"
+    first, *others = starts(broker, job)
+    assert first == 0
+    assert others
+    assert min(others) > 5, "from the last checkpoint"
+    (left,) = events(broker, job, "left")
+    ran = {event.data["attempt"]: event for event in events(broker, job, "started")}
+    following = min(attempt for attempt in ran if attempt > left.data["attempt"])
+    assert left.at < ran[following].at, "never on both"
+    assert len(launches(world, job)) == len(ran)
+    assert world.control.machines(live=True) == []
+
+
+def test_a_refused_move_leaves_the_job_where_it_is(world, open_broker):
+    broker = open_broker("uniform-progress")
+    world.control.capacity(ZONE, TYPE, "spot", 0)
+    job = broker.watch(submit(broker, counting(70, deadline=7)).id)
+    assert job.state == "succeeded"
+    assert starts(broker, job) == [0]
+    refused = [cluster for cluster in broker.store.clusters(job_id=job.id) if cluster.state == "refused"]
+    assert len(refused) >= 2, "spot was looked for again while the job ran"
+    assert len(launches(world, job)) == 1
+
+
+def test_a_driver_killed_in_the_middle_of_a_move_is_replaced(world, open_broker):
+    broker = open_broker("uniform-progress")
+    job = begin_on_demand(world, broker, counting(70, deadline=7))
+    until(lambda: len(broker.store.clusters(job_id=job.id, open_only=True)) == 2)
+    (driver,) = drivers(broker)
+    os.kill(driver.pid, signal.SIGKILL)
+    job = broker.watch(job.id)
+    assert job.state == "succeeded"
+    tokens = [entry["machine"]["tags"]["skyloom-cluster"] for entry in launches(world, job)]
+    assert len(tokens) == len(set(tokens)), "one launch of each cluster"
+    assert world.control.machines(live=True) == []
+
+
+def test_cancelling_a_moving_job_takes_both_machines_down(world, open_broker):
+    broker = open_broker("uniform-progress")
+    job = begin_on_demand(world, broker, counting(300, deadline=12))
+    until(lambda: len(broker.store.clusters(job_id=job.id, open_only=True)) == 2)
+    broker.cancel(job.id, "enough")
+    assert broker.watch(job.id).state == "cancelled"
+    assert world.control.machines(live=True) == []
+
+
+def test_without_checkpoints_spot_has_to_leave_time_for_doing_it_all_again(world, open_broker):
+    broker = open_broker("skyloom")
+    job = broker.watch(submit(broker, counting(20, checkpoint=None, deadline=1)).id)
+    assert [cluster.use_spot for cluster in broker.store.clusters(job_id=job.id)] == [False]
