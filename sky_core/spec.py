@@ -252,7 +252,8 @@ class Task(Spec):
     :class:`Resources` (one accelerator, one instance type, one place). None means "not known" and counts one
     hour, as in the dissertation (section 4.1.3), unless the history of past runs knows better.
 
-    ``deadline`` is when the task has to be done: hours after submission, a duration, or an aware datetime.
+    ``deadline`` is when the task has to be done: hours after its submission (when all it needs is there), a duration,
+    or an aware datetime. With ``use_spot`` and ``checkpoint`` a spot policy leads the task to it.
     """
 
     name: str

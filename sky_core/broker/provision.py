@@ -27,6 +27,7 @@ from sky_core.errors import (
     NoFeasibleOffering,
     QuotaError,
     Scope,
+    SpecError,
     Throttled,
     UnknownOutcome,
 )
@@ -54,7 +55,7 @@ def place(step: Step) -> None:
     """Decide where the next attempt runs, or that it has to wait, and write down the intent to launch there."""
     try:
         placement = _next_placement(step)
-    except (NoFeasibleOffering, NoCloudEnabled) as error:
+    except (NoFeasibleOffering, NoCloudEnabled, SpecError) as error:
         told = {"exit_code": None, "error": f"{error}{_attempts(step)}"}
         step.save(verdict="failed", closing="exhausted", result=told, events=[("exhausted", {"error": str(error)})])
         return
