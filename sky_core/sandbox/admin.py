@@ -118,7 +118,10 @@ class Admin:
         return {}
 
     def preempt(self, body: Body) -> Body:
-        """Preempt the live spot machines that match (all of them, if nothing is asked), or one by ``id``."""
+        """Preempt the live spot machines that match (all of them, if nothing is asked), or one by ``id``.
+
+        Those whose end has been announced already are left to it.
+        """
         wanted = {name: body[name] for name in MATCHABLE if body.get(name) is not None}
         tags = body.get("tags") or {}
         chosen = [
@@ -127,6 +130,7 @@ class Admin:
             if all(getattr(machine, name) == value for name, value in wanted.items())
             and all(machine.tags.get(name) == value for name, value in tags.items())
             and (machine.market == "spot" or "id" in wanted)
+            and machine.notice_at is None
         ]
         for machine_id in chosen:
             self.world.preempt(machine_id, body.get("notice_s"))
