@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +27,24 @@ class Sandbox:
     def environ(self) -> dict[str, str]:
         """Variables by which a process uses this sandbox."""
         return {"SKYLOOM_HOME": str(self.home), "SKYLOOM_PROFILE": "sandbox"}
+
+    def live(self) -> list[str]:
+        """Ids of the machines that have not ended, in order."""
+        return sorted(machine["id"] for machine in self.control.machines(live=True))
+
+    def launches(self, job: str) -> int:
+        """How many machines the clouds' own log says were made for a job."""
+        starts = [entry["machine"]["tags"] for entry in self.control.audit() if entry["event"] == "start"]
+        return sum(tags.get("skyloom-job") == job for tags in starts)
+
+
+def until(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
+    """Wait for a condition; its value. Generous, since the host may be loaded."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+    return value
 
 
 def start_sandbox(home: Path, **options: object) -> Sandbox:
@@ -59,3 +79,11 @@ def sandbox(shared_sandbox: Sandbox) -> Iterator[Sandbox]:
     """A sandbox without limits, faults or machines; what a test leaves behind is removed after it."""
     yield shared_sandbox
     shared_sandbox.control.reset()
+
+
+@pytest.fixture(scope="module")
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A sandbox of the module's own, with the options that the module names in ``SANDBOX``."""
+    own = start_sandbox(tmp_path_factory.mktemp("world"), **getattr(request.module, "SANDBOX", {}))
+    yield own
+    client.down(own.home)

@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 from demo.airflow_server import AirflowServer
-from sky_core.config import Settings
-from sky_core.sandbox import client
 from sky_core.store import Store
-from tests.conftest import start_sandbox
+from tests.conftest import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    running = start_sandbox(tmp_path_factory.mktemp("airflow"))
-    yield running
-    client.down(running.home)
 
 
 @pytest.fixture(scope="module")
@@ -34,22 +24,18 @@ def airflow(world, tmp_path_factory):
 
 @pytest.fixture
 def store(world):
-    return Store(Settings.load(world.environ).store_url)
+    return Store(world.settings.store_url)
 
 
-def ticking(store, task, tick, seconds=120, besides=frozenset()):
+def ticking(store, task, tick, besides=frozenset()):
     """The task's job, none of those before it, once its log has come so far."""
-    deadline = time.monotonic() + seconds
-    while True:
-        for job in store.jobs():
-            if job.id not in besides and job.task == task and f"tick {tick}\n".encode() in store.log(job.id):
-                return job
-        assert time.monotonic() < deadline, "the task does not tick"
-        time.sleep(0.1)
+    line = f"tick {tick}\n".encode()
 
+    def found():
+        jobs = [job for job in store.jobs() if job.task == task and job.id not in besides]
+        return next((job for job in jobs if line in store.log(job.id)), None)
 
-def launches(world, job):
-    return [e for e in world.control.audit() if e["event"] == "start" and e["machine"]["tags"]["skyloom-job"] == job.id]
+    return until(found)
 
 
 def test_a_killed_triggerer_loses_nothing(world, airflow, store):
@@ -58,8 +44,8 @@ def test_a_killed_triggerer_loses_nothing(world, airflow, store):
     airflow.stop("triggerer", kill=True)
     airflow.start("triggerer")
     assert airflow.wait("ticking_deferred", run) == "success"
-    assert len(launches(world, job)) == 1
-    assert world.control.machines(live=True) == []
+    assert world.launches(job.id) == 1
+    assert world.live() == []
 
 
 def test_a_killed_task_process_finds_its_job_again(world, airflow, store):
@@ -69,7 +55,7 @@ def test_a_killed_task_process_finds_its_job_again(world, airflow, store):
     assert airflow.wait("ticking_blocking", run) == "success"
     assert airflow.task_instances("ticking_blocking", run)["blocking"]["try_number"] == 2
     assert [found.id for found in store.jobs() if found.task == "blocking"] == [job.id]
-    assert len(launches(world, job)) == 1
+    assert world.launches(job.id) == 1
 
 
 def test_marking_a_task_failed_takes_its_machine_down(world, airflow, store):
@@ -78,9 +64,5 @@ def test_marking_a_task_failed_takes_its_machine_down(world, airflow, store):
     job = ticking(store, "deferred", 5, besides=before)
     path = f"/dags/ticking_deferred/dagRuns/{run}/taskInstances/deferred"
     airflow.api("PATCH", path, json={"new_state": "failed"})
-    deadline = time.monotonic() + 120
-    while not (job := store.job(job.id)).over:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    assert job.state == "cancelled"
-    assert world.control.machines(live=True) == []
+    assert until(lambda: (now := store.job(job.id)).over and now).state == "cancelled"
+    assert world.live() == []

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
 import pytest
 
-from sky_core.config import Settings
-from sky_core.sandbox import client
 from sky_core.store import Store
-from tests.conftest import start_sandbox
+from tests.conftest import until
 
 pytestmark = pytest.mark.slow
 FLOW = Path(__file__).with_name("reattach_flow.py")
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    running = start_sandbox(tmp_path_factory.mktemp("prefect"))
-    yield running
-    client.down(running.home)
 
 
 @pytest.fixture(scope="module")
@@ -40,35 +31,28 @@ def environment(world, tmp_path_factory):
     }  # fmt: skip
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     server = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while True:
-        try:
+
+    def healthy():
+        assert server.poll() is None, "the server ended"
+        with contextlib.suppress(OSError):
             urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=2).close()
-            break
-        except OSError:
-            assert server.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.3)
+            return True
+
+    until(healthy)
     yield variables
     server.terminate()
     server.wait()
 
 
 def test_a_killed_flow_finds_its_job_again(world, environment):
-    store = Store(Settings.load(world.environ).store_url)
+    store = Store(world.settings.store_url)
     first = subprocess.Popen([sys.executable, str(FLOW), "new"], env=environment, stdout=subprocess.PIPE, text=True)
     run_id = first.stdout.readline().split()[-1]
-    deadline = time.monotonic() + 120
-    while not any(b"tick 5\n" in store.log(job.id) for job in store.jobs()):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: any(b"tick 5\n" in store.log(job.id) for job in store.jobs()))
     first.kill()
     first.wait()
     again = subprocess.run([sys.executable, str(FLOW), run_id], env=environment, capture_output=True, text=True)
     assert again.stdout.splitlines()[-1:] == ["result 42"], again.stdout + again.stderr
     (job,) = store.jobs()
-    starts = [
-        e for e in world.control.audit() if e["event"] == "start" and e["machine"]["tags"]["skyloom-job"] == job.id
-    ]
-    assert len(starts) == 1
-    assert world.control.machines(live=True) == []
+    assert world.launches(job.id) == 1
+    assert world.live() == []

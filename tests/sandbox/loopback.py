@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import uvicorn
 
@@ -24,3 +25,13 @@ def serve(app: object) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+def store_options(endpoint: str) -> Mapping[str, Mapping[str, Any]]:
+    """How the object store of the sandbox is reached, by protocol."""
+    azure = f"DefaultEndpointsProtocol=http;AccountName=sky;AccountKey=c2t5;BlobEndpoint={endpoint}/sky;"
+    return {
+        "s3": {"key": "k", "secret": "s", "endpoint_url": endpoint},
+        "gs": {"token": "anon", "endpoint_url": endpoint, "project": "p"},
+        "abfs": {"connection_string": azure},
+    }

@@ -5,9 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from sky_core.clouds.base import LaunchRequest
 from sky_core.clouds.userdata import cloud_config, public_key
@@ -92,13 +91,3 @@ class Park:
         """Start a job and follow it to its end."""
         self.executor.start(machines if isinstance(machines, list) else [machines], job)
         return self.follow(machines, job)
-
-
-def store_options(endpoint: str) -> Mapping[str, Mapping[str, Any]]:
-    """How the object store of the sandbox is reached, by protocol."""
-    azure = f"DefaultEndpointsProtocol=http;AccountName=sky;AccountKey=c2t5;BlobEndpoint={endpoint}/sky;"
-    return {
-        "s3": {"key": "k", "secret": "s", "endpoint_url": endpoint},
-        "gs": {"token": "anon", "endpoint_url": endpoint, "project": "p"},
-        "abfs": {"connection_string": azure},
-    }

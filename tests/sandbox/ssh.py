@@ -1,11 +1,10 @@
-"""Keys, launch requests and SSH sessions for tests that look into machines."""
+"""Keys, launch requests and SSH sessions for tests that launch machines and look into them."""
 
 from __future__ import annotations
 
 import base64
 import io
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +12,9 @@ import paramiko
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from sky_core.clouds.base import LaunchRequest
+from sky_core.clouds.base import Cloud, Instance, LaunchRequest
 from sky_core.clouds.userdata import public_key
+from tests.conftest import until
 
 
 def new_key() -> str:
@@ -65,10 +65,13 @@ def connect(ip: str, port: int, *, user: str = "skyloom", host_key: str = HOST_K
     return Session(client)
 
 
-def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """Wait for a condition; its value. Generous, since the host may be loaded."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-    return value
+def running(cloud: Cloud, instances: Sequence[Instance]) -> list[Instance]:
+    """Wait until all of them run; fails if one ends instead."""
+    ids = [instance.id for instance in instances]
+
+    def up() -> list[Instance]:
+        now = cloud.describe(ids)
+        assert all(instance.state in ("pending", "running") for instance in now), now
+        return now if all(instance.state == "running" for instance in now) else []
+
+    return list(until(up))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from pydantic import SecretStr
 
 from sky_core.clouds import connect as connect_cloud
 from sky_core.clouds.aws import Aws
-from sky_core.clouds.base import Cloud, Instance
+from sky_core.clouds.base import Cloud
 from sky_core.errors import (
     AuthError,
     CapacityError,
@@ -22,32 +21,13 @@ from sky_core.errors import (
     Throttled,
     UnknownOutcome,
 )
-from tests.conftest import Sandbox
-from tests.sandbox.ssh import connect, request, until
-
-numbers = itertools.count()
-
-
-@pytest.fixture
-def token() -> str:
-    """A token that no other test uses: the sandbox never forgets one."""
-    return f"test-aws-{next(numbers)}"
+from tests.conftest import Sandbox, until
+from tests.sandbox.ssh import connect, request, running
 
 
 @pytest.fixture(scope="module")
 def aws(shared_sandbox: Sandbox) -> Cloud:
     return connect_cloud("aws", shared_sandbox.settings)
-
-
-def running(aws: Cloud, instances: list[Instance]) -> list[Instance]:
-    ids = [instance.id for instance in instances]
-
-    def up() -> list[Instance]:
-        now = aws.describe(ids)
-        assert all(instance.state in ("pending", "running") for instance in now), now
-        return now if all(instance.state == "running" for instance in now) else []
-
-    return list(until(up))
 
 
 def launches(sandbox: Sandbox, token: str) -> list[dict[str, Any]]:
@@ -73,7 +53,7 @@ def test_same_token_same_machines(sandbox: Sandbox, aws: Cloud, token: str) -> N
     first = aws.launch(request(token, num_nodes=2))
     again = Aws(sandbox.settings.clouds["aws"]).launch(request(token, num_nodes=2))
     assert [i.id for i in first] == [i.id for i in again]
-    assert len(sandbox.control.machines(live=True)) == 2
+    assert len(sandbox.live()) == 2
 
 
 def test_same_token_for_something_else_is_invalid(sandbox: Sandbox, aws: Cloud, token: str) -> None:
@@ -87,7 +67,7 @@ def test_gangs_are_all_or_nothing(sandbox: Sandbox, aws: Cloud, token: str) -> N
     with pytest.raises(CapacityError) as refused:
         aws.launch(request(token, num_nodes=3))
     assert (refused.value.scope, refused.value.code) == ("zone", "InsufficientInstanceCapacity")
-    assert sandbox.control.machines(live=True) == []
+    assert sandbox.live() == []
     assert len(launches(sandbox, token)) == 1, "a refusal must not be retried"
     assert len(aws.launch(request(token, zone="us-east-1b", num_nodes=3))) == 3
 
@@ -119,7 +99,7 @@ def test_quota(sandbox: Sandbox, aws: Cloud, token: str, spot: bool) -> None:
 def test_a_lost_reply_does_not_launch_twice(sandbox: Sandbox, aws: Cloud, token: str) -> None:
     sandbox.control.fault("aws", "RunInstances", "lost", code="InternalError", times=2, token=token)
     [machine] = aws.launch(request(token))
-    assert [m["id"] for m in sandbox.control.machines(live=True)] == [machine.id.partition("/")[2]]
+    assert sandbox.live() == [machine.id.partition("/")[2]]
     assert [entry["outcome"] for entry in launches(sandbox, token)] == ["InternalError", "InternalError", "ok"]
 
 
@@ -137,7 +117,7 @@ def test_errors_are_sorted(sandbox: Sandbox, aws: Cloud, token: str, code: str, 
     sandbox.control.fault("aws", "RunInstances", "error", code=code, times=10, token=token)
     with pytest.raises(error):
         aws.launch(request(token))
-    assert sandbox.control.machines(live=True) == []
+    assert sandbox.live() == []
 
 
 def test_bad_type_and_bad_image_are_invalid(sandbox: Sandbox, aws: Cloud, token: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from typing import Any
 
@@ -23,18 +22,11 @@ from sky_core.errors import (
     Throttled,
     UnknownOutcome,
 )
-from tests.conftest import Sandbox
+from tests.conftest import Sandbox, until
 from tests.sandbox import ssh
-from tests.sandbox.ssh import until
+from tests.sandbox.ssh import running
 
 SIZE, ZONE = "Standard_D2s_v5", "eastus-1"
-numbers = itertools.count()
-
-
-@pytest.fixture
-def token() -> str:
-    """A token that no other test uses."""
-    return f"test-azure-{next(numbers)}"
 
 
 @pytest.fixture(scope="module")
@@ -51,19 +43,6 @@ def request(token: str, **changes: Any) -> LaunchRequest:
 
 def ids(instances: list[Instance]) -> list[str]:
     return [instance.id for instance in instances]
-
-
-def running(azure: Azure, instances: list[Instance]) -> list[Instance]:
-    def up() -> list[Instance]:
-        now = azure.describe(ids(instances))
-        assert all(instance.state in ("pending", "running") for instance in now), now
-        return now if all(instance.state == "running" for instance in now) else []
-
-    return list(until(up))
-
-
-def live(sandbox: Sandbox, token: str) -> list[dict[str, Any]]:
-    return [machine for machine in sandbox.control.machines(live=True) if token in machine["id"]]
 
 
 def creations(sandbox: Sandbox, token: str) -> list[str]:
@@ -97,7 +76,7 @@ def test_launch_log_in_and_terminate(sandbox: Sandbox, azure: Azure, token: str)
     assert session.run("echo $SKY_SANDBOX; whoami") == (0, "1\nskyloom\n")
     assert azure.find({TAG_CLUSTER: token}) == [machine]
     azure.terminate([machine.id])
-    until(lambda: not live(sandbox, token))
+    until(lambda: not sandbox.live())
     assert cleared(azure, token)
     assert azure.find({TAG_CLUSTER: token}) == []
     [gone] = azure.describe([machine.id])
@@ -130,7 +109,7 @@ def test_a_launch_cut_short_is_taken_up_where_it_stopped(
 def test_a_lost_reply_does_not_launch_twice(sandbox: Sandbox, azure: Azure, token: str, action: str) -> None:
     sandbox.control.fault("azure", action, "lost", code="GatewayTimeout", token=token)
     [machine] = azure.launch(request(token))
-    assert [m["id"] for m in live(sandbox, token)] == [machine.id]
+    assert sandbox.live() == [machine.id]
     assert creations(sandbox, token).count("created") <= 1
 
 
@@ -140,7 +119,7 @@ def test_when_all_replies_are_lost_the_machine_is_still_found(sandbox: Sandbox, 
         azure.launch(request(token))
     [found] = azure.find({TAG_CLUSTER: token})
     assert ids(azure.launch(request(token))) == [found.id]
-    assert len(live(sandbox, token)) == 1
+    assert len(sandbox.live()) == 1
 
 
 @pytest.mark.parametrize(("spot", "code"), [(True, "SkuNotAvailable"), (False, "ZonalAllocationFailed")])
@@ -150,7 +129,7 @@ def test_gangs_are_all_or_nothing(sandbox: Sandbox, azure: Azure, token: str, sp
         azure.launch(request(token, num_nodes=3, use_spot=spot))
     assert (refused.value.scope, refused.value.code) == ("zone", code)
     assert cleared(azure, token)
-    assert live(sandbox, token) == []
+    assert sandbox.live() == []
     elsewhere = azure.launch(request(f"{token}-b", zone="eastus-2", num_nodes=3, use_spot=spot))
     assert {instance.zone for instance in elsewhere} == {"eastus-2"}
 
@@ -220,7 +199,7 @@ def test_errors_are_sorted(sandbox: Sandbox, azure: Azure, token: str, code: str
     with pytest.raises(error) as raised:
         azure.launch(request(token))
     assert raised.value.code == code
-    assert live(sandbox, token) == []
+    assert sandbox.live() == []
     if error in (Throttled, UnknownOutcome):
         sandbox.control.clear_faults()
         assert len(azure.launch(request(token))) == 1
@@ -279,7 +258,7 @@ def test_one_of_a_gang_can_be_ended(sandbox: Sandbox, azure: Azure, token: str) 
     until(lambda: azure.describe([machines[1].id])[0].state == "gone")
     left, ended = azure.describe(ids(machines))
     assert (left.state, ended.preempted) == ("running", False)
-    assert len(live(sandbox, token)) == 1
+    assert len(sandbox.live()) == 1
     kinds = sorted(r.type.rpartition("/")[2] for r in azure._resources.list_by_resource_group(token))
     assert kinds.count("networkInterfaces") == kinds.count("disks") == kinds.count("publicIPAddresses") == 1
 

@@ -17,8 +17,7 @@ from azure.mgmt.resource.resources import ResourceManagementClient
 
 from sky_core.sandbox.azure_types import size
 from sky_core.sandbox.tls import make_certificates
-from tests.conftest import Sandbox
-from tests.sandbox.ssh import until
+from tests.conftest import Sandbox, until
 
 POLL = {"polling_interval": 0.05}
 numbers = itertools.count()
@@ -136,7 +135,7 @@ def test_groups_are_found_by_tag_and_take_everything_along(sandbox: Sandbox, cli
     assert [group.name for group in clients.groups.list(filter=query)] == [clients.group]
     clients.groups.begin_delete(clients.group).result()
     assert clients.groups.check_existence(clients.group) is False
-    assert not [m for m in sandbox.control.machines(live=True) if clients.group in m["id"]]
+    assert not [name for name in sandbox.live() if clients.group in name]
 
 
 def test_only_who_trusts_the_authority_connects(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 import psutil
 import pytest
@@ -14,18 +13,11 @@ from sky_core.broker import Broker
 from sky_core.broker.collect import collect
 from sky_core.broker.runner import PipelineRun
 from sky_core.errors import JobCancelled, TaskFailed
-from tests.conftest import start_sandbox
+from tests.conftest import until
+from tests.sandbox.ssh import request
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    from sky_core.sandbox import client
-
-    running = start_sandbox(tmp_path_factory.mktemp("broker"), hours_per_second=0.1)
-    yield running
-    client.down(running.home)
+SANDBOX = {"hours_per_second": 0.1}
 
 
 @pytest.fixture
@@ -65,23 +57,6 @@ def submit(broker, one, key="run"):
     return broker.submit(f"{key}/{one.name}", one, key)
 
 
-def until(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.1)
-    return found
-
-
-def launches(world, job):
-    """How many machines the cloud's own log says were made for a job."""
-    return [
-        entry
-        for entry in world.control.audit()
-        if entry["event"] == "start" and entry["machine"]["tags"].get("skyloom-job") == job.id
-    ]
-
-
 def test_a_pipeline_runs_over_two_regions_and_is_billed(world, broker):
     first = task("first", 'mkdir -p "$SKY_OUTPUT_DATA" && echo 42 > "$SKY_OUTPUT_DATA/x"',
                  outputs={"data": Artifact(size_gb=1)})  # fmt: skip
@@ -95,7 +70,7 @@ def test_a_pipeline_runs_over_two_regions_and_is_billed(world, broker):
     bill = {line.task: line for line in broker.bill("run").lines}
     assert bill["first"].compute_usd > 0
     assert bill["second"].egress_usd > 0
-    assert world.control.machines(live=True) == []
+    assert world.live() == []
 
 
 def test_a_command_that_exits_with_3_fails_with_3_and_its_last_lines(world, broker):
@@ -103,7 +78,7 @@ def test_a_command_that_exits_with_3_fails_with_3_and_its_last_lines(world, brok
     with pytest.raises(TaskFailed, match="no luck") as caught:
         broker.raise_for(job)
     assert caught.value.exit_code == 3
-    assert world.control.machines(live=True) == []
+    assert world.live() == []
 
 
 def test_missing_capacity_leads_elsewhere(world, broker):
@@ -133,7 +108,7 @@ def test_a_sudden_death_is_survived_from_the_last_checkpoint(world, broker):
     resumed = [int(line.removeprefix("from ")) for line in log.splitlines() if line.startswith("from ")]
     assert resumed[0] == 0
     assert resumed[-1] > 0
-    assert len(launches(world, job)) == 2
+    assert world.launches(job.id) == 2
 
 
 def test_a_killed_driver_is_replaced_without_a_second_launch(world, broker):
@@ -145,7 +120,7 @@ def test_a_killed_driver_is_replaced_without_a_second_launch(world, broker):
     assert job.state == "succeeded"
     log = broker.store.log(job.id).decode().splitlines()
     assert [line for line in log if line.startswith("tick")] == [f"tick {n}" for n in range(1, 41)], "once, in order"
-    assert len(launches(world, job)) == 1
+    assert world.launches(job.id) == 1
 
 
 def test_cancel_takes_the_machine_down(world, broker):
@@ -155,15 +130,14 @@ def test_cancel_takes_the_machine_down(world, broker):
     job = broker.watch(job.id)
     with pytest.raises(JobCancelled, match="enough"):
         broker.raise_for(job)
-    assert world.control.machines(live=True) == []
+    assert world.live() == []
 
 
 def test_gc_finds_what_no_record_knows(world, broker):
     from sky_core.clouds import connect
-    from tests.sandbox.ssh import request
 
     cloud = connect("aws", broker.settings)
     (stray,) = cloud.launch(request("sky-stray-1", tags={"skyloom": broker.store.id, "skyloom-cluster": "sky-stray-1"}))
     assert [orphan.id for orphan in collect(broker.settings, broker.store, terminate=False).orphans] == [stray.id]
     collect(broker.settings, broker.store, terminate=True)
-    until(lambda: not world.control.machines(live=True))
+    until(lambda: not world.live())

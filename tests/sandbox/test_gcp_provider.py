@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import pytest
 
-from sky_core.clouds.base import Instance, LaunchRequest
+from sky_core.clouds.base import LaunchRequest
 from sky_core.clouds.gcp import Gcp
 from sky_core.errors import (
     AuthError,
@@ -18,22 +17,10 @@ from sky_core.errors import (
     Throttled,
     UnknownOutcome,
 )
-from tests.conftest import Sandbox
-from tests.sandbox.ssh import connect, request, until
+from tests.conftest import Sandbox, until
+from tests.sandbox.ssh import connect, request, running
 
 ZONE = "us-central1-a"
-numbers = itertools.count()
-
-
-@pytest.fixture
-def token() -> str:
-    """A token that no other test uses: the sandbox remembers request ids."""
-    return f"test-gcp-{next(numbers)}"
-
-
-@pytest.fixture(scope="module")
-def gcp(shared_sandbox: Sandbox) -> Gcp:
-    return Gcp(shared_sandbox.settings.clouds["gcp"])
 
 
 def vm(token: str, **changes: Any) -> LaunchRequest:
@@ -41,24 +28,9 @@ def vm(token: str, **changes: Any) -> LaunchRequest:
     return request(token, **{**place, **changes})
 
 
-def running(gcp: Gcp, instances: list[Instance]) -> list[Instance]:
-    ids = [instance.id for instance in instances]
-
-    def up() -> list[Instance]:
-        now = gcp.describe(ids)
-        assert all(instance.state in ("pending", "running") for instance in now), now
-        return now if all(instance.state == "running" for instance in now) else []
-
-    return list(until(up))
-
-
 def inserts(sandbox: Sandbox, name: str) -> list[str]:
     calls = [e for e in sandbox.control.audit() if e.get("action") == "instances.insert" and e.get("token") == name]
     return [call["outcome"] for call in calls]
-
-
-def live(sandbox: Sandbox) -> list[str]:
-    return [machine["id"] for machine in sandbox.control.machines(live=True)]
 
 
 def test_launch_log_in_and_terminate(sandbox: Sandbox, gcp: Gcp, token: str) -> None:
@@ -74,14 +46,14 @@ def test_launch_log_in_and_terminate(sandbox: Sandbox, gcp: Gcp, token: str) -> 
     until(lambda: gcp.find({"skyloom-cluster": token}) == [])
     [gone] = gcp.describe([machine.id])
     assert (gone.state, gone.preempted) == ("gone", False)
-    assert live(sandbox) == []
+    assert sandbox.live() == []
 
 
 def test_same_token_same_machines(sandbox: Sandbox, gcp: Gcp, token: str) -> None:
     first = gcp.launch(vm(token, num_nodes=2))
     again = Gcp(sandbox.settings.clouds["gcp"]).launch(vm(token, num_nodes=2))
     assert [i.id for i in first] == [i.id for i in again] == [f"{ZONE}/{token}-0", f"{ZONE}/{token}-1"]
-    assert len(live(sandbox)) == 2
+    assert len(sandbox.live()) == 2
 
 
 def test_a_name_that_somebody_else_uses_is_refused_and_spared(sandbox: Sandbox, gcp: Gcp, token: str) -> None:
@@ -91,14 +63,14 @@ def test_a_name_that_somebody_else_uses_is_refused_and_spared(sandbox: Sandbox, 
         gcp._check_ours("us-central1-b", token, vm(token, zone="us-central1-b"))
     with pytest.raises(InvalidRequest, match="another machine"):
         gcp._check_ours("us-central1-b", token, vm(token, tags={}, instance_type="n2-standard-4"))
-    assert live(sandbox) == [f"us-central1-b/{token}"]
+    assert sandbox.live() == [f"us-central1-b/{token}"]
 
 
 def test_a_lost_reply_does_not_launch_twice(sandbox: Sandbox, gcp: Gcp, token: str) -> None:
     sandbox.control.fault("gcp", "instances.insert", "lost", code="backendError", token=token)
     with pytest.raises(UnknownOutcome):
         gcp.launch(vm(token))
-    assert live(sandbox) == [f"{ZONE}/{token}"], "an unclear launch must not be undone"
+    assert sandbox.live() == [f"{ZONE}/{token}"], "an unclear launch must not be undone"
     assert [i.id for i in gcp.launch(vm(token))] == [f"{ZONE}/{token}"]
     assert inserts(sandbox, token) == ["created", "replayed"]
 
@@ -108,7 +80,7 @@ def test_a_gang_with_a_lost_reply_is_completed(sandbox: Sandbox, gcp: Gcp, token
     with pytest.raises(UnknownOutcome):
         gcp.launch(vm(token, num_nodes=3))
     assert len(gcp.launch(vm(token, num_nodes=3))) == 3
-    assert len(live(sandbox)) == 3
+    assert len(sandbox.live()) == 3
 
 
 def test_gangs_are_all_or_nothing(sandbox: Sandbox, gcp: Gcp, token: str) -> None:
@@ -116,7 +88,7 @@ def test_gangs_are_all_or_nothing(sandbox: Sandbox, gcp: Gcp, token: str) -> Non
     with pytest.raises(CapacityError) as refused:
         gcp.launch(vm(token, num_nodes=3))
     assert (refused.value.scope, refused.value.code) == ("zone", "ZONE_RESOURCE_POOL_EXHAUSTED")
-    assert live(sandbox) == [], "what was made is gone when the refusal is raised"
+    assert sandbox.live() == [], "what was made is gone when the refusal is raised"
     assert len(gcp.launch(vm(token, zone="us-central1-b", num_nodes=3))) == 3
 
 
@@ -128,7 +100,7 @@ def test_a_refusal_of_then_is_no_answer_for_now(sandbox: Sandbox, gcp: Gcp, toke
     sandbox.control.capacity(ZONE, "*", "spot", None)
     assert len(gcp.launch(vm(token))) == 1
     assert len(gcp.launch(vm(token))) == 1
-    assert len(live(sandbox)) == 1
+    assert len(sandbox.live()) == 1
 
 
 def test_a_gang_that_cannot_be_taken_back_is_unclear(sandbox: Sandbox, gcp: Gcp, token: str) -> None:
@@ -190,7 +162,7 @@ def test_errors_are_sorted(sandbox: Sandbox, gcp: Gcp, token: str, code: str, er
     with pytest.raises(error) as raised:
         gcp.launch(vm(token))
     assert type(raised.value) is error
-    assert live(sandbox) == []
+    assert sandbox.live() == []
 
 
 def test_a_passing_fault_of_a_read_is_not_seen(sandbox: Sandbox, gcp: Gcp, token: str) -> None:
@@ -216,7 +188,7 @@ def test_what_google_does_not_sell(
 ) -> None:
     with pytest.raises(error, match=message):
         gcp.launch(vm(token, **changes))
-    assert live(sandbox) == []
+    assert sandbox.live() == []
 
 
 def test_preemption_is_told_during_its_grace_and_after(sandbox: Sandbox, gcp: Gcp, token: str) -> None:
@@ -236,7 +208,7 @@ def test_a_machine_that_halted_itself_is_still_found(sandbox: Sandbox, gcp: Gcp,
     [machine] = running(gcp, gcp.launch(vm(token)))
     assert machine.ip is not None
     connect(machine.ip, sandbox.settings.clouds["gcp"].ssh_port).client.exec_command("sudo shutdown -h now")
-    until(lambda: live(sandbox) == [])
+    until(lambda: sandbox.live() == [])
     [halted] = gcp.find({"skyloom-cluster": token})
     assert (halted.state, halted.preempted, halted.reason) == ("stopping", False, "TERMINATED")
     gcp.terminate([halted.id])

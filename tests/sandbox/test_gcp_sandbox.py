@@ -17,8 +17,8 @@ from sky_core.sandbox.gcp import app
 from sky_core.sandbox.gcp_types import ZONES, machine_type, pools
 from sky_core.sandbox.gcp_wire import ApiError, matches
 from sky_core.sandbox.world import Machine, World
+from tests.conftest import until
 from tests.sandbox.loopback import serve
-from tests.sandbox.ssh import until
 
 ZONE = "us-central1-a"
 IMAGE = "projects/debian-cloud/global/images/family/debian-12"

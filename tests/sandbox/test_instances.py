@@ -18,8 +18,8 @@ import pytest
 from sky_core.clouds import connect as connect_cloud
 from sky_core.clouds.base import Instance
 from sky_core.sandbox import client, namespaces
-from tests.conftest import Sandbox, start_sandbox
-from tests.sandbox.ssh import Session, connect, new_key, request, until
+from tests.conftest import Sandbox, start_sandbox, until
+from tests.sandbox.ssh import Session, connect, new_key, request, running
 
 numbers = itertools.count()
 
@@ -37,10 +37,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def launch(world: Sandbox, number: int = 1) -> list[Instance]:
     """Running machines."""
     aws = connect_cloud("aws", world.settings)
-    ids = [machine.id for machine in aws.launch(request(f"instances-{next(numbers)}", num_nodes=number))]
-    return list(
-        until(lambda: [m for m in aws.describe(ids) if m.state == "running"][number - 1 :] and aws.describe(ids))
-    )
+    return running(aws, aws.launch(request(f"instances-{next(numbers)}", num_nodes=number)))
 
 
 def log_in(world: Sandbox, machine: Instance) -> Session:

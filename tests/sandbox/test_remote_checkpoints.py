@@ -11,15 +11,13 @@ from urllib.parse import quote
 
 import fsspec
 import pytest
-from loopback import serve
-from park import BUCKET, ZONES, Park, store_options
 
 from sky_core.errors import LinkLost
 from sky_core.remote.artifacts import resolve
 from sky_core.remote.executor import JobRequest
 from sky_core.remote.ssh import Link
-from sky_core.sandbox.server import reserve_port
-from sky_core.sandbox.storage import app
+from tests.sandbox.loopback import store_options
+from tests.sandbox.park import BUCKET, ZONES
 
 numbers = itertools.count(1)
 
@@ -39,22 +37,6 @@ echo $i > $SKY_OUTPUT_MODEL
 
 def train(last=1000, pause=0.02):
     return TRAIN.replace("LAST", str(last)).replace("PAUSE", str(pause))
-
-
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory):
-    with serve(app(tmp_path_factory.mktemp("objects"))) as url:
-        for kind, options in store_options(url).items():
-            fsspec.filesystem(kind, **options).mkdir("jobs")
-        yield url
-
-
-@pytest.fixture(scope="module")
-def park(tmp_path_factory):
-    with reserve_port() as ssh, reserve_port() as metadata:
-        park = Park(tmp_path_factory.mktemp("park"), ssh.getsockname()[1], metadata.getsockname()[1])
-        yield park
-        park.close()
 
 
 def request(endpoint, kind="s3", **about):

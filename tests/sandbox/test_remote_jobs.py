@@ -13,34 +13,16 @@ from urllib.parse import quote
 
 import fsspec
 import pytest
-from loopback import serve
-from park import BUCKET, Park, store_options
 
 from sky_core.errors import HostKeyMismatch, LinkLost, MachineError, TransferError
 from sky_core.remote.artifacts import read_result, resolve, url_of
 from sky_core.remote.executor import JobRequest
 from sky_core.remote.functions import InputValue, RemoteError, pack
 from sky_core.remote.ssh import Link, Machine
-from sky_core.sandbox.server import reserve_port
-from sky_core.sandbox.storage import app
+from tests.sandbox.loopback import store_options
+from tests.sandbox.park import BUCKET
 
 numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory):
-    with serve(app(tmp_path_factory.mktemp("objects"))) as url:
-        for kind, options in store_options(url).items():
-            fsspec.filesystem(kind, **options).mkdir("jobs")
-        yield url
-
-
-@pytest.fixture(scope="module")
-def park(tmp_path_factory):
-    with reserve_port() as ssh, reserve_port() as metadata:
-        park = Park(tmp_path_factory.mktemp("park"), ssh.getsockname()[1], metadata.getsockname()[1])
-        yield park
-        park.close()
 
 
 @pytest.fixture(scope="module")

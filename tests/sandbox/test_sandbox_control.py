@@ -13,8 +13,8 @@ from sky_core.clouds import connect as connect_cloud
 from sky_core.clouds.base import Cloud
 from sky_core.errors import CapacityError, SkyloomError
 from sky_core.sandbox.traces import Track
-from tests.conftest import Sandbox
-from tests.sandbox.ssh import request, until
+from tests.conftest import Sandbox, until
+from tests.sandbox.ssh import request
 
 TRACES = Path(__file__).parents[2].parent / "shared/data/spot-traces"
 numbers = itertools.count()
@@ -31,17 +31,13 @@ def launch(aws: Cloud, **changes: object) -> str:
     return machine.id.partition("/")[2]
 
 
-def live(sandbox: Sandbox) -> set[str]:
-    return {machine["id"] for machine in sandbox.control.machines(live=True)}
-
-
 def test_shrinking_capacity_takes_the_youngest(sandbox: Sandbox, aws: Cloud) -> None:
     machines = [launch(aws) for _ in range(3)]
     elsewhere = [launch(aws, zone="us-east-1b"), launch(aws, use_spot=False)]
     assert sandbox.control.capacity("us-east-1a", "m5.large", "spot", 1) == [], "only launches are refused"
     assert sandbox.control.capacity("us-east-1a", "m5.large", "spot", 1, evict=True) == machines[1:]
     assert sandbox.control.capacity("us-east-1a", "m5.large", "spot", 1, evict=True) == [], "they know already"
-    until(lambda: live(sandbox) == {machines[0], *elsewhere})
+    until(lambda: sandbox.live() == sorted([machines[0], *elsewhere]))
     sandbox.control.capacity("us-east-1a", "m5.large", "spot", None)
     launch(aws)
 
@@ -52,13 +48,13 @@ def test_preempting_by_what_machines_are(sandbox: Sandbox, aws: Cloud) -> None:
     assert sandbox.control.preempt(cloud="gcp") == []
     assert sandbox.control.preempt(tags={"skyloom-job": "a"}, notice_s=0) == [one]
     assert sandbox.control.preempt(zone="us-east-1a", notice_s=0) == [other]
-    until(lambda: live(sandbox) == {dear})
+    until(lambda: sandbox.live() == [dear])
 
 
 def test_notice_comes_before_the_end(sandbox: Sandbox, aws: Cloud) -> None:
     machine = launch(aws)
     sandbox.control.preempt(machine, notice_s=0.5)
-    until(lambda: machine not in live(sandbox))
+    until(lambda: machine not in sandbox.live())
     events = [e for e in sandbox.control.audit() if e.get("machine", {}).get("id") == machine]
     assert [event["event"] for event in events] == ["start", "notice", "end"]
     assert events[1]["seconds"] == 0.5
@@ -122,7 +118,7 @@ def test_a_trace_takes_machines_and_gives_them_back(sandbox: Sandbox, aws: Cloud
     with pytest.raises(CapacityError):
         launch(aws)
     until(lambda: sandbox.control.status()["capacity"] == [["us-east-1a", "m5.large", "spot", 1]])
-    until(lambda: machine not in live(sandbox))
+    until(lambda: machine not in sandbox.live())
     until(lambda: sandbox.control.status()["capacity"] == [])
     assert sandbox.control.status()["replaying"] == []
 

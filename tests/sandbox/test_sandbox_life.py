@@ -19,8 +19,8 @@ from sky_core.config import Settings
 from sky_core.errors import SandboxNotRunning
 from sky_core.sandbox import client, namespaces
 from sky_core.sandbox.processes import family
-from tests.conftest import Sandbox, start_sandbox
-from tests.sandbox.ssh import connect, request, until
+from tests.conftest import Sandbox, start_sandbox, until
+from tests.sandbox.ssh import connect, request, running
 
 RUNNERS = ["sshd", "asyncssh"]
 
@@ -34,9 +34,8 @@ def start(home: Path, runner: str) -> Sandbox:
 def launch(sandbox: Sandbox, number: int) -> None:
     """Machines that run, each with a daemon."""
     aws = connect_cloud("aws", sandbox.settings)
-    ids = [machine.id for machine in aws.launch(request("life", num_nodes=number))]
-    machines = until(lambda: [m for m in aws.describe(ids) if m.state == "running"][number - 1 :] and aws.describe(ids))
-    for machine in machines:
+    for machine in running(aws, aws.launch(request("life", num_nodes=number))):
+        assert machine.ip is not None
         session = connect(machine.ip, sandbox.settings.clouds["aws"].ssh_port)
         session.run(f"setsid nohup sleep 1000.{sandbox.control.pid} >/dev/null 2>&1 &")
     until(lambda: len(left_of(sandbox)) == number)

@@ -7,35 +7,19 @@ import os
 import random
 from concurrent.futures import ThreadPoolExecutor
 
+import fsspec
 import pytest
-from loopback import serve
 
 from sky_core.sandbox.storage import app
 from sky_core.sandbox.storage.objects import Objects
+from tests.sandbox.loopback import serve, store_options
 
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-ACCOUNT_KEY = "c2FuZGJveA=="
-
-
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory):
-    with serve(app(tmp_path_factory.mktemp("objects"))) as url:
-        yield url
 
 
 def filesystem(service, endpoint):
-    import fsspec
-
-    options = {
-        "s3": {"key": "k", "secret": "s", "endpoint_url": endpoint},
-        "gs": {"token": "anon", "endpoint_url": endpoint, "project": "p"},
-        "abfs": {"connection_string": azure_connection(endpoint)},
-    }[service]
+    options = store_options(endpoint)[service]
     return fsspec.filesystem(service, **options, use_listings_cache=False, skip_instance_cache=True)
-
-
-def azure_connection(endpoint):
-    return f"DefaultEndpointsProtocol=http;AccountName=sky;AccountKey={ACCOUNT_KEY};BlobEndpoint={endpoint}/sky;"
 
 
 @pytest.fixture(params=["s3", "gs", "abfs"])
@@ -136,7 +120,8 @@ class TestConditionalCreate:
         from azure.core.exceptions import ResourceExistsError
         from azure.storage.blob import BlobServiceClient
 
-        container = BlobServiceClient.from_connection_string(azure_connection(endpoint)).create_container("once")
+        account = store_options(endpoint)["abfs"]["connection_string"]
+        container = BlobServiceClient.from_connection_string(account).create_container("once")
         container.upload_blob("k", b"first", overwrite=False)
         with pytest.raises(ResourceExistsError):
             container.upload_blob("k", b"second", overwrite=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 from typing import Any
 
@@ -12,30 +11,15 @@ from sky_core.clouds.base import LaunchRequest
 from sky_core.clouds.gcp import Gcp
 from sky_core.clouds.gcp_tpu import startup_script
 from sky_core.errors import AuthError, CapacityError, CloudError, InvalidRequest, QuotaError, Throttled, UnknownOutcome
-from tests.conftest import Sandbox
-from tests.sandbox.ssh import HOST_KEY, connect, request, until
+from tests.conftest import Sandbox, until
+from tests.sandbox.ssh import HOST_KEY, connect, request
 
 ZONE = "europe-west4-a"
-numbers = itertools.count()
-
-
-@pytest.fixture
-def token() -> str:
-    return f"test-tpu-{next(numbers)}"
-
-
-@pytest.fixture(scope="module")
-def gcp(shared_sandbox: Sandbox) -> Gcp:
-    return Gcp(shared_sandbox.settings.clouds["gcp"])
 
 
 def tpu(token: str, **changes: Any) -> LaunchRequest:
     place = {"instance_type": "TPU-VM", "accelerator": "tpu-v3-8", "region": "europe-west4", "zone": ZONE}
     return request(token, **{**place, **changes})
-
-
-def live(sandbox: Sandbox) -> list[str]:
-    return sorted(machine["id"] for machine in sandbox.control.machines(live=True))
 
 
 def test_launch_log_in_and_terminate(sandbox: Sandbox, gcp: Gcp, token: str) -> None:
@@ -57,23 +41,23 @@ def test_a_slice_has_a_machine_for_each_host(sandbox: Sandbox, gcp: Gcp, token: 
     assert len({i.ip for i in hosts}) == 4
     assert [i.id for i in gcp.describe([hosts[2].id])] == [hosts[2].id]
     gcp.terminate([hosts[3].id])
-    until(lambda: live(sandbox) == [])
+    until(lambda: sandbox.live() == [])
 
 
 def test_same_token_same_node(sandbox: Sandbox, gcp: Gcp, token: str) -> None:
     first = gcp.launch(tpu(token, num_nodes=2))
     assert [i.id for i in gcp.launch(tpu(token, num_nodes=2))] == [i.id for i in first]
-    assert len(live(sandbox)) == 2
+    assert len(sandbox.live()) == 2
     with pytest.raises(InvalidRequest, match="another node"):
         gcp.launch(tpu(f"{token}-0", tags={"skyloom-cluster": "other"}))
-    assert len(live(sandbox)) == 2, "the node of another token is spared"
+    assert len(sandbox.live()) == 2, "the node of another token is spared"
 
 
 def test_a_lost_reply_does_not_create_twice(sandbox: Sandbox, gcp: Gcp, token: str) -> None:
     sandbox.control.fault("gcp", "nodes.create", "lost", code="503", token=token)
     with pytest.raises(UnknownOutcome):
         gcp.launch(tpu(token))
-    assert [i.id for i in gcp.launch(tpu(token))] == live(sandbox) == [f"{ZONE}/tpu/{token}"]
+    assert [i.id for i in gcp.launch(tpu(token))] == sandbox.live() == [f"{ZONE}/tpu/{token}"]
 
 
 def test_gangs_are_all_or_nothing(sandbox: Sandbox, gcp: Gcp, token: str) -> None:
@@ -81,7 +65,7 @@ def test_gangs_are_all_or_nothing(sandbox: Sandbox, gcp: Gcp, token: str) -> Non
     with pytest.raises(CapacityError) as refused:
         gcp.launch(tpu(token, num_nodes=2))
     assert (refused.value.scope, refused.value.code) == ("zone", "RESOURCE_EXHAUSTED")
-    assert live(sandbox) == []
+    assert sandbox.live() == []
     assert len(gcp.launch(tpu(token))) == 1, "the same token may be asked again"
 
 
@@ -108,7 +92,7 @@ def test_errors_are_sorted(sandbox: Sandbox, gcp: Gcp, token: str, code: str, er
     with pytest.raises(error) as raised:
         gcp.launch(tpu(token))
     assert type(raised.value) is error
-    assert live(sandbox) == []
+    assert sandbox.live() == []
 
 
 @pytest.mark.parametrize("changes", [{"zone": None}, {"accelerator": "tpu-v9-8"}, {"zone": "mars-west1-a"}])
