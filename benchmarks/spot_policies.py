@@ -85,7 +85,7 @@ class FirstAvailable:
 
 def savings(case: Case) -> Costs:
     """(policies, fractions) what is saved against on-demand throughout. Raises AssertionError if a job is late."""
-    every = RATIO * (WORK + case.changeover)
+    every = RATIO * (WORK + case.changeover) * case.traces.nodes
     rows = []
     for name in case.names:
         if name == "omniscient":
@@ -101,7 +101,8 @@ def savings(case: Case) -> Costs:
 def _cost(case: Case, name: str, fraction: float) -> float:
     zones = case.traces.up
     spot = dict(zip(zones, case.spread or [1.0] * len(zones), strict=True))
-    job = SpotJob(WORK, WORK / fraction, case.changeover, spot, dict.fromkeys(zones, RATIO), case.migration)
+    prices = spot, dict.fromkeys(zones, RATIO)
+    job = SpotJob(WORK, WORK / fraction, case.changeover, *prices, case.migration, case.traces.nodes)
     policy: Policy
     match name:
         case "oracle":

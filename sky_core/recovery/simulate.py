@@ -23,12 +23,17 @@ DONE = 1e-9  # hours of work that count as none
 class SpotJob:
     """A job with a deadline.
 
+    A gang of machines that work together or not at all is treated as one (the polarization rule, section 5.5): all of
+    it is in the state and the zone of a decision, which has one of each; losing one of its machines loses the gang; and
+    it starts as one, with one changeover and one checkpoint.
+
     Attributes:
         work: Hours on the task's hardware.
         deadline: Hours from its start.
         changeover: d, hours that a start costs.
-        spot_price, on_demand_price: Zone to USD per hour.
+        spot_price, on_demand_price: Zone to USD per hour and machine.
         migration: USD to move the checkpoint to another zone.
+        nodes: How many machines; spot there is where the traces had as many.
     """
 
     work: float
@@ -37,6 +42,7 @@ class SpotJob:
     spot_price: Mapping[str, float]
     on_demand_price: Mapping[str, float]
     migration: float = 0.0
+    nodes: int = 1
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ class Outcome:
     Attributes:
         cost: USD.
         finish: Hours after its start.
-        changeovers: How often a machine was started.
+        changeovers: How often the machine, or gang of machines, was started.
         hours: (state, zone) to hours spent there, changeovers included.
     """
 
@@ -83,8 +89,11 @@ def simulate(policy: Policy, traces: Traces, job: SpotJob, start: int = 0, truth
     """Run ``job`` from tick ``start`` on; as planned unless there is another ``truth``.
 
     Raises:
-        ValueError: if the policy asks for spot that is not there, or the traces end before the job.
+        ValueError: if the policy asks for spot that is not there, the traces are those of a gang of another size, or
+            they end before the job.
     """
+    if job.nodes != traces.nodes:
+        raise ValueError(f"nodes: the job has {job.nodes}, the traces were made for {traces.nodes}; load them with its")
     truth = truth or Truth(job.work, [job.changeover])
     run = _Run(job, truth, traces.step, home=next(iter(traces.up)), left=truth.work)
     tick = start
@@ -154,7 +163,7 @@ class _Run:
         if self.here.zone is not None:
             span = min(span, self.left + self.starting)
             prices = self.job.spot_price if self.here.state == "spot" else self.job.on_demand_price
-            self.cost += span * prices[self.here.zone]
+            self.cost += span * prices[self.here.zone] * self.job.nodes
             waited = min(self.starting, span)
             self.starting, self.left = self.starting - waited, self.left - (span - waited)
         self.hours[self.here.state, self.here.zone] += span

@@ -1,6 +1,8 @@
 """The simulator's arithmetic, the optimum of hindsight against an integer program, and what our policy learns."""
 
 import itertools
+import json
+from dataclasses import replace
 
 import numpy as np
 import pulp
@@ -39,6 +41,24 @@ def test_moving_to_another_zone_costs_its_egress():
     both = traces(a="1000000000", b="1111111111")
     out = simulate(make_policy("uniform-progress"), both, job(2.0, 4.0, migration=0.4, zones=("a", "b")))
     assert out.cost == pytest.approx(0.5 + 0.4 + (2.0 - 0.25) + 0.25)
+
+
+def test_a_gang_is_on_spot_together_or_not_at_all(tmp_path):
+    file = tmp_path / "a.json"  # two machines, then one of them is taken, then there are four
+    file.write_text(json.dumps({"metadata": {"gap_seconds": 1800}, "data": [2, 2, 1, 0, 1, 4, 4, 4, 4, 4, 4, 4]}))
+    pair = Traces.load({"a": file}, nodes=2)
+    assert "".join(str(int(up)) for up in pair.up["a"]) == "110001111111"
+    out = simulate(make_policy("greedy"), pair, replace(job(2.0, 9.0), nodes=2))
+    assert [(leg.begin, leg.state) for leg in out.timeline] == [(0.0, "spot"), (1.0, "idle"), (2.5, "spot")]
+    alone = simulate(make_policy("greedy"), traces(a="110001111111"), job(2.0, 9.0))
+    assert (out.finish, out.changeovers, out.hours) == (alone.finish, alone.changeovers, alone.hours)
+    assert out.cost == pytest.approx(2 * alone.cost)
+    wanted = {"work": 2.0, "deadlines": [5.0], "changeover": 0.25, "spot_price": 1, "on_demand_price": K}
+    assert omniscient_costs(pair, **wanted) == pytest.approx(
+        [2 * omniscient_costs(replace(pair, nodes=1), **wanted)[0]]
+    )
+    with pytest.raises(ValueError, match="the job has 1, the traces were made for 2"):
+        simulate(make_policy("greedy"), pair.between(1, 12), job(2.0, 9.0))
 
 
 def test_no_spot_at_all_costs_what_on_demand_costs():
