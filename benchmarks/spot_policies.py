@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sky_core.recovery import Decision, Policy, Situation, make_policy
+from sky_core.recovery.lookahead import PartialLookahead
 from sky_core.recovery.omniscient import omniscient_costs
 from sky_core.recovery.oracle import NextLifetime
 from sky_core.recovery.policies import NAMES, SafetyNet
@@ -57,7 +58,7 @@ class Case:
     """Jobs of every fraction from one start.
 
     Attributes:
-        names: Policies, "oracle", "omniscient" and "first-available" included.
+        names: Policies, "oracle", "omniscient", "first-available" and "lookahead" with its hours included.
         spread: Spot prices of the zones in turn, relative to the cheapest; empty where all are the same.
         migration: What moving the checkpoint costs, in spot hours.
     """
@@ -109,6 +110,8 @@ def _cost(case: Case, name: str, fraction: float) -> float:
             policy = SafetyNet(NextLifetime(case.traces, case.start))
         case "first-available":
             policy = FirstAvailable()
+        case _ if name.startswith("lookahead "):
+            policy = PartialLookahead(case.traces, case.start, float(name.split()[1]))
         case _:
             policy = seeded(name, case.start)
     outcome = simulate(policy, case.traces, job, case.start)
@@ -191,6 +194,18 @@ def delays(bench: Bench) -> None:
         print(f"    d = {delay:4} h  " + "  ".join(f"{n} {v:.3f}" for n, v in zip(names, means[-1], strict=True)))
     falls = all(after[3] <= before[3] + 1e-9 for before, after in itertools.pairwise(means))
     bench.promise("the optimum's savings never rise with the delay", falls)
+
+
+def foresight(bench: Bench) -> None:
+    """What knowing the next hours of the market is worth (job fraction 0.8; every start is a job of some seconds)."""
+    names = ("uniform-progress", "oracle", *(f"lookahead {hours}" for hours in (0.5, 2, 6, 24)), "omniscient")
+    traces = singles("availability/aws-2022-10-26")
+    cases = [
+        Case(one, start, names, fractions=(0.8,)) for one in traces for start in starts(one, bench.count(20), 1780)
+    ]
+    means = bench.run(cases).mean(axis=0)[:, 0]
+    print("    savings: " + ", ".join(f"{n} {v:.3f}" for n, v in zip(names, means, strict=True)))
+    bench.promise("the further one sees the more one saves", bool((np.diff(means[2:]) >= 0).all()))
 
 
 def single_zone(bench: Bench) -> None:
@@ -292,7 +307,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not DATA.is_dir():
         raise SystemExit(f"the traces are not there: {DATA}")
     bench = Bench(0.1 if options.quick else 1.0)
-    for section in (promises, single_zone, many_zones, tables, delays):
+    for section in (promises, single_zone, many_zones, tables, delays, foresight):
         print(section.__doc__, flush=True)
         section(bench)
     print(f"\n{bench.missed} promises missed")
