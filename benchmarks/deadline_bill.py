@@ -115,7 +115,7 @@ def _result(broker: Broker, job: Job, zone: str, up: Sequence[bool]) -> Result:
     found = load_catalog(broker.settings.home).query(Resources(cloud="aws", zone=zone, instance_type=TYPE))
     row = found.row(0, named=True)
     traces = Traces(GAP_S / 3600 / FINER, {zone: np.repeat(np.asarray(up, dtype=bool), FINER)})
-    due = DEADLINE - CHECKPOINT - HOURS_PER_SECOND * 2 * broker.settings.poll_s  # what the broker tells its policy
+    due = DEADLINE - 2 * CHECKPOINT - HOURS_PER_SECOND * 2 * broker.settings.poll_s  # what the broker tells its policy
     delay = statistics.mean(changeovers)
     simulated = SpotJob(WORK, due, delay, {zone: row["spot_price"]}, {zone: row["price"]})
     expected = simulate(make_policy(broker.settings.spot_policy), traces, simulated)

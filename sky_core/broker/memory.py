@@ -31,6 +31,7 @@ class Promise(Record):
         since: When the promise was made.
         due: When the work has to be done.
         kind: A placement of the kind of machine it is to run on; its ``hours`` are C(0), all of the work.
+        at_risk: Hours of work that a sudden death may take although a checkpoint was taken as often as it should be.
         saved: Hours of work that the newest checkpoint holds.
         begun: Hours of work that were done when the present attempt began.
         looked: When the present attempt was last seen running.
@@ -41,6 +42,7 @@ class Promise(Record):
     since: float
     due: float
     kind: Placement
+    at_risk: float
     saved: float = 0.0
     begun: float = 0.0
     looked: float | None = None

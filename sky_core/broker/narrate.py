@@ -47,7 +47,9 @@ _WORDS: dict[str, Callable[[Data], str]] = {
     "phase": lambda d: f"attempt {d['attempt']}: {d['phase']}",
     "moved": _moved,
     "restored": _restored,
-    "promised": lambda d: f"promised within {d['hours']:.2f} h: {d['work']:.2f} h of work, led by a spot policy",
+    "promised": lambda d: (
+        f"promised within {d['hours']:.2f} h: {d['work']:.2f} h of work (run time: {d['source']}), led by a spot policy"
+    ),
     "waiting": lambda d: f"waiting for spot in {', '.join(d['zones'])}: there is time",
     "leaving": lambda d: f"attempt {d['attempt']}: stopping with a checkpoint, to wait for spot: there is time",
     "left": lambda d: f"attempt {d['attempt']}: stopped at checkpoint generation {d['checkpoint']}",

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from sky_core.broker.berths import Berth, berths_of, sold_at, zone_key
 from sky_core.broker.market import current_market
 from sky_core.broker.memory import Promise
-from sky_core.broker.promise import changeover, checkpoint_hours, hours_left, remaining_work
+from sky_core.broker.promise import changeover, hours_done, hours_left, remaining_work
 from sky_core.broker.step import Step
 from sky_core.catalog import Catalog
 from sky_core.planner.candidates import candidates_of
 from sky_core.planner.plan import Placement
 from sky_core.recovery import Decision, Policy, Situation, make_policy
+from sky_core.recovery.reference import on_demand
 from sky_core.recovery.start_over import StartOver
 from sky_core.store import Cluster
 from sky_core.tracker import Blocked, Tracker, availability
@@ -36,19 +37,24 @@ class Pilot:
 
     Attributes:
         berths: The zones that it chooses from, by ``"cloud/zone"``; at least one has spot.
-        at_risk: Hours of work that a sudden death may lose. The policy is told of a deadline that much earlier. One
-            such margin is enough for any number of deaths: spot is entered only with two changeovers to spare of
-            that deadline, counted from what a checkpoint holds.
     """
 
     berths: Mapping[str, Berth]
     policy: Policy
     catalog: Catalog
-    at_risk: float
 
     def decide(self, step: Step, promise: Promise, here: Cluster | None) -> Decision:
-        """What the policy says now; ``here`` is where the job runs, None between two attempts."""
-        return self.policy.decide(self._situation(step, promise, here))
+        """What the policy says now; ``here`` is where the job runs, None between two attempts.
+
+        The policies take for granted that work is kept. On spot, a job that has not written a checkpoint for so long
+        that it could not be done again in time goes on-demand.
+        """
+        situation = self._situation(step, promise, here)
+        unsaved = hours_done(step, promise) - promise.saved > promise.at_risk
+        slack = situation.time_to_deadline - situation.remaining_work
+        if situation.state == "spot" and unsaved and slack < situation.changeover:
+            return on_demand(situation)
+        return self.policy.decide(situation)
 
     def placement(self, decision: Decision) -> Placement | None:
         """The machine of a decision, None to wait or where no zone has one."""
@@ -67,12 +73,14 @@ class Pilot:
         return Situation(
             now=scale.hours(time.time() - promise.since),
             remaining_work=remaining_work(step, promise, here),
-            time_to_deadline=hours_left(step, promise) - self.at_risk,
+            # One margin is enough for any number of deaths: spot is entered only with two changeovers to spare of this
+            # earlier deadline, counted from what a checkpoint holds.
+            time_to_deadline=hours_left(step, promise) - promise.at_risk,
             changeover=changeover(promise),
             changeover_left=0.0,
             decision_interval=scale.hours(2 * step.driving.settings.poll_s),
             total_work=promise.kind.hours,
-            total_time=max(scale.hours(promise.due - promise.since) - self.at_risk, promise.kind.hours),
+            total_time=max(scale.hours(promise.due - promise.since) - promise.at_risk, promise.kind.hours),
             price_ratio=min(on_demand_price.values(), default=promise.kind.price) / min(spot_price.values()),
             state="idle" if here is None else "spot" if here.use_spot else "on_demand",
             zone=zone,
@@ -104,14 +112,13 @@ def _new_pilot(step: Step, promise: Promise) -> Pilot | None:
     if not spot:
         return None
     if task.checkpoint is None:
-        return Pilot(berths, StartOver(), market.catalog, at_risk=0.0)
+        return Pilot(berths, StartOver(), market.catalog)
     seen = store.observations(since=now - settings.scale.seconds(HISTORY_HOURS))
     step_s = settings.scale.seconds(HISTORY_STEP)
     past = {zone: availability(seen, sold_at(place), now, step_s) for zone, place in spot.items()}
     history = {zone: values for zone, values in past.items() if values}
     policy = make_policy(settings.spot_policy, history=history or None, history_step=HISTORY_STEP)
-    at_risk = max(checkpoint_hours(step, place) or 0.0 for place in spot.values())
-    return Pilot(berths, policy, market.catalog, at_risk)
+    return Pilot(berths, policy, market.catalog)
 
 
 def elsewhere(step: Step, promise: Promise) -> Promise:

@@ -9,6 +9,7 @@ from typing import Any
 from sky_core.broker.berths import sold_at
 from sky_core.broker.memory import Promise, Saved
 from sky_core.broker.step import Step
+from sky_core.config import Scale
 from sky_core.planner.candidates import CHECKPOINT_HOURS
 from sky_core.planner.deadlines import task_hours
 from sky_core.planner.plan import Placement
@@ -19,35 +20,47 @@ from sky_core.tracker import Tracker, checkpoint_interval
 
 CHANGEOVER_HOURS = 0.2
 """Until one was measured: the delay of *Can't Be Late* (NSDI'24, section 5.1)."""
-LEAST_WORK = 0.02  # of all the work: left, as far as is known, of a job that runs beyond its estimate
 RATE_MEMORY_HOURS = 30 * 24.0
 
 
-def new_promise(step: Step, kind: Placement) -> Promise | None:
-    """What is promised of a task that may use spot and has to be done by some time; None of any other.
+def due_at(step: Step) -> float | None:
+    """When a task that may use spot has to be done (seconds since the epoch); None if there is no such time.
 
     Its own deadline counts from its submission; of the pipeline's it gets its share (:func:`task_hours`).
     """
-    if not step.task.resources.use_spot:
-        return None
     _, pipeline, plan = step.planned()
     scale, now = step.driving.settings.scale, time.time()
     own, whole = step.task.deadline, plan.objective.deadline
     due = []
     if own is not None:
-        due.append(own.timestamp() if isinstance(own, datetime) else step.job.created_at + scale.seconds(own))
+        due.append(_moment(own, step.job.created_at, scale))
     if whole is not None:
-        end = whole.timestamp() if isinstance(whole, datetime) else plan.created_at + scale.seconds(whole)
-        due.append(now + scale.seconds(task_hours(pipeline, plan, step.job.task, scale.hours(end - now))))
-    return Promise(since=now, due=min(due), kind=kind) if due else None
+        hours = scale.hours(_moment(whole, plan.created_at, scale) - now)
+        due.append(now + scale.seconds(task_hours(pipeline, plan, step.job.task, hours)))
+    return min(due) if due and step.task.resources.use_spot else None
+
+
+def _moment(deadline: datetime | float, since: float, scale: Scale) -> float:
+    return deadline.timestamp() if isinstance(deadline, datetime) else since + scale.seconds(deadline)
 
 
 def remaining_work(step: Step, promise: Promise, here: Cluster | None) -> float:
-    """Hours of work that are left for certain: on spot and between attempts, all that no checkpoint holds."""
-    done, since = promise.saved, step.memory.running_since
-    if here is not None and not here.use_spot and since is not None:
-        done = promise.begun + step.driving.settings.scale.hours(time.time() - since)
-    return max(promise.kind.hours - done, LEAST_WORK * promise.kind.hours)
+    """Hours of work that are left, less than none of a job that has outrun its estimate.
+
+    Between attempts it is all that no checkpoint holds. On spot, what was done since the newest one counts up to
+    ``at_risk`` hours, by which the policy's deadline is earlier than the job's.
+    """
+    done = promise.saved
+    if here is not None:
+        ran = hours_done(step, promise)
+        done = min(ran, promise.saved + promise.at_risk) if here.use_spot else ran
+    return promise.kind.hours - done
+
+
+def hours_done(step: Step, promise: Promise) -> float:
+    """Hours of work that the running attempt and the checkpoint it began with have done."""
+    since = step.memory.running_since
+    return promise.begun + (step.driving.settings.scale.hours(time.time() - since) if since else 0.0)
 
 
 def hours_left(step: Step, promise: Promise) -> float:

@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 from sky_core.broker.market import current_market
+from sky_core.broker.memory import Promise
 from sky_core.broker.pilot import elsewhere, pilot_of
-from sky_core.broker.promise import new_promise, warning
+from sky_core.broker.promise import checkpoint_hours, due_at, warning
 from sky_core.broker.step import Step
 from sky_core.clouds.base import TAG_CLUSTER, TAG_JOB, TAG_OWNER, LaunchRequest
 from sky_core.clouds.userdata import public_key
@@ -161,16 +162,9 @@ def _unclear(step: Step, cluster: Cluster, error: CloudError) -> None:
 
 def _next_placement(step: Step) -> Placement | None:
     """Where the next attempt runs: as planned, or with a deadline where its policy says; None if it is to wait."""
-    promise = step.memory.promise
-    if promise is None:
-        planned = _planned(step)
-        promise = new_promise(step, planned)
-        if promise is None or pilot_of(step, promise) is None:
-            return planned
-        about = {"hours": step.driving.settings.scale.hours(promise.due - promise.since), "work": planned.hours}
-        step.save(promise=promise, events=[("promised", about)])
-    pilot = pilot_of(step, promise)
-    if pilot is None:
+    promise = step.memory.promise or _promised(step)
+    pilot = pilot_of(step, promise) if promise else None
+    if promise is None or pilot is None:
         return _planned(step)
     decision = pilot.decide(step, promise, None)
     if decision.state == "idle":
@@ -184,6 +178,24 @@ def _next_placement(step: Step) -> Placement | None:
     danger = warning(step, promise, None)
     step.save(promise=promise.model_copy(update={"warned": promise.warned or bool(danger)}), events=danger)
     return placement
+
+
+def _promised(step: Step) -> Promise | None:
+    """The promise of a job that has a deadline and may use spot; None of any other."""
+    due = due_at(step)
+    if due is None:
+        return None
+    kind = _planned(step)
+    on_spot = kind.model_copy(update={"use_spot": True})
+    # A sync may be due just then, and the last one may have caught a state that was as old.
+    at_risk = 2 * (checkpoint_hours(step, on_spot) or 0.0)
+    promise = Promise(since=time.time(), due=due, kind=kind, at_risk=at_risk)
+    if pilot_of(step, promise) is None:
+        return None
+    hours = step.driving.settings.scale.hours(due - promise.since)
+    about = {"hours": hours, "work": promise.kind.hours, "source": promise.kind.hours_source}
+    step.save(promise=promise, events=[("promised", about)])
+    return promise
 
 
 def _planned(step: Step) -> Placement:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sky_core.recovery.reference import EPSILON, best_spot, cheapest_on_demand, is_available_here
+from sky_core.recovery.reference import EPSILON, IDLE, best_spot, is_available_here, on_demand
 from sky_core.recovery.situation import Decision, Situation
 
 
@@ -18,8 +18,8 @@ class StartOver:
 
     def decide(self, situation: Situation) -> Decision:
         """Stay where it is; else spot, idle or on-demand by the time that is left."""
-        if situation.remaining_work <= 0:
-            return Decision("idle", None)
+        if situation.remaining_work == 0:
+            return IDLE
         if situation.state == "on_demand" or (situation.state == "spot" and is_available_here(situation)):
             return Decision(situation.state, situation.zone)
         whole_twice = 2 * (situation.total_work + situation.changeover) - EPSILON
@@ -27,5 +27,5 @@ class StartOver:
         if zone is not None and situation.time_to_deadline >= whole_twice:
             return Decision("spot", zone)
         if zone is None and situation.time_to_deadline - situation.decision_interval >= whole_twice:
-            return Decision("idle", None)
-        return Decision("on_demand", cheapest_on_demand(situation))
+            return IDLE
+        return on_demand(situation)
