@@ -32,10 +32,10 @@ class Sandbox:
         """Ids of the machines that have not ended, in order."""
         return sorted(machine["id"] for machine in self.control.machines(live=True))
 
-    def launches(self, job: str) -> int:
-        """How many machines the clouds' own log says were made for a job."""
+    def launches(self, job: str) -> list[str]:
+        """Tokens of the clusters that the clouds' own log says were made for a job, one for each machine."""
         starts = [entry["machine"]["tags"] for entry in self.control.audit() if entry["event"] == "start"]
-        return sum(tags.get("skyloom-job") == job for tags in starts)
+        return [tags["skyloom-cluster"] for tags in starts if tags.get("skyloom-job") == job]
 
 
 def until(condition: Callable[[], Any], seconds: float = 120.0) -> Any:

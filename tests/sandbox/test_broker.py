@@ -108,7 +108,7 @@ def test_a_sudden_death_is_survived_from_the_last_checkpoint(world, broker):
     resumed = [int(line.removeprefix("from ")) for line in log.splitlines() if line.startswith("from ")]
     assert resumed[0] == 0
     assert resumed[-1] > 0
-    assert world.launches(job.id) == 2
+    assert len(world.launches(job.id)) == 2
 
 
 def test_a_killed_driver_is_replaced_without_a_second_launch(world, broker):
@@ -120,7 +120,7 @@ def test_a_killed_driver_is_replaced_without_a_second_launch(world, broker):
     assert job.state == "succeeded"
     log = broker.store.log(job.id).decode().splitlines()
     assert [line for line in log if line.startswith("tick")] == [f"tick {n}" for n in range(1, 41)], "once, in order"
-    assert world.launches(job.id) == 1
+    assert len(world.launches(job.id)) == 1
 
 
 def test_cancel_takes_the_machine_down(world, broker):

@@ -10,12 +10,11 @@ import pytest
 from benchmarks.deadline_bill import HOURS_PER_SECOND, TICKS, replay
 from sky_core import Pipeline, Resources, Task
 from sky_core.broker import Broker
-from sky_core.sandbox import client
-from tests.conftest import start_sandbox
-from tests.sandbox.ssh import until
-from tests.sandbox.test_broker import drivers, launches
+from tests.conftest import until
+from tests.sandbox.test_broker import drivers
 
 pytestmark = pytest.mark.slow
+SANDBOX = {"hours_per_second": HOURS_PER_SECOND, "aws_notice_s": 1}
 
 ZONE, TYPE = "us-east-1a", "m5.large"
 COUNT = """
@@ -25,13 +24,6 @@ while [ $i -lt %d ]; do
     echo step $i; sleep 0.2
 done
 """
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    running = start_sandbox(tmp_path_factory.mktemp("deadline"), hours_per_second=HOURS_PER_SECOND, aws_notice_s=1)
-    yield running
-    client.down(running.home)
 
 
 @pytest.fixture
@@ -104,7 +96,7 @@ def test_replayed_traces_end_in_time_and_cost_what_the_simulator_says(world, ope
         assert result.off == pytest.approx(0, abs=0.15), zone  # the benchmark asks for 5%, of a quiet machine
     assert not any(cluster.use_spot and cluster.launched_at for cluster in _clusters(broker, results["us-east-1a"]))
     assert any(cluster.outcome == "preempted" for cluster in _clusters(broker, results["us-east-1b"]))
-    assert world.control.machines(live=True) == []
+    assert world.live() == []
 
 
 def _clusters(broker, result):
@@ -123,8 +115,8 @@ def test_a_job_moves_to_spot_when_it_comes_back_and_goes_on_where_it_was(world, 
     ran = {event.data["attempt"]: event for event in events(broker, job, "started")}
     following = min(attempt for attempt in ran if attempt > left.data["attempt"])
     assert left.at < ran[following].at, "never on both"
-    assert len(launches(world, job)) == len(ran)
-    assert world.control.machines(live=True) == []
+    assert len(world.launches(job.id)) == len(ran)
+    assert world.live() == []
 
 
 def test_a_refused_move_leaves_the_job_where_it_is(world, open_broker):
@@ -135,7 +127,7 @@ def test_a_refused_move_leaves_the_job_where_it_is(world, open_broker):
     assert starts(broker, job) == [0]
     refused = [cluster for cluster in broker.store.clusters(job_id=job.id) if cluster.state == "refused"]
     assert len(refused) >= 2, "spot was looked for again while the job ran"
-    assert len(launches(world, job)) == 1
+    assert len(world.launches(job.id)) == 1
 
 
 def test_a_driver_killed_in_the_middle_of_a_move_is_replaced(world, open_broker):
@@ -146,9 +138,9 @@ def test_a_driver_killed_in_the_middle_of_a_move_is_replaced(world, open_broker)
     os.kill(driver.pid, signal.SIGKILL)
     job = broker.watch(job.id)
     assert job.state == "succeeded"
-    tokens = [entry["machine"]["tags"]["skyloom-cluster"] for entry in launches(world, job)]
+    tokens = world.launches(job.id)
     assert len(tokens) == len(set(tokens)), "one launch of each cluster"
-    assert world.control.machines(live=True) == []
+    assert world.live() == []
 
 
 def test_cancelling_a_moving_job_takes_both_machines_down(world, open_broker):
@@ -157,7 +149,7 @@ def test_cancelling_a_moving_job_takes_both_machines_down(world, open_broker):
     until(lambda: len(broker.store.clusters(job_id=job.id, open_only=True)) == 2)
     broker.cancel(job.id, "enough")
     assert broker.watch(job.id).state == "cancelled"
-    assert world.control.machines(live=True) == []
+    assert world.live() == []
 
 
 def test_without_checkpoints_spot_has_to_leave_time_for_doing_it_all_again(world, open_broker):
