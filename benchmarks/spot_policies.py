@@ -86,7 +86,7 @@ class FirstAvailable:
 
 def savings(case: Case) -> Costs:
     """(policies, fractions) what is saved against on-demand throughout. Raises AssertionError if a job is late."""
-    every = RATIO * (WORK + case.changeover) * case.traces.nodes
+    every = RATIO * (WORK + case.changeover)
     rows = []
     for name in case.names:
         if name == "omniscient":
@@ -102,8 +102,7 @@ def savings(case: Case) -> Costs:
 def _cost(case: Case, name: str, fraction: float) -> float:
     zones = case.traces.up
     spot = dict(zip(zones, case.spread or [1.0] * len(zones), strict=True))
-    prices = spot, dict.fromkeys(zones, RATIO)
-    job = SpotJob(WORK, WORK / fraction, case.changeover, *prices, case.migration, case.traces.nodes)
+    job = SpotJob(WORK, WORK / fraction, case.changeover, spot, dict.fromkeys(zones, RATIO), case.migration)
     policy: Policy
     match name:
         case "oracle":

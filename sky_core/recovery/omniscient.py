@@ -31,9 +31,9 @@ def omniscient_costs(
 ) -> list[float]:
     """The least cost in USD for each deadline (hours, any order); inf where the job cannot end by it.
 
-    Decisions are made at ticks. Prices, per hour and machine, are the same in all zones, and moving between zones costs
-    a changeover but no egress. A gang is all on spot or all on-demand (NSDI'24, section A.7.2: homogeneous). Work,
-    changeover and the ticks' length (hours) must be whole seconds.
+    Decisions are made at ticks. Prices are the same in all zones, and moving between zones costs a changeover but no
+    egress. A gang of machines is all on spot or all on-demand (NSDI'24, section A.7.2: homogeneous) and its prices are
+    those of all of them. Work, changeover and the ticks' length (hours) must be whole seconds.
 
     Raises:
         ValueError: if the traces end before the last deadline does.
@@ -43,7 +43,7 @@ def omniscient_costs(
     ticks = math.ceil(max(deadlines) / traces.step - 1e-9)
     if start + ticks > traces.ticks:
         raise ValueError(f"the traces have {traces.ticks - start} ticks from {start} on, {ticks} are needed")
-    prices = [usd * traces.nodes * unit / 3600 for usd in [spot_price] * len(traces.up) + [on_demand_price]]
+    prices = [spot_price * unit / 3600] * len(traces.up) + [on_demand_price * unit / 3600]
     always = np.ones(ticks, dtype=bool)
     up = [values[start : start + ticks] for values in traces.up.values()] + [always]
     search = _Search(

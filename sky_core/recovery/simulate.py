@@ -33,7 +33,7 @@ class SpotJob:
         changeover: d, hours that a start costs.
         spot_price, on_demand_price: Zone to USD per hour and machine.
         migration: USD to move the checkpoint to another zone.
-        nodes: How many machines; spot there is where the traces had as many.
+        nodes: How many machines; the traces are to be loaded for as many.
     """
 
     work: float
@@ -89,11 +89,8 @@ def simulate(policy: Policy, traces: Traces, job: SpotJob, start: int = 0, truth
     """Run ``job`` from tick ``start`` on; as planned unless there is another ``truth``.
 
     Raises:
-        ValueError: if the policy asks for spot that is not there, the traces are those of a gang of another size, or
-            they end before the job.
+        ValueError: if the policy asks for spot that is not there, or the traces end before the job.
     """
-    if job.nodes != traces.nodes:
-        raise ValueError(f"nodes: the job has {job.nodes}, the traces were made for {traces.nodes}; load them with its")
     truth = truth or Truth(job.work, [job.changeover])
     run = _Run(job, truth, traces.step, home=next(iter(traces.up)), left=truth.work)
     tick = start

@@ -21,13 +21,11 @@ class Traces:
 
     Attributes:
         step: Hours between two ticks.
-        up: Zone to (T,) whether spot can be had from each tick to the next, for all ``nodes`` at once.
-        nodes: How many machines a gang has; with fewer it can do nothing.
+        up: Zone to (T,) whether spot can be had from each tick to the next.
     """
 
     step: float
     up: Mapping[str, NDArray[np.bool_]]
-    nodes: int = 1
 
     @property
     def ticks(self) -> int:
@@ -36,11 +34,11 @@ class Traces:
 
     def between(self, start: int, stop: int) -> Traces:
         """The ticks from ``start`` up to ``stop``."""
-        return Traces(self.step, {zone: values[start:stop] for zone, values in self.up.items()}, self.nodes)
+        return Traces(self.step, {zone: values[start:stop] for zone, values in self.up.items()})
 
     @classmethod
     def load(cls, paths: Mapping[str, Path], nodes: int = 1) -> Traces:
-        """Read one file for each zone; a zone counts as up where at least ``nodes`` machines were.
+        """Read one file for each zone; a zone counts as up where at least ``nodes`` machines were, a whole gang.
 
         Raises:
             ValueError: if a file is no trace, or the gaps differ.
@@ -56,4 +54,4 @@ class Traces:
                 raise ValueError(f"{path} is not a spot trace: {error!r}") from None
         if len(steps) != 1:
             raise ValueError(f"traces have different gaps: {sorted(step * 3600 for step in steps)} seconds")
-        return cls(steps.pop(), up, nodes)
+        return cls(steps.pop(), up)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sky_core.recovery import Decision, make_policy
-from sky_core.recovery.policies import NAMES
+from sky_core.recovery.policies import NAMES, SafetyNet
 from sky_core.recovery.simulate import SpotJob, Truth, simulate
 from sky_core.recovery.traces import Traces
 
@@ -77,8 +77,6 @@ def test_the_bound_is_reached():
         def decide(self, situation):
             spot = situation.spot_available["a"] and situation.time_to_deadline <= 4.5 + STEP / 2
             return Decision("spot" if spot or situation.state == "spot" else "idle", "a" if spot else None)
-
-    from sky_core.recovery.policies import SafetyNet
 
     traces = Traces(STEP, {"a": np.arange(80) % 80 < 6})
     job = SpotJob(4.0, 5.0, 0.25, {"a": 1.0}, {"a": 3.0})

@@ -53,12 +53,6 @@ def test_a_gang_is_on_spot_together_or_not_at_all(tmp_path):
     alone = simulate(make_policy("greedy"), traces(a="110001111111"), job(2.0, 9.0))
     assert (out.finish, out.changeovers, out.hours) == (alone.finish, alone.changeovers, alone.hours)
     assert out.cost == pytest.approx(2 * alone.cost)
-    wanted = {"work": 2.0, "deadlines": [5.0], "changeover": 0.25, "spot_price": 1, "on_demand_price": K}
-    assert omniscient_costs(pair, **wanted) == pytest.approx(
-        [2 * omniscient_costs(replace(pair, nodes=1), **wanted)[0]]
-    )
-    with pytest.raises(ValueError, match="the job has 1, the traces were made for 2"):
-        simulate(make_policy("greedy"), pair.between(1, 12), job(2.0, 9.0))
 
 
 def test_no_spot_at_all_costs_what_on_demand_costs():
