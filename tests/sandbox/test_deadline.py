@@ -156,3 +156,12 @@ def test_without_checkpoints_spot_has_to_leave_time_for_doing_it_all_again(world
     broker = open_broker("skyloom")
     job = broker.watch(submit(broker, counting(20, checkpoint=None, deadline=1)).id)
     assert [cluster.use_spot for cluster in broker.store.clusters(job_id=job.id)] == [False]
+
+
+def test_a_job_that_does_not_write_its_checkpoints_leaves_spot_while_it_can_still_be_done_again(world, open_broker):
+    broker = open_broker("greedy")
+    silent = counting(1, hours=2, deadline=4).model_copy(update={"run": "echo from 0; sleep 20"})
+    job = broker.watch(submit(broker, silent).id)
+    assert job.state == "succeeded"
+    assert [cluster.use_spot for cluster in broker.store.clusters(job_id=job.id)] == [True, False]
+    assert starts(broker, job) == [0, 0]
