@@ -44,7 +44,7 @@ TICKS = round(DEADLINE * 3600 / GAP_S) + 30
 STRETCHES = {"us-east-1b": ("us-west-2a_v100_1", 800), "us-east-1c": ("us-west-2a_v100_1", 2800)}
 WITHIN = 0.05
 
-COMMAND = f"""
+COMMAND = """
 python3 - <<'PROGRAM'
 import os, time
 path = os.environ["SKY_CHECKPOINT_DIR"] + "/seconds"
@@ -56,7 +56,7 @@ while True:
     with open(path + ".tmp", "w") as file:
         file.write(str(done))
     os.replace(path + ".tmp", path)
-    if done >= {WORK / HOURS_PER_SECOND}:
+    if done >= SECONDS:
         break
     time.sleep(0.1)
 PROGRAM
@@ -85,26 +85,35 @@ class Result:
         return self.usd / self.simulated_usd - 1
 
 
-def task(zone: str) -> Task:
-    """Six hours of work in one zone, spot if possible."""
+def task(zone: str, work: float, deadline: float) -> Task:
+    """So many hours of work in one zone, spot if possible."""
     where = Resources(cloud="aws", zone=zone, instance_type=TYPE, use_spot=True)
-    return Task(name="work", run=COMMAND, hours=WORK, checkpoint=CHECKPOINT, deadline=DEADLINE, resources=where)
+    run = COMMAND.replace("SECONDS", str(work / HOURS_PER_SECOND))
+    return Task(name="work", run=run, hours=work, checkpoint=CHECKPOINT, deadline=deadline, resources=where)
 
 
-def replay(broker: Broker, fate: client.Control, up: Mapping[str, Sequence[bool]]) -> dict[str, Result]:
+def replay(
+    broker: Broker,
+    fate: client.Control,
+    up: Mapping[str, Sequence[bool]],
+    work: float = WORK,
+    deadline: float = DEADLINE,
+) -> dict[str, Result]:
     """Run one job in each zone while its capacity follows ``up``, values each GAP_S seconds; results by zone."""
+    tasks = {zone: task(zone, work, deadline) for zone in up}
     folder = Path(tempfile.mkdtemp(prefix="traces-", dir=broker.settings.home))
     for zone, values in up.items():
         about = {"metadata": {"gap_seconds": GAP_S}, "data": [int(value) for value in values]}
         (folder / f"{zone}.json").write_text(json.dumps(about))
-        broker.plan(zone, Pipeline(name=zone, tasks=(task(zone),)))
+        broker.plan(zone, Pipeline(name=zone, tasks=(tasks[zone],)))
     tracks = [{"path": str(folder / f"{zone}.json"), "zone": zone, "type": TYPE} for zone in up]
     fate.replay(tracks, speed=3600 * HOURS_PER_SECOND)
-    jobs = {zone: broker.submit(f"{zone}/work", task(zone), zone) for zone in up}
-    return {zone: _result(broker, broker.watch(job.id), zone, up[zone]) for zone, job in jobs.items()}
+    jobs = {zone: broker.submit(f"{zone}/work", tasks[zone], zone) for zone in up}
+    return {zone: _result(broker, broker.watch(job.id), tasks[zone], up[zone]) for zone, job in jobs.items()}
 
 
-def _result(broker: Broker, job: Job, zone: str, up: Sequence[bool]) -> Result:
+def _result(broker: Broker, job: Job, asked: Task, up: Sequence[bool]) -> Result:
+    (zone,) = asked.resources.zone
     launched: dict[int, float] = {}
     changeovers = []
     for event in broker.store.events(job.id):
@@ -115,9 +124,13 @@ def _result(broker: Broker, job: Job, zone: str, up: Sequence[bool]) -> Result:
     found = load_catalog(broker.settings.home).query(Resources(cloud="aws", zone=zone, instance_type=TYPE))
     row = found.row(0, named=True)
     traces = Traces(GAP_S / 3600 / FINER, {zone: np.repeat(np.asarray(up, dtype=bool), FINER)})
-    due = DEADLINE - 2 * CHECKPOINT - HOURS_PER_SECOND * 2 * broker.settings.poll_s  # what the broker tells its policy
+    assert isinstance(asked.deadline, float)
+    assert isinstance(asked.hours, float)
+    due = (
+        asked.deadline - 2 * CHECKPOINT - HOURS_PER_SECOND * 2 * broker.settings.poll_s
+    )  # what the broker tells its policy
     delay = statistics.mean(changeovers)
-    simulated = SpotJob(WORK, due, delay, {zone: row["spot_price"]}, {zone: row["price"]})
+    simulated = SpotJob(asked.hours, due, delay, {zone: row["spot_price"]}, {zone: row["price"]})
     expected = simulate(make_policy(broker.settings.spot_policy), traces, simulated)
     finish = HOURS_PER_SECOND * (job.updated_at - job.created_at)
     return Result(job, finish, broker.bill(zone).usd, expected.cost, tuple(changeovers))

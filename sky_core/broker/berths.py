@@ -1,4 +1,4 @@
-"""Where a job with a deadline may go: the zones that sell its kind of machine, and what going there costs."""
+"""What a job with a deadline chooses from: the zones that sell its kind of machine, and what going there costs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sky_core.catalog import Catalog
 from sky_core.planner.candidates import candidates_of
 from sky_core.planner.plan import Placement
 from sky_core.planner.planning import Market, source_location
+from sky_core.recovery import Decision, Policy
 from sky_core.spec import Artifact, Task
 from sky_core.store import Cluster
 from sky_core.tracker import Offering
@@ -44,6 +45,22 @@ class Berth:
             return self.input_usd
         cloud, _, region = checkpoint.location.partition("/")
         return self.input_usd + _egress_usd(catalog, (cloud, region, None), self.place, checkpoint.gb)
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """One job's policy, and the zones that it chooses from, by :func:`zone_key`; at least one has spot."""
+
+    berths: Mapping[str, Berth]
+    policy: Policy
+    catalog: Catalog
+
+    def placement(self, decision: Decision) -> Placement | None:
+        """The machine of a decision, None to wait or where no zone has one."""
+        if decision.zone is None:
+            return None
+        berth = self.berths[decision.zone]
+        return berth.spot if decision.state == "spot" else berth.on_demand
 
 
 def berths_of(task: Task, market: Market, kind: Placement) -> dict[str, Berth]:

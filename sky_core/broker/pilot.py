@@ -9,18 +9,15 @@ signal that is honest, a refusal costs nothing, and it is made only where the po
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 
-from sky_core.broker.berths import Berth, berths_of, sold_at, zone_key
+from sky_core.broker.berths import Pilot, berths_of, sold_at, zone_key
 from sky_core.broker.market import current_market
 from sky_core.broker.memory import Promise
 from sky_core.broker.promise import changeover, hours_done, hours_left, remaining_work
 from sky_core.broker.step import Step
-from sky_core.catalog import Catalog
 from sky_core.planner.candidates import candidates_of
 from sky_core.planner.plan import Placement
-from sky_core.recovery import Decision, Policy, Situation, make_policy
+from sky_core.recovery import Decision, Situation, make_policy
 from sky_core.recovery.reference import on_demand
 from sky_core.recovery.start_over import StartOver
 from sky_core.store import Cluster
@@ -31,67 +28,18 @@ LONGEST_BLOCK = 16  # times PROBE_HOURS: older refusals block nothing
 HISTORY_HOURS, HISTORY_STEP = 7 * 24.0, 1 / 6
 
 
-@dataclass(frozen=True)
-class Pilot:
-    """One job's policy.
+def decide(step: Step, pilot: Pilot, promise: Promise, here: Cluster | None) -> Decision:
+    """What the job's policy says now; ``here`` is where the job runs, None between two attempts.
 
-    Attributes:
-        berths: The zones that it chooses from, by ``"cloud/zone"``; at least one has spot.
+    The policies take for granted that work is kept. On spot, a job that has not written a checkpoint for so long
+    that it could not be done again in time goes on-demand.
     """
-
-    berths: Mapping[str, Berth]
-    policy: Policy
-    catalog: Catalog
-
-    def decide(self, step: Step, promise: Promise, here: Cluster | None) -> Decision:
-        """What the policy says now; ``here`` is where the job runs, None between two attempts.
-
-        The policies take for granted that work is kept. On spot, a job that has not written a checkpoint for so long
-        that it could not be done again in time goes on-demand.
-        """
-        situation = self._situation(step, promise, here)
-        unsaved = hours_done(step, promise) - promise.saved > promise.at_risk
-        slack = situation.time_to_deadline - situation.remaining_work
-        if situation.state == "spot" and unsaved and slack < situation.changeover:
-            return on_demand(situation)
-        return self.policy.decide(situation)
-
-    def placement(self, decision: Decision) -> Placement | None:
-        """The machine of a decision, None to wait or where no zone has one."""
-        if decision.zone is None:
-            return None
-        berth = self.berths[decision.zone]
-        return berth.spot if decision.state == "spot" else berth.on_demand
-
-    def _situation(self, step: Step, promise: Promise, here: Cluster | None) -> Situation:
-        scale, zone = step.driving.settings.scale, zone_key(here) if here else None
-        spot = {key: berth.spot for key, berth in self.berths.items() if berth.spot}
-        on_demand = {key: berth.on_demand for key, berth in self.berths.items() if berth.on_demand}
-        spot_price = {key: place.price * place.num_nodes for key, place in spot.items()}
-        on_demand_price = {key: place.price * place.num_nodes for key, place in on_demand.items()}
-        refused = _refusals(step)
-        return Situation(
-            now=scale.hours(time.time() - promise.since),
-            remaining_work=remaining_work(step, promise, here),
-            # One margin is enough for any number of deaths: spot is entered only with two changeovers to spare of this
-            # earlier deadline, counted from what a checkpoint holds.
-            time_to_deadline=hours_left(step, promise) - promise.at_risk,
-            changeover=changeover(promise),
-            changeover_left=0.0,
-            decision_interval=scale.hours(2 * step.driving.settings.poll_s),
-            total_work=promise.kind.hours,
-            total_time=max(scale.hours(promise.due - promise.since) - promise.at_risk, promise.kind.hours),
-            price_ratio=min(on_demand_price.values(), default=promise.kind.price) / min(spot_price.values()),
-            state="idle" if here is None else "spot" if here.use_spot else "on_demand",
-            zone=zone,
-            spot_available={key: _runs_on_spot(here, key) or _is_free(place, refused) for key, place in spot.items()},
-            spot_price=spot_price,
-            on_demand_price={key: on_demand_price[key] for key, place in on_demand.items() if _is_free(place, refused)},
-            migration_cost={
-                key: 0.0 if key == zone else berth.moving_usd(self.catalog, step.memory.checkpoint)
-                for key, berth in self.berths.items()
-            },
-        )
+    situation = _situation(step, pilot, promise, here)
+    unsaved = hours_done(step, promise) - promise.saved > promise.at_risk
+    slack = situation.time_to_deadline - situation.remaining_work
+    if situation.state == "spot" and unsaved and slack < situation.changeover:
+        return on_demand(situation)
+    return pilot.policy.decide(situation)
 
 
 def pilot_of(step: Step, promise: Promise) -> Pilot | None:
@@ -137,6 +85,37 @@ def elsewhere(step: Step, promise: Promise) -> Promise:
     best = min(in_time, key=lambda place: place.compute_usd) if in_time else min(free, key=lambda place: place.hours)
     step.driving.pilots.pop(step.job.id, None)
     return promise.model_copy(update={"kind": best, "saved": promise.saved * best.hours / promise.kind.hours})
+
+
+def _situation(step: Step, pilot: Pilot, promise: Promise, here: Cluster | None) -> Situation:
+    scale, zone = step.driving.settings.scale, zone_key(here) if here else None
+    spot = {key: berth.spot for key, berth in pilot.berths.items() if berth.spot}
+    on_demand = {key: berth.on_demand for key, berth in pilot.berths.items() if berth.on_demand}
+    spot_price = {key: place.price * place.num_nodes for key, place in spot.items()}
+    on_demand_price = {key: place.price * place.num_nodes for key, place in on_demand.items()}
+    refused = _refusals(step)
+    return Situation(
+        now=scale.hours(time.time() - promise.since),
+        remaining_work=remaining_work(step, promise, here),
+        # One margin is enough for any number of deaths: spot is entered only with two changeovers to spare of this
+        # earlier deadline, counted from what a checkpoint holds.
+        time_to_deadline=hours_left(step, promise) - promise.at_risk,
+        changeover=changeover(promise),
+        changeover_left=0.0,
+        decision_interval=scale.hours(2 * step.driving.settings.poll_s),
+        total_work=promise.kind.hours,
+        total_time=max(scale.hours(promise.due - promise.since) - promise.at_risk, promise.kind.hours),
+        price_ratio=min(on_demand_price.values(), default=promise.kind.price) / min(spot_price.values()),
+        state="idle" if here is None else "spot" if here.use_spot else "on_demand",
+        zone=zone,
+        spot_available={key: _runs_on_spot(here, key) or _is_free(place, refused) for key, place in spot.items()},
+        spot_price=spot_price,
+        on_demand_price={key: on_demand_price[key] for key, place in on_demand.items() if _is_free(place, refused)},
+        migration_cost={
+            key: 0.0 if key == zone else berth.moving_usd(pilot.catalog, step.memory.checkpoint)
+            for key, berth in pilot.berths.items()
+        },
+    )
 
 
 def _refusals(step: Step) -> list[Blocked]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from sky_core.broker.market import current_market
 from sky_core.broker.memory import Promise
-from sky_core.broker.pilot import elsewhere, pilot_of
+from sky_core.broker.pilot import decide, elsewhere, pilot_of
 from sky_core.broker.promise import checkpoint_hours, due_at, warning
 from sky_core.broker.step import Step
 from sky_core.clouds.base import TAG_CLUSTER, TAG_JOB, TAG_OWNER, LaunchRequest
@@ -166,7 +166,7 @@ def _next_placement(step: Step) -> Placement | None:
     pilot = pilot_of(step, promise) if promise else None
     if promise is None or pilot is None:
         return _planned(step)
-    decision = pilot.decide(step, promise, None)
+    decision = decide(step, pilot, promise, None)
     if decision.state == "idle":
         waits = [] if step.memory.idle else [("waiting", {"zones": sorted(pilot.berths)})]
         step.save(after_s=step.driving.settings.poll_s, idle=True, events=waits)

@@ -12,7 +12,7 @@ import cloudpickle
 
 from sky_core.broker.berths import zone_key
 from sky_core.broker.market import load_catalog
-from sky_core.broker.pilot import pilot_of
+from sky_core.broker.pilot import decide, pilot_of
 from sky_core.broker.promise import checkpoint_hours, noted, too_slow, warning
 from sky_core.broker.provision import intend
 from sky_core.broker.step import Step
@@ -128,7 +128,7 @@ def _steer(step: Step, cluster: Cluster) -> None:
     pilot = pilot_of(step, promise)
     if pilot is None:
         return
-    decision = pilot.decide(step, promise, cluster)
+    decision = decide(step, pilot, promise, cluster)
     here = Decision("spot" if cluster.use_spot else "on_demand", zone_key(cluster))
     if decision == here or (decision.state, decision.zone) == ("on_demand", None):
         danger = warning(step, promise, cluster)

@@ -6,8 +6,9 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sky_core.broker.berths import Pilot
 from sky_core.broker.memory import Memory
 from sky_core.clouds import Cloud, connect
 from sky_core.config import Settings
@@ -16,9 +17,6 @@ from sky_core.remote.executor import Executor
 from sky_core.spec import Pipeline, Task
 from sky_core.store import Cluster, Job, JobState, Store
 from sky_core.store.store import NewEvent
-
-if TYPE_CHECKING:
-    from sky_core.broker.pilot import Pilot
 
 
 class Clouds:
