@@ -13,7 +13,7 @@ import time
 from sky_core.broker.berths import Pilot, berths_of, sold_at, zone_key
 from sky_core.broker.market import current_market
 from sky_core.broker.memory import Promise
-from sky_core.broker.promise import changeover, hours_done, hours_left, remaining_work
+from sky_core.broker.promise import changeover, hours_left, remaining_work, unsaved
 from sky_core.broker.step import Step
 from sky_core.planner.candidates import candidates_of
 from sky_core.planner.plan import Placement
@@ -35,9 +35,8 @@ def decide(step: Step, pilot: Pilot, promise: Promise, here: Cluster | None) -> 
     that it could not be done again in time goes on-demand.
     """
     situation = _situation(step, pilot, promise, here)
-    unsaved = hours_done(step, promise) - promise.saved > promise.at_risk
     slack = situation.time_to_deadline - situation.remaining_work
-    if situation.state == "spot" and unsaved and slack < situation.changeover:
+    if situation.state == "spot" and unsaved(step, promise) and slack < situation.changeover:
         return on_demand(situation)
     return pilot.policy.decide(situation)
 

@@ -63,6 +63,12 @@ def hours_done(step: Step, promise: Promise) -> float:
     return promise.begun + (step.driving.settings.scale.hours(time.time() - since) if since else 0.0)
 
 
+def unsaved(step: Step, promise: Promise) -> float:
+    """Hours of work since the newest checkpoint, 0 where they are as few as they should be."""
+    hours = hours_done(step, promise) - promise.saved
+    return hours if hours > promise.at_risk else 0.0
+
+
 def hours_left(step: Step, promise: Promise) -> float:
     """Hours to the deadline, less two looks at the job: nothing is decided sooner than that."""
     settings = step.driving.settings

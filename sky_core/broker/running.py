@@ -13,7 +13,7 @@ import cloudpickle
 from sky_core.broker.berths import zone_key
 from sky_core.broker.market import load_catalog
 from sky_core.broker.pilot import decide, pilot_of
-from sky_core.broker.promise import checkpoint_hours, noted, too_slow, warning
+from sky_core.broker.promise import checkpoint_hours, noted, too_slow, unsaved, warning
 from sky_core.broker.provision import intend
 from sky_core.broker.step import Step
 from sky_core.clouds.base import Instance
@@ -139,6 +139,8 @@ def _steer(step: Step, cluster: Cluster) -> None:
     if placement is None:
         step.save(leaving=True, events=[("leaving", {"attempt": cluster.attempt})])
     else:
+        about = {"attempt": cluster.attempt, "to": placement.machine, "unsaved": unsaved(step, promise)}
+        step.save(events=[("moving", about)])
         intend(step, placement)
 
 
