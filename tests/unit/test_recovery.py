@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sky_core.errors import SpecError
 from sky_core.recovery import Decision, Situation, make_policy
-from sky_core.recovery.policies import REFERENCE, SafetyNet
+from sky_core.recovery.policies import NAMES, REFERENCE, SafetyNet
 
 TICK, CHANGEOVER = 1 / 6, 0.2
 
@@ -112,3 +112,16 @@ def test_done_is_idle_and_an_unknown_name_is_an_error():
     assert make_policy("greedy").decide(situation(remaining_work=0.0)) == Decision("idle", None)
     with pytest.raises(SpecError, match="no policy 'psychic'"):
         make_policy("psychic")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_where_on_demand_is_refused_everywhere_it_is_asked_for_in_no_zone(name):
+    policy = make_policy(name)
+    for now in range(12):
+        decision = policy.decide(
+            situation(now=float(now), remaining_work=8.0, time_to_deadline=12.0 - now, on_demand_price={},
+                      spot_available={"a": False, "b": False})
+        )  # fmt: skip
+        assert decision.state != "spot"
+        assert decision.zone is None
+    assert decision.state == "on_demand"
