@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sky_core.broker.spawn import ensure_driver
 from sky_core.config import Settings
@@ -78,7 +78,7 @@ class Broker:
             if found is None:
                 market = current_market(self.settings, self.store, pipeline.name)
                 frozen = freeze_hours(pipeline, market)
-                made = make_plan(frozen, market, objective, fixed=self._placements(pinned or {}))
+                made = make_plan(frozen, market, objective, **self._kept(time.time(), pinned or {}))
                 _, kept = self.store.create_plan(key, frozen.model_dump_json(), made.model_dump_json())
                 return Plan.model_validate_json(kept)
             version, _, text = found
@@ -87,15 +87,20 @@ class Broker:
             frozen = freeze_hours(pipeline, market)
             if plan.dag_hash == dag_hash(frozen):
                 return plan
-            fixed = self._placements({job.task: job.id for job in self.store.jobs(plan_key=key)} | dict(pinned or {}))
-            fixed = {name: place for name, place in fixed.items() if any(t.name == name for t in frozen.tasks)}
-            made = make_plan(frozen, market, objective or plan.objective, fixed=fixed, reason="the pipeline changed")
+            jobs = {job.task: job.id for job in self.store.jobs(plan_key=key)} | dict(pinned or {})
+            names = {task.name for task in frozen.tasks}
+            stays = self._kept(plan.begun, {name: job for name, job in jobs.items() if name in names})
+            made = make_plan(frozen, market, objective or plan.objective, **stays, reason="the pipeline changed")
             if self.store.replace_plan(key, version, frozen.model_dump_json(), made.model_dump_json()):
                 return made
 
-    def _placements(self, jobs: Mapping[str, str]) -> dict[str, Placement]:
-        placed = {task: self.store.job(job_id).memory.get("placement") for task, job_id in jobs.items()}
-        return {task: Placement.model_validate(place) for task, place in placed.items() if place is not None}
+    def _kept(self, begun_at: float, jobs: Mapping[str, str]) -> dict[str, Any]:
+        """What planning anew has to keep: where the jobs of these tasks are, and how far."""
+        from sky_core.broker.progress import so_far
+
+        found = [job for job in map(self.store.job, jobs.values()) if job.memory.get("placement")]
+        fixed = {job.task: Placement.model_validate(job.memory["placement"]) for job in found}
+        return {"fixed": fixed, "so_far": so_far(begun_at, found, self.settings.scale)}
 
     # Jobs.
 

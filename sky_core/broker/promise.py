@@ -35,7 +35,7 @@ def due_at(step: Step) -> float | None:
     if own is not None:
         due.append(_moment(own, step.job.created_at, scale))
     if whole is not None:
-        hours = scale.hours(_moment(whole, plan.created_at, scale) - now)
+        hours = scale.hours(_moment(whole, plan.begun, scale) - now)
         due.append(now + scale.seconds(task_hours(pipeline, plan, step.job.task, hours)))
     return min(due) if due and step.task.resources.use_spot else None
 

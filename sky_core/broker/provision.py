@@ -14,6 +14,7 @@ from typing import Any
 from sky_core.broker.market import current_market
 from sky_core.broker.memory import Promise
 from sky_core.broker.pilot import decide, elsewhere, pilot_of
+from sky_core.broker.progress import so_far
 from sky_core.broker.promise import checkpoint_hours, due_at, warning
 from sky_core.broker.step import Step
 from sky_core.clouds.base import TAG_CLUSTER, TAG_JOB, TAG_OWNER, LaunchRequest
@@ -219,17 +220,21 @@ def _planned(step: Step) -> Placement:
 
 def _replan(step: Step, pipeline: Pipeline, plan: Plan, market: Market, reason: str) -> Plan:
     """Plan what is left: tasks whose jobs have machines, or had them to the end, stay where they are."""
-    fixed = {
-        job.task: Placement.model_validate(job.memory["placement"])
+    jobs = [
+        job
         for job in step.driving.store.jobs(plan_key=step.job.plan_key)
         if job.id != step.job.id and job.memory.get("placement") and job.state not in ("failed", "cancelled")
-    }
+    ]
+    fixed = {job.task: Placement.model_validate(job.memory["placement"]) for job in jobs}
+    done = so_far(plan.begun, jobs, step.driving.settings.scale)
     try:
-        return make_plan(pipeline, market, plan.objective, fixed=fixed, reason=reason)
+        return make_plan(pipeline, market, plan.objective, fixed=fixed, so_far=done, reason=reason)
     except Infeasible as error:
         # Better late or dear than never: the promise is broken by the clouds, the pipeline still goes on.
         step.save(events=[("objective missed", {"error": str(error)})])
-        return make_plan(pipeline, market, Objective(minimize="time"), fixed=fixed, reason=reason)
+        hurry = Objective(minimize="time")
+        made = make_plan(pipeline, market, hurry, fixed=fixed, so_far=done, reason=reason)
+        return made.model_copy(update={"objective": plan.objective})
 
 
 def _attempts(step: Step) -> str:

@@ -56,9 +56,13 @@ class Candidates:
         )
 
 
-def pinned(placement: Placement) -> Candidates:
-    """The one candidate of a task that already runs, or ran, there. Its inputs have arrived: no egress is left."""
-    return Candidates((placement,), np.array([placement.compute_usd]), np.array([placement.expected_hours]))
+def pinned(placement: Placement, hours: float | None = None) -> Candidates:
+    """The one candidate of a task that already runs, or ran, there, and still needs ``hours`` (None: all of its time).
+
+    Its inputs have arrived: no egress is left.
+    """
+    left = placement.expected_hours if hours is None else hours
+    return Candidates((placement,), np.array([placement.compute_usd]), np.array([left]))
 
 
 def candidates_of(

@@ -92,13 +92,14 @@ class Plan(Record):
 
     Attributes:
         cost_usd: Compute and egress of all tasks.
-        hours: Makespan: finish times over the DAG, parallel branches overlapping.
+        hours: Makespan from ``created_at`` on: finish times over the DAG, parallel branches overlapping.
         bound: Proven lower bound on the objective (USD, hours, or their product).
         optimal: Whether the bound was met.
         single_cloud: Cost of the best plan within each one cloud, USD; None where it is infeasible.
         next_best: Task to its best other kind of machine (None where there is none); only in dry runs.
         left_out: Clouds that were not considered, each with the reason.
         dag_hash: Hash of the pipeline that was planned.
+        begun_at: When the pipeline was first planned (seconds since the epoch): a deadline in hours counts from then.
         reason: Why this version was made: ``"first plan"``, or what was refused.
     """
 
@@ -116,7 +117,13 @@ class Plan(Record):
     catalog_version: str
     dag_hash: str
     created_at: float
+    begun_at: float | None = None
     reason: str = "first plan"
+
+    @property
+    def begun(self) -> float:
+        """When the pipeline was first planned, seconds since the epoch."""
+        return self.created_at if self.begun_at is None else self.begun_at
 
     @property
     def clouds(self) -> tuple[str, ...]:

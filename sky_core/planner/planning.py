@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 
 import numpy as np
@@ -44,16 +45,32 @@ class Market:
     tracker: Tracker | None = None
 
 
+@dataclass(frozen=True)
+class SoFar:
+    """How far a pipeline is that is planned anew.
+
+    Attributes:
+        begun_at: When it was first planned, seconds since the epoch.
+        hours: Hours since then.
+        left: Hours that tasks which stay where they are still need; 0 for those that are done.
+    """
+
+    begun_at: float
+    hours: float
+    left: Mapping[str, float]
+
+
 def make_plan(
     pipeline: Pipeline,
     market: Market,
     objective: Objective | None = None,
     *,
     fixed: Mapping[str, Placement] | None = None,
+    so_far: SoFar | None = None,
     reason: str = "first plan",
     explain: bool = False,
 ) -> Plan:
-    """Place every task of a pipeline; tasks in ``fixed`` stay where they are.
+    """Place every task of a pipeline; tasks in ``fixed`` stay where they are, and need what ``so_far`` says.
 
     With ``explain`` the plan also says what each task's next-best kind of machine would cost: one more solve each.
 
@@ -67,9 +84,10 @@ def make_plan(
         reasons = "; ".join(f"{cloud}: {why}" for cloud, why in market.left_out.items())
         raise NoCloudEnabled(f"no cloud can be used: {reasons}", cure="set up one cloud's credentials, or the sandbox")
     goal = objective or Objective()
-    fixed = fixed or {}
+    now, fixed = time.time(), fixed or {}
+    done = so_far or SoFar(now, 0.0, {})
     candidates = {
-        task.name: pinned(fixed[task.name])
+        task.name: pinned(fixed[task.name], done.left.get(task.name))
         if task.name in fixed
         else fast_enough(
             task,
@@ -85,7 +103,8 @@ def make_plan(
         for task in pipeline.tasks
     }
     model = _Model(pipeline, candidates, market.catalog)
-    solution = model.solve(goal)
+    rest = goal.model_copy(update={"deadline": _hours_left(goal, done)})
+    solution = model.solve(rest)
     explained = [task.name for task in pipeline.tasks if task.name not in fixed] if explain else []
     return Plan(
         pipeline=pipeline.name,
@@ -96,14 +115,21 @@ def make_plan(
         bound=solution.bound,
         optimal=solution.optimal,
         method=solution.method,
-        single_cloud={cloud: _single_cloud_cost(model, cloud, goal, fixed) for cloud in market.clouds},
-        next_best={name: _next_best(model, goal, solution, name) for name in explained},
+        single_cloud={cloud: _single_cloud_cost(model, cloud, rest, fixed) for cloud in market.clouds},
+        next_best={name: _next_best(model, rest, solution, name) for name in explained},
         left_out=dict(market.left_out),
         catalog_version=market.catalog.version,
         dag_hash=dag_hash(pipeline),
-        created_at=time.time(),
+        created_at=now,
+        begun_at=done.begun_at,
         reason=reason,
     )
+
+
+def _hours_left(objective: Objective, so_far: SoFar) -> float | None:
+    """Hours from now to the objective's deadline; one in hours counts from the first plan."""
+    left = objective.deadline_hours()
+    return left if left is None or isinstance(objective.deadline, datetime) else max(0.0, left - so_far.hours)
 
 
 def freeze_hours(pipeline: Pipeline, market: Market) -> Pipeline:

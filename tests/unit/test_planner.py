@@ -10,7 +10,7 @@ from sky_core.broker.market import current_market, load_catalog
 from sky_core.config import Settings
 from sky_core.errors import Infeasible, NoCloudEnabled, NoFeasibleOffering, SpecError, UnknownAccelerator
 from sky_core.planner.plan import Block
-from sky_core.planner.planning import Market, freeze_hours, make_plan, source_location
+from sky_core.planner.planning import Market, SoFar, freeze_hours, make_plan, source_location
 from sky_core.planner.table import plan_text
 from sky_core.store import Observation, Store
 from sky_core.tracker import Tracker
@@ -188,3 +188,15 @@ def test_of_zones_that_cost_the_same_the_likelier_one_is_chosen(market):
 def test_spec_errors_are_errors_of_the_tree():
     with pytest.raises(SpecError):
         Objective(minimize="beauty")
+
+
+def test_planning_anew_counts_the_time_that_has_passed_and_the_work_that_is_done(market):
+    first = make_plan(vision(), market, Objective(deadline=14))
+    done = SoFar(first.begun, 13.0, {"process": 0.0, "train": 0.5})
+    fixed = {name: first.placements[name] for name in ("process", "train")}
+    with pytest.raises(Infeasible, match="no plan ends within 1 h"):
+        make_plan(vision(), market, Objective(deadline=14), fixed=fixed, so_far=done)
+    again = make_plan(vision(), market, Objective(deadline=16), fixed=fixed, so_far=done)
+    assert again.hours < 0.5 + 1.6 + 0.1
+    assert again.begun == first.begun
+    assert again.objective.deadline == 16
