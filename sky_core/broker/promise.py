@@ -17,9 +17,11 @@ from sky_core.remote.executor import JobState
 from sky_core.store import Cluster
 from sky_core.store.store import NewEvent
 from sky_core.tracker import Tracker, checkpoint_interval
+from sky_core.tracker.cost import SHORTEST_INTERVAL_H
 
 CHANGEOVER_HOURS = 0.2
 """Until one was measured: the delay of *Can't Be Late* (NSDI'24, section 5.1)."""
+SYNC_SHARE = 0.05
 RATE_MEMORY_HOURS = 30 * 24.0
 
 
@@ -132,11 +134,17 @@ def warning(step: Step, promise: Promise, here: Cluster | None) -> list[NewEvent
     return [("deadline in danger", {"hours_left": left, "hours_needed": needed})]
 
 
-def checkpoint_hours(step: Step, place: Placement | Cluster) -> float | None:
-    """Hours of work between two syncs: the user's, else Young's and Daly's on spot; None leaves it to the agent."""
+def checkpoint_hours(step: Step, place: Placement | Cluster, *, promised: bool) -> float | None:
+    """Hours of work between two syncs: the user's, else Young's and Daly's on spot; None leaves it to the agent.
+
+    With a deadline they are no further apart than keeps their share of the time at ``SYNC_SHARE``: what is at risk
+    between two of them is slack that the policy cannot use.
+    """
     checkpoint = step.task.checkpoint
     if checkpoint is None or checkpoint.interval is not None or not place.use_spot:
         return checkpoint.interval if checkpoint else None
     scale, now, kept = step.driving.settings.scale, time.time(), step.memory.checkpoint
     tracker = Tracker(step.driving.store.observations(since=now - scale.seconds(RATE_MEMORY_HOURS)), now)
-    return checkpoint_interval(kept.hours if kept else CHECKPOINT_HOURS, tracker.preemptions_per_hour(sold_at(place)))
+    took = kept.hours if kept else CHECKPOINT_HOURS
+    best = checkpoint_interval(took, tracker.preemptions_per_hour(sold_at(place)))
+    return min(best, max(took / SYNC_SHARE, SHORTEST_INTERVAL_H)) if promised else best

@@ -189,7 +189,7 @@ def _promised(step: Step) -> Promise | None:
     kind = _planned(step)
     on_spot = kind.model_copy(update={"use_spot": True})
     # A sync may be due just then, and the last one may have caught a state that was as old.
-    at_risk = 2 * (checkpoint_hours(step, on_spot) or 0.0)
+    at_risk = 2 * (checkpoint_hours(step, on_spot, promised=True) or 0.0)
     promise = Promise(since=time.time(), due=due, kind=kind, at_risk=at_risk)
     if pilot_of(step, promise) is None:
         return None

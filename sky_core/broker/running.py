@@ -263,7 +263,7 @@ def _storage_options(step: Step, cluster: Cluster) -> dict[str, dict[str, Any]]:
 
 def _request(step: Step, cluster: Cluster, instances: list[Instance], bucket: str) -> JobRequest:
     task, settings = step.task, step.driving.settings
-    checkpoint, interval = task.checkpoint, checkpoint_hours(step, cluster)
+    checkpoint, interval = task.checkpoint, checkpoint_hours(step, cluster, promised=step.memory.promise is not None)
     return JobRequest(
         job_id=step.job.id,
         attempt=cluster.attempt,
