@@ -26,6 +26,7 @@ ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "build"
 HOME = BUILD / "demo"
 HOURS_PER_SECOND = 0.1
+GB_PER_MB = 1.0
 NOTICE_S = 4.0  # real seconds of eviction notice; the clouds' own 30 to 120 s would be 3 to 12 simulated hours
 EPOCH_TO_HIT = 3
 
@@ -37,12 +38,13 @@ def main() -> None:
     shutil.rmtree(HOME, ignore_errors=True)
     started = time.monotonic()
     control = client.up(
-        HOME, attached=True, boot_s=1.0, hours_per_second=HOURS_PER_SECOND, aws_notice_s=NOTICE_S,
+        HOME, attached=True, boot_s=1.0, hours_per_second=HOURS_PER_SECOND, gb_per_mb=GB_PER_MB, aws_notice_s=NOTICE_S,
         gcp_notice_s=NOTICE_S, azure_notice_s=NOTICE_S,
     )  # fmt: skip
     console.print(f"sandbox: AWS, GCP and Azure on loopback, up in {time.monotonic() - started:.1f} s")
     console.print(
-        f"time scale: one real second counts as {HOURS_PER_SECOND:g} simulated hours; notice {NOTICE_S:g} s real"
+        f"scale: one real second counts as {HOURS_PER_SECOND:g} simulated hours, one MB as {GB_PER_MB:g} GB; "
+        f"notice {NOTICE_S:g} s real"
     )
     console.print("accelerators are emulated: the training code finds none and uses the CPU")
     try:
@@ -54,7 +56,7 @@ def main() -> None:
         client.down(HOME)
     console.rule("end")
     console.print(f"sandbox stopped; the clouds say that {len(live)} instance(s) were left")
-    report["scale"] = {"hours_per_second": HOURS_PER_SECOND, "notice_s": NOTICE_S}
+    report["scale"] = {"hours_per_second": HOURS_PER_SECOND, "gb_per_mb": GB_PER_MB, "notice_s": NOTICE_S}
     (BUILD / "demo-report.json").write_text(json.dumps(report, indent=2) + "\n")
     console.print(f"report: {BUILD / 'demo-report.json'} ({time.monotonic() - started:.0f} s)")
     problems = [line for engine in ("prefect", "airflow") for line in _problems(engine, report[engine])]

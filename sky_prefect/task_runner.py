@@ -49,7 +49,7 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
     """Runs each task on the cloud where the whole flow is cheapest (or fastest).
 
     Args:
-        minimize: ``"cost"`` or ``"time"``.
+        minimize: ``"cost"``, ``"time"`` or ``"cost*time"``.
         deadline: For the whole flow: hours, a duration such as ``"6h"``, or an aware datetime.
         budget_usd: For the whole flow.
         resources: Needs by task name, over those of the tasks' own ``@resources``.

@@ -139,15 +139,18 @@ def jobs(limit: Annotated[int, typer.Option(help="How many, newest first.")] = 2
 
     broker = Broker.open()
     found = broker.store.jobs(limit=limit)
+    if not found:
+        console.print("no jobs yet")
+        return
     lines = {line.job_id: line for line in make_bill(broker.store, broker.settings, found).lines}
     table = Table(box=box.SIMPLE_HEAD, padding=0)
-    table.add_column("job", no_wrap=True)  # to be copied from here into the other commands
-    for column in ("task", "state", "attempt", "machine", "$", "plan"):
-        table.add_column(column, overflow="fold")
+    for column in ("job", "task", "state", "try", "machine", "$", "plan"):
+        # A job's id is there to be copied into the other commands; a machine takes two lines of its own.
+        table.add_column(column, overflow="fold", no_wrap=column in ("job", "machine"))
     for job in found:
         placement = job.memory.get("placement") or {}
         place = (
-            f"{placement['cloud']}/{placement['zone'] or placement['region']} {placement['instance_type']}"
+            f"{placement['cloud']}/{placement['zone'] or placement['region']}\n{placement['instance_type']}"
             if placement
             else "-"
         )

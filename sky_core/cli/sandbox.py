@@ -36,7 +36,8 @@ def up(
     if notice_s is not None:
         options |= {f"{cloud}_notice_s": notice_s for cloud in ("aws", "gcp", "azure")}
     control = client.up(_home(), **options)
-    console.print(f"the sandbox runs (process {control.pid}); one real second counts as {hours_per_second:g} hours")
+    scale = f"one real second counts as {hours_per_second:g} hours, one MB as {gb_per_mb:g} GB"
+    console.print(f"the sandbox runs (process {control.pid}); {scale}", soft_wrap=True)
     console.print("use it with: export SKYLOOM_PROFILE=sandbox", highlight=False)
 
 
