@@ -43,9 +43,10 @@ class FlowFiles:
                 temporary_settings({PREFECT_SERVER_ANALYTICS_ENABLED: False}),
                 prefect_test_harness(server_startup_timeout=120),
             ):
-                flow.with_options(task_runner=dry)()
-        except DryRun as ended:
-            return ended.plan
+                try:
+                    flow.with_options(task_runner=dry)()
+                except DryRun as ended:  # before the harness sees it, which would leave its server running
+                    return ended.plan
         finally:
             logging.disable(logging.NOTSET)
         raise SpecError(f"{path}: the flow {flow.name!r} submits no task that asks for cloud resources")
