@@ -15,6 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def read_trace(path: Path) -> tuple[float, list[int]]:
+    """Seconds between two ticks, and how many instances were up at each, of one file.
+
+    Raises:
+        ValueError: if it is no trace.
+        OSError: if it cannot be read.
+    """
+    try:
+        about = json.loads(path.read_text())
+        gap_s, counts = float(about["metadata"]["gap_seconds"]), [int(value) for value in about["data"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a spot trace: {error!r}") from None
+    if gap_s <= 0 or not counts:
+        raise ValueError(f"{path} is not a spot trace: it is empty")
+    return gap_s, counts
+
+
 @dataclass(frozen=True)
 class Traces:
     """Zones aligned in time.
@@ -46,12 +63,9 @@ class Traces:
         """
         up, steps = {}, set()
         for zone, path in paths.items():
-            try:
-                about = json.loads(path.read_text())
-                steps.add(float(about["metadata"]["gap_seconds"]) / 3600)
-                up[zone] = np.asarray(about["data"]) >= nodes
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"{path} is not a spot trace: {error!r}") from None
+            gap_s, counts = read_trace(path)
+            steps.add(gap_s / 3600)
+            up[zone] = np.asarray(counts) >= nodes
         if len(steps) != 1:
             raise ValueError(f"traces have different gaps: {sorted(step * 3600 for step in steps)} seconds")
         return cls(steps.pop(), up)

@@ -1,18 +1,14 @@
-"""Replaying real spot traces: a zone's capacity follows what was obtainable there, at any speed.
-
-File format (Can't Be Late, NSDI'24; https://github.com/skypilot-org/spot-traces): JSON with
-``metadata.gap_seconds`` between ticks and ``data``, the number of instances that were up at each tick.
-"""
+"""Replaying real spot traces: a zone's capacity follows what was obtainable there, at any speed."""
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sky_core.recovery.traces import read_trace
 from sky_core.sandbox.world import World
 
 
@@ -39,15 +35,8 @@ class Track:
             ValueError: if it is not such a file.
             OSError: if it cannot be read.
         """
-        try:
-            data = json.loads(path.read_text())
-            gap_s = float(data["metadata"]["gap_seconds"])
-            values = tuple(int(value) * count for value in data["data"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not a spot trace: {error!r}") from None
-        if gap_s <= 0 or not values:
-            raise ValueError(f"{path} is not a spot trace: it is empty")
-        return cls(zone, type_, gap_s, values)
+        gap_s, counts = read_trace(path)
+        return cls(zone, type_, gap_s, tuple(value * count for value in counts))
 
     def changes(self, start_s: float = 0.0) -> Iterator[tuple[float, int]]:
         """Seconds after ``start_s`` and the value from then on, for each change; the first is at 0."""
