@@ -11,12 +11,15 @@ import numpy as np
 import polars as pl
 
 from sky_core.estimate.declared import from_function, from_table
-from sky_core.estimate.history import Kind, fit, kind_of_run, next_input_gb, outlook
+from sky_core.estimate.explore import at_worst, outlook
+from sky_core.estimate.history import fit, next_input_gb
+from sky_core.estimate.kinds import Kind, kind_of_run
 from sky_core.spec import Artifact, Task
 
 if TYPE_CHECKING:
     from sky_core.store import Run
 
+SHAPE = ["instance_type", "accelerator", "accelerator_count", "vcpus"]
 DEFAULT_HOURS = 1.0
 """A task that nobody knows anything about (dissertation, section 4.1.3)."""
 
@@ -29,11 +32,14 @@ class Estimate:
         hours: (C,) hours without boot and set-up, NaN for candidates the task cannot run on.
         source: Where they come from, for people: ``"user"``, ``"history (7 runs)"``, ``"default (1 h)"``, …
         relative_error: Typical deviation of the actual from the estimate as a fraction; NaN where unknown.
+        worst: (C,) hours at worst, if the machine of the task's first run takes as long as expected. What is known
+            from elsewhere than history counts as certain.
     """
 
     hours: np.ndarray
     source: str
     relative_error: float
+    worst: np.ndarray
 
 
 def estimate_hours(
@@ -54,15 +60,19 @@ def estimate_hours(
     """
     count = candidates.height
     if isinstance(task.hours, Mapping):
-        return Estimate(from_table(task, task.hours, candidates), "user", math.nan)
+        return _told(from_table(task, task.hours, candidates), "user")
     if callable(task.hours):
         source = str(getattr(task.hours, "source", "user's function"))
-        return Estimate(from_function(task, task.hours, candidates), source, math.nan)
+        return _told(from_function(task, task.hours, candidates), source)
     if task.hours is not None:
-        return Estimate(np.full(count, float(task.hours)), "user", math.nan)
+        return _told(np.full(count, float(task.hours)), "user")
     if history:
         return _from_history(candidates, history, declared_input_gb(task) if input_gb is None else input_gb)
-    return Estimate(np.full(count, DEFAULT_HOURS), f"default ({DEFAULT_HOURS:g} h)", math.nan)
+    return _told(np.full(count, DEFAULT_HOURS), f"default ({DEFAULT_HOURS:g} h)")
+
+
+def _told(hours: np.ndarray, source: str) -> Estimate:
+    return Estimate(hours, source, math.nan, worst=hours)
 
 
 def declared_input_gb(task: Task) -> float | None:
@@ -72,21 +82,25 @@ def declared_input_gb(task: Task) -> float | None:
 
 
 def _from_history(candidates: pl.DataFrame, runs: Sequence[Run], input_gb: float | None) -> Estimate:
-    columns = ["instance_type", "accelerator", "accelerator_count", "vcpus"]
     rate = "rate" if "rate" in candidates.columns else "price"  # the planner adds the price of the market chosen
-    shapes = candidates.group_by(columns, maintain_order=True).agg(pl.col(rate).min().fill_null(math.inf))
+    shapes = candidates.group_by(SHAPE, maintain_order=True).agg(pl.col(rate).min().fill_null(math.inf))
     vcpus = {row[0]: row[3] for row in shapes.iter_rows() if row[3] is not None}
     kind_of = {row[:4]: Kind.of(*row[:4]) for row in shapes.iter_rows()}
     rates: dict[Kind, float] = {}
     for row in shapes.iter_rows():
         rates[kind_of[row[:4]]] = min(row[4], rates.get(kind_of[row[:4]], math.inf))
     model = fit(runs, vcpus)
-    lean = outlook(model, rates, kind_of_run(runs[0], vcpus))
-    size = next_input_gb(runs) if input_gb is None else input_gb
-    hours = {shape: model.hours(kind, size) * lean.get(kind.name, 1.0) for shape, kind in kind_of.items()}
+    first = kind_of_run(runs[0], vcpus)
+    kinds = list({first: None, **rates})
+    forecast = model.forecast(kinds, next_input_gb(runs) if input_gb is None else input_gb)
+    lean = outlook(forecast, kinds, [rates.get(kind, math.inf) for kind in kinds], model.tries)
+    hours = dict(zip(kinds, np.exp(forecast.mean) * lean, strict=True))
+    worst = dict(zip(kinds, at_worst(forecast, first=0), strict=True))
+    rows = [kind_of[row] for row in candidates.select(SHAPE).iter_rows()]
     noun = "run" if model.runs == 1 else "runs"
     return Estimate(
-        hours=np.array([hours[row] for row in candidates.select(columns).iter_rows()]),
-        source=f"history ({model.runs} {noun}, ±{model.relative_error:.0%})",
-        relative_error=model.relative_error,
+        hours=np.array([hours[kind] for kind in rows]),
+        source=f"history ({model.runs} {noun}, ±{model.noise:.0%})",
+        relative_error=model.noise,
+        worst=np.array([worst[kind] for kind in rows]),
     )

@@ -36,12 +36,16 @@ class Candidates:
         placements: C placements with their own cost and time, egress not yet counted.
         cost: (C,) USD of running there.
         hours: (C,) boot and run time.
+        worst: (C,) ``cost`` at worst, as far as it hangs on how long the task takes there.
+        first: (C,) whether it is where the task's first run was made.
         locations: C (cloud, region) pairs.
     """
 
     placements: tuple[Placement, ...]
     cost: np.ndarray
     hours: np.ndarray
+    worst: np.ndarray
+    first: np.ndarray
 
     @property
     def locations(self) -> list[Location]:
@@ -53,6 +57,8 @@ class Candidates:
             tuple(placement for placement, kept in zip(self.placements, keep, strict=True) if kept),
             self.cost[keep],
             self.hours[keep],
+            self.worst[keep],
+            self.first[keep],
         )
 
 
@@ -62,7 +68,8 @@ def pinned(placement: Placement, hours: float | None = None) -> Candidates:
     Its inputs have arrived: no egress is left.
     """
     left = placement.expected_hours if hours is None else hours
-    return Candidates((placement,), np.array([placement.compute_usd]), np.array([left]))
+    cost = np.array([placement.compute_usd])
+    return Candidates((placement,), cost, np.array([left]), worst=cost, first=np.array([True]))
 
 
 def candidates_of(
@@ -86,31 +93,43 @@ def candidates_of(
         UnknownAccelerator, NoFeasibleOffering: from the catalog; the latter also if all is blocked.
     """
     frame = _offerings(task, catalog, clouds)
-    estimate = estimate_hours(task, frame, (history or {}).get(task.name, ()))
+    runs = (history or {}).get(task.name, ())
+    estimate = estimate_hours(task, frame, runs)
     known = tracker or Tracker((), now=0.0)
-    rated: list[tuple[float, Placement]] = []
-    for row, hours in zip(frame.iter_rows(named=True), estimate.hours, strict=True):
+    rated: list[tuple[float, Placement, float]] = []
+    for row, hours, worst in zip(frame.iter_rows(named=True), estimate.hours, estimate.worst, strict=True):
         if not np.isfinite(hours):
             continue  # the task cannot run there
         offering = offering_of(row, use_spot=row["use_spot"])
         overhead = _overhead(task, float(hours), known.preemptions_per_hour(offering))
         if math.isfinite(overhead):
             placement = _placement(task, row, float(hours), overhead, estimate.source)
-            rated.append((known.chance(offering), placement))
-    placements = [placement for _, placement in sorted(rated, key=lambda pair: -pair[0])]
-    free = [placement for placement in placements if not is_blocked(placement, blocked)]
+            extra = placement.price * placement.num_nodes * (1 + overhead) * float(worst - hours)
+            rated.append((known.chance(offering), placement, placement.compute_usd + extra))
+    rated.sort(key=lambda entry: -entry[0])
+    free = [entry for entry in rated if not is_blocked(entry[1], blocked)]
     if not free:
         reasons = sorted({block.reason for block in blocked if block.reason})
         raise NoFeasibleOffering(
             task.name,
             "capacity",
-            [placement.machine for placement in placements[:3]],
-            f"Task.{task.name}: none of its {len(placements)} offerings is to be had now: {'; '.join(reasons)}",
+            [placement.machine for _, placement, _ in rated[:3]],
+            f"Task.{task.name}: none of its {len(rated)} offerings is to be had now: {'; '.join(reasons)}",
             cure="allow more regions, clouds or accelerators, or try again later",
         )
-    cost = np.array([placement.compute_usd for placement in free])
-    hours_of = np.array([placement.expected_hours for placement in free])
-    return Candidates(tuple(free), cost, hours_of)
+    placements = tuple(placement for _, placement, _ in free)
+    return Candidates(
+        placements,
+        cost=np.array([placement.compute_usd for placement in placements]),
+        hours=np.array([placement.expected_hours for placement in placements]),
+        worst=np.array([worst for _, _, worst in free]),
+        first=np.array([bool(runs) and _made_there(runs[0], placement) for placement in placements]),
+    )
+
+
+def _made_there(run: Run, placement: Placement) -> bool:
+    fields = ("cloud", "region", "instance_type", "accelerator", "use_spot")
+    return all(getattr(run, field) == getattr(placement, field) for field in fields)
 
 
 def _offerings(task: Task, catalog: Catalog, clouds: Sequence[str]) -> pl.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
@@ -17,6 +17,7 @@ from sky_core.planner.candidates import Candidates, Location, candidates_of, pin
 from sky_core.planner.candidates import freeze_hours as _freeze_task
 from sky_core.planner.deadlines import fast_enough, points_in_time, solve_in_time
 from sky_core.planner.plan import Alternative, Block, Placement, Plan, dag_hash
+from sky_core.planner.prudence import solve_prudently
 from sky_core.spec import Artifact, Objective, Pipeline, Task
 from sky_core.store import Run
 from sky_core.tracker import Tracker
@@ -104,7 +105,8 @@ def make_plan(
     }
     model = _Model(pipeline, candidates, market.catalog)
     rest = goal.model_copy(update={"deadline": _hours_left(goal, done)})
-    solution = model.solve(rest)
+    first = {name: found.first for name, found in candidates.items()}
+    solution = solve_prudently(model.solve, model.at_worst, first, rest)
     explained = [task.name for task in pipeline.tasks if task.name not in fixed] if explain else []
     return Plan(
         pipeline=pipeline.name,
@@ -177,6 +179,12 @@ class _Model:
         edges = [Edge(parent, child, *self.egress(data.get((parent, child), 0.0)))
                  for parent, child in self.pipeline.edges()]  # fmt: skip
         return Problem([task.name for task in self.pipeline.tasks], cost, hours, location, edges)
+
+    @property
+    def at_worst(self) -> Problem:
+        """The same with each task's cost at worst."""
+        extra = {name: chosen.worst - chosen.cost for name, chosen in self.candidates.items()}
+        return replace(self.problem, cost={name: cost + extra[name] for name, cost in self.problem.cost.items()})
 
     def input_egress(self, task: Task, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(C,) USD and hours for the task's given inputs to reach each of the locations ``at``."""
