@@ -9,13 +9,16 @@ the runs before it, exactly as the broker does; then it "runs", and its true run
 
 Costs compared for the same night's input and noise: what the plan cost, what the first night's plan would have
 cost, and the optimum of a planner that knew the truth.
+
+In a pipeline what some tasks save pays for the tries of others, so that no night need cost more than the first plan.
+A task alone has only its own prospects to go by: such seasons show how far the promise holds where it is hardest.
 """
 
 from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +31,7 @@ from sky_core.spec import Artifact, Pipeline, Resources, Task
 from sky_core.store import Run
 
 NIGHTS = 12
-SEEDS = range(200, 230)  # the method was tuned on 0 to 19 and looked at on 100 to 129
+SEEDS = range(400, 430)  # tuned on 0 to 29 and 1000 to 1079; 100 to 129 and 200 to 329 were looked at
 REGIONS = ["us-east-1", "us-west-2", "us-central1", "eastus"]
 NOISE = 0.08  # of run times from night to night, standard deviation of the log
 GROWTH = 1.04  # of the input, a night
@@ -89,6 +92,13 @@ def pipeline(gb: float, hours: Mapping[str, object] | None = None) -> Pipeline:
     return Pipeline(name="nightly", tasks=(clean, train, infer))
 
 
+def alone(gb: float, hours: Mapping[str, object] | None = None) -> Pipeline:
+    """The night's last task only, on data that is already there."""
+    last = pipeline(gb, hours).tasks[-1]
+    there = {"data": Artifact(uri="s3://nightly/clean", size_gb=gb / 20, location="aws/us-east-1")}
+    return Pipeline(name="nightly", tasks=(last.model_copy(update={"inputs": there}),))
+
+
 def resources_of(placement: object) -> Resources:
     """A placement as the candidate that a truth is asked about."""
     accelerator, count = placement.accelerator, placement.accelerator_count  # type: ignore[attr-defined]
@@ -113,7 +123,7 @@ def real_cost(plan: Plan, truth: Truth, gb: float, noise: Mapping[str, float]) -
     return total
 
 
-def season(seed: int, sheet_error: float) -> tuple[list[float], list[float]]:
+def season(seed: int, sheet_error: float, make: Callable[..., Pipeline] = pipeline) -> tuple[list[float], list[float]]:
     """One pipeline's nights: cost over the optimum, and cost over what the first plan would have cost."""
     rng = np.random.default_rng(seed)
     base = {name: (float(rng.uniform(0, 0.3)), float(rng.uniform(*span))) for name, span in
@@ -125,11 +135,11 @@ def season(seed: int, sheet_error: float) -> tuple[list[float], list[float]]:
     for night in range(NIGHTS):
         gb = 100 * GROWTH**night
         noise = {name: float(np.exp(rng.normal(0, NOISE))) for name in base}
-        plan = make_plan(pipeline(gb), Market(CATALOG, CLOUDS, history=history))
+        plan = make_plan(make(gb), Market(CATALOG, CLOUDS, history=history))
         first = first or plan
         known = {name: _oracle(truth, name, gb, noise[name]) for name in base}
         market = Market(CATALOG, CLOUDS)
-        best = make_plan(freeze_hours(pipeline(gb, known), market), market)
+        best = make_plan(freeze_hours(make(gb, known), market), market)
         cost = real_cost(plan, truth, gb, noise)
         over_best.append(cost / real_cost(best, truth, gb, noise))
         over_first.append(cost / real_cost(first, truth, gb, noise))
@@ -150,25 +160,32 @@ def _oracle(truth: Truth, name: str, gb: float, noise: float) -> object:
     return lambda resources: truth.hours(name, resources, input_gb(name, gb)) * noise
 
 
+def report(title: str, seasons: list[tuple[list[float], list[float]]]) -> bool:
+    """Print what the seasons cost; whether they were near the optimum in the end."""
+    by_night = [statistics.mean(best[night] for best, _ in seasons) for night in range(NIGHTS)]
+    late = [statistics.mean(best[9:]) for best, _ in seasons]
+    within = sum(value <= WITHIN for value in late)
+    dearer = sum(max(first) > 1 + 1e-9 for _, first in seasons)
+    above = max(max(first) for _, first in seasons)
+    print(f"\n{title}: {len(seasons)} pipelines, {NIGHTS} nights")
+    print("  mean cost over the hindsight optimum, by night: " + " ".join(f"{value:.2f}" for value in by_night))
+    print(f"  nights 10 to {NIGHTS}: {within} of {len(late)} pipelines within 5%, worst {max(late):.3f}")
+    print(f"  with a night dearer than the first plan would have been then: {dearer}; dearest night {above:.3f} of it")
+    return max(by_night[9:]) <= WITHIN and within >= 0.9 * len(late) and dearer == 0
+
+
 def main() -> None:
-    """Run all seasons and print; exit code 1 if a promise is broken ."""
-    kept = True
-    for error in SHEET_ERRORS:
-        seasons = [season(seed, error) for seed in SEEDS]
-        by_night = [statistics.mean(best[night] for best, _ in seasons) for night in range(NIGHTS)]
-        late = [statistics.mean(best[9:]) for best, _ in seasons]
-        within = sum(value <= WITHIN for value in late)
-        above = max(max(first) for _, first in seasons)
-        print(f"\ndata sheets wrong by {error:.0%} (one standard deviation), {len(seasons)} pipelines, {NIGHTS} nights")
-        print("  mean cost over the hindsight optimum, by night: " + " ".join(f"{value:.2f}" for value in by_night))
-        print(f"  nights 10 to {NIGHTS}: {within} of {len(late)} pipelines within 5%, worst {max(late):.3f}")
-        print(f"  dearest night relative to what the first plan would have cost then: {above:.3f}")
-        kept = kept and max(by_night[9:]) <= WITHIN and within >= 0.9 * len(late) and above <= 1 + 1e-9
-    print(
-        f"\n{'ok' if kept else 'FAIL'}: promised: from the tenth night on within 5% of the optimum, on average and for"
-    )
-    print("9 of 10 pipelines; no night dearer than the first plan would have been")
-    sys.exit(0 if kept else 1)
+    """Run all seasons and print; exit code 1 if a promise is broken."""
+    kept = [
+        report(f"data sheets wrong by {error:.0%} (one standard deviation)", [season(seed, error) for seed in SEEDS])
+        for error in SHEET_ERRORS
+    ]
+    hardest = SHEET_ERRORS[-1]
+    report(f"one task alone, sheets wrong by {hardest:.0%}", [season(seed, hardest, alone) for seed in SEEDS])
+    verdict = "ok" if all(kept) else "FAIL"
+    print(f"\n{verdict}: promised: from the tenth night on within 5% of the optimum, on average and for 9 of 10")
+    print("pipelines; no night dearer than the first plan would have been (a task alone is not held to this)")
+    sys.exit(0 if all(kept) else 1)
 
 
 CATALOG = Catalog.embedded()
