@@ -3,8 +3,8 @@
 *Can't Be Late* (NSDI'24, section 5.3.2) cuts the time to the deadline into slices and plans each with its availability
 known, so that progress is uniform at its end. Here the window moves along with time: at every tick the cheapest way
 through it is found by dynamic programming, backwards, exact to the second, and its first step is taken. What is left
-at the window's end is taken to cost what it costs on demand, and more by far where progress is behind a straight line
-from start to deadline. A window that reaches the deadline makes the policy the optimum of hindsight.
+at the window's end is taken to cost what it costs on demand, its start included, and more by far where progress is
+behind a straight line from start to deadline. With a window that reaches the deadline it is the optimum of hindsight.
 
 A state is (work left, where, how much of the changeover is left), as in :mod:`~sky_core.recovery.omniscient`.
 """
@@ -89,17 +89,20 @@ class _Plan:
 
     def _end(self, pace: float) -> tuple[Costs, Costs]:
         """Costs at the window's end: (S,) of being idle, and (P, F, S) of being at a place in a phase."""
-        shape = (len(self.places), len(self.left), len(self.work))
+        begun = np.array(self.left)[:, np.newaxis]
         rest = self.time - self.up.shape[1] * self.tick
         if rest <= 0:  # the deadline
             late = np.where(self.work > 0, np.inf, 0.0)
-            return late, np.broadcast_to(late, shape)
+            return late, np.broadcast_to(late, (len(self.places), len(self.left), len(self.work)))
         missing = np.maximum(0.0, self.work - pace * rest)
-        cost = self.prices[-1] * (self.work + BEHIND * missing)
-        begin = np.full((*shape[:2], 1), self.delay)  # what it takes to be on-demand if the worst comes
-        begin[-1, :, 0] = self.left
-        running = np.where(self.work + begin <= rest, cost, np.inf)
-        return np.where(self.work + self.delay <= rest, cost, np.inf), running
+
+        def cost(begin: int | NDArray[np.int_], at_worst: int | NDArray[np.int_]) -> Costs:
+            """On demand, with what a start takes; where spot is lost that may be more."""
+            in_time = self.work + at_worst <= rest
+            return np.where(in_time, self.prices[-1] * (self.work + begin + BEHIND * missing), np.inf)
+
+        spot, on = cost(begun, self.delay), cost(begun, begun)
+        return cost(self.delay, self.delay), np.stack([*[spot] * (len(self.places) - 1), on])
 
     def _back(self, t: int) -> None:
         """From the start of the next tick to that of tick ``t``: stay, or give up and start elsewhere, or be idle."""
