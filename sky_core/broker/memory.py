@@ -30,7 +30,7 @@ class Promise(Record):
     Attributes:
         since: When the promise was made.
         due: When the work has to be done.
-        kind: A placement of the kind of machine it is to run on; its ``hours`` are C(0), all of the work.
+        kind: A placement of the kind of machine it is to run on.
         at_risk: Hours of work that a sudden death may take although a checkpoint was taken as often as it should be.
         saved: Hours of work that the newest checkpoint holds.
         begun: Hours of work that were done when the present attempt began.
@@ -48,6 +48,11 @@ class Promise(Record):
     looked: float | None = None
     changeover: float | None = None
     warned: bool = False
+
+    @property
+    def work(self) -> float:
+        """C(0), all of the work in hours on machines of this kind, as much as it may be."""
+        return self.kind.hours_at_most
 
 
 class Memory(Record):

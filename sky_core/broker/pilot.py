@@ -79,11 +79,17 @@ def elsewhere(step: Step, promise: Promise) -> Promise:
     task = pipeline.task(step.job.task)
     found = candidates_of(task, market.catalog, market.clouds, blocked=market.blocked, history=market.history)
     free = [place for place in found.placements if not place.use_spot] or list(found.placements)
-    share = remaining_work(step, promise, None) / promise.kind.hours
-    in_time = [place for place in free if share * place.hours + changeover(promise) <= hours_left(step, promise)]
-    best = min(in_time, key=lambda place: place.compute_usd) if in_time else min(free, key=lambda place: place.hours)
+    share = remaining_work(step, promise, None) / promise.work
+    in_time = [
+        place for place in free if share * place.hours_at_most + changeover(promise) <= hours_left(step, promise)
+    ]
+    best = (
+        min(in_time, key=lambda place: place.compute_usd)
+        if in_time
+        else min(free, key=lambda place: place.hours_at_most)
+    )
     step.driving.pilots.pop(step.job.id, None)
-    return promise.model_copy(update={"kind": best, "saved": promise.saved * best.hours / promise.kind.hours})
+    return promise.model_copy(update={"kind": best, "saved": promise.saved * best.hours_at_most / promise.work})
 
 
 def _situation(step: Step, pilot: Pilot, promise: Promise, here: Cluster | None) -> Situation:
@@ -102,8 +108,8 @@ def _situation(step: Step, pilot: Pilot, promise: Promise, here: Cluster | None)
         changeover=changeover(promise),
         changeover_left=0.0,
         decision_interval=scale.hours(2 * step.driving.settings.poll_s),
-        total_work=promise.kind.hours,
-        total_time=max(scale.hours(promise.due - promise.since) - promise.at_risk, promise.kind.hours),
+        total_work=promise.work,
+        total_time=max(scale.hours(promise.due - promise.since) - promise.at_risk, promise.work),
         price_ratio=min(on_demand_price.values(), default=promise.kind.price) / min(spot_price.values()),
         state="idle" if here is None else "spot" if here.use_spot else "on_demand",
         zone=zone,

@@ -56,7 +56,7 @@ def remaining_work(step: Step, promise: Promise, here: Cluster | None) -> float:
     if here is not None:
         ran = hours_done(step, promise)
         done = min(ran, promise.saved + promise.at_risk) if here.use_spot else ran
-    return promise.kind.hours - done
+    return promise.work - done
 
 
 def hours_done(step: Step, promise: Promise) -> float:

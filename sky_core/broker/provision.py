@@ -194,7 +194,7 @@ def _promised(step: Step) -> Promise | None:
     if pilot_of(step, promise) is None:
         return None
     hours = step.driving.settings.scale.hours(due - promise.since)
-    about = {"hours": hours, "work": promise.kind.hours, "source": promise.kind.hours_source}
+    about = {"hours": hours, "work": promise.work, "source": promise.kind.hours_source}
     step.save(promise=promise, events=[("promised", about)])
     return promise
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from sky_core.estimate.declared import from_function, from_table
-from sky_core.estimate.explore import at_worst, outlook
+from sky_core.estimate.explore import at_worst, longest, outlook
 from sky_core.estimate.history import fit, next_input_gb
 from sky_core.estimate.kinds import Kind, kind_of_run
 from sky_core.spec import Artifact, Task
@@ -34,12 +34,14 @@ class Estimate:
         relative_error: Typical deviation of the actual from the estimate as a fraction; NaN where unknown.
         worst: (C,) hours at worst, if the machine of the task's first run takes as long as expected. What is known
             from elsewhere than history counts as certain.
+        at_most: (C,) hours that all but one in twenty runs stay below; for promises.
     """
 
     hours: np.ndarray
     source: str
     relative_error: float
     worst: np.ndarray
+    at_most: np.ndarray
 
 
 def estimate_hours(
@@ -72,7 +74,7 @@ def estimate_hours(
 
 
 def _told(hours: np.ndarray, source: str) -> Estimate:
-    return Estimate(hours, source, math.nan, worst=hours)
+    return Estimate(hours, source, math.nan, worst=hours, at_most=hours)
 
 
 def declared_input_gb(task: Task) -> float | None:
@@ -96,6 +98,7 @@ def _from_history(candidates: pl.DataFrame, runs: Sequence[Run], input_gb: float
     lean = outlook(forecast, kinds, [rates.get(kind, math.inf) for kind in kinds], model.tries)
     hours = dict(zip(kinds, np.exp(forecast.mean) * lean, strict=True))
     worst = dict(zip(kinds, at_worst(forecast, first=0), strict=True))
+    at_most = dict(zip(kinds, longest(forecast), strict=True))
     rows = [kind_of[row] for row in candidates.select(SHAPE).iter_rows()]
     noun = "run" if model.runs == 1 else "runs"
     return Estimate(
@@ -103,4 +106,5 @@ def _from_history(candidates: pl.DataFrame, runs: Sequence[Run], input_gb: float
         source=f"history ({model.runs} {noun}, ±{model.noise:.0%})",
         relative_error=model.noise,
         worst=np.array([worst[kind] for kind in rows]),
+        at_most=np.array([at_most[kind] for kind in rows]),
     )

@@ -53,6 +53,12 @@ def at_worst(forecast: Forecast, first: int) -> np.ndarray:
     return worst
 
 
+def longest(forecast: Forecast) -> np.ndarray:
+    """(M,) hours that one run takes at worst, its own noise included."""
+    hours: np.ndarray = np.exp(forecast.mean + WORST * np.sqrt(np.diag(forecast.cov) + forecast.noise**2))
+    return hours
+
+
 def reservation(sd: float) -> float:
     """The price g at which one try of a thing of price X is just worth it to somebody who has it for g elsewhere.
 

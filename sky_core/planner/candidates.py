@@ -97,14 +97,15 @@ def candidates_of(
     estimate = estimate_hours(task, frame, runs)
     known = tracker or Tracker((), now=0.0)
     rated: list[tuple[float, Placement, float]] = []
-    for row, hours, worst in zip(frame.iter_rows(named=True), estimate.hours, estimate.worst, strict=True):
+    times = zip(estimate.hours.tolist(), estimate.worst.tolist(), estimate.at_most.tolist(), strict=True)
+    for row, (hours, worst, at_most) in zip(frame.iter_rows(named=True), times, strict=True):
         if not np.isfinite(hours):
             continue  # the task cannot run there
         offering = offering_of(row, use_spot=row["use_spot"])
-        overhead = _overhead(task, float(hours), known.preemptions_per_hour(offering))
+        overhead = _overhead(task, hours, known.preemptions_per_hour(offering))
         if math.isfinite(overhead):
-            placement = _placement(task, row, float(hours), overhead, estimate.source)
-            extra = placement.price * placement.num_nodes * (1 + overhead) * float(worst - hours)
+            placement = _placement(task, row, (hours, at_most), overhead, estimate.source)
+            extra = placement.price * placement.num_nodes * (1 + overhead) * (worst - hours)
             rated.append((known.chance(offering), placement, placement.compute_usd + extra))
     rated.sort(key=lambda entry: -entry[0])
     free = [entry for entry in rated if not is_blocked(entry[1], blocked)]
@@ -165,8 +166,10 @@ def _overhead(task: Task, hours: float, rate: float) -> float:
     return expected_overhead(hours, rate, changeover_hours=BOOT_HOURS, checkpoint_hours=0.0, interval_hours=interval)
 
 
-def _placement(task: Task, row: Mapping[str, Any], hours: float, overhead: float, source: str) -> Placement:
-    rate = float(row["rate"])
+def _placement(
+    task: Task, row: Mapping[str, Any], times: tuple[float, float], overhead: float, source: str
+) -> Placement:
+    rate, (hours, at_most) = float(row["rate"]), times
     return Placement(
         task=task.name,
         cloud=row["cloud"],
@@ -180,6 +183,7 @@ def _placement(task: Task, row: Mapping[str, Any], hours: float, overhead: float
         num_nodes=task.num_nodes,
         price=rate,
         hours=hours,
+        hours_at_most=at_most,
         hours_source=source,
         boot_hours=BOOT_HOURS,
         overhead=overhead,

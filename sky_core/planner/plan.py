@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sky_core.spec import Objective, Pipeline
 
@@ -22,6 +23,7 @@ class Placement(Record):
     Attributes:
         price: USD per hour and machine, in the market chosen.
         hours: Estimated run time, hours, without boot and transfer.
+        hours_at_most: Hours that all but one in twenty runs stay below, as far as past runs tell; else ``hours``.
         hours_source: Where the estimate came from, e.g. ``"user"``, ``"history (7 runs)"``, ``"default (1 h)"``.
         overhead: Expected extra hours for each hour on spot: preemptions, lost work, checkpoints.
         compute_usd: (hours x (1 + overhead) + boot_hours) x price x num_nodes.
@@ -41,12 +43,19 @@ class Placement(Record):
     num_nodes: int
     price: float
     hours: float
+    hours_at_most: float
     hours_source: str
     boot_hours: float
     overhead: float = 0.0
     compute_usd: float
     egress_usd: float = 0.0
     transfer_hours: float = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stored_before(cls, data: dict[str, Any]) -> dict[str, Any]:
+        # Plans that earlier versions stored know of expected hours only.
+        return {"hours_at_most": data["hours"], **data}
 
     @property
     def expected_hours(self) -> float:

@@ -16,7 +16,7 @@ from sky_core.optimizer import Edge, Problem, solve
 from sky_core.planner.deadlines import solve_in_time, task_hours
 from sky_core.planner.planning import Market, make_plan
 from sky_core.recovery.start_over import StartOver
-from sky_core.store.records import Observation
+from sky_core.store.records import Observation, Run
 from sky_core.tracker import Offering, availability
 from tests.unit.test_recovery import TICK, situation
 
@@ -65,6 +65,19 @@ def test_a_task_that_cannot_be_done_in_time_is_refused_with_what_would_do(market
     with pytest.raises(Infeasible, match=r"Task\.fit: deadline: nothing does it within 1 h") as caught:
         make_plan(chain(task("fit", {"K80": 10, "V100": 4}, deadline=1)), market)
     assert caught.value.least == pytest.approx(4.05)
+
+
+def test_a_promise_counts_on_the_longest_run_that_history_knows_of(market):
+    pipeline = chain(task("fit", None))
+    seen = Run(at=0.0, pipeline="chain", task="fit", cloud="aws", region="us-east-1", instance_type="p3.2xlarge",
+               accelerator="V100", accelerator_count=1, use_spot=False, hours=2.0, input_gb=1.0)  # fmt: skip
+    history = {"fit": [replace(seen, at=float(night), hours=hours) for night, hours in enumerate((2.0, 2.4, 1.8))]}
+    known = replace(market, history=history)
+    placement = make_plan(pipeline, known).placements["fit"]
+    assert placement.hours_at_most > max(placement.hours, 2.0)
+    short = chain(task("fit", None, deadline=placement.hours + placement.boot_hours + 0.01))
+    with pytest.raises(Infeasible, match=r"Task\.fit: deadline"):
+        make_plan(short, replace(known, clouds=("aws",)))
 
 
 def test_a_point_in_time_binds_the_tasks_before_it_and_not_those_after(market):
