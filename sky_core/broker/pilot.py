@@ -83,11 +83,8 @@ def elsewhere(step: Step, promise: Promise) -> Promise:
     in_time = [
         place for place in free if share * place.hours_at_most + changeover(promise) <= hours_left(step, promise)
     ]
-    best = (
-        min(in_time, key=lambda place: place.compute_usd)
-        if in_time
-        else min(free, key=lambda place: place.hours_at_most)
-    )
+    quickest = min(free, key=lambda place: place.hours_at_most)
+    best = min(in_time, key=lambda place: place.compute_usd, default=quickest)
     step.driving.pilots.pop(step.job.id, None)
     return promise.model_copy(update={"kind": best, "saved": promise.saved * best.hours_at_most / promise.work})
 

@@ -15,7 +15,7 @@ class Situation:
 
     Attributes:
         now: Hours since the job was submitted.
-        remaining_work: C(t), hours on the task's hardware.
+        remaining_work: C(t), hours on the task's hardware; 0 once it is done, negative while it outruns its estimate.
         time_to_deadline: R(t), hours.
         changeover: d, hours that a start costs.
         changeover_left: Hours of it still to go on the present machine.
