@@ -31,12 +31,12 @@ HISTORY_HOURS, HISTORY_STEP = 7 * 24.0, 1 / 6
 def decide(step: Step, pilot: Pilot, promise: Promise, here: Cluster | None) -> Decision:
     """What the job's policy says now; ``here`` is where the job runs, None between two attempts.
 
-    The policies take for granted that work is kept. On spot, a job that has not written a checkpoint for so long
-    that it could not be done again in time goes on-demand.
+    The policies take for granted that work is kept. On spot, a job that has checkpoints but has not written one for so
+    long that the work could not be done again in time goes on-demand.
     """
     situation = _situation(step, pilot, promise, here)
-    slack = situation.time_to_deadline - situation.remaining_work
-    if situation.state == "spot" and unsaved(step, promise) and slack < situation.changeover:
+    late = situation.time_to_deadline - situation.remaining_work < situation.changeover
+    if late and situation.state == "spot" and step.task.checkpoint and unsaved(step, promise):
         return on_demand(situation)
     return pilot.policy.decide(situation)
 
