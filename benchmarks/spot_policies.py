@@ -27,6 +27,7 @@ from sky_core.recovery.oracle import NextLifetime
 from sky_core.recovery.policies import NAMES, SafetyNet
 from sky_core.recovery.simulate import SpotJob, Truth, simulate
 from sky_core.recovery.traces import Traces
+from sky_core.recovery.value import values
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "spot-traces"
 WORK, CHANGEOVER, RATIO = 48.0, 0.2, 3.06 / 0.9731
@@ -61,6 +62,7 @@ class Case:
         names: Policies, "oracle", "omniscient", "first-available" and "lookahead" with its hours included.
         spread: Spot prices of the zones in turn, relative to the cheapest; empty where all are the same.
         migration: What moving the checkpoint costs, in spot hours.
+        past: Ticks before the start that ours is given as history.
     """
 
     traces: Traces
@@ -70,6 +72,7 @@ class Case:
     fractions: tuple[float, ...] = FRACTIONS
     spread: tuple[float, ...] = ()
     migration: float = 0.0
+    past: int = 0
 
 
 class FirstAvailable:
@@ -109,6 +112,10 @@ def _cost(case: Case, name: str, fraction: float) -> float:
             policy = SafetyNet(NextLifetime(case.traces, case.start))
         case "first-available":
             policy = FirstAvailable()
+        case "skyloom" if case.past:
+            before = case.traces.between(case.start - case.past, case.start)
+            seen = {zone: up.tolist() for zone, up in before.up.items()}
+            policy = make_policy(name, history=seen, history_step=before.step)
         case _ if name.startswith("lookahead "):
             policy = PartialLookahead(case.traces, case.start, float(name.split()[1]))
         case _:
@@ -228,6 +235,20 @@ def single_zone(bench: Bench) -> None:
     bench.promise(f"mean gap {mean:.2f} x Uniform Progress's (asked: 0.70)", mean <= 0.70)
     bench.promise(f"99th percentile of the gap {p99:.2f} x (asked: 0.85)", p99 <= 0.85)
     bench.promise(f"better on {better:.0%} of the traces (asked: 80%)", better >= 0.8)
+    told, alone = histories(bench)
+    bench.promise(f"with the first half as history: mean cost {told:.4f}, without {alone:.4f}", told <= 1.01 * alone)
+
+
+def histories(bench: Bench) -> tuple[float, float]:
+    """Mean cost of ours, of on-demand, from early in the second halves: told of all that was before, or not."""
+    cases = []
+    for folder, cut in TUNED_UNTIL.items():
+        for whole in singles(f"availability/{folder}"):
+            shifts = starts(whole.between(cut, whole.ticks), bench.count(20))
+            cases += [Case(whole, cut + shift, ("skyloom",), past=cut + shift) for shift in shifts]
+    told = bench.run(cases)
+    alone = bench.run([replace(case, past=0) for case in cases])
+    return float(1 - told.mean()), float(1 - alone.mean())
 
 
 def many_zones(bench: Bench) -> None:
@@ -255,7 +276,8 @@ def many_zones(bench: Bench) -> None:
     first, effective, skyloom = (1 - bench.run(cases).mean(axis=(0, 2))).tolist()
     print(f"    prices {SPREAD}, half a spot hour for each move: first available {first:.3f}, Uniform Progress by"
           f" effective price {effective:.3f}, skyloom {skyloom:.3f}")  # fmt: skip
-    bench.promise("ranking by effective price beats the first available zone", max(effective, skyloom) < first)
+    bench.promise("ranking by effective price beats the first available zone", effective < first)
+    bench.promise("skyloom is the best of the three", skyloom < min(first, effective))
 
 
 def promises(bench: Bench) -> None:
@@ -267,16 +289,21 @@ def promises(bench: Bench) -> None:
         late == 0,
     )
     traces = singles("availability/aws-2022-10-26")[2]
-    case = Case(traces, 100, ("skyloom",), fractions=(0.8,))
-    savings(case)  # the tables for this kind of job are made once
-    begin = time.perf_counter()
-    savings(case)
-    ours = (time.perf_counter() - begin) / (WORK / 0.8 / traces.step)
-    begin = time.perf_counter()
-    savings(Case(traces, 100, ("omniscient",), fractions=(0.8,)))
-    best = time.perf_counter() - begin
-    bench.promise(f"a simulated decision {ours * 1e3:.2f} ms (asked: 1 ms)", ours < 1e-3)
+    decision = _seconds(Case(traces, 100, ("skyloom",), fractions=(0.8,))) / (WORK / 0.8 / traces.step)
+    bench.promise(f"a simulated decision {decision * 1e3:.2f} ms, making the tables included (asked: 1 ms)",
+                  decision < 1e-3)  # fmt: skip
+    best = _seconds(Case(traces, 100, ("omniscient",), fractions=(0.8,)))
     bench.promise(f"the omniscient optimum of a 48 h job {best:.2f} s (asked: 1 s)", best < 1)
+    table = values(CHANGEOVER, RATIO, 64.0)
+    size = sum(part.nbytes for part in (table.idle, table.on_demand, table.spot)) * values.cache_info().maxsize / 1e6
+    bench.promise(f"as many tables of such jobs as are kept at a time take {size:.0f} MB (aim: 100 MB)", size <= 100)
+
+
+def _seconds(case: Case) -> float:
+    values.cache_clear()
+    begin = time.process_time()
+    savings(case)
+    return time.process_time() - begin
 
 
 def _late(seed: int) -> bool:

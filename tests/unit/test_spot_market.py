@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sky_core.recovery import make_policy
-from sky_core.recovery.market_model import MODELS, PHASES, watch
+from sky_core.recovery.market_model import AGES, LIFE, SCALED, step, watch
 from sky_core.recovery.omniscient import omniscient_costs
 from sky_core.recovery.simulate import SpotJob, simulate
 from sky_core.recovery.traces import Traces
+from sky_core.recovery.value import values
 
 STEP, K = 0.5, 3.0
 
@@ -120,18 +121,33 @@ def test_no_policy_beats_hindsight(marks, work, slack):
 
 @pytest.mark.parametrize("hours", [0.05, 0.2, 2.0])
 def test_transitions_are_chances(hours):
-    for model in MODELS:
-        rows = model.transition(hours).reshape(2 * PHASES, 2 * PHASES)
-        assert rows.min() >= 0
-        assert rows.sum(axis=1) == pytest.approx(np.ones(2 * PHASES))
+    stay, end = step(hours)
+    assert stay.min() >= 0
+    assert stay.sum(axis=-1) + end == pytest.approx(np.ones(end.shape))
+
+
+def test_mean_lives_are_what_the_rates_say():
+    ages = np.arange(0, 60, 0.002)
+    for scale in range(SCALED.shape[0]):
+        for up in (0, 1):
+            rates = SCALED[scale, up, np.searchsorted(AGES, ages, side="right")]
+            survival = np.exp(-np.cumsum(rates) * 0.002)
+            assert LIFE[scale, up, 0] == pytest.approx(survival.sum() * 0.002, rel=0.01)
+            assert LIFE[scale, up, -1] == pytest.approx(1 / rates[-1])
 
 
 def test_a_zone_that_flaps_is_trusted_less_than_one_that_stays():
     flaps = watch([bool(mark) for mark in itertools.islice(itertools.cycle([1, 1, 0, 0]), 200)], 1 / 6)
     stays = watch([True] * 200, 1 / 6)
-    assert stays.life > 3 * flaps.life
+    assert stays.life() > 3 * flaps.life()
+    assert stays.availability() > flaps.availability()
     assert flaps.known
     assert not stays.known
+
+
+def test_what_was_seen_long_ago_is_forgotten():
+    before, since = [True, False] * 200, [True] * 1500
+    assert watch(before + since, 1 / 6).life() == pytest.approx(watch(since, 1 / 6).life(), rel=0.01)
 
 
 def test_ours_takes_the_zone_that_has_lasted():
@@ -140,3 +156,34 @@ def test_ours_takes_the_zone_that_has_lasted():
     up = traces(a="1" * 60, b="1" * 60)
     out = simulate(policy, up, job(8.0, 12.0, zones=("a", "b")))
     assert [leg.zone for leg in out.timeline] == ["b"]
+
+
+def test_ours_moves_to_a_cheaper_zone_only_where_that_pays():
+    up = traces(a="1" * 60, b="0" * 8 + "1" * 52)
+
+    def zones(spot_price):
+        priced = SpotJob(8.0, 14.0, 0.25, spot_price, dict.fromkeys("ab", K), migration=0.1)
+        return [leg.zone for leg in simulate(make_policy("skyloom"), up, priced).timeline]
+
+    assert zones({"a": 1.0, "b": 0.99}) == ["a"]
+    assert zones({"a": 2.0, "b": 0.9}) == ["a", "b"]
+
+
+def test_values_fall_with_slack_and_with_spot_elsewhere():
+    table = values(0.2, 3.0, 16.0)
+    for cost in (table.idle, table.on_demand, table.spot):
+        assert (np.diff(cost[-1], axis=-1) <= 0.01).all()
+        assert (np.diff(cost[-1], axis=2) <= 0.01).all()
+    # With no slack at all, idling costs more than running on-demand to the end.
+    assert table.on_demand[-1, 1, 1, 0, 0, 0, 0] < 3.0 * 16.0 * 1.001
+    assert (table.idle[-1, ..., 0] > table.on_demand[-1, ..., 0]).all()
+
+
+def test_twenty_zones_at_odd_prices_are_decided_on():
+    zones = [f"z{number}" for number in range(20)]
+    up = Traces(1 / 6, {zone: np.arange(300) % 20 != number for number, zone in enumerate(zones)})
+    prices = {zone: 0.5 + number / 10 for number, zone in enumerate(zones)}
+    priced = SpotJob(6.0, 10.0, 0.1, prices, dict.fromkeys(zones, K), migration=0.2)
+    out = simulate(make_policy("skyloom"), up, priced)
+    assert out.finish <= 10.0
+    assert out.cost < 2 * 0.5 * 6.1
