@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sky_core.broker.memory import Saved
 from sky_core.catalog import Catalog
@@ -47,13 +47,24 @@ class Berth:
         return self.input_usd + _egress_usd(catalog, (cloud, region, None), self.place, checkpoint.gb)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Pilot:
-    """One job's policy, and the zones that it chooses from, by :func:`zone_key`; at least one has spot."""
+    """One job's policy, and the zones that it chooses from, by :func:`zone_key`; at least one has spot.
+
+    Attributes:
+        policy: Remembers what launches, refusals and preemptions have shown, and nothing else.
+        hopes: The same, but takes spot for available again some time after a refusal. It begins anew from ``policy``
+            whenever that proves wrong.
+        shown: What was shown last, by zone: whether spot was there.
+        looked: Until when they have been taken in, seconds since the epoch.
+    """
 
     berths: Mapping[str, Berth]
     policy: Policy
     catalog: Catalog
+    hopes: Policy
+    looked: float
+    shown: dict[str, bool] = field(default_factory=dict)
 
     def placement(self, decision: Decision) -> Placement | None:
         """The machine of a decision, None to wait or where no zone has one."""

@@ -26,11 +26,6 @@ def _moved(data: Data) -> str:
     )
 
 
-def _moving(data: Data) -> str:
-    why = f": no checkpoint was written for {data['unsaved']:.2f} h, which could soon not be made up for"
-    return f"attempt {data['attempt']}: moving to {data['to']}{why if data['unsaved'] else ''}"
-
-
 def _replanned(data: Data) -> str:
     change = data["plan_usd"] - data["plan_usd_before"]
     return f"replanned because of {data['why']}: {data['from']} -> {data['to']} (whole plan {change:+.2f} $)"
@@ -56,7 +51,7 @@ _WORDS: dict[str, Callable[[Data], str]] = {
         f"promised within {d['hours']:.2f} h: {d['work']:.2f} h of work (run time: {d['source']}), led by a spot policy"
     ),
     "waiting": lambda d: f"waiting for spot in {', '.join(d['zones'])}: there is time",
-    "moving": _moving,
+    "unsaved": lambda d: f"attempt {d['attempt']}: no checkpoint was written for {d['hours']:.2f} h of work",
     "leaving": lambda d: f"attempt {d['attempt']}: stopping with a checkpoint, to wait for spot: there is time",
     "left": lambda d: f"attempt {d['attempt']}: stopped at checkpoint generation {d['checkpoint']}",
     "too slow": lambda d: f"attempt {d['attempt']}: not running yet with {d['hours_left']:.2f} h left, given up",

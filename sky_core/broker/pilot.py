@@ -1,14 +1,16 @@
 """A job with a deadline is led by a spot policy: what the policy sees of the market, and what it wishes.
 
 The policies are those of :mod:`sky_core.recovery`, the very objects that the simulator runs. What a broker sees of the
-market is what its own launches, refusals and preemptions tell: spot counts as available in a zone unless it was
-refused or taken there within ``PROBE_HOURS`` (longer if again and again). A launch is the probe: no cloud has another
-signal that is honest, a refusal costs nothing, and it is made only where the policy would take what it may get.
+market is what its own launches, refusals and preemptions tell: spot is assumed to be available in a zone unless it was
+refused or taken there within ``PROBE_HOURS``. A launch is the probe: no cloud has another signal that is honest, a
+refusal costs nothing, and it is made only where the policy would take what it may get.
 """
 
 from __future__ import annotations
 
 import time
+from copy import deepcopy
+from dataclasses import replace
 
 from sky_core.broker.berths import Pilot, berths_of, sold_at, zone_key
 from sky_core.broker.market import current_market
@@ -22,9 +24,9 @@ from sky_core.recovery.reference import on_demand
 from sky_core.recovery.start_over import StartOver
 from sky_core.store import Cluster
 from sky_core.tracker import Blocked, Tracker, availability
+from sky_core.tracker.availability import signs
 
 PROBE_HOURS = 1 / 6
-LONGEST_BLOCK = 16  # times PROBE_HOURS: older refusals block nothing
 HISTORY_HOURS, HISTORY_STEP = 7 * 24.0, 1 / 6
 
 
@@ -33,12 +35,29 @@ def decide(step: Step, pilot: Pilot, promise: Promise, here: Cluster | None) -> 
 
     The policies take for granted that work is kept. On spot, a job that has checkpoints but has not written one for so
     long that the work could not be done again in time goes on-demand.
+
+    To hope for spot where it was refused some time ago is reason enough to ask for it, but not to wait for it.
     """
     situation = _situation(step, pilot, promise, here)
     late = situation.time_to_deadline - situation.remaining_work < situation.changeover
     if late and situation.state == "spot" and step.task.checkpoint and unsaved(step, promise):
         return on_demand(situation)
-    return pilot.policy.decide(situation)
+    refuted = _learn(step, pilot)
+    shown = {zone: pilot.shown.get(zone, True) for zone in situation.spot_available}
+    decision = pilot.policy.decide(replace(situation, spot_available=shown))
+    if refuted:
+        pilot.hopes = deepcopy(pilot.policy)
+    hoped = pilot.hopes.decide(situation)
+    return hoped if hoped.state == "spot" else decision
+
+
+def _learn(step: Step, pilot: Pilot) -> bool:
+    """Take in what launches have shown since the last look; whether spot was not there after all."""
+    now, news = time.time(), step.driving.store.observations(since=pilot.looked)
+    seen = {zone: signs(news, sold_at(berth.spot)) for zone, berth in pilot.berths.items() if berth.spot}
+    latest = {zone: shown[-1][1] for zone, shown in seen.items() if shown}
+    pilot.shown, pilot.looked = {**pilot.shown, **latest}, now
+    return not all(latest.values())
 
 
 def pilot_of(step: Step, promise: Promise) -> Pilot | None:
@@ -59,13 +78,14 @@ def _new_pilot(step: Step, promise: Promise) -> Pilot | None:
     if not spot:
         return None
     if task.checkpoint is None:
-        return Pilot(berths, StartOver(), market.catalog)
+        return Pilot(berths, StartOver(), market.catalog, StartOver(), now)
     seen = store.observations(since=now - settings.scale.seconds(HISTORY_HOURS))
     step_s = settings.scale.seconds(HISTORY_STEP)
     past = {zone: availability(seen, sold_at(place), now, step_s) for zone, place in spot.items()}
     history = {zone: values for zone, values in past.items() if values}
     policy = make_policy(settings.spot_policy, history=history or None, history_step=HISTORY_STEP)
-    return Pilot(berths, policy, market.catalog)
+    shown = {zone: values[-1] for zone, values in history.items()}
+    return Pilot(berths, policy, market.catalog, deepcopy(policy), now, shown)
 
 
 def elsewhere(step: Step, promise: Promise) -> Promise:
@@ -122,7 +142,7 @@ def _situation(step: Step, pilot: Pilot, promise: Promise, here: Cluster | None)
 
 def _refusals(step: Step) -> list[Blocked]:
     now, probe_s = time.time(), step.driving.settings.scale.seconds(PROBE_HOURS)
-    return Tracker(step.driving.store.observations(since=now - LONGEST_BLOCK * probe_s), now).blocked(probe_s)
+    return Tracker(step.driving.store.observations(since=now - probe_s), now).blocked(probe_s)
 
 
 def _is_free(place: Placement, refused: list[Blocked]) -> bool:

@@ -138,10 +138,10 @@ def _steer(step: Step, cluster: Cluster) -> None:
     placement = pilot.placement(decision)
     if placement is None:
         step.save(leaving=True, events=[("leaving", {"attempt": cluster.attempt})])
-    else:
-        about = {"attempt": cluster.attempt, "to": placement.machine, "unsaved": unsaved(step, promise)}
-        step.save(events=[("moving", about)])
-        intend(step, placement)
+        return
+    if late := unsaved(step, promise):
+        step.save(events=[("unsaved", {"attempt": cluster.attempt, "hours": late})])
+    intend(step, placement)
 
 
 def _ending(step: Step, cluster: Cluster, state: JobState, events: list[NewEvent]) -> dict[str, Any]:
