@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -165,6 +166,7 @@ def main() -> None:
                   f" ${result.simulated_usd:.4f} ({result.off:+.1%})")  # fmt: skip
     finally:
         client.down(home)
+        shutil.rmtree(home, ignore_errors=True)
     late = [zone for zone, result in results.items() if result.finish > DEADLINE or result.job.state != "succeeded"]
     off = max(abs(result.off) for result in results.values())
     print(f"\n{len(late)} of {len(results)} late; bills off by at most {off:.1%} (asked: {WITHIN:.0%})")
