@@ -43,7 +43,8 @@ def decide(step: Step, pilot: Pilot, promise: Promise, here: Cluster | None) -> 
     if late and situation.state == "spot" and step.task.checkpoint and unsaved(step, promise):
         return on_demand(situation)
     refuted = _learn(step, pilot)
-    shown = {zone: pilot.shown.get(zone, True) for zone in situation.spot_available}
+    # A refusal for a whole region or for want of quota shows nothing of a zone, but counts while it lasts.
+    shown = {zone: free and pilot.shown.get(zone, True) for zone, free in situation.spot_available.items()}
     decision = pilot.policy.decide(replace(situation, spot_available=shown))
     if refuted:
         pilot.hopes = deepcopy(pilot.policy)

@@ -162,3 +162,12 @@ def test_what_cannot_or_must_not_be_on_spot_is_on_demand(world, open_broker):
     assert starts(broker, jobs["silent"]) == [0, 0]
     # Without checkpoints spot has to leave time for doing it all again.
     assert [cluster.use_spot for cluster in clusters["hasty"]] == [False]
+
+
+def test_a_quota_that_is_used_up_is_not_asked_for_again_and_again(world, open_broker):
+    broker = open_broker("greedy")
+    world.control.fault("aws", "RunInstances", "error", code="MaxSpotInstanceCountExceeded", times=1000, market="spot")
+    job = broker.watch(submit(broker, counting(10, hours=1, deadline=2)).id)
+    assert job.state == "succeeded"
+    refused = [cluster for cluster in broker.store.clusters(job_id=job.id) if cluster.state == "refused"]
+    assert 1 <= len(refused) <= 12, "once in ten minutes of the two hours"
