@@ -26,14 +26,14 @@ import numpy as np
 
 from sky_core import Pipeline, Resources, Task
 from sky_core.broker import Broker
-from sky_core.broker.market import load_catalog
-from sky_core.broker.narrate import describe
 from sky_core.config import Settings
+from sky_core.job.narrate import describe
+from sky_core.planner.market import load_catalog
 from sky_core.recovery import make_policy
 from sky_core.recovery.simulate import SpotJob, simulate
 from sky_core.recovery.traces import Traces
-from sky_core.sandbox import client
 from sky_core.store import Job
+from sky_sandbox import client
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "spot-traces" / "availability" / "aws-2022-10-26"
 HOURS_PER_SECOND = 0.1

@@ -20,7 +20,7 @@ from demo.report import engine_report, show
 from demo.trouble import Trouble
 from sky_core.broker import Broker
 from sky_core.config import Settings
-from sky_core.sandbox import client
+from sky_sandbox import client
 
 ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "build"

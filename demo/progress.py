@@ -7,8 +7,8 @@ import threading
 from rich.console import Console
 
 from sky_core.broker import Broker
-from sky_core.broker.narrate import describe
 from sky_core.broker.runner import Follower
+from sky_core.job.narrate import describe
 
 
 class Progress(threading.Thread):

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sky_core.broker import Broker
-from sky_core.broker.narrate import describe
+from sky_core.job.narrate import describe
 from sky_core.planner import Plan
 from sky_core.planner.table import plan_view
 from sky_core.store import Job

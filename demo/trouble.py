@@ -12,8 +12,8 @@ import time
 
 from sky_core.broker import Broker
 from sky_core.planner import Plan
-from sky_core.sandbox.client import Control
 from sky_core.store import Job
+from sky_sandbox.client import Control
 
 EPOCH = re.compile(rb"^epoch (\d+)", re.MULTILINE)
 

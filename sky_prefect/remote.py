@@ -15,8 +15,8 @@ from prefect.states import State
 
 from sky_core.broker import Broker
 from sky_core.broker.calls import RESULT, Reference, pack
-from sky_core.broker.narrate import describe
 from sky_core.errors import JobCancelled
+from sky_core.job.narrate import describe
 from sky_core.store import Event, Job
 from sky_prefect import compat
 from sky_prefect.futures import plain_lists

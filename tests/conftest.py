@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from sky_core.config import Settings
-from sky_core.sandbox import client
-from sky_core.sandbox.client import Control
+from sky_sandbox import client
+from sky_sandbox.client import Control
 
 
 @dataclass(frozen=True)

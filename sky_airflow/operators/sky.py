@@ -151,7 +151,7 @@ class SkyOperator(BaseOperator):
         return int(ti.max_tries) - int(self.retries or 0)
 
     def _log_event(self, event: Any) -> None:
-        from sky_core.broker.narrate import describe
+        from sky_core.job.narrate import describe
 
         self.log.info(describe(event))
 

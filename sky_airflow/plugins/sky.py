@@ -69,7 +69,7 @@ def _row(cells: list[str], numbers: list[str]) -> str:
 
 
 def _happenings(broker: Broker, key: str) -> list[str]:
-    from sky_core.broker.narrate import describe
+    from sky_core.job.narrate import describe
 
     told = [(event.at, job.task, describe(event)) for job in broker.store.jobs(plan_key=key)
             for event in broker.store.events(job.id)]  # fmt: skip

@@ -43,8 +43,8 @@ class SkyJobTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Follow the job; also keeps the driver alive that advances it."""
-        from sky_core.broker.narrate import describe
         from sky_core.broker.spawn import ensure_driver
+        from sky_core.job.narrate import describe
 
         hook = SkyHook(self.sky_conn_id)
         broker = await self._in_thread(lambda: hook.broker)

@@ -1,4 +1,4 @@
-"""The broker: submit, watch, cancel, bill. Its driver process is :mod:`sky_core.broker.driver`.
+"""The broker: submit, watch, cancel, bill. Its driver process is :mod:`sky_core.driver.process`.
 
 ``Broker`` is loaded on first use: it brings SQLAlchemy, which a DAG file that only names its operators need not.
 """

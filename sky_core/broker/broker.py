@@ -18,7 +18,7 @@ from sky_core.spec import Artifact, Objective, OutputRef, Pipeline, Task
 from sky_core.store import Event, Job, Store
 
 if TYPE_CHECKING:
-    from sky_core.broker.bill import Bill
+    from sky_core.job.bill import Bill
 
 DRIVER_CHECK_S = 2.0
 
@@ -47,7 +47,7 @@ class Broker:
         Raises:
             SkyloomError: what :meth:`plan` raises.
         """
-        from sky_core.broker.market import current_market
+        from sky_core.planner.market import current_market
         from sky_core.planner.planning import make_plan
 
         market = current_market(self.settings, self.store, pipeline.name)
@@ -70,7 +70,7 @@ class Broker:
         Raises:
             NoCloudEnabled, UnknownAccelerator, NoFeasibleOffering, Infeasible, SpecError: as ``make_plan``.
         """
-        from sky_core.broker.market import current_market
+        from sky_core.planner.market import current_market
         from sky_core.planner.planning import freeze_hours, make_plan
 
         while True:
@@ -96,7 +96,7 @@ class Broker:
 
     def _kept(self, begun_at: float, jobs: Mapping[str, str]) -> dict[str, Any]:
         """What planning anew has to keep: where the jobs of these tasks are, and how far."""
-        from sky_core.broker.progress import so_far
+        from sky_core.job.progress import so_far
 
         found = [job for job in map(self.store.job, jobs.values()) if job.memory.get("placement")]
         fixed = {job.task: Placement.model_validate(job.memory["placement"]) for job in found}
@@ -222,6 +222,6 @@ class Broker:
 
     def bill(self, plan_key: str) -> Bill:
         """What the jobs of a plan have cost so far."""
-        from sky_core.broker.bill import make_bill
+        from sky_core.job.bill import make_bill
 
         return make_bill(self.store, self.settings, self.store.jobs(plan_key=plan_key))

@@ -45,7 +45,7 @@ def ensure_driver(settings: Settings) -> None:
                    "SKYLOOM_STORE": settings.store_url, LOCK_VARIABLE: str(lock)}  # fmt: skip
     try:
         process = subprocess.Popen(
-            [sys.executable, "-m", "sky_core.broker.driver"],
+            [sys.executable, "-m", "sky_core.driver.process"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

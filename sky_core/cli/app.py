@@ -100,8 +100,8 @@ def run_(
 
 def _run_yaml(file: Path, objective: Objective | None, *, ask: bool) -> bool:
     from sky_core.broker import Broker
-    from sky_core.broker.narrate import describe
     from sky_core.broker.runner import PipelineRun
+    from sky_core.job.narrate import describe
     from sky_core.planner.table import plan_view
     from sky_core.spec_yaml import load_pipeline
 
@@ -135,7 +135,7 @@ def _run_yaml(file: Path, objective: Objective | None, *, ask: bool) -> bool:
 def jobs(limit: Annotated[int, typer.Option(help="How many, newest first.")] = 20) -> None:
     """List jobs: where they run, how far they are, what they have cost."""
     from sky_core.broker import Broker
-    from sky_core.broker.bill import make_bill
+    from sky_core.job.bill import make_bill
 
     broker = Broker.open()
     found = broker.store.jobs(limit=limit)
@@ -165,7 +165,7 @@ def logs(
 ) -> None:
     """Print a job's events and log."""
     from sky_core.broker import Broker
-    from sky_core.broker.narrate import describe
+    from sky_core.job.narrate import describe
 
     broker = Broker.open()
     try:
@@ -202,7 +202,7 @@ def gc(
 ) -> None:
     """End machines that are ours and belong to no live job. Asks the clouds, not our records."""
     from sky_core.broker import Broker
-    from sky_core.broker.collect import collect
+    from sky_core.driver.sweep import collect
 
     broker = Broker.open()
     found = collect(broker.settings, broker.store, terminate=not dry_run)

@@ -29,7 +29,7 @@ def up(
     runner: Annotated[str, typer.Option(help="auto, sshd (namespaces) or asyncssh (nothing but Python).")] = "auto",
 ) -> None:
     """Start the sandbox and leave it running."""
-    from sky_core.sandbox import client
+    from sky_sandbox import client
 
     options: dict[str, Any] = {"boot_s": boot_s, "hours_per_second": hours_per_second, "gb_per_mb": gb_per_mb,
                                   "runner": runner}  # fmt: skip
@@ -44,7 +44,7 @@ def up(
 @app.command()
 def down() -> None:
     """Stop the sandbox with all its machines."""
-    from sky_core.sandbox import client
+    from sky_sandbox import client
 
     console.print("stopped" if client.down(_home()) else "no sandbox runs")
 
@@ -52,7 +52,7 @@ def down() -> None:
 @app.command()
 def status() -> None:
     """Show the machines that are live, and what is limited."""
-    from sky_core.sandbox import client
+    from sky_sandbox import client
 
     control = client.control(_home())
     table = Table("machine", "cloud", "zone", "type", "market", "state", "ip")
@@ -71,7 +71,7 @@ def preempt(
     zone: Annotated[str | None, typer.Option(help="Only in this zone.")] = None,
 ) -> None:
     """Take machines back as their cloud would."""
-    from sky_core.sandbox import client
+    from sky_sandbox import client
 
     where: dict[str, Any] = {key: value for key, value in (("cloud", cloud), ("zone", zone)) if value is not None}
     taken = client.control(_home()).preempt(machine, notice_s=notice_s, **where)
@@ -86,7 +86,7 @@ def capacity(
     count: Annotated[int, typer.Argument(help="How many machines may run there; below 0: any number again.")],
 ) -> None:
     """Let there be so many machines of a type in a zone."""
-    from sky_core.sandbox import client
+    from sky_sandbox import client
 
     client.control(_home()).capacity(zone, type_, market, None if count < 0 else count)
     console.print(f"{zone} {type_} {market}: {'any number' if count < 0 else count}")
@@ -100,7 +100,7 @@ def replay(
     speed: Annotated[float, typer.Option(help="Trace seconds per real second.")] = 360.0,
 ) -> None:
     """Let spot capacity follow a recorded trace: where it falls, machines are preempted."""
-    from sky_core.sandbox import client
+    from sky_sandbox import client
 
     track = {"path": str(trace), "zone": zone, "type": type_, "count": 1}
     console.print(client.control(_home()).replay([track], speed=speed))

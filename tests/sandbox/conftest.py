@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import fsspec
 import pytest
 
-from sky_core.sandbox.server import reserve_port
-from sky_core.sandbox.storage import app
+from sky_sandbox.server import reserve_port
+from sky_sandbox.storage import app
 from tests.conftest import Sandbox
 from tests.sandbox.loopback import serve, store_options
 from tests.sandbox.park import Park

@@ -13,9 +13,9 @@ from sky_core.clouds.userdata import cloud_config, public_key
 from sky_core.remote import keys
 from sky_core.remote.executor import Executor, JobRequest, JobState
 from sky_core.remote.ssh import Machine
-from sky_core.sandbox import world
-from sky_core.sandbox.instances import Hypervisor, choose_runner
-from sky_core.sandbox.metadata import Metadata
+from sky_sandbox import world
+from sky_sandbox.instances import Hypervisor, choose_runner
+from sky_sandbox.metadata import Metadata
 
 OVER = ("done", "lost", "missing")
 BUCKET = {"s3": "s3://jobs", "gs": "gs://jobs", "abfs": "abfs://jobs"}

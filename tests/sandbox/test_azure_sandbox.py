@@ -15,8 +15,8 @@ from azure.mgmt.compute import ComputeManagementClient
 from azure.mgmt.network import NetworkManagementClient
 from azure.mgmt.resource.resources import ResourceManagementClient
 
-from sky_core.sandbox.azure_types import size
-from sky_core.sandbox.tls import make_certificates
+from sky_sandbox.azure_types import size
+from sky_sandbox.tls import make_certificates
 from tests.conftest import Sandbox, until
 
 POLL = {"polling_interval": 0.05}

@@ -10,8 +10,8 @@ import pytest
 
 from sky_core import Artifact, Pipeline, Resources, Task
 from sky_core.broker import Broker
-from sky_core.broker.collect import collect
 from sky_core.broker.runner import PipelineRun
+from sky_core.driver.sweep import collect
 from sky_core.errors import JobCancelled, TaskFailed
 from tests.conftest import until
 from tests.sandbox.ssh import request
@@ -38,7 +38,7 @@ def drivers(broker):
     """Driver processes of the broker's store."""
     found = []
     for process in psutil.process_iter(["cmdline"]):
-        if "sky_core.broker.driver" in (process.info["cmdline"] or []):
+        if "sky_core.driver.process" in (process.info["cmdline"] or []):
             try:
                 if process.environ().get("SKYLOOM_STORE") == broker.settings.store_url:
                     found.append(process)

@@ -13,10 +13,10 @@ import pytest
 from google.cloud import compute_v1 as compute
 from google.cloud import tpu_v2
 
-from sky_core.sandbox.gcp import app
-from sky_core.sandbox.gcp_types import ZONES, machine_type, pools
-from sky_core.sandbox.gcp_wire import ApiError, matches
-from sky_core.sandbox.world import Machine, World
+from sky_sandbox.gcp import app
+from sky_sandbox.gcp_types import ZONES, machine_type, pools
+from sky_sandbox.gcp_wire import ApiError, matches
+from sky_sandbox.world import Machine, World
 from tests.conftest import until
 from tests.sandbox.loopback import serve
 
@@ -235,7 +235,7 @@ def test_firewall_rules(api: Api) -> None:
 
 
 def test_slow_faults(api: Api, world: World) -> None:
-    from sky_core.sandbox.world import Fault
+    from sky_sandbox.world import Fault
 
     world.faults.append(Fault("gcp", "zones.get", "slow", seconds=0.3, match={"zone": ZONE}))
     start = time.monotonic()

@@ -12,7 +12,7 @@ import pytest
 from sky_core.clouds import connect as connect_cloud
 from sky_core.clouds.base import Cloud
 from sky_core.errors import CapacityError, SkyloomError
-from sky_core.sandbox.traces import Track
+from sky_sandbox.traces import Track
 from tests.conftest import Sandbox, until
 from tests.sandbox.ssh import request
 

@@ -17,8 +17,8 @@ import pytest
 from sky_core.clouds import connect as connect_cloud
 from sky_core.config import Settings
 from sky_core.errors import SandboxNotRunning
-from sky_core.sandbox import client, namespaces
-from sky_core.sandbox.processes import family
+from sky_sandbox import client, namespaces
+from sky_sandbox.processes import family
 from tests.conftest import Sandbox, start_sandbox, until
 from tests.sandbox.ssh import connect, request, running
 
@@ -85,7 +85,7 @@ def test_an_attached_sandbox_ends_with_its_parent(tmp_path: Path) -> None:
     script = f"""\
     import time
     from pathlib import Path
-    from sky_core.sandbox import client
+    from sky_sandbox import client
     client.up(Path({str(tmp_path)!r}), attached=True, boot_s=0.1)
     print("up", flush=True)
     time.sleep(1000)
@@ -102,7 +102,7 @@ def test_an_attached_sandbox_ends_with_its_parent(tmp_path: Path) -> None:
 
 
 def test_a_detached_sandbox_outlives_its_parent_and_is_found_again(tmp_path: Path) -> None:
-    script = f"from pathlib import Path; from sky_core.sandbox import client; client.up(Path({str(tmp_path)!r}))"
+    script = f"from pathlib import Path; from sky_sandbox import client; client.up(Path({str(tmp_path)!r}))"
     subprocess.run([sys.executable, "-c", script], check=True)
     control = client.control(tmp_path)
     assert client.up(tmp_path).pid == control.pid, "up is idempotent"

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from sky_core.sandbox.metadata import Metadata
-from sky_core.sandbox.server import reserve_port
-from sky_core.sandbox.world import Machine
+from sky_sandbox.metadata import Metadata
+from sky_sandbox.server import reserve_port
+from sky_sandbox.world import Machine
 
 
 @pytest.fixture(scope="module")

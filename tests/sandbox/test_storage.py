@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import fsspec
 import pytest
 
-from sky_core.sandbox.storage import app
-from sky_core.sandbox.storage.objects import Objects
+from sky_sandbox.storage import app
+from sky_sandbox.storage.objects import Objects
 from tests.sandbox.loopback import serve, store_options
 
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from sky_core import Artifact, Objective, Pipeline, Resources, Task
-from sky_core.broker.market import current_market, load_catalog
 from sky_core.config import Settings
 from sky_core.errors import Infeasible, NoCloudEnabled, NoFeasibleOffering, SpecError, UnknownAccelerator
+from sky_core.planner.market import current_market, load_catalog
 from sky_core.planner.plan import Block
 from sky_core.planner.planning import Market, SoFar, freeze_hours, make_plan, source_location
 from sky_core.planner.table import plan_text

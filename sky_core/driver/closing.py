@@ -1,0 +1,70 @@
+"""The end of an attempt: machines first, verdict after. A job is over only once nothing of it costs money."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from sky_core.clouds.base import TAG_CLUSTER
+from sky_core.driver.launch import observation
+from sky_core.driver.step import Step
+from sky_core.errors import CloudError
+from sky_core.store import Cluster
+from sky_core.store.records import Seen
+
+OBSERVED: dict[str, Seen] = {
+    "preempted": "preempted",
+    "died": "preempted",
+    "lost": "preempted",
+}
+
+
+def cancel(step: Step) -> None:
+    """Turn towards the end because somebody asked for it."""
+    step.save(closing="cancelled", verdict="cancelled", result={"exit_code": None, "error": step.job.cancel_reason})
+
+
+def close(step: Step) -> None:
+    """End the open cluster, wait until its cloud says so, then end the job or begin its next attempt."""
+    memory = step.memory
+    if step.cluster is not None and not _ended(step, step.cluster, memory.closing or "ended"):
+        return
+    if memory.verdict is not None:
+        if step.successor is None:  # else it is what the next step closes
+            about = {key: value for key, value in memory.result.items() if key != "outputs"}
+            step.save(state=memory.verdict, events=[(memory.verdict, about)])
+            step.driving.pilots.pop(step.job.id, None)
+        return
+    fresh = memory.next_attempt().model_copy(update={"waiting_since": time.time()} if step.successor else {})
+    step.save(state="recovering", events=[("recovering", {"after": memory.closing})], **dict(fresh))
+
+
+def drop(step: Step, successor: Cluster) -> None:
+    """End machines that were to take over and are not wanted any more; the present attempt goes on."""
+    _ended(step, successor, "unclear")
+
+
+def _ended(step: Step, cluster: Cluster, outcome: str) -> bool:
+    """Terminate the cluster's machines; True once none of them runs and that is written down."""
+    cloud = step.driving.clouds[cluster.cloud]
+    try:
+        # Only the tag finds what an interrupted launch may have left: its ids were never written down.
+        found = (
+            () if cluster.state == "launched" else cloud.find({TAG_CLUSTER: cluster.token}, regions=[cluster.region])
+        )
+        ids = cluster.instance_ids or tuple(instance.id for instance in found)
+        cloud.terminate(ids)
+        running = [i for i in cloud.describe(ids) if i.state in ("pending", "running")] if ids else []
+    except CloudError as error:
+        step.save(after_s=2.0, events=[("terminate failed", {"error": str(error)})])
+        return False
+    if running:
+        step.save(after_s=step.driving.settings.poll_s)
+        return False
+    now = time.time()
+    ended = replace(cluster, state="ended", ended_at=now, outcome=outcome, instance_ids=ids)
+    since = cluster.launched_at or now
+    hours = step.driving.settings.scale.hours(now - since)
+    step.driving.store.observe(observation(cluster, OBSERVED.get(outcome, "released"), hours=hours))
+    step.save(cluster=ended, events=[("terminated", {"attempt": cluster.attempt, "outcome": outcome})])
+    return True

@@ -1,0 +1,125 @@
+"""What a job with a deadline chooses from: the zones that sell its kind of machine, and what going there costs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sky_core.catalog import Catalog
+from sky_core.job.memory import Saved
+from sky_core.planner.candidates import candidates_of
+from sky_core.planner.plan import Placement
+from sky_core.planner.planning import Market, source_location
+from sky_core.recovery import Decision, Policy
+from sky_core.spec import Artifact, Task
+from sky_core.store import Cluster
+from sky_core.tracker import Offering
+
+MOST_ZONES = 12  # the cheapest; each is one more market to believe in
+
+
+@dataclass(frozen=True)
+class Berth:
+    """One zone.
+
+    Attributes:
+        place: Where it is: cloud, region, zone.
+        spot, on_demand: The machine in either market; None where the zone does not sell it.
+        input_usd: Egress of the task's given inputs to here.
+    """
+
+    place: tuple[str, str, str | None]
+    spot: Placement | None
+    on_demand: Placement | None
+    input_usd: float
+
+    @property
+    def least_usd(self) -> float:
+        """The cheapest way to run all of the task here."""
+        return self.input_usd + min(place.compute_usd for place in (self.spot, self.on_demand) if place is not None)
+
+    def moving_usd(self, catalog: Catalog, checkpoint: Saved | None) -> float:
+        """Egress of the inputs and of the newest checkpoint to here."""
+        if checkpoint is None:
+            return self.input_usd
+        cloud, _, region = checkpoint.location.partition("/")
+        return self.input_usd + _egress_usd(catalog, (cloud, region, None), self.place, checkpoint.gb)
+
+
+@dataclass
+class Pilot:
+    """One job's policy, and the zones that it chooses from, by :func:`zone_key`; at least one has spot.
+
+    Attributes:
+        policy: Remembers what launches, refusals and preemptions have shown, and nothing else.
+        hopes: The same, but takes spot for available again some time after a refusal. It begins anew from ``policy``
+            whenever that proves wrong.
+        shown: What was shown last, by zone: whether spot was there.
+        looked: Until when they have been taken in, seconds since the epoch.
+    """
+
+    berths: Mapping[str, Berth]
+    policy: Policy
+    catalog: Catalog
+    hopes: Policy
+    looked: float
+    shown: dict[str, bool] = field(default_factory=dict)
+
+    def placement(self, decision: Decision) -> Placement | None:
+        """The machine of a decision, None to wait or where no zone has one."""
+        if decision.zone is None:
+            return None
+        berth = self.berths[decision.zone]
+        return berth.spot if decision.state == "spot" else berth.on_demand
+
+
+def berths_of(task: Task, market: Market, kind: Placement) -> dict[str, Berth]:
+    """The cheapest zones, by :func:`zone_key`, whose machines take as long for the task as ``kind`` does.
+
+    Raises:
+        NoFeasibleOffering: if nothing is for sale at all.
+    """
+    found: dict[str, dict[bool, Placement]] = defaultdict(dict)
+    candidates = candidates_of(task, market.catalog, market.clouds, history=market.history, tracker=market.tracker)
+    for place in sorted(candidates.placements, key=lambda place: -place.price):  # the cheapest comes last and stays
+        if _likeness(place) == _likeness(kind):
+            found[zone_key(place)][place.use_spot] = place
+    berths = {zone: _berth(task, market.catalog, markets) for zone, markets in found.items()}
+    cheapest = sorted(berths, key=lambda zone: (berths[zone].least_usd, zone))[:MOST_ZONES]
+    return {zone: berths[zone] for zone in cheapest}
+
+
+def zone_key(place: Placement | Cluster) -> str:
+    """``"cloud/zone"``, or ``"cloud/region"`` where the cloud chooses the zone."""
+    return f"{place.cloud}/{place.zone or place.region}"
+
+
+def sold_at(place: Placement | Cluster) -> Offering:
+    """The machine as the tracker speaks of it."""
+    return Offering(
+        place.cloud, place.region, place.zone, place.instance_type, "spot" if place.use_spot else "on-demand",
+        place.accelerator,
+    )  # fmt: skip
+
+
+def _likeness(place: Placement) -> tuple[str, float, float]:
+    return place.accelerator or place.instance_type, place.accelerator_count, round(place.hours, 6)
+
+
+def _berth(task: Task, catalog: Catalog, markets: Mapping[bool, Placement]) -> Berth:
+    some = next(iter(markets.values()))
+    here = (some.cloud, some.region, some.zone)
+    given = [source for source in task.inputs.values() if isinstance(source, Artifact)]
+    input_usd = sum(
+        _egress_usd(catalog, (*location, None), here, source.size_gb or 0.0)
+        for source in given
+        if (location := source_location(source)) is not None
+    )
+    return Berth(here, markets.get(True), markets.get(False), input_usd)
+
+
+def _egress_usd(
+    catalog: Catalog, origin: tuple[str, str, str | None], to: tuple[str, str, str | None], gb: float
+) -> float:
+    return float(catalog.egress([origin, to], gb)[0][0, 1])

@@ -1,0 +1,154 @@
+"""A job with a deadline is led by a spot policy: what the policy sees of the market, and what it wishes.
+
+The policies are those of :mod:`sky_core.recovery`, the very objects that the simulator runs. What a broker sees of the
+market is what its own launches, refusals and preemptions tell: spot is assumed to be available in a zone unless it was
+refused or taken there within ``PROBE_HOURS``. A launch is the probe: no cloud has another signal that is honest, a
+refusal costs nothing, and it is made only where the policy would take what it may get.
+"""
+
+from __future__ import annotations
+
+import time
+from copy import deepcopy
+from dataclasses import replace
+
+from sky_core.driver.lead.berths import Pilot, berths_of, sold_at, zone_key
+from sky_core.driver.lead.promise import changeover, hours_left, remaining_work, unsaved
+from sky_core.driver.step import Step
+from sky_core.job.memory import Promise
+from sky_core.planner.candidates import candidates_of
+from sky_core.planner.market import current_market
+from sky_core.planner.plan import Placement
+from sky_core.recovery import Decision, Situation, make_policy
+from sky_core.recovery.reference import on_demand
+from sky_core.recovery.start_over import StartOver
+from sky_core.store import Cluster
+from sky_core.tracker import Blocked, Tracker, availability
+from sky_core.tracker.availability import signs
+
+PROBE_HOURS = 1 / 6
+HISTORY_HOURS, HISTORY_STEP = 7 * 24.0, 1 / 6
+
+
+def decide(step: Step, pilot: Pilot, promise: Promise, here: Cluster | None) -> Decision:
+    """What the job's policy says now; ``here`` is where the job runs, None between two attempts.
+
+    The policies take for granted that work is kept. On spot, a job that has checkpoints but has not written one for so
+    long that the work could not be done again in time goes on-demand.
+
+    To hope for spot where it was refused some time ago is reason enough to ask for it, but not to wait for it.
+    """
+    situation = _situation(step, pilot, promise, here)
+    late = situation.time_to_deadline - situation.remaining_work < situation.changeover
+    if late and situation.state == "spot" and step.task.checkpoint and unsaved(step, promise):
+        return on_demand(situation)
+    refuted = _learn(step, pilot)
+    # A refusal for a whole region or for want of quota shows nothing of a zone, but counts while it lasts.
+    shown = {zone: free and pilot.shown.get(zone, True) for zone, free in situation.spot_available.items()}
+    decision = pilot.policy.decide(replace(situation, spot_available=shown))
+    if refuted:
+        pilot.hopes = deepcopy(pilot.policy)
+    hoped = pilot.hopes.decide(situation)
+    return hoped if hoped.state == "spot" else decision
+
+
+def _learn(step: Step, pilot: Pilot) -> bool:
+    """Take in what launches have shown since the last look; whether spot was not there after all."""
+    now, news = time.time(), step.driving.store.observations(since=pilot.looked)
+    seen = {zone: signs(news, sold_at(berth.spot)) for zone, berth in pilot.berths.items() if berth.spot}
+    latest = {zone: shown[-1][1] for zone, shown in seen.items() if shown}
+    pilot.shown, pilot.looked = {**pilot.shown, **latest}, now
+    return not all(latest.values())
+
+
+def pilot_of(step: Step, promise: Promise) -> Pilot | None:
+    """The job's pilot, made when its driver first needs it; None if no zone has spot machines of its kind."""
+    pilots = step.driving.pilots
+    if step.job.id not in pilots:
+        pilots[step.job.id] = _new_pilot(step, promise)
+    return pilots[step.job.id]
+
+
+def _new_pilot(step: Step, promise: Promise) -> Pilot | None:
+    """A pilot whose policy begins with what past launches have shown of its zones."""
+    settings, store, now = step.driving.settings, step.driving.store, time.time()
+    _, pipeline, _ = step.planned()
+    task, market = pipeline.task(step.job.task), current_market(settings, store, pipeline.name)
+    berths = berths_of(task, market, promise.kind)
+    spot = {zone: berth.spot for zone, berth in berths.items() if berth.spot}
+    if not spot:
+        return None
+    if task.checkpoint is None:
+        return Pilot(berths, StartOver(), market.catalog, StartOver(), now)
+    seen = store.observations(since=now - settings.scale.seconds(HISTORY_HOURS))
+    step_s = settings.scale.seconds(HISTORY_STEP)
+    past = {zone: availability(seen, sold_at(place), now, step_s) for zone, place in spot.items()}
+    history = {zone: values for zone, values in past.items() if values}
+    policy = make_policy(settings.spot_policy, history=history or None, history_step=HISTORY_STEP)
+    shown = {zone: values[-1] for zone, values in history.items()}
+    return Pilot(berths, policy, market.catalog, deepcopy(policy), now, shown)
+
+
+def elsewhere(step: Step, promise: Promise) -> Promise:
+    """The promise with another kind of machine, where none of its kind is to be had: the cheapest that is in time.
+
+    Raises:
+        NoFeasibleOffering: if nothing at all is to be had.
+    """
+    _, pipeline, _ = step.planned()
+    market = current_market(step.driving.settings, step.driving.store, pipeline.name)
+    task = pipeline.task(step.job.task)
+    found = candidates_of(task, market.catalog, market.clouds, blocked=market.blocked, history=market.history)
+    free = [place for place in found.placements if not place.use_spot] or list(found.placements)
+    share = remaining_work(step, promise, None) / promise.work
+    in_time = [
+        place for place in free if share * place.hours_at_most + changeover(promise) <= hours_left(step, promise)
+    ]
+    quickest = min(free, key=lambda place: place.hours_at_most)
+    best = min(in_time, key=lambda place: place.compute_usd, default=quickest)
+    step.driving.pilots.pop(step.job.id, None)
+    return promise.model_copy(update={"kind": best, "saved": promise.saved * best.hours_at_most / promise.work})
+
+
+def _situation(step: Step, pilot: Pilot, promise: Promise, here: Cluster | None) -> Situation:
+    scale, zone = step.driving.settings.scale, zone_key(here) if here else None
+    spot = {key: berth.spot for key, berth in pilot.berths.items() if berth.spot}
+    on_demand = {key: berth.on_demand for key, berth in pilot.berths.items() if berth.on_demand}
+    spot_price = {key: place.price * place.num_nodes for key, place in spot.items()}
+    on_demand_price = {key: place.price * place.num_nodes for key, place in on_demand.items()}
+    refused = _refusals(step)
+    return Situation(
+        now=scale.hours(time.time() - promise.since),
+        remaining_work=remaining_work(step, promise, here),
+        # One margin is enough for any number of deaths: spot is entered only with two changeovers to spare of this
+        # earlier deadline, counted from what a checkpoint holds.
+        time_to_deadline=hours_left(step, promise) - promise.at_risk,
+        changeover=changeover(promise),
+        changeover_left=0.0,
+        decision_interval=scale.hours(2 * step.driving.settings.poll_s),
+        total_work=promise.work,
+        total_time=max(scale.hours(promise.due - promise.since) - promise.at_risk, promise.work),
+        price_ratio=min(on_demand_price.values(), default=promise.kind.price) / min(spot_price.values()),
+        state="idle" if here is None else "spot" if here.use_spot else "on_demand",
+        zone=zone,
+        spot_available={key: _runs_on_spot(here, key) or _is_free(place, refused) for key, place in spot.items()},
+        spot_price=spot_price,
+        on_demand_price={key: on_demand_price[key] for key, place in on_demand.items() if _is_free(place, refused)},
+        migration_cost={
+            key: 0.0 if key == zone else berth.moving_usd(pilot.catalog, step.memory.checkpoint)
+            for key, berth in pilot.berths.items()
+        },
+    )
+
+
+def _refusals(step: Step) -> list[Blocked]:
+    now, probe_s = time.time(), step.driving.settings.scale.seconds(PROBE_HOURS)
+    return Tracker(step.driving.store.observations(since=now - probe_s), now).blocked(probe_s)
+
+
+def _is_free(place: Placement, refused: list[Blocked]) -> bool:
+    return not any(scope.covers(sold_at(place)) for scope in refused)
+
+
+def _runs_on_spot(here: Cluster | None, zone: str) -> bool:
+    return here is not None and here.use_spot and zone_key(here) == zone

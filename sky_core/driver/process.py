@@ -1,0 +1,133 @@
+"""The driver: one process per home that advances all jobs and leaves when there is nothing to do.
+
+    python -m sky_core.driver.process
+
+Engines start it on demand (:mod:`sky_core.broker.spawn`). Cloud SDKs are imported here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+import traceback
+import uuid
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from sky_core.broker.spawn import LOCK_VARIABLE, try_lock
+from sky_core.config import Settings
+from sky_core.driver.lifecycle import advance
+from sky_core.driver.step import Clouds, Driving
+from sky_core.errors import SkyloomError
+from sky_core.remote import keys
+from sky_core.remote.executor import Executor
+from sky_core.store import Job, LeaseLost, Store
+
+log = logging.getLogger("skyloom.driver")
+
+THREADS = 32
+IDLE_S = 10.0  # how long the process stays after its last job
+TICK_S = 0.1
+MAX_STEP_ERRORS = 10  # unexpected errors in a row before a job is failed and its machines are taken down
+
+
+class Driver:
+    """Advances jobs of one store on a bounded pool of threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self.driving = Driving(
+            settings=settings,
+            store=Store(settings.store_url),
+            clouds=Clouds(settings),
+            executor=Executor(keys.client_key(settings.home)),
+            holder=holder[:80],
+        )
+        self._busy: dict[str, Future[None]] = {}
+        self._errors: dict[str, int] = {}
+        self._stop = threading.Event()
+
+    def run(self, *, idle_s: float = IDLE_S) -> None:
+        """Drive until there has been no live job for ``idle_s`` seconds, or the settings have changed."""
+        threading.Thread(target=self._heartbeat, daemon=True).start()
+        last_live = time.monotonic()
+        with ThreadPoolExecutor(THREADS) as pool:
+            while not self._stop.is_set():
+                self._busy = {job_id: future for job_id, future in self._busy.items() if not future.done()}
+                free = THREADS - len(self._busy)
+                for job in self._due(free):
+                    self._busy[job.id] = pool.submit(self._step, job)
+                if self._busy or self.driving.store.jobs(live=True, limit=1):
+                    last_live = time.monotonic()
+                elif time.monotonic() - last_live > idle_s:
+                    break
+                self._stop.wait(TICK_S)
+        self.driving.store.close()
+
+    def stop(self) -> None:
+        """Let :meth:`run` return after the steps under way."""
+        self._stop.set()
+
+    def _due(self, limit: int) -> list[Job]:
+        if limit <= 0:
+            return []
+        due = self.driving.store.lease_due(self.driving.holder, self.settings.lease_s, limit + len(self._busy))
+        return [job for job in due if job.id not in self._busy][:limit]
+
+    def _step(self, job: Job) -> None:
+        try:
+            advance(self.driving, self.driving.store.job(job.id))
+            self._errors.pop(job.id, None)
+        except LeaseLost:
+            log.warning("%s: another driver has taken over", job.id)
+        except Exception as error:  # noqa: BLE001 - one job's surprise must not end the others
+            self._surprised(job, error)
+
+    def _surprised(self, job: Job, error: Exception) -> None:
+        """Count unexpected errors; after too many the job fails, with its machines taken down."""
+        errors = self._errors[job.id] = self._errors.get(job.id, 0) + 1
+        log.error("%s: step failed (%d): %s", job.id, errors, error, exc_info=not isinstance(error, SkyloomError))
+        memory = dict(self.driving.store.job(job.id).memory)
+        if errors >= MAX_STEP_ERRORS and memory.get("verdict") is None:
+            memory |= {"verdict": "failed", "closing": "failed", "result": {"exit_code": None, "error": repr(error)}}
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        about = {"error": str(error), "type": type(error).__name__, "at": f"{where.filename}:{where.lineno}"}
+        try:
+            wake_at = time.time() + min(0.2 * 2**errors, 30.0)
+            self.driving.store.save_job(
+                job, self.driving.holder, memory=memory, wake_at=wake_at, events=[("step failed", about)]
+            )
+        except LeaseLost:
+            log.warning("%s: another driver has taken over", job.id)
+
+    def _heartbeat(self) -> None:
+        while not self._stop.wait(self.settings.lease_s / 3):
+            for job_id in list(self._busy):
+                self.driving.store.renew_lease(job_id, self.driving.holder, self.settings.lease_s)
+            if self._settings_changed():
+                log.info("the settings have changed: leaving, the next driver reads them")
+                self.stop()
+
+    def _settings_changed(self) -> bool:
+        try:
+            return Settings.load() != self.settings
+        except SkyloomError:  # the sandbox is gone, or the file is being edited
+            return True
+
+
+def main() -> None:
+    """Be the driver of ``$SKYLOOM_HOME`` unless there is one."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for chatty, level in (("paramiko", logging.CRITICAL), ("azure", logging.WARNING)):
+        logging.getLogger(chatty).setLevel(level)
+    settings = Settings.load()
+    # Started by an engine, we have the lock already; started by hand, we have to get it.
+    if LOCK_VARIABLE in os.environ or try_lock(settings) is not None:
+        Driver(settings).run()
+
+
+if __name__ == "__main__":
+    main()

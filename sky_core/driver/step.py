@@ -1,0 +1,122 @@
+"""One step of one job: what it works with, and the single way it writes down what it did."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sky_core.clouds import Cloud, connect
+from sky_core.config import Settings
+from sky_core.driver.lead.berths import Pilot
+from sky_core.job.memory import Memory
+from sky_core.planner.plan import Plan
+from sky_core.remote.executor import Executor
+from sky_core.spec import Pipeline, Task
+from sky_core.store import Cluster, Job, JobState, Store
+from sky_core.store.store import NewEvent
+
+
+class Clouds:
+    """Connections to the clouds, made on first use: SDKs are slow to import, and most runs need only some."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._clouds: dict[str, Cloud] = {}
+        self._lock = threading.Lock()
+
+    def __getitem__(self, name: str) -> Cloud:
+        with self._lock:
+            if name not in self._clouds:
+                self._clouds[name] = connect(name, self._settings)
+            return self._clouds[name]
+
+
+@dataclass(frozen=True)
+class Driving:
+    """What one driver works with for all its jobs.
+
+    Attributes:
+        holder: Its name on leases.
+        pilots: By job id, the pilot of each job with a deadline that it leads; None where there is no choice.
+    """
+
+    settings: Settings
+    store: Store
+    clouds: Clouds
+    executor: Executor
+    holder: str
+    pilots: dict[str, Pilot | None] = field(default_factory=dict)
+
+
+@dataclass
+class Step:
+    """One job under way. ``memory`` is replaced, never changed, and written by :meth:`save` only.
+
+    Attributes:
+        cluster: Where the job is, or is going to be; None between two attempts.
+        successor: The cluster that takes over from ``cluster`` once it has ended; None unless the job moves.
+    """
+
+    driving: Driving
+    job: Job
+    memory: Memory
+    task: Task
+    cluster: Cluster | None = None
+    successor: Cluster | None = None
+
+    def planned(self) -> tuple[int, Pipeline, Plan]:
+        """The plan that the job belongs to: its version, what was planned, and the plan."""
+        found = self.driving.store.plan(self.job.plan_key)
+        assert found is not None, "a job is submitted under a plan"
+        return found[0], Pipeline.model_validate_json(found[1]), Plan.model_validate_json(found[2])
+
+    @classmethod
+    def load(cls, driving: Driving, job: Job) -> Step:
+        """The job with its open clusters, if it has any."""
+        present, following, *_ = *driving.store.clusters(job_id=job.id, open_only=True), None, None
+        return cls(
+            driving=driving,
+            job=job,
+            memory=Memory.model_validate(job.memory),
+            task=Task.model_validate_json(job.spec),
+            cluster=present,
+            successor=following,
+        )
+
+    def save(
+        self,
+        *,
+        after_s: float = 0.0,
+        state: JobState | None = None,
+        attempt: int | None = None,
+        events: Iterable[NewEvent] = (),
+        cluster: Cluster | None = None,
+        log: tuple[int, bytes] | None = None,
+        **memory: Any,
+    ) -> None:
+        """Write the step down, all or nothing; keyword arguments are fields of :class:`Memory` that changed.
+
+        Raises:
+            LeaseLost: if another driver has the job by now; nothing is written then.
+        """
+        updated = self.memory.model_copy(update=memory)
+        self.job = self.driving.store.save_job(
+            self.job,
+            self.driving.holder,
+            state=state,
+            attempt=attempt,
+            memory=updated.model_dump(mode="json"),
+            result=updated.result,
+            wake_at=time.time() + after_s,
+            events=events,
+            clusters=() if cluster is None else (cluster,),
+            log=log,
+        )
+        self.memory = updated
+        if cluster is not None and self.cluster is not None and cluster.attempt > self.cluster.attempt:
+            self.successor = cluster
+        elif cluster is not None:
+            self.cluster = cluster

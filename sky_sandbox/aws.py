@@ -1,0 +1,185 @@
+"""The emulated AWS: moto behind a door that checks credentials, injects faults and keeps the audit log.
+
+Names of calls in faults and the audit log are the API's actions, e.g. ``RunInstances``; they can be matched by
+``region``, ``zone``, ``type``, ``market`` and ``token``. Object storage is not here: see ``storage``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from sky_core.clouds.aws_images import parameters
+from sky_sandbox.ec2 import ACCOUNT, AwsError, Ec2
+from sky_sandbox.world import Fault, World
+
+from moto.ec2.models import ec2_backends  # isort: skip - after ec2, which tells moto not to load 1,300 AMIs a region
+from moto.ec2.models.amis import Ami  # isort: skip
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app  # isort: skip
+from moto.ssm.models import Parameter, ssm_backends  # isort: skip
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+RequestHandler = MotoRequestHandler  # for the server that runs :class:`Aws`
+ACCESS_KEY = "AKIASKYLOOMSANDBOX00"
+SECRET_KEY = "skyloom-sandbox-secret"  # noqa: S105 - a throw-away of the sandbox, known to everybody
+
+AUDITED = re.compile(r"^(Run|Terminate|Stop|Start|Create|Delete|Request|Cancel|Import|Authorize)[A-Z]")
+SIGNATURE = re.compile(r"Credential=(?P<key>[^/]+)/[^/]+/(?P<region>[^/]+)/(?P<service>[^/]+)/")
+ERROR_CODE = re.compile(rb"<Code>([^<]+)</Code>")
+INSTANCE_ID = re.compile(rb"<instanceId>(i-[0-9a-f]+)</instanceId>")
+ABOUT = {
+    "zone": "Placement.AvailabilityZone",
+    "type": "InstanceType",
+    "token": "ClientToken",
+    "count": "MinCount",
+}
+# Public parameters that name AMIs: of every region, but for 22.04, which only serves where 24.04 is missing.
+IMAGES = sorted(
+    {
+        (name, arch)
+        for arch in ("x86_64", "arm64")
+        for accelerator in (None, "T4", "V100", "Inferentia")
+        for name in parameters(arch, accelerator)
+        if "22.04" not in name
+    }
+)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One API call as it came in; ``parameters`` of the query protocol (EC2, STS), empty for others."""
+
+    key: str
+    region: str
+    service: str
+    action: str
+    parameters: dict[str, str]
+
+    @classmethod
+    def read(cls, environ: WSGIEnvironment) -> Call:
+        """Read a request and leave its body to be read again."""
+        signature = SIGNATURE.search(environ.get("HTTP_AUTHORIZATION", ""))
+        signed = signature.groupdict() if signature else {"key": "", "region": "us-east-1", "service": ""}
+        parameters: dict[str, str] = {}
+        if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+            body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            environ["wsgi.input"] = io.BytesIO(body)
+            parameters = dict(parse_qsl(body.decode()))
+        action = parameters.get("Action") or environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
+        return cls(**signed, action=action, parameters=parameters)
+
+    def about(self) -> dict[str, str]:
+        """What faults are matched against and the audit log tells."""
+        values = {name: self.parameters[parameter] for name, parameter in ABOUT.items() if parameter in self.parameters}
+        if self.action == "RunInstances":
+            values["market"] = self.parameters.get("InstanceMarketOptions.MarketType", "on-demand")
+        return {"region": self.region, **values}
+
+
+@dataclass
+class Answer:
+    """A response that is not sent yet."""
+
+    status: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    @classmethod
+    def of(cls, app: Any, environ: WSGIEnvironment) -> Answer:
+        """The whole response of a WSGI application."""
+        started: list[Any] = []
+        body = b"".join(app(environ, lambda status, headers, error=None: started.extend((status, headers))))
+        return cls(started[0], started[1], body)
+
+    @property
+    def outcome(self) -> str:
+        """``ok``, or the code of the error."""
+        if self.status.startswith("2"):
+            return "ok"
+        code = ERROR_CODE.search(self.body)
+        return code[1].decode() if code else self.status
+
+
+class Aws:
+    """AWS over a world, as a WSGI application. One per process, since moto keeps its state in globals."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.ec2 = Ec2(world)
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._stocked: set[str] = set()  # regions that have their images
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        call = Call.read(environ)
+        answer = self._answer(call, environ)
+        if AUDITED.match(call.action):
+            ids = [found.decode() for found in INSTANCE_ID.findall(answer.body)]
+            self.world.record("api", cloud="aws", action=call.action, outcome=answer.outcome, ids=ids, **call.about())
+        start_response(answer.status, answer.headers)
+        return [answer.body]
+
+    def _answer(self, call: Call, environ: WSGIEnvironment) -> Answer:
+        if call.key != ACCESS_KEY:
+            error = AwsError("AuthFailure", "AWS was not able to validate the provided access credentials")
+            return Answer.of(error, environ)
+        fault = self.world.fault("aws", call.action, **call.about())
+        if fault and fault.kind == "slow":
+            time.sleep(fault.seconds)
+        if fault and fault.kind == "error":
+            return Answer.of(_injected(fault), environ)
+        self._stock(call.region)
+        self.ec2.refresh()
+        answer = Answer.of(self._moto, environ)
+        if fault and fault.kind == "lost":
+            return Answer.of(_injected(fault), environ)
+        return answer
+
+    def _stock(self, region: str) -> None:
+        """Publish the region's images, the first time it is used."""
+        with self.ec2.lock:
+            if region in self._stocked or region not in ec2_backends[ACCOUNT]:
+                return
+            self._stocked.add(region)
+            ec2, ssm = ec2_backends[ACCOUNT][region], ssm_backends[ACCOUNT][region]
+            for name, arch in IMAGES:
+                image = f"ami-{hashlib.sha256(f'{region}{name}'.encode()).hexdigest()[:17]}"
+                ec2.amis[image] = Ami(
+                    ec2,
+                    image,
+                    name=name.strip("/"),
+                    owner_alias="amazon",
+                    public=True,
+                    virtualization_type="hvm",
+                    architecture=arch,
+                    root_device_type="ebs",
+                    region_name=f"{region}a",
+                )
+                ssm._parameters[name].append(_parameter(name, image))
+
+
+def _parameter(name: str, value: str) -> Parameter:
+    return Parameter(  # type: ignore[abstract]  # moto itself makes them so
+        account_id=ACCOUNT,
+        name=name,
+        value=value,
+        parameter_type="String",
+        description="",
+        allowed_pattern=None,
+        keyid=None,
+        last_modified_date=datetime.now(UTC),
+        version=1,
+        data_type="aws:ec2:image",
+    )
+
+
+def _injected(fault: Fault) -> AwsError:
+    return AwsError(fault.code or "InternalError", "injected by the sandbox")

@@ -1,0 +1,147 @@
+"""The resources that the emulated Azure holds, and what their bodies say."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass
+
+from sky_sandbox.azure_types import Size, size
+from sky_sandbox.azure_wire import ArmError, Body
+from sky_sandbox.world import Machine, Market, Refused
+
+VM = "microsoft.compute/virtualmachines"
+DISK = "Microsoft.Compute/disks"
+NIC = "microsoft.network/networkinterfaces"
+ADDRESS = "microsoft.network/publicipaddresses"
+NETWORK = "microsoft.network/virtualnetworks"
+
+
+@dataclass
+class Entry:
+    """One stored resource.
+
+    Attributes:
+        body: What the client put, completed as ARM does.
+        machine: The world's machine behind a VM, None for other resources and for a VM that got no hardware.
+        error: What the allocation of the VM fails with.
+        due: When the allocation ends either way, in seconds of ``time.monotonic``.
+    """
+
+    body: Body
+    machine: Machine | None = None
+    error: Body | None = None
+    due: float = 0.0
+
+    @classmethod
+    def put(cls, path: str, body: Body) -> Entry:
+        """The resource that a request to ``path`` with ``body`` makes."""
+        provider, *rest = path.split("/providers/")[1].split("/")
+        named = {"id": path, "name": rest[-1], "type": "/".join([provider, *rest[::2]])}
+        return cls({**body, **named, "properties": {**body.get("properties", {}), "provisioningState": "Succeeded"}})
+
+    @property
+    def type(self) -> str:
+        return str(self.body["type"]).lower()
+
+    @property
+    def properties(self) -> Body:
+        properties: Body = self.body["properties"]
+        return properties
+
+    def references(self) -> dict[str, Body]:
+        """The resources that a VM or an interface is made of: the key of each, with the reference that names it."""
+        properties = self.properties
+        found = [*properties.get("networkProfile", {}).get("networkInterfaces", [])]
+        configs = [config["properties"] for config in properties.get("ipConfigurations", [])]
+        found += [config["publicIPAddress"] for config in configs if "publicIPAddress" in config]
+        disk = properties.get("storageProfile", {}).get("osDisk", {})
+        if "id" in disk.get("managedDisk", {}):
+            found.append({"id": disk["managedDisk"]["id"], "deleteOption": disk.get("deleteOption", "Detach")})
+        return {reference["id"].lower(): reference for reference in found}
+
+    def owned(self) -> list[str]:
+        """Keys of the resources that are deleted with this one, as its references' ``deleteOption`` says."""
+        options = {
+            key: reference.get("deleteOption") or reference.get("properties", {}).get("deleteOption")
+            for key, reference in self.references().items()
+        }
+        return [key for key, option in options.items() if option == "Delete"]
+
+    def statuses(self) -> tuple[str, list[str]]:
+        """A VM's provisioning state and the codes of its instance view.
+
+        Codes: https://learn.microsoft.com/en-us/azure/virtual-machines/states-billing
+        """
+        if self.properties["provisioningState"] == "Deleting":
+            return "Deleting", ["ProvisioningState/deleting"]
+        if time.monotonic() < self.due:
+            return "Creating", ["ProvisioningState/creating"]
+        if self.error is not None:
+            return "Failed", [f"ProvisioningState/failed/{self.error['code']}"]
+        assert self.machine is not None, "a VM has a machine or an error"
+        if self.machine.state == "pending":
+            return "Creating", ["ProvisioningState/creating/OSProvisioningInProgress", "PowerState/running"]
+        if self.machine.state == "running":
+            return "Succeeded", ["ProvisioningState/succeeded", "PowerState/running"]
+        if self.machine.cause == "failed":
+            return "Failed", ["ProvisioningState/failed/OSProvisioningTimedOut", "PowerState/stopped"]
+        power = "deallocated" if self.machine.cause == "preempted" else "stopped"
+        return "Succeeded", ["ProvisioningState/succeeded", f"PowerState/{power}"]
+
+    def is_evicted(self) -> bool:
+        """Whether this is a Spot VM that an eviction has deleted."""
+        machine = self.machine
+        ended = machine is not None and machine.state == "gone" and machine.cause == "preempted"
+        return ended and self.properties.get("evictionPolicy") == "Delete"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The place, size and market that a VM's request body asks for."""
+
+    region: str
+    zone: str
+    size: Size
+    market: Market
+
+    @classmethod
+    def parse(cls, body: Body) -> Wanted:
+        """Read a request body.
+
+        Raises:
+            ArmError: if there is no such VM size.
+        """
+        properties = body.get("properties", {})
+        name = properties.get("hardwareProfile", {}).get("vmSize", "")
+        found = size(name)
+        if found is None:
+            raise ArmError("InvalidParameter", f"The value {name} provided for the VM size is not valid.")
+        market: Market = "spot" if properties.get("priority", "").lower() == "spot" else "on-demand"
+        region = str(body.get("location", "")).lower().replace(" ", "")
+        zones = body.get("zones")
+        return cls(region, f"{region}-{zones[0]}" if zones else region, found, market)
+
+    def about(self) -> dict[str, str]:
+        """What faults are matched against and the audit log tells."""
+        return {"region": self.region, "zone": self.zone, "type": self.size.name, "market": self.market}
+
+    def refusal(self, refused: Refused) -> ArmError:
+        """How Azure words a refusal: Spot is refused at once, on-demand when allocation has been tried."""
+        if refused.why == "quota":
+            code = "OperationNotAllowed"
+        elif self.market == "spot":
+            code = "SkuNotAvailable"
+        else:
+            code = "AllocationFailed" if self.zone == self.region else "ZonalAllocationFailed"
+        return ArmError(code, about=self.about())
+
+
+def os_disk(machine: Entry) -> Entry:
+    """The OS disk of a new VM, a resource of its own that outlives the VM unless told otherwise."""
+    name = f"{machine.body['name']}_OsDisk_1_{uuid.uuid4().hex}"
+    path = f"{machine.body['id'].split('/providers/')[0]}/providers/{DISK}/{name}"
+    asked = machine.properties["storageProfile"]["osDisk"]
+    told = {**asked, "name": name, "managedDisk": {**asked.get("managedDisk", {}), "id": path}}
+    machine.properties["storageProfile"] = {**machine.properties["storageProfile"], "osDisk": told}
+    return Entry.put(path, {"location": machine.body["location"], "managedBy": machine.body["id"]})

@@ -1,0 +1,218 @@
+"""EC2 instances that are the world's machines: moto's instance backend, with what it lacks.
+
+The world is the only truth about a machine's state; :meth:`Ec2.refresh` brings moto's record up to date and is
+called before each API call. moto keeps its state in globals, hence one :class:`Ec2` per process.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from typing import Any
+from xml.sax.saxutils import escape
+
+os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"  # 15 MB per region; read when a region is first used
+
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.core.utils import utcnow
+from moto.ec2 import utils as ec2_utils
+from moto.ec2.models import EC2Backend, ec2_backends
+from moto.ec2.models.instances import Instance, InstanceBackend, Reservation, StateReason
+from werkzeug.exceptions import HTTPException
+
+from sky_sandbox.ec2_types import InstanceType, instance_type
+from sky_sandbox.world import Machine, Market, Refused, World
+
+ACCOUNT = DEFAULT_ACCOUNT_ID
+DEFAULT_TOKEN = "ABCDE"  # noqa: S105 - what moto puts where a request has no ClientToken
+
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html; all others answer 400.
+STATUSES = {
+    "AuthFailure": 401,
+    "UnauthorizedOperation": 403,
+    "Blocked": 403,
+    "InsufficientInstanceCapacity": 500,
+    "InternalError": 500,
+    "InternalFailure": 500,
+    "RequestLimitExceeded": 503,
+    "ServiceUnavailable": 503,
+    "Unavailable": 503,
+}
+STATES = {"pending": ("pending", 0), "running": ("running", 16), "stopping": ("shutting-down", 32)}
+REASONS = {  # why a machine ended -> code and message of EC2's StateReason
+    "user": ("Client.UserInitiatedShutdown", "User initiated shutdown"),
+    "self": ("Client.InstanceInitiatedShutdown", "Instance initiated shutdown"),
+    "preempted": ("Server.SpotInstanceTermination", "Spot instance termination"),
+    "killed": ("Server.InternalError", "Internal error"),
+    "failed": ("Server.InternalError", "Internal error on launch"),
+}
+
+
+class AwsError(HTTPException):
+    """A refusal in EC2's words: an exception inside moto, an answer outside."""
+
+    def __init__(self, code: str, message: str) -> None:
+        # moto sends the description as it is.
+        super().__init__(
+            '<?xml version="1.0" encoding="UTF-8"?>\n<Response><Errors><Error>'
+            f"<Code>{escape(code)}</Code><Message>{escape(message)}</Message>"
+            f"</Error></Errors><RequestID>{uuid.uuid4()}</RequestID></Response>"
+        )
+        self.code = STATUSES.get(code, 400)
+
+    def get_body(self, environ: Any = None, scope: Any = None) -> str:
+        """EC2's error document."""
+        return self.description or ""
+
+    def get_headers(self, environ: Any = None, scope: Any = None) -> list[tuple[str, str]]:
+        """An XML document."""
+        return [("Content-Type", "text/xml;charset=UTF-8")]
+
+
+class Ec2:
+    """Instances of all regions over a world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.lock = threading.RLock()
+        self._launches: dict[tuple[str, str], tuple[Any, Reservation]] = {}  # (region, ClientToken) -> (what, whom)
+        run, terminate = InstanceBackend.run_instances, InstanceBackend.terminate_instances
+
+        def run_instances(backend: EC2Backend, *arguments: Any, **options: Any) -> Reservation:
+            reservation: Reservation = self._run(run, backend, *arguments, **options)
+            return reservation
+
+        def terminate_instances(backend: EC2Backend, instance_ids: list[str]) -> Any:
+            ended = terminate(backend, instance_ids)
+            for instance_id in instance_ids:
+                self.world.machines[instance_id].extra["terminated"] = True
+                self.world.stop(instance_id, "user")
+            return ended
+
+        # Covers RunInstances, CreateFleet and RequestSpotInstances alike.
+        InstanceBackend.run_instances = run_instances  # type: ignore[method-assign, assignment]
+        InstanceBackend.terminate_instances = terminate_instances  # type: ignore[method-assign, assignment]
+        ec2_utils.filter_dict_attribute_mapping["client-token"] = "client_token"  # moto lacks the filter
+
+    def _run(
+        self, run: Any, backend: EC2Backend, image: str, count: int, data: Any, groups: Any, **options: Any
+    ) -> Any:
+        kind = instance_type(options.get("instance_type", ""))
+        if kind is None:
+            raise AwsError("InvalidParameterValue", f"Invalid value '{options.get('instance_type')}' for InstanceType.")
+        if image not in backend.amis:
+            raise AwsError("InvalidAMIID.NotFound", f"The image id '[{image}]' does not exist")
+        token = options.get("client_token", DEFAULT_TOKEN)
+        what = (image, count, kind.name, options.get("placement"), options.get("instance_market_options"), str(data))
+        with self.lock:
+            if token != DEFAULT_TOKEN and (backend.region_name, token) in self._launches:
+                before, reservation = self._launches[backend.region_name, token]
+                if before != what:
+                    raise AwsError(
+                        "IdempotentParameterMismatch",
+                        "Arguments on this idempotent request are inconsistent with arguments used in previous "
+                        "request(s).",
+                    )
+                return reservation
+            reservation = self._launch(run, backend, kind, image, count, data, groups, **options)
+            self._launches[backend.region_name, token] = (what, reservation)
+            return reservation
+
+    def _launch(
+        self,
+        run: Any,
+        backend: EC2Backend,
+        kind: InstanceType,
+        image: str,
+        count: int,
+        data: Any,
+        groups: Any,
+        **options: Any,
+    ) -> Reservation:
+        market: Market = "spot" if options.get("instance_market_options") or options.get("lifecycle") else "on-demand"
+        zone = options["placement"] = options.get("placement") or self._zone(backend, kind, market, count)
+        with self.world.lock:
+            try:
+                self.world.admit("aws", backend.region_name, zone, kind.name, market, kind.vcpus, count, kind.pools)
+            except Refused as refused:
+                raise _refusal(refused, kind.name, zone, market) from None
+            reservation: Reservation = run(backend, image, count, data, groups, **options)
+            for instance in reservation.instances:
+                if market == "spot":
+                    # Not an attribute of moto's, but replies take it from here by its name.
+                    instance.spot_instance_request_id = f"sir-{uuid.uuid4().hex[:8]}"  # type: ignore[attr-defined]
+                self.world.start(self._machine(instance, kind, market))
+        for instance in reservation.instances:
+            self._mirror(instance)
+        return reservation
+
+    def _zone(self, backend: EC2Backend, kind: InstanceType, market: Market, count: int) -> str:
+        """A zone of the region with room, as EC2 chooses one; the first where none has."""
+        zones = [zone.name for zone in backend.describe_availability_zones()]
+        for zone in zones:
+            try:
+                self.world.admit("aws", backend.region_name, zone, kind.name, market, kind.vcpus, count, kind.pools)
+            except Refused:
+                continue
+            return str(zone)
+        return str(zones[0])
+
+    def _machine(self, instance: Instance, kind: InstanceType, market: Market) -> Machine:
+        return Machine(
+            id=instance.id,
+            cloud="aws",
+            region=instance.region_name,
+            zone=instance.availability_zone or "",
+            type=kind.name,
+            market=market,
+            vcpus=kind.vcpus,
+            tags={tag["key"]: tag["value"] for tag in instance.get_tags()},
+            ip=self.world.address(),
+            user_data=instance.user_data.decode() if instance.user_data else "",
+            created_at=self.world.clock(),
+            extra={"token": instance.client_token},
+            pools=kind.pools,
+        )
+
+    def refresh(self) -> None:
+        """Bring moto's record of every instance up to date with the world."""
+        with self.lock:
+            for backend in list(ec2_backends[ACCOUNT].values()):
+                for instance in backend.all_instances():
+                    self._mirror(instance)
+
+    def _mirror(self, instance: Instance) -> None:
+        machine = self.world.machines.get(instance.id)
+        if machine is None:
+            return
+        state, code = STATES.get(machine.state, ("terminated", 48))
+        if machine.state == "gone":
+            if instance.nics and not instance.state_reason.code:
+                instance.terminate()  # lets go of its disks and interfaces
+            stops = machine.cause == "self" and instance.instance_initiated_shutdown_behavior == "stop"
+            if stops and "terminated" not in machine.extra:
+                state, code = "stopped", 80
+        if machine.cause:
+            reason, message = REASONS[machine.cause]
+            instance.state_reason = StateReason(f"{reason}: {message}", reason)
+            instance._reason = f"{message} ({utcnow():%Y-%m-%d %H:%M:%S} GMT)"
+        instance._state.name, instance._state.code = state, code
+        interface = instance.nics[0]
+        interface.private_ip_address = machine.ip
+        interface.public_ip = machine.ip if machine.state == "running" else None
+
+
+def _refusal(refused: Refused, type_: str, zone: str, market: Market) -> AwsError:
+    if refused.why == "capacity":
+        return AwsError(
+            "InsufficientInstanceCapacity",
+            f"We currently do not have sufficient {type_} capacity in the Availability Zone you requested ({zone}).",
+        )
+    if market == "spot":
+        return AwsError("MaxSpotInstanceCountExceeded", f"Max spot instance count exceeded: {refused}")
+    return AwsError(
+        "VcpuLimitExceeded",
+        "You have requested more vCPU capacity than your current vCPU limit allows for the instance bucket that the "
+        f"specified instance type belongs to: {refused}.",
+    )

@@ -1,0 +1,113 @@
+"""What an ``instances.insert`` asks for: the checks that Compute Engine makes at once, and the machine that results."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from sky_sandbox import gcp_types as types
+from sky_sandbox.gcp_wire import ApiError, Call, Resource, invalid, not_found, numeric_id
+from sky_sandbox.world import Machine, Market, World
+
+NAME = re.compile(r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$")
+LABEL_KEY = re.compile(r"^[a-z][a-z0-9_-]{0,62}$")
+LABEL_VALUE = re.compile(r"^[a-z0-9_-]{0,63}$")
+IMAGE = re.compile(r"projects/([^/]+)/global/images/(?:family/)?[^/]+$")
+
+
+def about(call: Call) -> dict[str, str]:
+    """What faults can match a call by, and what the audit log says of it. The token is the instance's name."""
+    zone = call.path.get("zone", "")
+    found = {"zone": zone, "region": types.ZONES.get(zone, "")}
+    found["token"] = call.body.get("name") or call.path.get("name", "")
+    if "machineType" in call.body:
+        found["type"] = call.body["machineType"].rsplit("/", 1)[-1]
+        found["market"] = _market(call.body)
+    return found
+
+
+def requested_machine(world: World, project: str, zone: str, body: Resource) -> Machine:
+    """The machine that an insert asks for.
+
+    Raises:
+        ApiError: where Compute Engine would refuse the call.
+    """
+    region = types.ZONES.get(zone)
+    if region is None:
+        raise invalid("zone", zone, "Unknown zone.")
+    name = body.get("name", "")
+    if not NAME.match(name):
+        raise invalid("resource.name", name, "Must be a match of regex '[a-z]([-a-z0-9]*[a-z0-9])?'")
+    type_name = body.get("machineType", "").rsplit("/", 1)[-1]
+    shape = types.machine_type(type_name)
+    if shape is None:
+        raise not_found(f"projects/{project}/zones/{zone}/machineTypes/{type_name}")
+    accelerator, count = _accelerators(project, zone, shape, body)
+    _check_scheduling(body.get("scheduling", {}), bool(accelerator))
+    check_labels(body.get("labels", {}))
+    _check_image(project, body)
+    metadata = {item["key"]: item["value"] for item in body.get("metadata", {}).get("items", ())}
+    return Machine(
+        id=f"{zone}/{name}",
+        cloud="gcp",
+        region=region,
+        zone=zone,
+        type=type_name,
+        market=_market(body),
+        vcpus=shape.vcpus,
+        tags=dict(body.get("labels", {})),
+        ip=world.address(),
+        user_data=metadata.get("user-data", ""),
+        created_at=world.clock(),
+        pools=types.pools(accelerator, count),
+        extra={"project": project, "name": name, "numeric_id": numeric_id(), "resource": body},
+    )
+
+
+def check_labels(labels: Mapping[str, str]) -> None:
+    """https://cloud.google.com/compute/docs/labeling-resources#requirements"""
+    for key, value in labels.items():
+        if not LABEL_KEY.match(key):
+            raise invalid("resource.labels", key, f"Label key '{key}' violates format constraints.")
+        if not LABEL_VALUE.match(value):
+            raise invalid("resource.labels", value, f"Label value '{value}' violates format constraints.")
+
+
+def _is_spot(scheduling: Resource) -> bool:
+    return scheduling.get("provisioningModel") == "SPOT" or bool(scheduling.get("preemptible"))
+
+
+def _market(body: Resource) -> Market:
+    return "spot" if _is_spot(body.get("scheduling", {})) else "on-demand"
+
+
+def _accelerators(project: str, zone: str, shape: types.MachineType, body: Resource) -> tuple[str, int]:
+    """The catalog's name and the number of the machine's accelerators, its own or attached ones."""
+    for item in body.get("guestAccelerators", ()):
+        google = item["acceleratorType"].rsplit("/", 1)[-1]
+        if google not in types.CATALOG_NAME:
+            raise not_found(f"projects/{project}/zones/{zone}/acceleratorTypes/{google}")
+        if google in types.ATTACHABLE and not shape.name.startswith("n1-"):
+            why = f"[{shape.name}, {google}] features are not compatible for creating instance."
+            raise ApiError(400, "badRequest", why)
+        return types.CATALOG_NAME[google], int(item["acceleratorCount"])
+    return shape.accelerator, shape.gpus
+
+
+def _check_scheduling(scheduling: Resource, has_gpu: bool) -> None:
+    if _is_spot(scheduling) and scheduling.get("automaticRestart"):
+        raise invalid("scheduling.automaticRestart", True, "Scheduling must have automaticRestart false for spot VMs.")
+    if has_gpu and not _is_spot(scheduling) and scheduling.get("onHostMaintenance", "MIGRATE") != "TERMINATE":
+        raise ApiError(400, "badRequest", "Instances with guest accelerators do not support live migration.")
+    if "maxRunDuration" in scheduling and "instanceTerminationAction" not in scheduling:
+        raise invalid("scheduling.maxRunDuration", scheduling["maxRunDuration"], "Needs instanceTerminationAction.")
+
+
+def _check_image(project: str, body: Resource) -> None:
+    for disk in body.get("disks", ()):
+        source = disk.get("initializeParams", {}).get("sourceImage", "")
+        match = IMAGE.search(source)
+        if match is None:
+            raise invalid("resource.disks[0].initializeParams.sourceImage", source, "The URL is malformed.")
+        if match[1] not in types.IMAGE_PROJECTS | {project}:
+            raise not_found(match[0])

@@ -1,0 +1,227 @@
+"""The rest of Compute Engine that launching reads or needs: places, types, images, networks, firewall rules."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+
+from starlette.routing import Route
+
+from sky_sandbox import gcp_types as types
+from sky_sandbox.gcp_wire import (
+    API,
+    ApiError,
+    Call,
+    Operation,
+    Resource,
+    endpoint,
+    not_found,
+    numeric_id,
+    operation_resource,
+    page,
+    timestamp,
+)
+from sky_sandbox.world import World
+
+
+class Resources:
+    """Read-only resources of the emulated cloud, and the project's firewall rules."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.lock = threading.Lock()
+        self.rules: dict[tuple[str, str], Resource] = {}  # (project, name)
+        self.operations: dict[str, Operation] = {}
+
+    def routes(self) -> list[Route]:
+        """URL patterns of the API."""
+        project = "/compute/v1/projects/{project}"
+        zone, everywhere = project + "/zones/{zone}", project + "/global"
+        table = (
+            ("GET", project + "/zones", "zones.list", self.list_zones),
+            ("GET", zone, "zones.get", self.get_zone),
+            ("GET", project + "/regions", "regions.list", self.list_regions),
+            ("GET", project + "/regions/{region}", "regions.get", self.get_region),
+            ("GET", zone + "/machineTypes", "machineTypes.list", self.list_machine_types),
+            ("GET", zone + "/machineTypes/{name}", "machineTypes.get", self.get_machine_type),
+            ("GET", zone + "/acceleratorTypes", "acceleratorTypes.list", self.list_accelerator_types),
+            ("GET", everywhere + "/images/family/{name}", "images.getFromFamily", self.get_image),
+            ("GET", everywhere + "/networks", "networks.list", self.list_networks),
+            ("GET", everywhere + "/networks/{name}", "networks.get", self.get_network),
+            ("POST", everywhere + "/firewalls", "firewalls.insert", self.insert_rule),
+            ("GET", everywhere + "/firewalls", "firewalls.list", self.list_rules),
+            ("GET", everywhere + "/firewalls/{name}", "firewalls.get", self.get_rule),
+            ("DELETE", everywhere + "/firewalls/{name}", "firewalls.delete", self.delete_rule),
+            ("GET", everywhere + "/operations/{name}", "globalOperations.get", self.get_operation),
+            ("POST", everywhere + "/operations/{name}/wait", "globalOperations.wait", self.get_operation),
+        )
+        return [
+            Route(path, endpoint(self.world, action, handler, about), methods=[method])
+            for method, path, action, handler in table
+        ]
+
+    # --- places and types ------------------------------------------------------------------------------------
+
+    def list_zones(self, call: Call) -> Resource:
+        return page("compute#zoneList", (_zone(call.path["project"], zone) for zone in types.ZONES), call)
+
+    def get_zone(self, call: Call) -> Resource:
+        _known_zone(call)
+        return _zone(call.path["project"], call.path["zone"])
+
+    def list_regions(self, call: Call) -> Resource:
+        regions = (self._region(call.path["project"], region) for region in types.REGIONS)
+        return page("compute#regionList", regions, call)
+
+    def get_region(self, call: Call) -> Resource:
+        if call.path["region"] not in types.REGIONS:
+            raise not_found("projects/{project}/regions/{region}".format_map(call.path))
+        return self._region(call.path["project"], call.path["region"])
+
+    def _region(self, project: str, region: str) -> Resource:
+        root = f"{API}/projects/{project}"
+        used = sum(machine.vcpus for machine in self.world.live("gcp") if machine.region == region)
+        limit = self.world.quota.get(("gcp", region), self.world.quota.get(("gcp", "*"), 1_000_000))
+        return {
+            "kind": "compute#region",
+            "name": region,
+            "status": "UP",
+            "selfLink": f"{root}/regions/{region}",
+            "zones": [f"{root}/zones/{zone}" for zone, home in types.ZONES.items() if home == region],
+            "quotas": [{"metric": "CPUS", "limit": float(limit), "usage": float(used)}],
+        }
+
+    def list_machine_types(self, call: Call) -> Resource:
+        _known_zone(call)
+        shapes = types.listed_machine_types()
+        return page("compute#machineTypeList", (_machine_type(call, shape) for shape in shapes), call)
+
+    def get_machine_type(self, call: Call) -> Resource:
+        _known_zone(call)
+        shape = types.machine_type(call.path["name"])
+        if shape is None:
+            raise not_found("projects/{project}/zones/{zone}/machineTypes/{name}".format_map(call.path))
+        return _machine_type(call, shape)
+
+    def list_accelerator_types(self, call: Call) -> Resource:
+        _known_zone(call)
+        root = _zone_link(call)
+        items = (
+            {
+                "kind": "compute#acceleratorType",
+                "name": name,
+                "zone": root,
+                "selfLink": f"{root}/acceleratorTypes/{name}",
+                "maximumCardsPerInstance": 8,
+            }
+            for name in types.CATALOG_NAME
+        )
+        return page("compute#acceleratorTypeList", items, call)
+
+    def get_image(self, call: Call) -> Resource:
+        project, family = call.path["project"], call.path["name"]
+        if project not in types.IMAGE_PROJECTS:
+            raise not_found(f"projects/{project}/global/images/family/{family}")
+        name = f"{family}-v20260101"
+        return {
+            "kind": "compute#image",
+            "name": name,
+            "family": family,
+            "status": "READY",
+            "architecture": "ARM64" if "arm64" in family else "X86_64",
+            "diskSizeGb": "10",
+            "selfLink": f"{API}/projects/{project}/global/images/{name}",
+        }
+
+    # --- networks and firewall rules -------------------------------------------------------------------------
+
+    def list_networks(self, call: Call) -> Resource:
+        return page("compute#networkList", [_network(call.path["project"])], call)
+
+    def get_network(self, call: Call) -> Resource:
+        if call.path["name"] != "default":
+            raise not_found("projects/{project}/global/networks/{name}".format_map(call.path))
+        return _network(call.path["project"])
+
+    def insert_rule(self, call: Call) -> Resource:
+        project, name = call.path["project"], call.body["name"]
+        link = f"{API}/projects/{project}/global/firewalls/{name}"
+        with self.lock:
+            if (project, name) in self.rules:
+                path = f"projects/{project}/global/firewalls/{name}"
+                raise ApiError(409, "alreadyExists", f"The resource '{path}' already exists")
+            created = timestamp(self.world.clock())
+            rule = {"kind": "compute#firewall", "id": numeric_id(), "selfLink": link, "creationTimestamp": created}
+            self.rules[project, name] = {**call.body, **rule}
+        return self._done(project, "insert", f"firewalls/{name}", rule["id"])
+
+    def list_rules(self, call: Call) -> Resource:
+        found = (rule for (project, _), rule in self.rules.items() if project == call.path["project"])
+        return page("compute#firewallList", found, call)
+
+    def get_rule(self, call: Call) -> Resource:
+        try:
+            return self.rules[call.path["project"], call.path["name"]]
+        except KeyError:
+            raise not_found("projects/{project}/global/firewalls/{name}".format_map(call.path)) from None
+
+    def delete_rule(self, call: Call) -> Resource:
+        rule = self.get_rule(call)
+        del self.rules[call.path["project"], call.path["name"]]
+        return self._done(call.path["project"], "delete", f"firewalls/{call.path['name']}", rule["id"])
+
+    def _done(self, project: str, kind: str, target: str, target_id: str) -> Resource:
+        name = f"operation-{uuid.uuid4()}"
+        now = self.world.clock()
+        resource = operation_resource(project, "global", kind, target, now, name=name, target_id=target_id)
+        self.operations[name] = Operation(resource, lambda: True)
+        return self.operations[name].view()
+
+    def get_operation(self, call: Call) -> Resource:
+        try:
+            return self.operations[call.path["name"]].view()
+        except KeyError:
+            raise not_found("projects/{project}/global/operations/{name}".format_map(call.path)) from None
+
+
+def about(call: Call) -> dict[str, str]:
+    """What injected faults can match a call by."""
+    zone = call.path.get("zone", "")
+    region = call.path.get("region") or types.ZONES.get(zone, "")
+    return {"zone": zone, "region": region, "token": call.body.get("name", "")}
+
+
+def _known_zone(call: Call) -> None:
+    if call.path["zone"] not in types.ZONES:
+        raise not_found("projects/{project}/zones/{zone}".format_map(call.path))
+
+
+def _zone_link(call: Call) -> str:
+    return f"{API}/projects/{call.path['project']}/zones/{call.path['zone']}"
+
+
+def _zone(project: str, zone: str) -> Resource:
+    root = f"{API}/projects/{project}"
+    region = f"{root}/regions/{types.ZONES[zone]}"
+    return {"kind": "compute#zone", "name": zone, "status": "UP", "region": region, "selfLink": f"{root}/zones/{zone}"}
+
+
+def _machine_type(call: Call, shape: types.MachineType) -> Resource:
+    resource: Resource = {
+        "kind": "compute#machineType",
+        "name": shape.name,
+        "guestCpus": shape.vcpus,
+        "memoryMb": shape.memory_mb,
+        "architecture": shape.arch,
+        "zone": call.path["zone"],
+        "selfLink": f"{_zone_link(call)}/machineTypes/{shape.name}",
+    }
+    if shape.accelerator:
+        google = next(google for google, name in types.CATALOG_NAME.items() if name == shape.accelerator)
+        resource["accelerators"] = [{"guestAcceleratorType": google, "guestAcceleratorCount": shape.gpus}]
+    return resource
+
+
+def _network(project: str) -> Resource:
+    link = f"{API}/projects/{project}/global/networks/default"
+    return {"kind": "compute#network", "name": "default", "autoCreateSubnetworks": True, "selfLink": link}

@@ -1,0 +1,166 @@
+"""The image that every machine of the sandbox boots: its files, its environment and the keys it is told at boot.
+
+A machine has Python with fsspec and cloudpickle on PATH (the interpreter of the sandbox itself), a private home,
+``sudo`` and ``shutdown`` as far as tasks need them, and variables that lead the SDKs to its metadata service.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from sky_sandbox.world import Machine
+
+DEFAULT_USER = "skyloom"
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+MARK = "SKY_SANDBOX_GUEST"  # variable by which processes are found that have no namespace
+
+SHUTDOWN = """\
+#!/bin/sh
+# Ends this machine now, whatever the arguments, as "shutdown -h now" ends a VM whose shutdown behaviour is terminate.
+kill -TERM {init}
+sleep 10
+"""
+SUDO = """\
+#!/bin/sh
+# The image allows sudo without a password; the login user already may do all that the sandbox allows.
+while [ "${1#-}" != "$1" ]; do shift; done
+exec "$@"
+"""
+
+
+@dataclass(frozen=True)
+class Guest:
+    """What it takes to run one machine.
+
+    Attributes:
+        name: Host name, and name of its folder.
+        root: Folder on the host with ``home`` and ``tmp`` of the machine; gone with the machine.
+        log: File on the host that keeps what its sshd says.
+        host_key: Private SSH host key, OpenSSH format.
+        authorized_keys: Public keys that may log in as ``user``.
+        env: Environment of every session, without HOME, USER and PATH.
+    """
+
+    name: str
+    ip: str
+    port: int
+    root: Path
+    log: Path
+    user: str
+    host_key: str
+    authorized_keys: tuple[str, ...]
+    env: Mapping[str, str]
+
+    @property
+    def home(self) -> Path:
+        """The home folder as the host sees it."""
+        return self.root / "home"
+
+    @property
+    def mark(self) -> str:
+        """Value of :data:`MARK` in all processes of the machine, unique among all sandboxes of this host."""
+        return str(self.root)
+
+    def dump(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        return asdict(self) | {"root": str(self.root), "log": str(self.log), "env": dict(self.env)}
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> Guest:
+        """The inverse of :meth:`dump`."""
+        keys = tuple(data["authorized_keys"])
+        return cls(**{**data, "root": Path(data["root"]), "log": Path(data["log"]), "authorized_keys": keys})
+
+
+def machine_folder(machine: Machine, folder: Path) -> Path:
+    """Where the machine's files are on the host; the folder is called as the machine is."""
+    return folder / "machines" / ("ip-" + machine.ip.replace(".", "-"))
+
+
+def guest(machine: Machine, folder: Path, ssh_port: int, metadata_port: int) -> Guest:
+    """The guest of a machine, its keys taken from the machine's cloud-init user data.
+
+    Raises:
+        OSError: if the user data is not cloud-init's YAML, as a machine that cannot be reached.
+    """
+    config = _cloud_config(machine.user_data)
+    user: dict[str, Any] = next((user for user in config.get("users") or () if isinstance(user, dict)), {})
+    root = machine_folder(machine, folder)
+    return Guest(
+        name=root.name,
+        ip=machine.ip,
+        port=ssh_port,
+        root=root,
+        log=folder / "logs" / f"{root.name}.log",
+        user=user.get("name", DEFAULT_USER),
+        host_key=config.get("ssh_keys", {}).get("ed25519_private") or _new_key(),
+        authorized_keys=tuple(user.get("ssh_authorized_keys", ())),
+        env=_environment(machine, f"{machine.ip}:{metadata_port}"),
+    )
+
+
+def _cloud_config(user_data: str) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load(user_data)
+    except yaml.YAMLError as error:
+        raise OSError(f"cloud-init: user data is not YAML: {error}") from None
+    return config if isinstance(config, dict) else {}
+
+
+def _new_key() -> str:
+    key = Ed25519PrivateKey.generate()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
+
+
+def _environment(machine: Machine, metadata: str) -> dict[str, str]:
+    """Leads the SDKs to the machine's own metadata service, and away from those of the other clouds."""
+    elsewhere = {"AWS_EC2_METADATA_DISABLED": "true", "NO_GCE_CHECK": "true"}
+    own = {
+        "aws": {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://{metadata}", "NO_GCE_CHECK": "true"},
+        "gcp": {"GCE_METADATA_HOST": metadata, "GCE_METADATA_IP": metadata, "AWS_EC2_METADATA_DISABLED": "true"},
+        "azure": {"AZURE_METADATA_ENDPOINT": f"http://{metadata}", **elsewhere},
+    }
+    return {"SKY_SANDBOX": "1", "SKY_SANDBOX_MACHINE": machine.id, "LANG": "C.UTF-8", **own[machine.cloud]}
+
+
+def path(home: str | Path) -> str:
+    """PATH of a session: the machine's own commands, the image's Python, the system."""
+    return f"{home}/.local/bin:{Path(sys.executable).parent}:{SYSTEM_PATH}"
+
+
+def interpreter_folders() -> list[str]:
+    """Folders without which the image's Python does not run."""
+    folders = {sys.prefix, sys.base_prefix}
+    return sorted(folders | {os.path.realpath(folder) for folder in folders})
+
+
+def discard(folder: Path) -> None:
+    """Delete a machine's folder."""
+    with contextlib.suppress(OSError):  # overlayfs leaves a folder that not even its owner may list
+        (folder / "python/work/work").chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def install(guest: Guest, home_inside: str, init: int) -> None:
+    """Write the machine's files. ``home_inside`` is its home as its sessions see it, ``init`` the process to end it."""
+    for folder in (guest.home / ".local/bin", guest.home / ".ssh", guest.root / "tmp", guest.log.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    (guest.home / ".ssh/authorized_keys").write_text("".join(f"{key}\n" for key in guest.authorized_keys))
+    # /etc/profile resets PATH in login shells, which read this file afterwards.
+    (guest.home / ".profile").write_text(f'export PATH="{path(home_inside)}"\n')
+    for command, text in (("shutdown", SHUTDOWN), ("poweroff", SHUTDOWN), ("sudo", SUDO)):
+        script = guest.home / ".local/bin" / command
+        script.write_text(text.replace("{init}", str(init)))
+        script.chmod(0o755)

@@ -1,0 +1,211 @@
+"""The machines themselves: real SSH servers on loopback addresses of their own, started and killed whole.
+
+Two runners: :class:`~sky_sandbox.namespaces.Namespaces` (OpenSSH, Linux) where the host allows it, otherwise
+:class:`Nursery` (asyncssh, needs nothing but Python). :class:`Hypervisor` is the world's host above either.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from sky_sandbox import namespaces
+from sky_sandbox.image import MARK, Guest, discard, guest, machine_folder
+from sky_sandbox.metadata import Metadata
+from sky_sandbox.processes import family, send, sweep
+from sky_sandbox.world import Cause, Machine
+
+BOOT_TIMEOUT_S = 120.0  # a loaded host forks slowly; a machine that died is noticed at once
+RunnerName = Literal["auto", "sshd", "asyncssh"]
+
+
+class Running(Protocol):
+    """The processes of one machine."""
+
+    @property
+    def pid(self) -> int:
+        """The process that all others descend from."""
+
+    def wait(self) -> int:
+        """Block until the machine has ended; its exit status, negative for a signal."""
+
+    def kill(self) -> None:
+        """End every process of the machine and return when none is left. Idempotent."""
+
+
+class Runner(Protocol):
+    """A way to run machines."""
+
+    name: str
+
+    def start(self, guest: Guest) -> Running:
+        """Start the machine's processes; its sshd answers a little later."""
+
+    def close(self) -> None:
+        """Release what the machines share, once all have ended."""
+
+
+class Nursed:
+    """One machine of the nursery."""
+
+    def __init__(self, guest: Guest) -> None:
+        self.guest = guest
+        self.started: Future[int] = Future()
+        self.ended: Future[int] = Future()
+
+    @property
+    def pid(self) -> int:
+        """Process id of its SSH server."""
+        return self.started.result()
+
+    def wait(self) -> int:
+        return self.ended.result()
+
+    def kill(self) -> None:
+        if not self.ended.done():
+            for process in family(self.pid)[:1]:
+                send(process, signal.SIGSTOP)  # no new sessions while we sweep
+                sweep(self.pid, MARK, self.guest.mark)
+                send(process, signal.SIGKILL)
+        self.ended.result()
+
+
+class Nursery:
+    """Starts machines by :mod:`sky_sandbox.sshserver`."""
+
+    name = "asyncssh"
+
+    def __init__(self) -> None:
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "sky_sandbox.sshserver"], stdin=pipe, stdout=pipe, start_new_session=True
+        )
+        self._machines: dict[str, Nursed] = {}
+        self._lock = threading.Lock()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def start(self, guest: Guest) -> Nursed:
+        machine = self._machines[guest.name] = Nursed(guest)
+        assert self._process.stdin is not None
+        with self._lock:
+            self._process.stdin.write(json.dumps(guest.dump()).encode() + b"\n")
+            self._process.stdin.flush()
+        machine.started.result()
+        return machine
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            message: dict[str, Any] = json.loads(line)
+            if "started" in message:
+                self._machines[message["started"]].started.set_result(message["pid"])
+            else:
+                self._machines.pop(message["ended"]).ended.set_result(message["status"])
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def choose_runner(name: RunnerName = "auto") -> Runner:
+    """The runner of that name; ``auto`` takes sshd in namespaces where the host allows it.
+
+    Raises:
+        OSError: if sshd was asked for by name and cannot be had.
+    """
+    if name == "asyncssh":
+        return Nursery()
+    if namespaces.available():
+        return namespaces.Namespaces()
+    if name == "sshd":
+        raise OSError("sshd in namespaces is not to be had on this host; use the asyncssh runner")
+    return Nursery()
+
+
+class Hypervisor:
+    """Boots and kills the machines of a world, each with its metadata service.
+
+    Attributes:
+        ended: Told the id of a machine that ended without being killed by us, and why: ``self`` (it shut itself
+            down) or ``killed`` (somebody killed its process).
+    """
+
+    def __init__(self, runner: Runner, metadata: Metadata, folder: Path, ssh_port: int) -> None:
+        self.runner = runner
+        self.metadata = metadata
+        self.folder = folder
+        self.ssh_port = ssh_port
+        self.ended: Callable[[str, Cause], None] = lambda machine_id, cause: None
+        self._running: dict[str, Running] = {}
+        self._up: set[str] = set()
+
+    def boot(self, machine: Machine) -> None:
+        """Start the machine and return once its sshd answers.
+
+        Raises:
+            OSError: if it does not come up; the message ends with what its log says.
+        """
+        new = guest(machine, self.folder, self.ssh_port, self.metadata.port)
+        new.home.mkdir(parents=True)
+        self.metadata.add(machine)
+        running = self._running[machine.id] = self.runner.start(new)
+        threading.Thread(target=self._watch, args=(machine.id, running), daemon=True).start()
+        deadline = time.monotonic() + BOOT_TIMEOUT_S
+        while not _answers(new.ip, new.port):
+            if machine.id not in self._running or time.monotonic() > deadline:
+                log = new.log.read_text(errors="replace")[-500:] if new.log.exists() else ""
+                raise OSError(f"{new.name} did not come up: {log}")
+            time.sleep(0.02)
+        self._up.add(machine.id)
+
+    def _watch(self, machine_id: str, running: Running) -> None:
+        status = running.wait()
+        by_itself = self._running.pop(machine_id, None) is not None
+        if by_itself and machine_id in self._up:
+            self.ended(machine_id, "killed" if status == -signal.SIGKILL else "self")
+
+    def notice(self, machine: Machine, seconds: float) -> None:
+        """Let the machine's metadata service announce its end in ``seconds``."""
+        self.metadata.announce(machine, seconds)
+
+    def kill(self, machine: Machine) -> None:
+        """Pull the plug: every process of the machine ends, its metadata service and its disk are gone."""
+        running = self._running.pop(machine.id, None)
+        if running is not None:
+            running.kill()
+        self._up.discard(machine.id)
+        self.metadata.remove(machine)
+        discard(machine_folder(machine, self.folder))
+
+    def freeze(self, machine_id: str, frozen: bool = True) -> None:
+        """Stop all processes of a machine without a word, as a hung host does, or let them go on.
+
+        Raises:
+            KeyError: if the machine does not run.
+        """
+        number = signal.SIGSTOP if frozen else signal.SIGCONT
+        for process in family(self._running[machine_id].pid):
+            send(process, number)
+
+    def close(self) -> None:
+        """Release what all machines share; they have been killed."""
+        self.runner.close()
+        self.metadata.close()
+
+
+def _answers(ip: str, port: int) -> bool:
+    try:
+        with socket.create_connection((ip, port), timeout=1):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,50 @@
+"""One object store on loopback that speaks S3, GCS JSON and Azure Blob, for the clouds' real client libraries.
+
+Serve :func:`app` at the root of a port ``P`` of its own. Clients reach it by:
+
+- S3 (boto3, s3fs): ``endpoint_url="http://127.0.0.1:P"``, path-style addresses;
+- GCS (gcsfs, google-cloud-storage): ``endpoint_url="http://127.0.0.1:P"``, ``token="anon"``;
+- Azure Blob (adlfs, azure-storage-blob): ``BlobEndpoint=http://127.0.0.1:P/<account>``, any account and key.
+
+The three are separate worlds: a bucket made through one API is not seen by the others. Credentials are not
+checked.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Mount
+from starlette.types import Receive, Scope, Send
+
+from sky_sandbox.storage.blob import Blob
+from sky_sandbox.storage.gcs import Gcs
+from sky_sandbox.storage.objects import Objects
+from sky_sandbox.storage.s3 import S3
+
+GCS_PATHS = ("/storage/v1/", "/upload/storage/v1/", "/download/storage/v1/", "/batch/storage/v1")
+
+
+def app(root: Path) -> Starlette:
+    """The object store over the folder ``root``, as an ASGI application. What it holds survives a restart."""
+    objects = Objects(root)
+    s3, gcs, blob = S3(objects), Gcs(objects), Blob(objects)
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        path = scope["raw_path"].decode()  # undecoded: GCS writes "/" within object names as %2F
+        try:
+            if path.startswith(GCS_PATHS):
+                response = await gcs.answer(request, path)
+            elif "x-ms-version" in request.headers:  # every request of Azure's clients carries it
+                response = await blob.answer(request, path)
+            else:
+                response = await s3.answer(request, path)
+        except ClientDisconnect:
+            response = Response(status_code=400)
+        await response(scope, receive, send)
+
+    return Starlette(routes=[Mount("/", app=serve)])
