@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lab.lookahead import PartialLookahead
+from lab.omniscient import omniscient_costs
+from lab.oracle import NextLifetime
+from lab.simulate import SpotJob, Truth, simulate
 from sky_core.recovery import Decision, Policy, Situation, make_policy
-from sky_core.recovery.lookahead import PartialLookahead
-from sky_core.recovery.omniscient import omniscient_costs
-from sky_core.recovery.oracle import NextLifetime
 from sky_core.recovery.policies import NAMES, SafetyNet
-from sky_core.recovery.simulate import SpotJob, Truth, simulate
 from sky_core.recovery.traces import Traces
 from sky_core.recovery.value import values
 

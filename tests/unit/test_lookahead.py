@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sky_core.recovery.lookahead import PartialLookahead
-from sky_core.recovery.omniscient import omniscient_costs
-from sky_core.recovery.simulate import SpotJob, simulate
+from lab.lookahead import PartialLookahead
+from lab.omniscient import omniscient_costs
+from lab.simulate import SpotJob, simulate
 from sky_core.recovery.traces import Traces
 
 STEP, K = 0.5, 3.0

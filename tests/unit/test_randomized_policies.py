@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from lab.omniscient import omniscient_costs
+from lab.simulate import SpotJob, simulate
 from sky_core.recovery import make_policy
-from sky_core.recovery.omniscient import omniscient_costs
-from sky_core.recovery.simulate import SpotJob, simulate
 from sky_core.recovery.traces import Traces
 
 STEP, K, WORK = 1 / 16, 4.0, 4.0

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lab.simulate import SpotJob, Truth, simulate
 from sky_core.recovery import Decision, make_policy
 from sky_core.recovery.policies import NAMES, SafetyNet
-from sky_core.recovery.simulate import SpotJob, Truth, simulate
 from sky_core.recovery.traces import Traces
 
 STEP = 1 / 6

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lab.omniscient import omniscient_costs
+from lab.simulate import SpotJob, simulate
 from sky_core.recovery import make_policy
 from sky_core.recovery.market_model import AGES, LIFE, SCALED, step, watch
-from sky_core.recovery.omniscient import omniscient_costs
-from sky_core.recovery.simulate import SpotJob, simulate
 from sky_core.recovery.traces import Traces
 from sky_core.recovery.value import values
 

@@ -6,7 +6,7 @@ through it is found by dynamic programming, backwards, exact to the second, and 
 at the window's end is taken to cost what it costs on demand, its start included, and more by far where progress is
 behind a straight line from start to deadline. With a window that reaches the deadline it is the optimum of hindsight.
 
-A state is (work left, where, how much of the changeover is left), as in :mod:`~sky_core.recovery.omniscient`.
+A state is (work left, where, how much of the changeover is left), as in :mod:`~lab.omniscient`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""The laboratory: what benchmarks and tests need to judge spot policies, and what no job of a user ever runs."""
