@@ -18,6 +18,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from sky_core.errors import SandboxNotRunning, SpecError
+from sky_core.facts import clouds as known_clouds
 
 SANDBOX_FILE = "sandbox/endpoints.json"
 
@@ -109,7 +110,7 @@ class Settings(BaseModel):
                 data[key] = env[variable]
         data.setdefault("store_url", f"sqlite:///{home / 'skyloom.db'}")
         data["home"] = home
-        clouds: dict[str, Any] = {name: {} for name in ("aws", "gcp", "azure")} | data.get("clouds", {})
+        clouds: dict[str, Any] = {name: {} for name in known_clouds()} | data.get("clouds", {})
         if data.get("profile") == "sandbox":
             sandbox = read_sandbox(home)
             clouds = dict(sandbox.pop("clouds"))

@@ -24,7 +24,6 @@ from pydantic import (
 
 from sky_core.errors import SpecError
 
-CloudName = Literal["aws", "gcp", "azure"]
 NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_.\-\[\]]{0,199}$")
 ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 AMOUNT = re.compile(r"^(?P<low>\d+(?:\.\d+)?)(?:(?P<plus>\+)|-(?P<high>\d+(?:\.\d+)?))?$")

@@ -27,6 +27,7 @@ Json = dict[str, Any]
 Market = Literal["on-demand", "spot"]
 START_S = 120.0  # a loaded host takes its time; a server that died is noticed at once
 STOP_S = 60.0
+CLOUDS = ("aws", "gcp", "azure")
 
 
 class Control:

@@ -17,9 +17,9 @@ import polars as pl
 
 from sky_core.catalog.build_egress import egress_records
 from sky_core.catalog.facts import access_of, labels_of, read_facts
-from sky_core.catalog.families import arch
 from sky_core.catalog.names import device_memory_gib
 from sky_core.catalog.snapshot import DATA
+from sky_core.facts import facts_of
 
 SOURCES = {
     "aws-us-east-1": ("2026-07-20", "AWS price list, us-east-1, from karpenter-provider-aws; spot of 2025-06-28"),
@@ -136,7 +136,7 @@ def with_labels(shapes: pl.DataFrame) -> pl.DataFrame:
     labels = [labels_of(*row, attached=row[2] is not None and row[:2] in plain) for row in rows]
     return shapes.with_columns(
         pl.Series("labels", labels),
-        pl.Series("arch", [arch(cloud, instance_type) for cloud, instance_type, _ in rows]),
+        pl.Series("arch", [facts_of(cloud).arch(instance_type) for cloud, instance_type, _ in rows]),
         pl.Series("device_memory_gib", [device_memory_gib(name or "") for *_, name in rows], pl.Float64),
     )
 

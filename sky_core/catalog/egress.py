@@ -21,20 +21,14 @@ from typing import Any
 import numpy as np
 
 from sky_core.catalog.snapshot import DATA
+from sky_core.facts import facts_of
 
 Location = tuple[str, str, str | None]  # cloud, region, zone
 Place = tuple[str, str]  # cloud, region
 Tiers = tuple[tuple[float, float], ...]
 FREE: Tiers = ((0.0, 0.0),)
 
-BYTES_PER_BILLED_GB = {"aws": 2**30, "gcp": 2**30}
-"""AWS (S3 FAQ) and GCP (VPC price page: "GiB") bill binary gigabytes; a cloud not named here, 10^9 bytes."""
-
 GBIT_IN_REGION = 10.0
-GBIT_OUT = {"aws": 5.0, "gcp": 7.0, "azure": 7.0}
-"""Gbit/s that one machine sends out of its region: AWS and GCP cap it (Skyplane, NSDI'23, section 2); Azure does
-not, and is taken like GCP."""
-GBIT_OUT_ELSEWHERE = 1.0
 OTHER_CLOUD = 0.5
 OTHER_CONTINENT = 0.5
 """Shares of the cap that one process with a few connections reaches; Skyplane needs 64 connections for all of it.
@@ -148,7 +142,7 @@ class EgressTable:
         crosses_zones = same_region & (zone[:, None] != zone) & (zone[:, None] != "") & (zone != "")
         per_hop = np.array([self.inter_zone(name) for name, _, _ in locations])
         return _Paths(
-            billed_per_gb=np.array([1e9 / BYTES_PER_BILLED_GB.get(name, 10**9) for name, _, _ in locations]),
+            billed_per_gb=np.array([1e9 / facts_of(name).billed_gb_bytes for name, _, _ in locations]),
             usd_per_gb=np.where(crosses_zones, per_hop[:, None], usd),
             leaves_cloud=cloud[:, None] != cloud,
             internet=tuple(self.internet(name, region) for name, region, _ in locations),
@@ -165,7 +159,7 @@ class EgressTable:
 def _hours_per_gb(source: Place, destination: Place) -> float:
     if source == destination:
         return 8 / GBIT_IN_REGION / 3600
-    speed = min(GBIT_OUT.get(cloud, GBIT_OUT_ELSEWHERE) for cloud, _ in (source, destination))
+    speed = min(facts_of(cloud).gbit_out for cloud, _ in (source, destination))
     if source[0] != destination[0]:
         speed *= OTHER_CLOUD
     if continent(source[1]) != continent(destination[1]):

@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sky_core.catalog.families import cpu_maker
 from sky_core.catalog.schema import format_labels
+from sky_core.facts import facts_of
 
 
 @cache
@@ -26,7 +26,7 @@ def labels_of(cloud: str, instance_type: str, accelerator: str | None, *, attach
         attached: The type is also sold without the accelerator, which is attached at launch.
     """
     found: dict[str, str] = {}
-    maker = cpu_maker(cloud, instance_type)
+    maker = facts_of(cloud).cpu_maker(instance_type)
     if maker:
         found["cpu"] = maker
     if attached:

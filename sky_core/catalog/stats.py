@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from sky_core.catalog.schema import parse_labels
+from sky_core.facts import clouds
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,10 @@ def _of_kind(table: pl.DataFrame, kind: str) -> pl.Expr:
 
 def with_places(rows: pl.DataFrame) -> pl.DataFrame:
     """The rows with a column ``place``: the zone where the cloud counts by zones and it is known, else the region."""
-    zone = pl.when(pl.col("cloud") == "azure").then(None).otherwise(pl.col("zone").cast(pl.String))
+    by_region = (
+        pl.col("cloud").cast(pl.String).is_in([name for name, facts in clouds().items() if not facts.spot_zones])
+    )
+    zone = pl.when(by_region).then(None).otherwise(pl.col("zone").cast(pl.String))
     return rows.with_columns(pl.coalesce(zone, pl.col("region").cast(pl.String)).alias("place"))
 
 

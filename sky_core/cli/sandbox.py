@@ -34,7 +34,7 @@ def up(
     options: dict[str, Any] = {"boot_s": boot_s, "hours_per_second": hours_per_second, "gb_per_mb": gb_per_mb,
                                   "runner": runner}  # fmt: skip
     if notice_s is not None:
-        options |= {f"{cloud}_notice_s": notice_s for cloud in ("aws", "gcp", "azure")}
+        options |= {f"{cloud}_notice_s": notice_s for cloud in client.CLOUDS}
     control = client.up(_home(), **options)
     scale = f"one real second counts as {hours_per_second:g} hours, one MB as {gb_per_mb:g} GB"
     console.print(f"the sandbox runs (process {control.pid}); {scale}", soft_wrap=True)

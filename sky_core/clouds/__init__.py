@@ -11,12 +11,7 @@ from importlib import import_module
 from sky_core.clouds.base import Cloud, Instance, LaunchRequest, Storage
 from sky_core.config import Settings
 from sky_core.errors import MissingExtra, SpecError
-
-CLOUDS = {
-    "aws": ("sky_core.clouds.aws", "Aws"),
-    "gcp": ("sky_core.clouds.gcp", "Gcp"),
-    "azure": ("sky_core.clouds.azure", "Azure"),
-}
+from sky_core.facts import clouds
 
 
 def connect(name: str, settings: Settings) -> Cloud:
@@ -26,13 +21,14 @@ def connect(name: str, settings: Settings) -> Cloud:
         SpecError: if there is no such cloud.
         MissingExtra: if its SDK is not installed.
     """
-    if name not in CLOUDS:
-        raise SpecError(f"clouds: no cloud {name!r}; there are {', '.join(CLOUDS)}")
-    module, attribute = CLOUDS[name]
+    if name not in clouds():
+        raise SpecError(f"clouds: no cloud {name!r}; there are {', '.join(clouds())}")
+    facts = clouds()[name]
+    module, _, attribute = facts.provider.partition(":")
     try:
         factory = getattr(import_module(module), attribute)
     except ModuleNotFoundError as error:
-        raise MissingExtra(error.name or module, name) from None
+        raise MissingExtra(error.name or module, facts.extra) from None
     cloud: Cloud = factory(settings.clouds[name])
     return cloud
 

@@ -7,40 +7,24 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sky_core.config import CloudConfig
-
-# Where each SDK's default chain looks first; a machine identity (EC2 role, GCE service account, managed identity)
-# cannot be seen from here, so that ``[clouds.<name>] enabled = true`` in config.toml vouches for it.
-_VARIABLES = {
-    "aws": ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI"),
-    "gcp": ("GOOGLE_APPLICATION_CREDENTIALS",),
-    "azure": ("AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE"),
-}
-_FILES = {
-    "aws": (".aws/credentials", ".aws/config"),
-    "gcp": (".config/gcloud/application_default_credentials.json",),
-    "azure": (".azure/msal_token_cache.json", ".azure/azureProfile.json"),
-}
-_ACCOUNTS = {"gcp": "a project (account)", "azure": "a subscription id (account)"}
+from sky_core.facts import clouds
 
 
 def why_unusable(name: str, config: CloudConfig, environ: Mapping[str, str] | None = None) -> str | None:
     """Why a cloud cannot be used as far as can be told cheaply, or None if it looks usable."""
     env = os.environ if environ is None else environ
+    facts = clouds().get(name)
+    if facts is None:
+        return f"no cloud is called {name!r}; there are {', '.join(clouds())}"
     if not config.enabled:
         return "disabled in the settings"
     if config.credentials or "enabled" in config.model_fields_set:
         return None
-    home = Path(env.get("HOME", "~")).expanduser()
-    found = any(env.get(variable) for variable in _VARIABLES.get(name, ())) or any(
-        (home / path).exists() for path in _FILES.get(name, ())
-    )
-    if not found:
-        return f"no credentials: set {_VARIABLES[name][0]} or log in with the cloud's own CLI"
-    if name in _ACCOUNTS and config.account is None and not _account_from(name, env):
-        return f"{_ACCOUNTS[name]} is missing: set it in [clouds.{name}] of config.toml"
+    home, known = Path(env.get("HOME", "~")).expanduser(), facts.credentials
+    named = any(env.get(variable) for variable in known.variables)
+    if known.variables and not named and not any((home / path).exists() for path in known.files):
+        return f"no credentials: set {known.variables[0]} or log in with the cloud's own CLI"
+    told = config.account is not None or any(env.get(variable) for variable in known.account_variables)
+    if known.account and not told:
+        return f"{known.account} is missing: set it in [clouds.{name}] of config.toml"
     return None
-
-
-def _account_from(name: str, env: Mapping[str, str]) -> str | None:
-    variables = {"gcp": ("GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT"), "azure": ("AZURE_SUBSCRIPTION_ID",)}[name]
-    return next((env[variable] for variable in variables if env.get(variable)), None)

@@ -21,6 +21,7 @@ from sky_core.config import Settings
 from sky_core.driver.lifecycle import advance
 from sky_core.driver.step import Clouds, Driving
 from sky_core.errors import SkyloomError
+from sky_core.facts import clouds
 from sky_core.remote import keys
 from sky_core.remote.executor import Executor
 from sky_core.store import Job, LeaseLost, Store
@@ -121,8 +122,9 @@ class Driver:
 def main() -> None:
     """Be the driver of ``$SKYLOOM_HOME`` unless there is one."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty, level in (("paramiko", logging.CRITICAL), ("azure", logging.WARNING)):
-        logging.getLogger(chatty).setLevel(level)
+    logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+    for chatty in (name for facts in clouds().values() for name in facts.chatty_loggers):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     settings = Settings.load()
     # Started by an engine, we have the lock already; started by hand, we have to get it.
     if LOCK_VARIABLE in os.environ or try_lock(settings) is not None:

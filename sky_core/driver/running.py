@@ -17,8 +17,8 @@ from sky_core.driver.lead.pilot import decide, pilot_of
 from sky_core.driver.lead.promise import checkpoint_hours, noted, too_slow, unsaved, warning
 from sky_core.driver.step import Step
 from sky_core.errors import CloudError, LinkLost, MachineError
+from sky_core.facts import schemes
 from sky_core.planner.market import load_catalog
-from sky_core.planner.planning import SCHEME_CLOUDS
 from sky_core.recovery import Decision
 from sky_core.remote.artifacts import read_result
 from sky_core.remote.executor import JobRequest, JobState
@@ -255,10 +255,11 @@ def _checkpoint_url(step: Step, bucket: str) -> str:
 def _storage_options(step: Step, cluster: Cluster) -> dict[str, dict[str, Any]]:
     """fsspec options by protocol, for the machine's own cloud and those its inputs come from."""
     given = [source.uri for source in step.task.inputs.values() if isinstance(source, Artifact) and source.uri]
-    schemes = [url.partition("://")[0] for url in (*given, *step.memory.checkpoint_urls)]
-    clouds = {cluster.cloud} | {SCHEME_CLOUDS[scheme] for scheme in schemes if scheme in SCHEME_CLOUDS}
+    owners = schemes()
+    given_schemes = [url.partition("://")[0] for url in (*given, *step.memory.checkpoint_urls)]
+    clouds = {cluster.cloud} | {owners[scheme].name for scheme in given_schemes if scheme in owners}
     options = {cloud: dict(step.driving.clouds[cloud].storage_options()) for cloud in sorted(clouds)}
-    return {scheme: options[cloud] for scheme, cloud in SCHEME_CLOUDS.items() if cloud in options}
+    return {scheme: options[cloud] for scheme, owner in owners.items() if (cloud := owner.name) in options}
 
 
 def _request(step: Step, cluster: Cluster, instances: list[Instance], bucket: str) -> JobRequest:

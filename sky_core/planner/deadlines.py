@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from graphlib import TopologicalSorter
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,11 @@ def task_hours(pipeline: Pipeline, plan: Plan, task: str, hours_left: float) -> 
 
 
 def _longest_after(pipeline: Pipeline, planned: Mapping[str, float], task: str) -> float:
-    """Hours of the longest path that begins with one of the task's children."""
-    children = [child for parent, child in pipeline.edges() if parent == task]
-    return max((planned[child] + _longest_after(pipeline, planned, child) for child in children), default=0.0)
+    """Hours of the longest path that begins with one of the task's children; each edge is looked at once."""
+    after = dict.fromkeys(planned, 0.0)
+    children: dict[str, list[str]] = {name: [] for name in planned}
+    for parent, child in pipeline.edges():
+        children[parent].append(child)
+    for name in TopologicalSorter(children).static_order():  # children first
+        after[name] = max((planned[child] + after[child] for child in children[name]), default=0.0)
+    return after[task]

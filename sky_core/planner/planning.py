@@ -12,6 +12,7 @@ import numpy as np
 
 from sky_core.catalog import Catalog
 from sky_core.errors import Infeasible, NoCloudEnabled
+from sky_core.facts import facts_of, schemes
 from sky_core.optimizer import Edge, Problem, Solution
 from sky_core.planner.candidates import Candidates, Location, candidates_of, pinned
 from sky_core.planner.candidates import freeze_hours as _freeze_task
@@ -21,9 +22,6 @@ from sky_core.planner.prudence import solve_prudently
 from sky_core.spec import Artifact, Objective, Pipeline, Task
 from sky_core.store import Run
 from sky_core.tracker import Tracker
-
-SCHEME_CLOUDS = {"s3": "aws", "gs": "gcp", "az": "azure", "abfs": "azure", "abfss": "azure"}
-DEFAULT_REGIONS = {"aws": "us-east-1", "gcp": "us-central1", "azure": "eastus"}
 
 
 @dataclass(frozen=True)
@@ -273,7 +271,7 @@ def source_location(artifact: Artifact) -> Location | None:
     """
     if artifact.location is not None:
         cloud, _, region = artifact.location.partition("/")
-        return cloud, region or DEFAULT_REGIONS[cloud]
+        return cloud, region or facts_of(cloud).default_region
     scheme = (artifact.uri or "").partition("://")[0]
-    cloud_name = SCHEME_CLOUDS.get(scheme)
-    return None if cloud_name is None else (cloud_name, DEFAULT_REGIONS[cloud_name])
+    owner = schemes().get(scheme)
+    return None if owner is None else (owner.name, owner.default_region)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
+from sky_core.facts import schemes
 from sky_core.remote import bundle, workdir
 from sky_core.remote.agent.stores import protocol
 from sky_core.remote.ssh import Link, Machine
@@ -24,7 +25,6 @@ Phase = Literal["inputs", "setup", "running", "outputs", "done", "lost", "missin
 Answer = TypeVar("Answer")
 
 HOME = ".skyloom"  # on the machine; see agent/job.py
-FILESYSTEMS = {"s3": "s3fs", "gs": "gcsfs", "abfs": "adlfs"}
 POLL_TIMEOUT_S = 30.0
 START_TIMEOUT_S = 120.0
 CANCEL_MARGIN_S = 30.0
@@ -91,7 +91,8 @@ class JobRequest:
         """The packages that move this job's data, in the versions that this driver was tested with."""
         urls = [*self.inputs.values(), *self.outputs.values(), *self.restore_urls]
         urls += [self.checkpoint_url] if self.checkpoint_url else []
-        packages = {FILESYSTEMS[protocol(url)] for url in urls if protocol(url) in FILESYSTEMS}
+        owners = schemes()
+        packages = {owners[scheme].filesystem for url in urls if (scheme := protocol(url)) in owners}
         return [_pinned(package) for package in sorted(packages | {"fsspec"})] if urls else []
 
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from sky_core.facts import facts_of
 from sky_core.store.records import Market, Observation
 
 CHANCE_HALF_LIFE_H = 12.0
@@ -22,11 +23,6 @@ PRIOR_EXPOSURE_H = 24.0
 """Hours of running that the prior of a preemption rate is worth: about one day's experience outweighs it."""
 
 HOURS_PER_MONTH = 730.0
-PRIOR_PREEMPTIONS_PER_HOUR = {"gcp": 0.10 / 24, "azure": 0.025}
-"""Where the catalog has no band: Google's "5% to 15% a day" (Compute Engine documentation, "Preemptible VM
-instances"), the middle of Azure's lowest published band "0-5%" an hour (Azure documentation, "Spot Virtual
-Machines")."""
-PRIOR_PREEMPTIONS_ELSEWHERE = 0.025
 
 PRIOR_CHANCE: dict[Market, float] = {"on-demand": 0.95, "spot": 0.8}
 PRIOR_CHANCE_MANY_GPUS = 0.25
@@ -85,7 +81,7 @@ def published_rate(cloud: str, interruption: float | None) -> float:
     """Preemptions per hour by what the cloud publishes: a monthly probability, else its general figure."""
     if interruption is not None:
         return -math.log1p(-interruption) / HOURS_PER_MONTH
-    return PRIOR_PREEMPTIONS_PER_HOUR.get(cloud, PRIOR_PREEMPTIONS_ELSEWHERE)
+    return facts_of(cloud).preemptions_per_hour
 
 
 def _scopes(offering: Offering, seen: Sequence[Observation]) -> list[list[Observation]]:

@@ -10,9 +10,9 @@ import pytest
 import sky_core.catalog
 from sky_core.catalog import Catalog, build
 from sky_core.catalog.facts import read_facts
-from sky_core.catalog.families import arch, cpu_maker
 from sky_core.catalog.snapshot import DATA, read_snapshot
 from sky_core.catalog.stats import TABLE_4_5, coverage, table_4_5
+from sky_core.facts import facts_of
 
 REFERENCE = Path(__file__).parents[2] / "../shared/data/catalog"
 TABLE = Catalog.embedded().table
@@ -96,8 +96,8 @@ def test_doubtful_prices_are_left_out() -> None:
     ],
 )
 def test_names_tell_the_processor(cloud: str, instance_type: str, maker: str | None) -> None:
-    assert cpu_maker(cloud, instance_type) == maker
-    assert arch(cloud, instance_type) == ("arm64" if maker == "arm" else "x86_64")
+    assert facts_of(cloud).cpu_maker(instance_type) == maker
+    assert facts_of(cloud).arch(instance_type) == ("arm64" if maker == "arm" else "x86_64")
 
 
 def test_table_4_5_is_near_the_dissertations() -> None:

@@ -3,6 +3,9 @@
 import itertools
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from sky_core.catalog import Catalog
 from sky_core.errors import Infeasible
 from sky_core.optimizer import Edge, Problem, solve
 from sky_core.planner.deadlines import solve_in_time, task_hours
+from sky_core.planner.plan import Plan
 from sky_core.planner.planning import Market, make_plan
 from sky_core.recovery.start_over import StartOver
 from sky_core.store.records import Observation, Run
@@ -150,3 +154,14 @@ def test_availability_holds_from_one_sign_to_the_next_and_knows_its_place():
     signs = [seen, *others, replace(seen, at=NOW + 25, kind="launched"), replace(seen, at=NOW + 41, kind="preempted")]
     assert availability(signs, here, NOW + 60, 10) == [False, False, False, True, True, False, False]
     assert availability(others, here, NOW + 60, 10) == []
+
+
+def test_a_share_of_a_deadline_looks_at_each_edge_once() -> None:
+    layers, width = 40, 8  # 8^39 paths
+    names = [[f"t{layer}_{number}" for number in range(width)] for layer in range(layers)]
+    tasks = [Task(name=name, run="true", hours=1) for layer in names for name in layer]
+    order = [(one, other) for above, below in pairwise(names) for one in above for other in below]
+    pipeline = Pipeline(name="ladder", tasks=tuple(tasks), order=tuple(order))
+    placed = SimpleNamespace(expected_hours=1.0, transfer_hours=0.0)
+    plan = cast(Plan, SimpleNamespace(placements={task.name: placed for task in tasks}))
+    assert task_hours(pipeline, plan, "t0_0", 80.0) == pytest.approx(2.0)

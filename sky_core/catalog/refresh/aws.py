@@ -138,3 +138,8 @@ def _default_clients(service: str, region: str) -> Any:
     import boto3
 
     return boto3.Session().client(service, region_name=region)
+
+
+def source(_: str | None) -> Aws:
+    """The regions of the account that boto3's credentials belong to."""
+    return Aws()

@@ -10,9 +10,11 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from sky_core.catalog.refresh.source import Progress, Row
+from sky_core.catalog.refresh.tokens import token
 from sky_core.catalog.refresh.web import fetch_pages
 from sky_core.errors import BadSource
 
@@ -123,3 +125,15 @@ def _shape(sku: Mapping[str, Any]) -> dict[str, Any]:
         "accelerator": gpu[1] if gpu and "GPUs" in has else None,
         "accelerator_count": has["GPUs"] if gpu and "GPUs" in has else None,
     }
+
+
+def source(subscription: str | None) -> Azure:
+    """Prices for anybody; the SKUs' sizes as well for whoever names a subscription and is logged in."""
+    return Azure(subscription, partial(token, "azure", _token)) if subscription else Azure()
+
+
+def _token() -> str:
+    from azure.identity import DefaultAzureCredential
+
+    token: str = DefaultAzureCredential().get_token("https://management.azure.com/.default").token
+    return token

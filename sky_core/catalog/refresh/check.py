@@ -13,10 +13,10 @@ from typing import Any
 import polars as pl
 
 from sky_core.catalog.facts import access_of, labels_of
-from sky_core.catalog.families import arch
 from sky_core.catalog.names import device_memory_gib, squeeze
 from sky_core.catalog.refresh.source import Row
 from sky_core.catalog.schema import KIND, SCHEMA
+from sky_core.facts import facts_of
 
 PLACE = re.compile(r"^[a-z0-9][a-z0-9\-]{1,39}$")
 MACHINE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._\-]{1,79}$")
@@ -217,7 +217,7 @@ def _finish(rows: list[dict[str, Any]], known: pl.DataFrame, source: str, as_of:
     for row in rows:
         kind = (row["cloud"], row["instance_type"])
         row |= {
-            "arch": row["arch"] or arch(*kind),
+            "arch": row["arch"] or facts_of(kind[0]).arch(kind[1]),
             "device_memory_gib": device_memory_gib(row["accelerator"] or ""),
             "labels": labels_of(*kind, row["accelerator"], attached=row["accelerator"] is not None and kind in plain),
             "access": access_of(row["cloud"], row["region"]),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Iterator, Sequence
+from importlib import import_module
 
 from sky_core.catalog.refresh.source import Source
 from sky_core.config import Settings
-from sky_core.errors import AuthError, MissingExtra, SpecError
+from sky_core.errors import SpecError
+from sky_core.facts import clouds as known_clouds
 
-CLOUDS = ("aws", "azure", "gcp")
 NAMED = ("api", "gpuhunt", "skypilot")
 
 
@@ -25,68 +24,32 @@ def sources(settings: Settings, origin: str = "api", clouds: Sequence[str] = ())
     Raises:
         SpecError: for an unknown cloud or source, or a file without the one cloud it is about.
     """
+    published = tuple(name for name, facts in known_clouds().items() if facts.prices)
     for cloud in clouds:
-        if cloud not in CLOUDS:
-            raise SpecError(f"--cloud: no prices are published for {cloud!r}; there are {', '.join(CLOUDS)}")
-    return list(_sources(settings, origin, tuple(clouds) or CLOUDS))
+        if cloud not in published:
+            raise SpecError(f"--cloud: no prices are published for {cloud!r}; there are {', '.join(published)}")
+    return list(_sources(settings, origin, tuple(clouds) or published))
 
 
-def _sources(settings: Settings, origin: str, clouds: tuple[str, ...]) -> Iterator[Source]:
+def _sources(settings: Settings, origin: str, names: tuple[str, ...]) -> Iterator[Source]:
     if origin == "api":
-        yield from (_own_api(cloud, settings) for cloud in clouds)
+        yield from (_own_api(cloud, settings) for cloud in names)
     elif origin == "gpuhunt":
         from sky_core.catalog.refresh.gpuhunt import GpuHunt
 
-        yield GpuHunt(clouds)
+        yield GpuHunt(names)
     elif origin == "skypilot" or origin.endswith(".csv"):
         from sky_core.catalog.refresh.skypilot import SkyPilotCsv
 
-        if origin != "skypilot" and len(clouds) > 1:
+        if origin != "skypilot" and len(names) > 1:
             raise SpecError(f"--source {origin}: say which cloud it is about with --cloud")
-        yield from (SkyPilotCsv(cloud, None if origin == "skypilot" else origin) for cloud in clouds)
+        yield from (SkyPilotCsv(cloud, None if origin == "skypilot" else origin) for cloud in names)
     else:
         raise SpecError(f"--source: {origin!r} is none of {', '.join(NAMED)}, nor a .csv file")
 
 
 def _own_api(cloud: str, settings: Settings) -> Source:
+    module, _, function = known_clouds()[cloud].prices.partition(":")
     account = settings.clouds[cloud].account if cloud in settings.clouds else None
-    if cloud == "aws":
-        from sky_core.catalog.refresh.aws import Aws
-
-        return Aws()
-    if cloud == "azure":
-        from sky_core.catalog.refresh.azure import Azure
-
-        return Azure(account, partial(_token, "azure", _azure_token)) if account else Azure()
-    from sky_core.catalog.refresh.gcp import Gcp
-
-    return Gcp(account or "", partial(_token, "gcp", partial(_google_token, account)))
-
-
-def _token(cloud: str, get: Callable[[], str]) -> str:
-    try:
-        return get()
-    except ModuleNotFoundError as error:
-        raise MissingExtra(error.name or cloud, cloud) from None
-    except AuthError:
-        raise
-    except Exception as error:
-        raise AuthError(f"{cloud}: no usable credentials: {error}") from error
-
-
-def _azure_token() -> str:
-    from azure.identity import DefaultAzureCredential
-
-    token: str = DefaultAzureCredential().get_token("https://management.azure.com/.default").token
-    return token
-
-
-def _google_token(project: str | None) -> str:
-    if not project:
-        raise AuthError("gcp: no project is set", cure="set clouds.gcp.account in config.toml")
-    import google.auth
-    import google.auth.transport.requests as transport
-
-    credentials: Any = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform.read-only"])[0]
-    credentials.refresh(transport.Request())
-    return str(credentials.token)
+    made: Source = getattr(import_module(module), function)(account)
+    return made

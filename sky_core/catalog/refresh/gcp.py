@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from sky_core.catalog.refresh.source import Progress, Row
+from sky_core.catalog.refresh.tokens import token
 from sky_core.catalog.refresh.web import fetch_pages
-from sky_core.errors import BadSource
+from sky_core.errors import AuthError, BadSource
 
 COMPUTE = "https://compute.googleapis.com/compute/v1"
 BILLING = "https://cloudbilling.googleapis.com/v1"
@@ -147,3 +149,19 @@ def _usd(sku: Mapping[str, Any]) -> float:
     if price["currencyCode"] != "USD":
         raise ValueError(f"{sku['description']}: price in {price['currencyCode']}")
     return int(price.get("units", 0)) + int(price.get("nanos", 0)) / 1e9
+
+
+def source(project: str | None) -> Gcp:
+    """All regions that a project sees, with the token of whoever is logged in."""
+    return Gcp(project or "", partial(token, "gcp", partial(_token, project)))
+
+
+def _token(project: str | None) -> str:
+    if not project:
+        raise AuthError("gcp: no project is set", cure="set clouds.gcp.account in config.toml")
+    import google.auth
+    import google.auth.transport.requests as transport
+
+    credentials: Any = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform.read-only"])[0]
+    credentials.refresh(transport.Request())
+    return str(credentials.token)

@@ -16,10 +16,11 @@ from typing import Any
 from sky_core.catalog.refresh.source import Progress, Row
 from sky_core.catalog.refresh.web import fetch, read_csv
 from sky_core.errors import BadSource
+from sky_core.facts import clouds as known_clouds
+from sky_core.facts import facts_of
 
 URL = "https://dstack-gpu-pricing.s3.eu-west-1.amazonaws.com/v2"
 COLUMNS = {"instance_name", "location", "price", "cpu", "memory", "gpu_count", "gpu_name", "gpu_memory", "spot"}
-ZONES = {"aws": re.compile(r"^(.+-\d+)[a-z]$"), "gcp": re.compile(r"^(.+)-[a-z]$")}
 BIGGER = {("A100", 80): "A100-80GB", ("V100", 32): "V100-32GB"}
 """gpuhunt tells these devices apart by their memory alone."""
 MOST_BYTES = 512 * 2**20
@@ -27,13 +28,13 @@ TPU = re.compile(r"^v\d+\w*-\d+$")
 
 
 class GpuHunt:
-    """gpuhunt's published rows of the given clouds."""
+    """gpuhunt's published rows of the given clouds; of all if none are given."""
 
     complete = False
     name = "gpuhunt"
 
-    def __init__(self, clouds: Sequence[str] = ("aws", "azure", "gcp"), url: str = URL) -> None:
-        self.clouds = clouds
+    def __init__(self, clouds: Sequence[str] = (), url: str = URL) -> None:
+        self.clouds = tuple(clouds or known_clouds())
         self.url = url
 
     def rows(self, progress: Progress) -> Iterable[Row]:
@@ -64,7 +65,8 @@ class GpuHunt:
 
 
 def _row(cloud: str, item: dict[str, str]) -> dict[str, Any]:
-    zoned = ZONES[cloud].match(item["location"]) if cloud in ZONES else None
+    pattern = facts_of(cloud).zone
+    zoned = pattern.match(item["location"]) if pattern else None
     name, tpu = item["gpu_name"], TPU.match(item["gpu_name"])
     spot = item["spot"].lower() == "true"
     return {

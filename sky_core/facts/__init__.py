@@ -1,0 +1,50 @@
+"""What is known of the clouds without their SDKs: one file per cloud, one mapping for everybody who asks.
+
+A package outside this tree adds a cloud by an entry point of the group ``skyloom.clouds`` that leads to its
+:class:`CloudFacts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from types import MappingProxyType
+
+from sky_core.errors import SpecError
+from sky_core.facts import aws, azure, gcp
+from sky_core.facts.base import CloudFacts, CpuMaker, Credentials
+
+GROUP = "skyloom.clouds"
+
+
+@cache
+def clouds() -> Mapping[str, CloudFacts]:
+    """All clouds by name, in alphabetical order: ours, and those that installed packages add.
+
+    Raises:
+        SpecError: if a package's entry point leads to something else than a :class:`CloudFacts`, or to a name that
+            is taken.
+    """
+    found = {facts.name: facts for facts in (aws.FACTS, azure.FACTS, gcp.FACTS)}
+    for entry in entry_points(group=GROUP):
+        facts = entry.load()
+        if not isinstance(facts, CloudFacts):
+            raise SpecError(f"entry point {GROUP}: {entry.value} is no CloudFacts but a {type(facts).__name__}")
+        if found.setdefault(facts.name, facts) is not facts:
+            raise SpecError(f"entry point {GROUP}: {entry.value}: there is a cloud {facts.name!r} already")
+    return MappingProxyType(dict(sorted(found.items())))
+
+
+def facts_of(cloud: str) -> CloudFacts:
+    """What is known of a cloud; of one that nobody describes (rows of one's own), nothing but its name."""
+    return clouds().get(cloud) or CloudFacts(cloud, provider="")
+
+
+@cache
+def schemes() -> Mapping[str, CloudFacts]:
+    """The cloud whose object store a URL scheme leads to."""
+    return MappingProxyType({scheme: facts for facts in clouds().values() for scheme in facts.schemes})
+
+
+__all__ = ["GROUP", "CloudFacts", "CpuMaker", "Credentials", "clouds", "facts_of", "schemes"]

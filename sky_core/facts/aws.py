@@ -1,0 +1,46 @@
+"""Amazon Web Services."""
+
+from __future__ import annotations
+
+import re
+
+from sky_core.facts.base import CloudFacts, CpuMaker, Credentials
+
+# "Amazon EC2 instance type naming conventions"
+TYPE = re.compile(r"^(?P<series>[a-z]+?)(?P<generation>\d+)(?P<options>[a-z]*)(-[a-z0-9]+)?\.")
+AMD_ACCELERATED = {"g4ad", "g5", "g6", "g6e", "g6f", "gr6", "gr6f", "p5", "inf2"}
+
+
+def cpu_maker(instance_type: str) -> CpuMaker | None:
+    match = TYPE.match(instance_type)
+    if match is None:
+        return None
+    family = match["series"] + match["generation"] + match["options"]
+    if "g" in match["options"] or family == "a1":
+        return "arm"
+    return "amd" if "a" in match["options"] or family in AMD_ACCELERATED else "intel"
+
+
+FACTS = CloudFacts(
+    name="aws",
+    provider="sky_core.clouds.aws:Aws",
+    sdk=("boto3", "s3fs"),
+    extra="aws",
+    schemes={"s3": "s3"},
+    filesystem="s3fs",
+    default_region="us-east-1",
+    credentials=Credentials(
+        variables=(
+            "AWS_ACCESS_KEY_ID",
+            "AWS_PROFILE",
+            "AWS_WEB_IDENTITY_TOKEN_FILE",
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        ),
+        files=(".aws/credentials", ".aws/config"),
+    ),
+    prices="sky_core.catalog.refresh.aws:source",
+    zone=re.compile(r"^(.+-\d+)[a-z]$"),
+    billed_gb_bytes=2**30,  # S3 FAQ
+    gbit_out=5.0,  # a cap of the cloud's: Skyplane, NSDI'23, section 2
+    cpu_maker=cpu_maker,
+)

@@ -1,0 +1,42 @@
+"""Microsoft Azure."""
+
+from __future__ import annotations
+
+import re
+
+from sky_core.facts.base import CloudFacts, CpuMaker, Credentials
+
+# "Azure virtual machine sizes naming conventions"
+TYPE = re.compile(r"^Standard_(?P<family>[A-Z]+)\d+(-\d+)?(?P<features>[a-z]*)")
+
+
+def cpu_maker(instance_type: str) -> CpuMaker | None:
+    match = TYPE.match(instance_type)
+    if match is None:
+        return None
+    if "p" in match["features"]:
+        return "arm"
+    return "amd" if "a" in match["features"] else "intel"
+
+
+FACTS = CloudFacts(
+    name="azure",
+    provider="sky_core.clouds.azure:Azure",
+    sdk=("azure.identity", "azure.mgmt.compute", "azure.mgmt.network", "azure.mgmt.resource", "adlfs"),
+    extra="azure",
+    schemes={"az": "abfs", "abfs": "abfs", "abfss": "abfs"},
+    filesystem="adlfs",
+    default_region="eastus",
+    credentials=Credentials(
+        variables=("AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE"),
+        files=(".azure/msal_token_cache.json", ".azure/azureProfile.json"),
+        account="a subscription id (account)",
+        account_variables=("AZURE_SUBSCRIPTION_ID",),
+    ),
+    prices="sky_core.catalog.refresh.azure:source",
+    spot_zones=False,
+    gbit_out=7.0,  # not capped; taken like GCP
+    preemptions_per_hour=0.025,  # middle of the lowest published band, "0-5%": documentation, "Spot Virtual Machines"
+    cpu_maker=cpu_maker,
+    chatty_loggers=("azure",),
+)

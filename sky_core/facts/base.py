@@ -1,0 +1,79 @@
+"""What is known of a cloud without its SDK, in one record."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+CpuMaker = Literal["intel", "amd", "arm"]
+
+
+def _unknown(_: str) -> CpuMaker | None:
+    return None
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Where an SDK's default chain looks first, so that planning can tell a usable cloud without importing it.
+
+    A machine's own identity (EC2 role, GCE service account, managed identity) cannot be seen from here:
+    ``[clouds.<name>] enabled = true`` in config.toml vouches for it.
+
+    Attributes:
+        variables: Environment variables, of which one is enough; the first is the one to suggest.
+        files: Paths below the home folder, of which one is enough.
+        account: What ``[clouds.<name>] account`` means there, or "" if no account has to be named.
+        account_variables: Environment variables that name the account as well.
+    """
+
+    variables: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    account: str = ""
+    account_variables: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CloudFacts:
+    """All that is known of one cloud without its SDK.
+
+    Attributes:
+        name: As users write it: ``cloud="aws"``, ``[clouds.aws]``.
+        provider: ``module:class`` of what keeps :class:`~sky_core.clouds.base.Cloud`; imported in the driver only.
+        sdk: Modules that the provider imports; all of them have to be installed.
+        extra: The extra of this distribution that brings them, or "" if it is none of ours.
+        schemes: URL schemes of its object store, each with the fsspec protocol that opens it.
+        filesystem: The package that gives fsspec that protocol; a machine of any cloud may need it.
+        default_region: Where a bucket lies of which only the URL is known.
+        credentials: How to tell whether it can be used.
+        prices: ``module:function`` that makes the source of its own price API, or "" if it has none.
+        spot_zones: Whether its spot market counts by zones, rather than by regions.
+        zone: The pattern of a zone's name, its region as the first group; None where zones have no names of their own.
+        billed_gb_bytes: Bytes in a gigabyte of its egress bill.
+        gbit_out: Gbit/s that one machine sends out of its region.
+        preemptions_per_hour: What it publishes of spot machines' lives, where the catalog has nothing better.
+        cpu_maker: From a machine type to its processor's maker; None where it varies or is unknown.
+        chatty_loggers: Loggers of its SDK that say at INFO what nobody asked for.
+    """
+
+    name: str
+    provider: str
+    sdk: tuple[str, ...] = ()
+    extra: str = ""
+    schemes: Mapping[str, str] = field(default_factory=dict)
+    filesystem: str = ""
+    default_region: str = ""
+    credentials: Credentials = Credentials()
+    prices: str = ""
+    spot_zones: bool = True
+    zone: re.Pattern[str] | None = None
+    billed_gb_bytes: int = 10**9
+    gbit_out: float = 1.0
+    preemptions_per_hour: float = 0.025
+    cpu_maker: Callable[[str], CpuMaker | None] = _unknown
+    chatty_loggers: tuple[str, ...] = ()
+
+    def arch(self, instance_type: str) -> Literal["arm64", "x86_64"]:
+        """The architecture of a machine type's processor."""
+        return "arm64" if self.cpu_maker(instance_type) == "arm" else "x86_64"

@@ -1,0 +1,73 @@
+"""What is known of the clouds: one mapping, complete for ours, open to others'."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from sky_core import facts
+from sky_core.errors import SpecError
+from sky_core.facts import CloudFacts
+
+OTHERS = CloudFacts("others", provider="somewhere.else:Others", schemes={"oth": "oth"}, default_region="north-1")
+TWICE = CloudFacts("aws", provider="somewhere.else:Aws")
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
+    """Entry points of packages that are installed for one test."""
+    found: list[EntryPoint] = []
+    monkeypatch.setattr(facts, "entry_points", lambda group: [entry for entry in found if entry.group == group])
+    facts.clouds.cache_clear()
+    facts.schemes.cache_clear()
+    yield found
+    facts.clouds.cache_clear()
+    facts.schemes.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["aws", "azure", "gcp"])
+def test_each_of_our_clouds_is_known_whole(name: str) -> None:
+    known = facts.clouds()[name]
+    module, _, attribute = known.provider.partition(":")
+    assert getattr(import_module(module), attribute).name == name
+    source, _, function = known.prices.partition(":")
+    assert callable(getattr(import_module(source), function))
+    assert known.default_region
+    assert known.credentials.variables
+    assert all(import_module(package) for package in known.sdk)
+    assert {facts.schemes()[scheme].name for scheme in known.schemes} == {name}
+
+
+def test_a_package_adds_a_cloud(installed: list[EntryPoint]) -> None:
+    installed.append(EntryPoint("others", f"{__name__}:OTHERS", facts.GROUP))
+    assert list(facts.clouds()) == ["aws", "azure", "gcp", "others"]
+    assert facts.schemes()["oth"] is OTHERS
+
+
+def test_a_package_cannot_take_a_name(installed: list[EntryPoint]) -> None:
+    installed.append(EntryPoint("mine", f"{__name__}:TWICE", facts.GROUP))
+    with pytest.raises(SpecError, match="there is a cloud 'aws' already"):
+        facts.clouds()
+
+
+def test_a_package_has_to_bring_facts(installed: list[EntryPoint]) -> None:
+    installed.append(EntryPoint("mine", f"{__name__}:pytest", facts.GROUP))
+    with pytest.raises(SpecError, match="is no CloudFacts"):
+        facts.clouds()
+
+
+def test_a_cloud_that_nobody_describes_has_plain_facts() -> None:
+    assert facts.facts_of("lab") == CloudFacts("lab", provider="")
+    assert facts.facts_of("lab").arch("anything") == "x86_64"
+
+
+def test_asking_imports_no_sdk() -> None:
+    code = "import sys; from sky_core.facts import clouds; clouds(); print(sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "boto3" not in loaded
+    assert "google.cloud" not in loaded
+    assert "polars" not in loaded
