@@ -8,7 +8,7 @@ on stderr and exit code 1.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 Scope = Literal["zone", "region", "cloud"]
 
@@ -27,6 +27,16 @@ class SkyloomError(Exception):
     def __str__(self) -> str:
         message = super().__str__()
         return f"{message} ({self.cure})" if self.cure else message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickled as what it is, not by a call of __init__ with the message, which most of them do not take.
+        return _restored, (type(self), self.args), self.__dict__
+
+
+def _restored(kind: type[SkyloomError], args: tuple[Any, ...]) -> SkyloomError:
+    error = kind.__new__(kind)
+    error.args = args
+    return error
 
 
 class SpecError(SkyloomError):

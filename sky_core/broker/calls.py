@@ -4,19 +4,17 @@ can make the call, with references to other tasks' results in place of their val
 
 from __future__ import annotations
 
-import sys
-import sysconfig
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+import types
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from sky_core.broker.local import is_local
 from sky_core.spec import Artifact
 
 RESULT = "result"  # the output under which a function's value is published
-SITE = tuple(str(Path(path).resolve()) for path in sysconfig.get_paths().values())
+# What a module's import left in it: of no use elsewhere, and not always to be pickled.
+IMPORT_STATE = frozenset({"__builtins__", "__loader__", "__spec__", "__cached__", "__path__"})
 
 
 @dataclass(frozen=True)
@@ -41,8 +39,9 @@ def pack(
 ) -> tuple[bytes, dict[str, Artifact]]:
     """Pickle a call. Every :class:`Reference` among the arguments, however deep, becomes an input of the task.
 
-    Modules that are not installed (the ones beside the flow or DAG file) travel by value. ``plain`` may replace an
-    object by one that the machine can unpickle (an engine's own list type, say); it returns its argument otherwise.
+    Local modules (:mod:`sky_core.broker.local`) travel by value. ``plain`` may replace an object by one that the
+    machine can unpickle (an engine's own list type, say); it returns its argument otherwise. Any number of threads
+    may pack at once.
 
     Returns:
         The payload (:mod:`sky_core.remote.agent.call`), and the inputs by name.
@@ -68,28 +67,28 @@ def pack(
                 replaced = plain(obj)
                 if replaced is not obj:
                     return type(replaced), (list(replaced),)
-            return super().reducer_override(obj)
+            by_value = _reduce_by_value(self, obj)
+            return super().reducer_override(obj) if by_value is None else by_value
 
-    with _local_modules_by_value():
-        return functions.pack(function, args, kwargs, Pickler), inputs
-
-
-@contextmanager
-def _local_modules_by_value() -> Iterator[None]:
-    """Let cloudpickle send modules that are not installed anywhere, as the machine cannot import them."""
-    import cloudpickle
-
-    with ExitStack() as stack:
-        for module in [found for found in list(sys.modules.values()) if _is_local(found)]:
-            cloudpickle.register_pickle_by_value(module)
-            stack.callback(cloudpickle.unregister_pickle_by_value, module)
-        yield
+    return functions.pack(function, args, kwargs, Pickler), inputs
 
 
-def _is_local(module: ModuleType) -> bool:
-    file = getattr(module, "__file__", None)
-    name = getattr(module, "__name__", "")
-    if not file or name == "__main__" or name.partition(".")[0] in ("sky_core", "sky_prefect", "sky_airflow"):
-        return False
-    path = str(Path(file).resolve())
-    return not path.startswith(SITE) and Path(path).suffix == ".py"
+def _reduce_by_value(pickler: Any, obj: Any) -> Any:
+    """How a local module, function or class is pickled whole; None for anything else.
+
+    cloudpickle's own switch for this, ``register_pickle_by_value``, belongs to the whole process: what one thread
+    registers and unregisters, another's pickle is missing. So each object is decided here, with the two private
+    functions of cloudpickle 3 that its registry would lead to.
+    """
+    from cloudpickle import cloudpickle
+
+    if isinstance(obj, types.ModuleType):
+        if not is_local(obj.__name__):
+            return None
+        state = {name: value for name, value in vars(obj).items() if name not in IMPORT_STATE}
+        return types.ModuleType, (obj.__name__,), state  # the state comes second: modules may refer to each other
+    if isinstance(obj, types.FunctionType) and is_local(obj.__module__ or ""):
+        return pickler._dynamic_function_reduce(obj)
+    if isinstance(obj, type) and is_local(obj.__module__ or ""):
+        return cloudpickle._dynamic_class_reduce(obj)
+    return None

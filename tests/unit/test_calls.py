@@ -1,14 +1,17 @@
 """Calls travel whole: references become inputs, local modules go along, nothing else is needed over there."""
 
 import io
+import os
 import pickle
 import subprocess
 import sys
 import textwrap
+import threading
+import zipfile
 
 import pytest
 
-from sky_core import Artifact
+from sky_core import Artifact, errors
 from sky_core.broker.calls import Reference, pack
 from sky_core.remote.agent import call
 
@@ -40,22 +43,131 @@ def test_plain_arguments_stay_as_they_are(value):
     assert function(*args) == repr(value)
 
 
-def test_a_module_beside_the_flow_travels_by_value(tmp_path):
-    (tmp_path / "beside.py").write_text("from deeper import two\ndef four():\n    return 2 * two()\n")
-    (tmp_path / "deeper.py").write_text("def two():\n    return 2\n")
-    program = textwrap.dedent("""
-        import sys; sys.path.insert(0, sys.argv[1])
-        import beside
-        from sky_core.broker.calls import pack
-        open(sys.argv[2], "wb").write(pack(beside.four, (), {})[0])
-    """)
-    target = tmp_path / "call.pkl"
-    subprocess.run([sys.executable, "-c", program, str(tmp_path), str(target)], check=True)
-    reader = textwrap.dedent("""
-        import pickle, sys
-        with open(sys.argv[1], "rb") as file:
+def run(program, *args, path=""):
+    """What a program says in an interpreter of its own, line by line."""
+    command = [sys.executable, "-c", textwrap.dedent(program), *map(str, args)]
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path))}
+    done = subprocess.run(command, capture_output=True, text=True, env=variables)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split("\n")[:-1]
+
+
+RECEIVE = """
+    import pickle, sys
+    for path in sys.argv[1:]:
+        with open(path, "rb") as file:
             file.readline()
             print(pickle.load(file)[0]())
+"""
+
+
+def test_what_is_local_travels_by_value(tmp_path):
+    flow, site = tmp_path / "flow", tmp_path / "site-packages"
+    files = {
+        flow / "beside.py": "from deeper import two\ndef four():\n    return 2 * two()\n",
+        flow / "deeper.py": "def two():\n    return 2\n",
+        # modules of a package that know each other
+        flow / "project/__init__.py": "from project import one\n",
+        flow / "project/one.py": "import project\ndef work():\n    return project.two.value()\n",
+        flow / "project/two.py": "import project\ndef value():\n    return 3 if project.one else 0\n",
+        # a namespace package
+        flow / "space/inner.py": "def value():\n    return 5\n",
+        # a project in editable mode: its folder is on the path by a .pth file
+        tmp_path / "src/mine.py": "def work():\n    return 7\n",
+        site / "mine.pth": f"{tmp_path / 'src'}\n",
+    }
+    for path, text in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    send = """
+        import pathlib, site, sys
+        site.addsitedir(sys.argv[2])
+        import beside, mine, project.two, space.inner
+        from sky_core.broker.calls import pack
+        from sky_core.errors import TaskFailed
+        def through_the_namespace(): return space.inner.value()
+        def error(said=TaskFailed("train", 3, "the last lines")): return said.exit_code, "sky_core" in sys.modules
+        for number, work in enumerate([beside.four, project.one.work, through_the_namespace, mine.work, error]):
+            pathlib.Path(sys.argv[1], str(number)).write_bytes(pack(work, (), {})[0])
+    """
+    run(send, tmp_path, site, path=[flow])
+    assert run(RECEIVE, *(tmp_path / str(number) for number in range(5))) == ["4", "3", "5", "7", "(3, False)"]
+
+
+def test_what_is_installed_in_any_way_stays_where_it_is(tmp_path):
+    """Each of these has a lock at module level, which cannot be sent."""
+    text = "import threading\n_lock = threading.Lock()\ndef double(x):\n    with _lock: return 2 * x\n"
+    places = [tmp_path / "lib/python3/dist-packages", tmp_path / "user/site-packages", tmp_path / "b.egg"]
+    for name, place in zip("abc", places, strict=True):
+        place.mkdir(parents=True)
+        (place / f"tool_{name}.py").write_text(text)
+    places += [tmp_path / "zipped.egg"]
+    with zipfile.ZipFile(places[-1], "w") as archive:
+        archive.writestr("tool_d.py", text)
+    send = """
+        import tool_a, tool_b, tool_c, tool_d
+        from sky_core.broker.calls import pack
+        def work(): return tool_a, tool_b.double, tool_c.double, tool_d.double
+        print(len(pack(work, (), {})[0]) > 0)
+    """
+    assert run(send, path=places) == ["True"]
+
+
+def test_a_spawned_process_can_send_what_its_main_file_defines(tmp_path):
+    """There the file stands in ``sys.modules`` twice, as ``__main__`` and ``__mp_main__``."""
+    (tmp_path / "main.py").write_text(
+        textwrap.dedent("""
+        import multiprocessing, pathlib, sys
+        def work(): return 11
+        def child(target):
+            from sky_core.broker.calls import pack
+            pathlib.Path(target).write_bytes(pack(work, (), {})[0])
+        if __name__ == "__main__":
+            process = multiprocessing.get_context("spawn").Process(target=child, args=(sys.argv[1],))
+            process.start(); process.join(); sys.exit(process.exitcode)
     """)
-    done = subprocess.run([sys.executable, "-c", reader, str(target)], check=True, capture_output=True, text=True)
-    assert done.stdout.strip() == "4"
+    )
+    subprocess.run([sys.executable, tmp_path / "main.py", tmp_path / "call.pkl"], check=True)
+    assert run(RECEIVE, tmp_path / "call.pkl") == ["11"]
+
+
+def test_calls_packed_at_the_same_time_are_whole(tmp_path, monkeypatch):
+    import cloudpickle
+
+    (tmp_path / "shapes_beside.py").write_text("class Point:\n    x = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import shapes_beside
+
+    def work():
+        return shapes_beside.Point
+
+    alone, got = len(pack(work, (), {})[0]), []
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)
+    try:
+        threads = [threading.Thread(target=lambda: got.extend(len(pack(work, (), {})[0]) for _ in range(8)))
+                   for _ in range(8)]  # fmt: skip
+        [thread.start() for thread in threads], [thread.join() for thread in threads]
+    finally:
+        sys.setswitchinterval(before)
+    assert set(got) == {alone}
+    assert len(got) == 64
+    assert cloudpickle.list_registry_pickle_by_value() == set(), "the process's other pickles stay as they were"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.TaskFailed("train", 3, "the last lines"),
+        errors.NoFeasibleOffering("train", "region", ["m5"], "nothing is left", cure="ask for less"),
+        errors.Infeasible("budget_usd", 3.5, "too dear", cure="pay more"),
+        errors.SandboxNotRunning("no file"),
+        errors.MissingExtra("boto3", "aws"),
+        errors.CapacityError("none", scope="region", code="Insufficient"),
+        errors.QuotaError("none", scope="cloud", code="Limit"),
+        errors.JobCancelled("enough"),
+    ],
+)
+def test_errors_survive_pickling(error):
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), again.args, vars(again)) == (type(error), str(error), error.args, vars(error))
