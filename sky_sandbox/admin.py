@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sky_sandbox.traces import Replay, Track
-from sky_sandbox.world import Fault, Machine
+from sky_sandbox.world import HIDDEN, Fault, Machine
 
 if TYPE_CHECKING:
     from sky_sandbox.server import Sandbox
@@ -42,6 +42,7 @@ def app(sandbox: Sandbox) -> Starlette:
         "hang": api.hang,
         "replay": api.replay,
         "audit": api.audit,
+        "ledger": api.ledger,
         "reset": api.reset,
         "shutdown": api.shutdown,
     }
@@ -67,7 +68,7 @@ def _endpoint(token: str, handler: Callable[[Body], Any]) -> Callable[[Request],
 
 def describe(machine: Machine) -> Body:
     """A machine without its keys and without the API server's own fields."""
-    fields = {name: value for name, value in asdict(machine).items() if name not in ("user_data", "extra")}
+    fields = {name: value for name, value in asdict(machine).items() if name not in HIDDEN}
     return {**fields, "boot_error": machine.extra.get("boot_error")}
 
 
@@ -161,6 +162,11 @@ class Admin:
     def audit(self, body: Body) -> list[Body]:
         """The audit log, the oldest entry first."""
         return self.world.audit()
+
+    def ledger(self, body: Body) -> list[Body]:
+        """What the clouds bill, the oldest entry first; with ``open`` only what is billed now."""
+        entries = self.world.ledger.entries(self.world.clock())
+        return [entry for entry in entries if entry["ended"] is None or not body.get("open")]
 
     def reset(self, body: Body) -> Body:
         """Kill all machines; forget limits, faults and replays."""

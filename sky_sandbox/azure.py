@@ -29,7 +29,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sky_sandbox.azure_resources import ADDRESS, NETWORK, NIC, VM, Entry, Wanted, os_disk
+from sky_sandbox.azure_resources import ADDRESS, DISK, NETWORK, NIC, VM, Entry, Wanted, os_disk, rests
 from sky_sandbox.azure_wire import (
     ASYNCHRONOUS,
     OPERATION,
@@ -41,10 +41,13 @@ from sky_sandbox.azure_wire import (
     page,
     shout,
 )
+from sky_sandbox.ledger import Entry as LedgerEntry
+from sky_sandbox.ledger import Kind
 from sky_sandbox.world import Fault, Machine, Refused, World
 
 ALLOCATION_S = 0.2  # from the accepted request to an allocated machine, or to the failure of the allocation
 DELETION_S = 0.2
+METERED: Mapping[str, Kind] = {ADDRESS: "address", DISK.lower(): "disk", NIC: "nic"}
 
 LIST_GROUPS = re.compile(r"^/subscriptions/[^/]+/resourcegroups$")
 GROUP = re.compile(r"^/subscriptions/[^/]+/resourcegroups/[^/]+$")
@@ -62,6 +65,9 @@ class Arm:
     groups: dict[str, Body] = field(default_factory=dict)
     entries: dict[str, Entry] = field(default_factory=dict)
     operations: Operations = field(default_factory=Operations)
+
+    def __post_init__(self) -> None:
+        self.world.listeners.append(self._ended)
 
     def handle(self, call: Call) -> Response:
         """Answer one request, after the fault that was injected for it, and log it if it changes anything."""
@@ -100,9 +106,14 @@ class Arm:
 
     def _answer(self, call: Call, late: Body | None) -> Response:
         with self.lock:
-            for key in [key for key, entry in self.entries.items() if entry.is_evicted()]:
-                self._remove(key)
             return self._route(call, late)
+
+    def _ended(self, machine: Machine) -> None:
+        """Forget a Spot VM that an eviction has deleted, with what goes with it."""
+        if machine.cloud == "azure" and machine.state == "gone" and machine.cause == "preempted":
+            with self.lock:
+                for key in [key for key, entry in self.entries.items() if entry.machine is machine]:
+                    self._remove(key)
 
     def _route(self, call: Call, late: Body | None) -> Response:
         if LIST_GROUPS.match(call.key):
@@ -164,9 +175,9 @@ class Arm:
         time.sleep(DELETION_S)
         with self.lock:
             if self.groups.get(call.key) is group:
-                del self.groups[call.key]
                 for key in self._inside(call.key):
-                    del self.entries[key]
+                    self._remove(key)
+                del self.groups[call.key]
 
     # --- resources of any type -------------------------------------------------------------------------------
 
@@ -199,8 +210,16 @@ class Arm:
         if entry.type == NETWORK:
             for subnet in entry.properties.get("subnets", []):
                 subnet["id"] = f"{call.path}/subnets/{subnet['name']}"
-        self.entries[call.key] = entry
+        self._keep(call.key, entry)
         return self.operations.accept(call, Operation(done=lambda: True), 200 if known else 201, entry.body)
+
+    def _keep(self, key: str, entry: Entry) -> None:
+        self.entries[key] = entry
+        if kind := METERED.get(entry.type):
+            tags = entry.body.get("tags") or self.groups[key.partition("/providers/")[0]].get("tags", {})
+            self.world.ledger.begin(
+                LedgerEntry("azure", kind, entry.body["id"], entry.body.get("location", ""), tags, self.world.clock())
+            )
 
     def _private_address(self, config: Body) -> str:
         """A machine of the sandbox has one loopback address, for inside and outside."""
@@ -232,6 +251,8 @@ class Arm:
 
     def _remove(self, key: str) -> None:
         entry = self.entries.pop(key, None)
+        if entry is not None and (kind := METERED.get(entry.type)):
+            self.world.ledger.end("azure", kind, entry.body["id"], self.world.clock())
         for other in entry.owned() if entry else []:
             self._remove(other)
 
@@ -272,7 +293,8 @@ class Arm:
                     raise
                 entry.error = error.body
         disk = os_disk(entry)
-        self.entries |= {call.key: entry, disk.body["id"].lower(): disk}
+        self.entries[call.key] = entry
+        self._keep(disk.body["id"].lower(), disk)
         settled = Operation(done=lambda: entry.statuses()[0] != "Creating", error=lambda: entry.error)
         return self.operations.accept(call, settled, 201, self._view(entry, call))
 
@@ -301,6 +323,7 @@ class Arm:
             created_at=self.world.clock(),
             extra=extra,
             pools=size.pools,
+            rests=rests(entry),
         )
         place = ("azure", wanted.region, wanted.zone, size.name, wanted.market)
         with self.world.lock:
@@ -315,12 +338,22 @@ class Arm:
         """The actions that resources have besides being put, read and deleted."""
         if call.action == "storageAccounts.listKeys":
             return JSONResponse({"keys": [{"keyName": "key1", "value": base64.b64encode(b"sandbox").decode()}]})
+        if call.action == "virtualMachines.deallocate":
+            return self._deallocate(call, entry)
         if call.action != "virtualMachines.simulateEviction":
             raise ArmError("InvalidParameter", f"the sandbox does not know {call.path}")
         if entry.machine is None or entry.machine.market != "spot":
             raise ArmError("OperationNotAllowed", "Only Spot virtual machines can be evicted.")
         self.world.preempt(entry.machine.id)
         return Response(status_code=204)
+
+    def _deallocate(self, call: Call, entry: Entry) -> Response:
+        """https://learn.microsoft.com/rest/api/compute/virtual-machines/deallocate"""
+        machine = entry.machine
+        if machine is None:
+            raise ArmError("OperationNotAllowed", f"{call.path} was never allocated.")
+        threading.Thread(target=self.world.stop, args=(machine.id, "deallocated"), daemon=True).start()
+        return self.operations.accept(call, Operation(done=lambda: machine.cause == "deallocated"))
 
 
 def _about(call: Call) -> dict[str, str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sky_sandbox.azure_types import Size, size
 from sky_sandbox.azure_wire import ArmError, Body
-from sky_sandbox.world import Machine, Market, Refused
+from sky_sandbox.world import Cause, Machine, Market, Refused
 
 VM = "microsoft.compute/virtualmachines"
 DISK = "Microsoft.Compute/disks"
@@ -86,14 +86,8 @@ class Entry:
             return "Succeeded", ["ProvisioningState/succeeded", "PowerState/running"]
         if self.machine.cause == "failed":
             return "Failed", ["ProvisioningState/failed/OSProvisioningTimedOut", "PowerState/stopped"]
-        power = "deallocated" if self.machine.cause == "preempted" else "stopped"
+        power = "deallocated" if self.machine.cause in ("preempted", "deallocated") else "stopped"
         return "Succeeded", ["ProvisioningState/succeeded", f"PowerState/{power}"]
-
-    def is_evicted(self) -> bool:
-        """Whether this is a Spot VM that an eviction has deleted."""
-        machine = self.machine
-        ended = machine is not None and machine.state == "gone" and machine.cause == "preempted"
-        return ended and self.properties.get("evictionPolicy") == "Delete"
 
 
 @dataclass(frozen=True)
@@ -135,6 +129,12 @@ class Wanted:
         else:
             code = "AllocationFailed" if self.zone == self.region else "ZonalAllocationFailed"
         return ArmError(code, about=self.about())
+
+
+def rests(machine: Entry) -> frozenset[Cause]:
+    """What leaves a VM there, stopped or deallocated: all but its deletion, and an eviction that deletes."""
+    causes: frozenset[Cause] = frozenset({"self", "killed", "failed", "deallocated"})
+    return causes if machine.properties.get("evictionPolicy") == "Delete" else causes | {"preempted"}
 
 
 def os_disk(machine: Entry) -> Entry:

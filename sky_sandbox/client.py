@@ -55,6 +55,13 @@ class Control:
         """The log: API calls that create or end something (``api``), and machines (``start``, ``notice``, ``end``)."""
         return list(self._call("audit"))
 
+    def ledger(self, *, open_only: bool = False) -> list[Json]:
+        """What the clouds bill, knowing nothing of who launched what; see :mod:`sky_sandbox.ledger`.
+
+        ``open_only``: only what is billed at this moment.
+        """
+        return list(self._call("ledger", open=open_only))
+
     def capacity(self, zone: str, type_: str, market: Market, count: int | None, *, evict: bool = False) -> list[str]:
         """Let there be ``count`` machines at most, or with None any number. ``evict``: preempt those above.
 

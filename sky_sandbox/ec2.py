@@ -39,7 +39,12 @@ STATUSES = {
     "ServiceUnavailable": 503,
     "Unavailable": 503,
 }
-STATES = {"pending": ("pending", 0), "running": ("running", 16), "stopping": ("shutting-down", 32)}
+STATES = {
+    "pending": ("pending", 0),
+    "running": ("running", 16),
+    "stopping": ("shutting-down", 32),
+    "off": ("stopped", 80),
+}
 REASONS = {  # why a machine ended -> code and message of EC2's StateReason
     "user": ("Client.UserInitiatedShutdown", "User initiated shutdown"),
     "self": ("Client.InstanceInitiatedShutdown", "Instance initiated shutdown"),
@@ -86,7 +91,6 @@ class Ec2:
         def terminate_instances(backend: EC2Backend, instance_ids: list[str]) -> Any:
             ended = terminate(backend, instance_ids)
             for instance_id in instance_ids:
-                self.world.machines[instance_id].extra["terminated"] = True
                 self.world.stop(instance_id, "user")
             return ended
 
@@ -173,6 +177,7 @@ class Ec2:
             created_at=self.world.clock(),
             extra={"token": instance.client_token},
             pools=kind.pools,
+            rests=frozenset({"self"} if instance.instance_initiated_shutdown_behavior == "stop" else ()),
         )
 
     def refresh(self) -> None:
@@ -187,12 +192,8 @@ class Ec2:
         if machine is None:
             return
         state, code = STATES.get(machine.state, ("terminated", 48))
-        if machine.state == "gone":
-            if instance.nics and not instance.state_reason.code:
-                instance.terminate()  # lets go of its disks and interfaces
-            stops = machine.cause == "self" and instance.instance_initiated_shutdown_behavior == "stop"
-            if stops and "terminated" not in machine.extra:
-                state, code = "stopped", 80
+        if machine.state == "gone" and instance.nics and not instance.state_reason.code:
+            instance.terminate()  # lets go of its disks and interfaces
         if machine.cause:
             reason, message = REASONS[machine.cause]
             instance.state_reason = StateReason(f"{reason}: {message}", reason)

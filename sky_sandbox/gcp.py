@@ -119,9 +119,12 @@ class Compute:
 
     def _start(self, machine: Machine) -> None:
         start(self.world, machine)
-        lifetime = machine.extra["resource"].get("scheduling", {}).get("maxRunDuration", {}).get("seconds")
+        scheduling = machine.extra["resource"].get("scheduling", {})
+        lifetime = scheduling.get("maxRunDuration", {}).get("seconds")
         if lifetime:
-            timer = threading.Timer(float(lifetime), self._end, (machine,))
+            deletes = scheduling.get("instanceTerminationAction") == "DELETE"
+            end = partial(self._end, machine) if deletes else partial(self.world.stop, machine.id, "self")
+            timer = threading.Timer(float(lifetime), end)
             timer.daemon = True
             timer.start()
 
@@ -135,7 +138,7 @@ class Compute:
         return operation.view()
 
     def _end(self, machine: Machine) -> None:
-        machine.extra["deleted"] = True
+        machine.deleted = True
         threading.Thread(target=self.world.stop, args=(machine.id,), daemon=True).start()
 
     def set_labels(self, call: Call) -> Resource:
@@ -188,16 +191,10 @@ class Compute:
         """Whether the API still knows the machine: a deleted one vanishes, a halted one stays, TERMINATED."""
         if machine.cloud != "gcp" or "resource" not in machine.extra or machine.extra["project"] != project:
             return False
-        if zone is not None and machine.zone != zone:
-            return False
-        scheduling = machine.extra["resource"].get("scheduling", {})
-        vanishes = machine.extra.get("deleted") or (
-            machine.cause == "preempted" and scheduling.get("instanceTerminationAction") == "DELETE"
-        )
-        return not (machine.state == "gone" and vanishes)
+        return machine.state != "gone" and zone in (None, machine.zone)
 
     def _status(self, machine: Machine) -> str:
-        if machine.state == "gone":
+        if machine.state == "off":
             return "TERMINATED"
         if machine.state == "stopping" or machine.notice_at is not None:
             return "STOPPING"  # a preempted machine is STOPPING during its 30 s of grace
@@ -262,7 +259,7 @@ class Compute:
                 user="system@google.com",
             )
             resource["statusMessage"] = "Instance was preempted."
-            found[name] = Operation(resource, partial(_is_gone, machine))
+            found[name] = Operation(resource, partial(_has_ended, machine))
         return found
 
     def _operations(self, project: str, zone: str) -> dict[str, Operation]:
@@ -319,6 +316,10 @@ def _is_gone(machine: Machine) -> bool:
     return machine.state == "gone"
 
 
+def _has_ended(machine: Machine) -> bool:
+    return machine.state in ("off", "gone")
+
+
 def _stockout(machine: Machine) -> tuple[Resource, tuple[int, str]]:
     place = f"projects/{machine.extra['project']}/zones/{machine.zone}"
     message = (
@@ -341,7 +342,7 @@ def _disk(root: str, name: str, disk: Resource) -> Resource:
 
 def _interface(machine: Machine, interface: Resource) -> Resource:
     shown = {**interface, "name": "nic0", "networkIP": machine.ip, "kind": "compute#networkInterface"}
-    if machine.state != "gone":
+    if machine.state != "off":
         access = [{**item, "natIP": machine.ip} for item in interface.get("accessConfigs", ())]
         shown["accessConfigs"] = access
     return shown

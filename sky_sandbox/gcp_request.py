@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from sky_sandbox import gcp_types as types
 from sky_sandbox.gcp_wire import ApiError, Call, Resource, invalid, not_found, numeric_id
-from sky_sandbox.world import Machine, Market, World
+from sky_sandbox.world import Cause, Machine, Market, World
 
 NAME = re.compile(r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$")
 LABEL_KEY = re.compile(r"^[a-z][a-z0-9_-]{0,62}$")
@@ -61,7 +61,14 @@ def requested_machine(world: World, project: str, zone: str, body: Resource) -> 
         created_at=world.clock(),
         pools=types.pools(accelerator, count),
         extra={"project": project, "name": name, "numeric_id": numeric_id(), "resource": body},
+        rests=_rests(body.get("scheduling", {})),
     )
+
+
+def _rests(scheduling: Resource) -> frozenset[Cause]:
+    """An instance that stops in any way stays, TERMINATED, but a spot one that is to be deleted when preempted."""
+    vanishes = scheduling.get("instanceTerminationAction") == "DELETE"
+    return frozenset({"self", "killed", "failed"} if vanishes else {"self", "killed", "failed", "preempted"})
 
 
 def check_labels(labels: Mapping[str, str]) -> None:

@@ -29,6 +29,7 @@ from sky_core.config import SANDBOX_FILE
 from sky_sandbox import admin, aws, azure, gcp, storage
 from sky_sandbox.ec2 import ACCOUNT
 from sky_sandbox.instances import Hypervisor, RunnerName, choose_runner
+from sky_sandbox.ledger import Ledger
 from sky_sandbox.metadata import Metadata
 from sky_sandbox.tls import Certificates, make_certificates
 from sky_sandbox.world import World
@@ -91,7 +92,13 @@ class Sandbox:
             ssh_port.getsockname()[1],
         )
         notice_s = {"aws": chosen.aws_notice_s, "gcp": chosen.gcp_notice_s, "azure": chosen.azure_notice_s}
-        self.world = World(self.hypervisor, boot_s=chosen.boot_s, notice_s=notice_s, audit=self.folder / "audit.jsonl")
+        self.world = World(
+            self.hypervisor,
+            boot_s=chosen.boot_s,
+            notice_s=notice_s,
+            audit=self.folder / "audit.jsonl",
+            ledger=Ledger(chosen.hours_per_second),
+        )
         self.hypervisor.ended = self.world.stop
         self.certificates = make_certificates(self.folder / "tls")
         self._aws = make_server(LOOPBACK, 0, aws.Aws(self.world), threaded=True, request_handler=aws.RequestHandler)

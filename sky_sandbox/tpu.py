@@ -18,7 +18,7 @@ from starlette.routing import Route
 from sky_core.clouds.gcp_names import TPU_GENERATIONS, TPU_INSTANCE_TYPE
 from sky_sandbox.gcp_types import ZONES
 from sky_sandbox.gcp_wire import ApiError, Call, Resource, endpoint, page, start, timestamp
-from sky_sandbox.world import Machine, Market, Refused, World
+from sky_sandbox.world import Cause, Machine, Market, Refused, World
 
 # https://cloud.google.com/apis/design/errors: HTTP status to canonical code.
 STATUS = {
@@ -37,6 +37,7 @@ OVER_QUOTA = "Quota limit 'TPUsPerProjectPerZoneForTPUAPI' has been exceeded. Li
 TYPE = "type.googleapis.com/google.cloud.tpu.v2."
 # vCPUs of one host, and the slice size (as in the accelerator's name) that one host serves.
 HOSTS = {"v2": (96, 8), "v3": (96, 8), "v4": (240, 8), "v5litepod": (224, 8), "v5p": (208, 8), "v6e": (180, 8)}
+RESTS: frozenset[Cause] = frozenset({"self", "killed", "failed", "preempted"})  # a node goes when it is deleted only
 GENERATION = {prefix: generation for generation, (prefix, _) in TPU_GENERATIONS.items()}
 
 # What an operation shows beside its name: {} while it runs, "done" with "response" or "error" after.
@@ -121,7 +122,8 @@ class Tpu:
                 user_data=body.get("metadata", {}).get("user-data", ""),
                 created_at=now,
                 pools=(f"tpu-{GENERATION[prefix]}-{size}",),
-                extra={"project": call.path["project"], "name": name, "node": body},
+                extra={"project": call.path["project"], "name": name, "node": body, "host": index},
+                rests=RESTS,
             )
             for index in range(math.ceil(int(size) / per_host))
         ]
@@ -131,7 +133,7 @@ class Tpu:
         hosts = self._found(call)
         self._record("nodes.delete", call, "deleted")
         for machine in hosts:
-            machine.extra["deleted"] = True
+            machine.deleted = True
             threading.Thread(target=self.world.stop, args=(machine.id,), daemon=True).start()
         return self._operation(call, lambda: _deletion(hosts))
 
@@ -167,7 +169,7 @@ class Tpu:
                 and machine.extra["project"] == project
                 and zone in (machine.zone, "-")
                 and name in (machine.extra["name"], None)
-                and not (machine.state == "gone" and machine.extra.get("deleted"))
+                and machine.state != "gone"
             ]
 
     # --- operations ------------------------------------------------------------------------------------------
@@ -209,14 +211,14 @@ def _name(machine: Machine) -> str:
 
 
 def _state(hosts: list[Machine]) -> str:
-    """A slice is as well as the worst of its hosts."""
-    if any(machine.extra.get("deleted") for machine in hosts):
+    """A slice is as well as the worst of its hosts. One that its guest has shut down is no business of the API's."""
+    if any(machine.deleted for machine in hosts):
         return "DELETING"
     if any(machine.cause == "preempted" for machine in hosts):
         return "PREEMPTED"
-    if any(machine.state in ("stopping", "gone") for machine in hosts):
+    if any(machine.cause == "failed" for machine in hosts):
         return "STOPPED"
-    return "READY" if all(machine.state == "running" for machine in hosts) else "CREATING"
+    return "CREATING" if any(machine.state == "pending" for machine in hosts) else "READY"
 
 
 def _view(hosts: list[Machine]) -> Resource:
@@ -228,6 +230,7 @@ def _view(hosts: list[Machine]) -> Resource:
         **first.extra["node"],
         "name": _name(first),
         "state": _state(hosts),
+        "health": "HEALTHY" if all(machine.state == "running" for machine in hosts) else "TIMEOUT",
         "createTime": timestamp(first.created_at),
         "labels": first.tags,
         "networkEndpoints": endpoints,

@@ -17,15 +17,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from sky_sandbox.ledger import Ledger
+
 Market = Literal["on-demand", "spot"]
-MachineState = Literal["pending", "running", "stopping", "gone"]
-Cause = Literal["", "user", "preempted", "self", "killed", "failed"]
+MachineState = Literal["pending", "running", "stopping", "off", "gone"]
+Cause = Literal["", "user", "deallocated", "preempted", "self", "killed", "failed"]
+
+HIDDEN = ("user_data", "extra", "rests")  # fields of a machine that are not for the audit log: keys, our own notes
 
 
 @dataclass
 class Machine:
     """One emulated VM or TPU host. Times are seconds since the epoch.
 
+    ``rests`` are the causes of an end that leave it in the account, switched off ("off"), until somebody deletes it:
+    what a guest's shutdown does is up to the cloud. A machine that does not rest is "gone" at its end.
     ``pools`` are further names its capacity goes by beside ``type``, such as the accelerator attached to it
     ("V100", "V100:4"), so that a zone can run out of V100s whatever machines they are attached to.
     """
@@ -48,6 +54,8 @@ class Machine:
     cause: Cause = ""
     extra: dict[str, Any] = field(default_factory=dict)  # the API server's own fields, e.g. the request body
     pools: tuple[str, ...] = ()
+    rests: frozenset[Cause] = frozenset()
+    deleted: bool = False  # its account has asked for its deletion
 
 
 @dataclass
@@ -102,9 +110,11 @@ class World:
         boot_s: float = 1.0,
         notice_s: Mapping[str, float] | None = None,
         audit: Path | None = None,
+        ledger: Ledger | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.host = host
+        self.ledger = ledger or Ledger()
         self.boot_s = boot_s
         self.notice_s = dict(notice_s or {"aws": 120.0, "gcp": 30.0, "azure": 30.0})
         self.clock = clock
@@ -113,6 +123,7 @@ class World:
         self.capacity: dict[tuple[str, str, str], int] = {}  # (zone or "*", type, pool or "*", market) -> machines
         self.quota: dict[tuple[str, str], int] = {}  # (cloud, region or "*") -> vCPUs
         self.faults: list[Fault] = []
+        self.listeners: list[Callable[[Machine], None]] = []  # told of each machine that has ended or was let go
         self._audit = audit
         self._addresses = itertools.count(1)
 
@@ -159,6 +170,7 @@ class World:
         """Add a machine; it boots in its own thread and is ``running`` once its sshd answers."""
         with self.lock:
             self.machines[machine.id] = machine
+            self.ledger.note(machine, self.clock())
         self.record("start", machine)
         threading.Thread(target=self._boot, args=(machine,), daemon=True).start()
 
@@ -177,20 +189,44 @@ class World:
             alive = machine.state == "pending"
             if alive:
                 machine.state, machine.ready_at = "running", self.clock()
+                self.ledger.note(machine, machine.ready_at)
         if not alive:  # terminated while booting
             self.host.kill(machine)
 
     def stop(self, machine_id: str, cause: Cause = "user") -> None:
-        """End a machine now. Idempotent; the first cause stays."""
+        """End a machine now. Idempotent; the first cause stays, but one that rests can still be deleted."""
         with self.lock:
             machine = self.machines.get(machine_id)
-            if machine is None or machine.state in ("stopping", "gone"):
+            if machine is None or machine.state == "gone":
+                return
+            machine.deleted = machine.deleted or cause == "user"
+            if machine.state == "off":
+                self._let_go(machine, cause)
+            if machine.state not in ("pending", "running"):
                 return
             machine.state, machine.cause = "stopping", cause
+            self.ledger.note(machine, self.clock())
         self.host.kill(machine)
         with self.lock:
-            machine.state, machine.ended_at = "gone", self.clock()
+            rests = machine.cause in machine.rests and not machine.deleted
+            machine.state, machine.ended_at = "off" if rests else "gone", self.clock()
+            self.ledger.note(machine, machine.ended_at)
         self.record("end", machine)
+        self._tell(machine)
+
+    def _let_go(self, machine: Machine, cause: Cause) -> None:
+        """Delete or deallocate a machine that rests."""
+        if machine.deleted:
+            machine.state = "gone"
+        elif cause == "deallocated":
+            machine.cause = cause
+        self.ledger.note(machine, self.clock())
+        self.record("released", machine)
+        self._tell(machine)
+
+    def _tell(self, machine: Machine) -> None:
+        for listener in self.listeners:
+            listener(machine)
 
     def preempt(self, machine_id: str, notice_s: float | None = None) -> None:
         """Announce an eviction as the machine's cloud does, then end it. ``notice_s=0`` is a sudden death."""
@@ -269,7 +305,7 @@ class World:
             return
         entry: dict[str, Any] = {"at": self.clock(), "event": event, **fields}
         if machine is not None:
-            entry["machine"] = {k: v for k, v in asdict(machine).items() if k not in ("user_data", "extra")}
+            entry["machine"] = {k: v for k, v in asdict(machine).items() if k not in HIDDEN}
         with self.lock, self._audit.open("a") as file:
             file.write(json.dumps(entry) + "\n")
 

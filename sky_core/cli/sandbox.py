@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
+
+from sky_core.clouds.base import TAG_JOB
 
 app = typer.Typer(no_args_is_help=True, help="AWS, GCP and Azure emulated on loopback: try everything, spend nothing.")
 console = Console()
@@ -61,6 +64,22 @@ def status() -> None:
     console.print(table)
     for key, value in control.status().items():
         console.print(f"{key}: {value}", highlight=False)
+
+
+@app.command()
+def ledger(
+    open_only: Annotated[bool, typer.Option("--open", help="Only what costs money now.")] = False,
+) -> None:
+    """Show what the emulated clouds bill: all that is allocated, whoever made it, whatever it does."""
+    from sky_sandbox import client
+
+    table = Table("cloud", "kind", "id", "job", "since", "seconds", "billed s", "")
+    for entry in client.control(_home()).ledger(open_only=open_only):
+        since = datetime.fromtimestamp(entry["started"]).strftime("%H:%M:%S")
+        numbers = (since, f"{entry['seconds']:.1f}", f"{entry['billed_s']:.0f}")
+        goes_on = "" if entry["ended"] else "goes on"
+        table.add_row(entry["cloud"], entry["kind"], entry["id"], entry["tags"].get(TAG_JOB, ""), *numbers, goes_on)
+    console.print(table)
 
 
 @app.command()

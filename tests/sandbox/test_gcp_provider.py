@@ -208,7 +208,7 @@ def test_a_machine_that_halted_itself_is_still_found(sandbox: Sandbox, gcp: Gcp,
     [machine] = running(gcp, gcp.launch(vm(token)))
     assert machine.ip is not None
     connect(machine.ip, sandbox.settings.clouds["gcp"].ssh_port).client.exec_command("sudo shutdown -h now")
-    until(lambda: sandbox.live() == [])
+    until(lambda: [m["state"] for m in sandbox.control.machines(live=True)] == ["off"])
     [halted] = gcp.find({"skyloom-cluster": token})
     assert (halted.state, halted.preempted, halted.reason) == ("stopping", False, "TERMINATED")
     gcp.terminate([halted.id])
