@@ -21,7 +21,7 @@ check: setup
 	$(BIN)/pytest -q tests/unit
 
 test: check
-	$(BIN)/pytest -q tests/sandbox tests/prefect tests/airflow
+	$(BIN)/pytest -q tests/store tests/sandbox tests/prefect tests/airflow
 
 demo: setup
 	$(BIN)/python -m demo

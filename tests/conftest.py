@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ import pytest
 from sky_core.config import Settings
 from sky_sandbox import client
 from sky_sandbox.client import Control
+from tests.postgres import Postgres, programs
 
 
 @dataclass(frozen=True)
@@ -87,3 +90,25 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     own = start_sandbox(tmp_path_factory.mktemp("world"), **getattr(request.module, "SANDBOX", {}))
     yield own
     client.down(own.home)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server for the whole run."""
+    found = programs()
+    if found is None:
+        why = "no PostgreSQL server here (Debian: apt-get install postgresql)"
+        # Where ``make test`` may install it, its absence must not pass for success.
+        (pytest.fail if os.geteuid() == 0 and shutil.which("apt-get") else pytest.skip)(why)
+    server = Postgres(found)
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a fresh store: a test that asks for it runs on SQLite and on PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'skyloom.db'}"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.database()

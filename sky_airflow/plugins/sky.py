@@ -34,13 +34,12 @@ def plan_page(dag_id: Annotated[str, "DAG"], run_id: Annotated[str, "DAG run"]) 
     from sky_core.planner import Plan
 
     broker = SkyHook().broker
-    stem = f"airflow/{dag_id}/{run_id}/"
-    keys = [key for key in broker.store.plan_keys() if key.startswith(stem)]
+    keys = broker.store.plan_keys(prefix=f"airflow/{dag_id}/{run_id}/")
     if not keys:
         raise HTTPException(404, f"DAG run {run_id} of {dag_id} has no plan yet: its first Sky task makes it")
     found = broker.store.plan(keys[-1])
     assert found is not None
-    return _page(f"{dag_id}, {run_id}", broker, keys[-1], Plan.model_validate_json(found[2]))
+    return _page(f"{dag_id}, {run_id}", broker, keys[-1], Plan.model_validate_json(found.plan))
 
 
 def _page(title: str, broker: Broker, key: str, plan: Plan) -> str:

@@ -79,10 +79,9 @@ class Broker:
                 market = current_market(self.settings, self.store, pipeline.name)
                 frozen = freeze_hours(pipeline, market)
                 made = make_plan(frozen, market, objective, **self._kept(time.time(), pinned or {}))
-                _, kept = self.store.create_plan(key, frozen.model_dump_json(), made.model_dump_json())
-                return Plan.model_validate_json(kept)
-            version, _, text = found
-            plan = Plan.model_validate_json(text)
+                kept = self.store.create_plan(key, frozen.model_dump_json(), made.model_dump_json())
+                return Plan.model_validate_json(kept.plan)
+            plan = Plan.model_validate_json(found.plan)
             market = current_market(self.settings, self.store, pipeline.name)
             frozen = freeze_hours(pipeline, market)
             if plan.dag_hash == dag_hash(frozen):
@@ -91,7 +90,7 @@ class Broker:
             names = {task.name for task in frozen.tasks}
             stays = self._kept(plan.begun, {name: job for name, job in jobs.items() if name in names})
             made = make_plan(frozen, market, objective or plan.objective, **stays, reason="the pipeline changed")
-            if self.store.replace_plan(key, version, frozen.model_dump_json(), made.model_dump_json()):
+            if self.store.replace_plan(key, found.version, frozen.model_dump_json(), made.model_dump_json()):
                 return made
 
     def _kept(self, begun_at: float, jobs: Mapping[str, str]) -> dict[str, Any]:

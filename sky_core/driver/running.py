@@ -24,8 +24,7 @@ from sky_core.remote.artifacts import read_result
 from sky_core.remote.executor import JobRequest, JobState
 from sky_core.remote.ssh import Machine
 from sky_core.spec import Artifact
-from sky_core.store import Cluster, Run
-from sky_core.store.store import NewEvent
+from sky_core.store import Cluster, NewEvent, Run
 
 BOOT_TIMEOUT_S = 900.0  # from launch to a started agent; Azure's slowest images take several minutes
 LEAVE_GRACE_S = 10.0  # for a command to end by itself when its job moves

@@ -15,8 +15,7 @@ from sky_core.job.memory import Memory
 from sky_core.planner.plan import Plan
 from sky_core.remote.executor import Executor
 from sky_core.spec import Pipeline, Task
-from sky_core.store import Cluster, Job, JobState, Store
-from sky_core.store.store import NewEvent
+from sky_core.store import Cluster, Job, JobState, NewEvent, Store
 
 
 class Clouds:
@@ -71,7 +70,7 @@ class Step:
         """The plan that the job belongs to: its version, what was planned, and the plan."""
         found = self.driving.store.plan(self.job.plan_key)
         assert found is not None, "a job is submitted under a plan"
-        return found[0], Pipeline.model_validate_json(found[1]), Plan.model_validate_json(found[2])
+        return found.version, Pipeline.model_validate_json(found.pipeline), Plan.model_validate_json(found.plan)
 
     @classmethod
     def load(cls, driving: Driving, job: Job) -> Step:

@@ -1,6 +1,19 @@
 """Durable state: plans, jobs, clusters, events, logs, observations (SQLAlchemy; SQLite or PostgreSQL)."""
 
-from sky_core.store.records import TERMINAL, Cluster, Event, Job, JobState, Observation, Run
-from sky_core.store.store import LeaseLost, Store
+from sky_core.store.jobs import LeaseLost, NewEvent
+from sky_core.store.records import TERMINAL, Cluster, Event, Job, JobState, Observation, Run, StoredPlan
+from sky_core.store.store import Store
 
-__all__ = ["TERMINAL", "Cluster", "Event", "Job", "JobState", "LeaseLost", "Observation", "Run", "Store"]
+__all__ = [
+    "TERMINAL",
+    "Cluster",
+    "Event",
+    "Job",
+    "JobState",
+    "LeaseLost",
+    "NewEvent",
+    "Observation",
+    "Run",
+    "Store",
+    "StoredPlan",
+]

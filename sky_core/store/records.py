@@ -14,6 +14,15 @@ Seen = Literal["launched", "capacity", "quota", "auth", "preempted", "released"]
 
 
 @dataclass(frozen=True)
+class StoredPlan:
+    """One version of a plan, counted from 1: the pipeline that was planned and its plan, both as JSON."""
+
+    version: int
+    pipeline: str
+    plan: str
+
+
+@dataclass(frozen=True)
 class Job:
     """One submitted task and how far it is.
 

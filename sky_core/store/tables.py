@@ -1,27 +1,29 @@
-"""The store's tables. JSON goes in as text, so that SQLite and PostgreSQL behave alike.
+"""The store's tables, the same on SQLite and PostgreSQL: JSON goes in as text, and no text has a length.
 
 A column added later must be nullable: opening an older store adds it, and older versions go on writing without it.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text
 
 METADATA = MetaData()
 
-META = Table("meta", METADATA, Column("key", String(64), primary_key=True), Column("value", Text, nullable=False))
+COUNTER = BigInteger().with_variant(Integer, "sqlite")  # 64 bits on both; SQLite counts up only what it calls INTEGER
+
+META = Table("meta", METADATA, Column("key", Text, primary_key=True), Column("value", Text, nullable=False))
 
 PAYLOADS = Table(
     "payloads",
     METADATA,
-    Column("sha256", String(64), primary_key=True),
+    Column("sha256", Text, primary_key=True),
     Column("data", LargeBinary, nullable=False),
 )
 
 PLANS = Table(
     "plans",
     METADATA,
-    Column("key", String(500), primary_key=True),
+    Column("key", Text, primary_key=True),
     Column("version", Integer, primary_key=True),
     Column("created_at", Float, nullable=False),
     Column("pipeline", Text, nullable=False),
@@ -31,13 +33,13 @@ PLANS = Table(
 JOBS = Table(
     "jobs",
     METADATA,
-    Column("id", String(40), primary_key=True),
-    Column("key", String(1000), nullable=False, unique=True),
-    Column("plan_key", String(500), nullable=False),
-    Column("task", String(200), nullable=False),
+    Column("id", Text, primary_key=True),
+    Column("key", Text, nullable=False, unique=True),
+    Column("plan_key", Text, nullable=False),
+    Column("task", Text, nullable=False),
     Column("spec", Text, nullable=False),
-    Column("state", String(20), nullable=False),
-    Column("owner", String(200)),
+    Column("state", Text, nullable=False),
+    Column("owner", Text),
     Column("attempt", Integer, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
@@ -45,7 +47,7 @@ JOBS = Table(
     Column("cancel_reason", Text),
     Column("memory", Text, nullable=False),
     Column("result", Text, nullable=False),
-    Column("lease_holder", String(80)),
+    Column("lease_holder", Text),
     Column("lease_until", Float, nullable=False),
     Index("jobs_due", "state", "wake_at"),
     Index("jobs_of_plan", "plan_key", "task"),
@@ -54,14 +56,14 @@ JOBS = Table(
 CLUSTERS = Table(
     "clusters",
     METADATA,
-    Column("token", String(40), primary_key=True),
-    Column("job_id", String(40), nullable=False, index=True),
+    Column("token", Text, primary_key=True),
+    Column("job_id", Text, nullable=False, index=True),
     Column("attempt", Integer, nullable=False),
-    Column("state", String(20), nullable=False),
-    Column("cloud", String(40), nullable=False),
-    Column("region", String(80), nullable=False),
-    Column("zone", String(80)),
-    Column("instance_type", String(80), nullable=False),
+    Column("state", Text, nullable=False),
+    Column("cloud", Text, nullable=False),
+    Column("region", Text, nullable=False),
+    Column("zone", Text),
+    Column("instance_type", Text, nullable=False),
     Column("use_spot", Boolean, nullable=False),
     Column("num_nodes", Integer, nullable=False),
     Column("price", Float, nullable=False),
@@ -70,55 +72,55 @@ CLUSTERS = Table(
     Column("launched_at", Float),
     Column("ended_at", Float),
     Column("instance_ids", Text, nullable=False),
-    Column("outcome", String(40), nullable=False),
-    Column("accelerator", String(80)),
+    Column("outcome", Text, nullable=False),
+    Column("accelerator", Text),
 )
 
 EVENTS = Table(
     "events",
     METADATA,
-    Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("job_id", String(40), nullable=False, index=True),
+    Column("id", COUNTER, primary_key=True, autoincrement=True),
+    Column("job_id", Text, nullable=False, index=True),
     Column("at", Float, nullable=False),
-    Column("kind", String(40), nullable=False),
+    Column("kind", Text, nullable=False),
     Column("data", Text, nullable=False),
 )
 
 LOGS = Table(
     "logs",
     METADATA,
-    Column("job_id", String(40), primary_key=True),
-    Column("offset", Integer, primary_key=True, autoincrement=False),
+    Column("job_id", Text, primary_key=True),
+    Column("offset", BigInteger, primary_key=True, autoincrement=False),
     Column("data", LargeBinary, nullable=False),
 )
 
 OBSERVATIONS = Table(
     "observations",
     METADATA,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", COUNTER, primary_key=True, autoincrement=True),
     Column("at", Float, nullable=False, index=True),
-    Column("cloud", String(40), nullable=False),
-    Column("region", String(80), nullable=False),
-    Column("zone", String(80)),
-    Column("instance_type", String(80), nullable=False),
-    Column("market", String(20), nullable=False),
-    Column("kind", String(20), nullable=False),
-    Column("scope", String(20), nullable=False),
+    Column("cloud", Text, nullable=False),
+    Column("region", Text, nullable=False),
+    Column("zone", Text),
+    Column("instance_type", Text, nullable=False),
+    Column("market", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("scope", Text, nullable=False),
     Column("hours", Float),
-    Column("accelerator", String(80)),
+    Column("accelerator", Text),
 )
 
 RUNS = Table(
     "runs",
     METADATA,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", COUNTER, primary_key=True, autoincrement=True),
     Column("at", Float, nullable=False),
-    Column("pipeline", String(500), nullable=False, index=True),
-    Column("task", String(200), nullable=False),
-    Column("cloud", String(40), nullable=False),
-    Column("region", String(80), nullable=False),
-    Column("instance_type", String(80), nullable=False),
-    Column("accelerator", String(80)),
+    Column("pipeline", Text, nullable=False, index=True),
+    Column("task", Text, nullable=False),
+    Column("cloud", Text, nullable=False),
+    Column("region", Text, nullable=False),
+    Column("instance_type", Text, nullable=False),
+    Column("accelerator", Text),
     Column("accelerator_count", Float, nullable=False),
     Column("use_spot", Boolean, nullable=False),
     Column("hours", Float, nullable=False),

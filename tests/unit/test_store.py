@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from sky_core.store import LeaseLost, Observation, Store
+from sky_core.store import LeaseLost, Observation, Store, StoredPlan
 
 
 @pytest.fixture
@@ -16,8 +16,8 @@ def clock():
 
 
 @pytest.fixture
-def store(tmp_path, clock):
-    store = Store(f"sqlite:///{tmp_path / 's.db'}", clock=lambda: clock[0])
+def store(store_url, clock):
+    store = Store(store_url, clock=lambda: clock[0])
     yield store
     store.close()
 
@@ -43,11 +43,11 @@ def test_cancel_is_fenced_by_owner(store):
 
 
 def test_first_plan_wins(store):
-    assert store.create_plan("run", "P1", "first") == ("P1", "first")
-    assert store.create_plan("run", "P2", "second") == ("P1", "first")
+    assert store.create_plan("run", "P1", "first") == StoredPlan(1, "P1", "first")
+    assert store.create_plan("run", "P2", "second") == StoredPlan(1, "P1", "first")
     assert store.replace_plan("run", 1, "P1", "third")
     assert not store.replace_plan("run", 1, "P1", "fourth")
-    assert store.plan("run") == (2, "P1", "third")
+    assert store.plan("run") == StoredPlan(2, "P1", "third")
     assert store.plan_versions("run") == ["first", "third"]
 
 
@@ -85,13 +85,12 @@ def test_logs_are_kept_once_and_read_by_offset(store):
     assert store.log(job.id, 11) == b""
 
 
-def test_only_one_of_many_processes_creates_and_leases(tmp_path):
-    url = f"sqlite:///{tmp_path / 's.db'}"
+def test_only_one_of_many_threads_creates_and_leases(store_url):
     taken, errors = [], []
 
     def contend(name):
         try:
-            mine = Store(url)
+            mine = Store(store_url)
             for number in range(5):
                 mine.submit(f"k{number}", plan_key="p", task="t", spec="{}", owner=None)
             taken.extend(job.id for job in mine.lease_due(name, 60, 100))

@@ -14,8 +14,7 @@ from sky_core.planner.candidates import CHECKPOINT_HOURS
 from sky_core.planner.deadlines import task_hours
 from sky_core.planner.plan import Placement
 from sky_core.remote.executor import JobState
-from sky_core.store import Cluster
-from sky_core.store.store import NewEvent
+from sky_core.store import Cluster, NewEvent
 from sky_core.tracker import Tracker, checkpoint_interval
 from sky_core.tracker.cost import SHORTEST_INTERVAL_H
 

@@ -1,0 +1,175 @@
+"""Jobs with what belongs to them: clusters, events and logs. A step of a job's life is written all or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sa
+
+from sky_core.store import rows
+from sky_core.store.records import TERMINAL, Cluster, Event, Job, JobState
+from sky_core.store.tables import CLUSTERS, EVENTS, JOBS, LOGS
+from sky_core.store.transactions import Part, insert_if_absent, reads, refuse_nul, writes
+
+NewEvent = tuple[str, Mapping[str, Any]]  # kind, data
+
+
+class LeaseLost(RuntimeError):
+    """Another driver has taken the job over; what this one wanted to write was not written."""
+
+
+class Jobs(Part):
+    """The jobs of a store.
+
+    Events are written only after their job's row was written in the same transaction: that orders the writers of
+    one job, so that an event never appears below an id that a reader has already passed.
+    """
+
+    id: str
+
+    @writes
+    def submit(self, db: sa.Connection, key: str, *, plan_key: str, task: str, spec: str, owner: str | None) -> Job:
+        """Create the job of ``key``, or find it. The owner becomes the caller's in either case.
+
+        Raises:
+            SpecError: if one of the names has a NUL character in it.
+        """
+        refuse_nul(key=key, plan_key=plan_key, task=task, spec=spec, owner=owner)
+        now = self._clock()
+        # With the store's id in it: tokens of launches are made from it, and two stores may share an account.
+        job_id = "job-" + hashlib.sha256(f"{self.id}/{key}".encode()).hexdigest()[:16]
+        created = insert_if_absent(
+            db, JOBS, id=job_id, key=key, plan_key=plan_key, task=task, spec=spec, state="submitted", owner=owner,
+            attempt=0, created_at=now, updated_at=now, wake_at=now, memory="{}", result="{}", lease_until=0.0,
+        )  # fmt: skip
+        if created:
+            self._add_event(db, job_id, "submitted", {"task": task, "plan": plan_key})
+        elif owner is not None:
+            db.execute(sa.update(JOBS).where(JOBS.c.id == job_id).values(owner=owner))
+        return _job(db, job_id)
+
+    @reads
+    def job(self, db: sa.Connection, job_id: str) -> Job:
+        """The job of that id.
+
+        Raises:
+            KeyError: if there is none.
+        """
+        return _job(db, job_id)
+
+    @reads
+    def find_job(self, db: sa.Connection, key: str) -> Job | None:
+        """The job of that key, or None."""
+        row = db.execute(sa.select(JOBS).where(JOBS.c.key == key)).one_or_none()
+        return None if row is None else rows.job(row)
+
+    @reads
+    def jobs(
+        self, db: sa.Connection, *, plan_key: str | None = None, live: bool = False, limit: int = 1000
+    ) -> list[Job]:
+        """Jobs, newest first: all, those of one plan, or only those that are not over."""
+        query = sa.select(JOBS).order_by(JOBS.c.created_at.desc(), JOBS.c.id).limit(limit)
+        if plan_key is not None:
+            query = query.where(JOBS.c.plan_key == plan_key)
+        if live:
+            query = query.where(JOBS.c.state.not_in(TERMINAL))
+        return [rows.job(row) for row in db.execute(query)]
+
+    @writes
+    def request_cancel(self, db: sa.Connection, job_id: str, reason: str, owner: str | None = None) -> bool:
+        """Ask for the job's end. With ``owner``, only if the job is still that try's. False if not asked."""
+        condition = (JOBS.c.id == job_id) & JOBS.c.state.not_in(TERMINAL) & JOBS.c.cancel_reason.is_(None)
+        if owner is not None:
+            condition &= JOBS.c.owner == owner
+        reason = reason.replace("\0", "\\0")
+        values = {"cancel_reason": reason, "wake_at": self._clock()}
+        asked = bool(db.execute(sa.update(JOBS).where(condition).values(**values)).rowcount)
+        if asked:
+            self._add_event(db, job_id, "cancel requested", {"reason": reason})
+        return asked
+
+    @writes
+    def save_job(
+        self,
+        db: sa.Connection,
+        job: Job,
+        holder: str,
+        *,
+        state: JobState | None = None,
+        attempt: int | None = None,
+        memory: Mapping[str, Any] | None = None,
+        result: Mapping[str, Any] | None = None,
+        wake_at: float | None = None,
+        events: Iterable[NewEvent] = (),
+        clusters: Iterable[Cluster] = (),
+        log: tuple[int, bytes] | None = None,
+    ) -> Job:
+        """Write one step of a job's life, all or nothing: its new state, its events, clusters and log.
+
+        Raises:
+            LeaseLost: if ``holder`` does not hold the job's lease any more.
+        """
+        values: dict[str, Any] = {"updated_at": self._clock()}
+        plain = {"state": state, "attempt": attempt, "wake_at": wake_at}
+        values |= {name: value for name, value in plain.items() if value is not None}
+        documents = {"memory": memory, "result": result}
+        values |= {name: json.dumps(value) for name, value in documents.items() if value is not None}
+        mine = (JOBS.c.id == job.id) & (JOBS.c.lease_holder == holder)
+        if not db.execute(sa.update(JOBS).where(mine).values(**values)).rowcount:
+            raise LeaseLost(job.id)
+        for cluster in clusters:
+            _put_cluster(db, cluster)
+        for kind, data in events:
+            self._add_event(db, job.id, kind, data)
+        if log is not None and log[1]:
+            insert_if_absent(db, LOGS, job_id=job.id, offset=log[0], data=log[1])
+        return _job(db, job.id)
+
+    @writes
+    def put_cluster(self, db: sa.Connection, cluster: Cluster) -> None:
+        """Write a cluster outside a job's step (the collector's clean-up)."""
+        _put_cluster(db, cluster)
+
+    @reads
+    def clusters(self, db: sa.Connection, *, job_id: str | None = None, open_only: bool = False) -> list[Cluster]:
+        """Clusters in the order of their intents: all, one job's, or only those that may still have machines."""
+        query = sa.select(CLUSTERS).order_by(CLUSTERS.c.intended_at, CLUSTERS.c.attempt, CLUSTERS.c.token)
+        if job_id is not None:
+            query = query.where(CLUSTERS.c.job_id == job_id)
+        if open_only:
+            query = query.where(CLUSTERS.c.state.in_(("intended", "launched")))
+        return [rows.cluster(row) for row in db.execute(query)]
+
+    def _add_event(self, db: sa.Connection, job_id: str, kind: str, data: Mapping[str, Any]) -> None:
+        db.execute(sa.insert(EVENTS).values(job_id=job_id, at=self._clock(), kind=kind, data=json.dumps(data)))
+
+    @reads
+    def events(self, db: sa.Connection, job_id: str, after: int = 0) -> list[Event]:
+        """A job's events with an id above ``after``, oldest first."""
+        query = sa.select(EVENTS).where(EVENTS.c.job_id == job_id, EVENTS.c.id > after).order_by(EVENTS.c.id)
+        return [rows.event(row) for row in db.execute(query)]
+
+    @reads
+    def log(self, db: sa.Connection, job_id: str, offset: int = 0) -> bytes:
+        """A job's log from byte ``offset`` on, over all its attempts."""
+        query = sa.select(LOGS).where(LOGS.c.job_id == job_id).order_by(LOGS.c.offset)
+        parts = db.execute(query.where(LOGS.c.offset + sa.func.length(LOGS.c.data) > offset)).all()
+        data = b"".join(part.data for part in parts)
+        return data[offset - parts[0].offset :] if parts and offset > parts[0].offset else data
+
+
+def _job(db: sa.Connection, job_id: str) -> Job:
+    row = db.execute(sa.select(JOBS).where(JOBS.c.id == job_id)).one_or_none()
+    if row is None:
+        raise KeyError(job_id)
+    return rows.job(row)
+
+
+def _put_cluster(db: sa.Connection, cluster: Cluster) -> None:
+    values = asdict(cluster) | {"instance_ids": json.dumps(cluster.instance_ids)}
+    if not insert_if_absent(db, CLUSTERS, **values):
+        db.execute(sa.update(CLUSTERS).where(CLUSTERS.c.token == cluster.token).values(**values))

@@ -1,0 +1,40 @@
+"""What was observed: what clouds let us have, and how long tasks took."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import sqlalchemy as sa
+
+from sky_core.store.records import Observation, Run
+from sky_core.store.rows import record
+from sky_core.store.tables import OBSERVATIONS, RUNS
+from sky_core.store.transactions import Part, reads, writes
+
+
+class Observed(Part):
+    """The raw material of the tracker and of the estimates."""
+
+    @writes
+    def observe(self, db: sa.Connection, observation: Observation) -> None:
+        """Keep an observation of what a cloud let us have."""
+        db.execute(sa.insert(OBSERVATIONS).values(**asdict(observation)))
+
+    @reads
+    def observations(self, db: sa.Connection, since: float = 0.0) -> list[Observation]:
+        """Observations made at or after ``since``, oldest first."""
+        query = sa.select(OBSERVATIONS).where(OBSERVATIONS.c.at >= since)
+        return [record(Observation, row) for row in db.execute(query.order_by(OBSERVATIONS.c.at, OBSERVATIONS.c.id))]
+
+    @writes
+    def add_run(self, db: sa.Connection, run: Run) -> None:
+        """Keep what a finished task took."""
+        db.execute(sa.insert(RUNS).values(**asdict(run)))
+
+    @reads
+    def runs(self, db: sa.Connection, pipeline: str, task: str | None = None) -> list[Run]:
+        """What the tasks of a pipeline took, oldest first."""
+        query = sa.select(RUNS).where(RUNS.c.pipeline == pipeline)
+        if task is not None:
+            query = query.where(RUNS.c.task == task)
+        return [record(Run, row) for row in db.execute(query.order_by(RUNS.c.at, RUNS.c.id))]

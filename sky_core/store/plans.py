@@ -1,0 +1,67 @@
+"""Plans: one per key, with versions as the rest of the DAG is planned anew. And pickled calls, by content."""
+
+from __future__ import annotations
+
+import hashlib
+
+import sqlalchemy as sa
+
+from sky_core.store.records import StoredPlan
+from sky_core.store.tables import PAYLOADS, PLANS
+from sky_core.store.transactions import Part, insert_if_absent, reads, refuse_nul, writes
+
+
+class Plans(Part):
+    """The plans of a store, and the payloads that their tasks carry."""
+
+    @writes
+    def create_plan(self, db: sa.Connection, key: str, pipeline: str, plan: str) -> StoredPlan:
+        """Keep the first plan of ``key``; whoever comes second gets the newest there is."""
+        refuse_nul(plan_key=key)
+        insert_if_absent(db, PLANS, key=key, version=1, created_at=self._clock(), pipeline=pipeline, plan=plan)
+        found = _newest(db, key)
+        assert found is not None
+        return found
+
+    @reads
+    def plan(self, db: sa.Connection, key: str) -> StoredPlan | None:
+        """The newest version of that key's plan, or None."""
+        return _newest(db, key)
+
+    @reads
+    def plan_keys(self, db: sa.Connection, prefix: str = "") -> list[str]:
+        """The keys of all plans that begin with ``prefix``, in the order in which they were first made."""
+        begins = sa.func.substr(PLANS.c.key, 1, len(prefix)) == prefix  # LIKE has wildcards, and ignores case on SQLite
+        query = sa.select(PLANS.c.key).where(PLANS.c.version == 1, begins)
+        return list(db.execute(query.order_by(PLANS.c.created_at, PLANS.c.key)).scalars())
+
+    @reads
+    def plan_versions(self, db: sa.Connection, key: str) -> list[str]:
+        """All plans of that key, oldest first."""
+        query = sa.select(PLANS.c.plan).where(PLANS.c.key == key).order_by(PLANS.c.version)
+        return list(db.execute(query).scalars())
+
+    @writes
+    def replace_plan(self, db: sa.Connection, key: str, version: int, pipeline: str, plan: str) -> bool:
+        """Add ``version + 1``; False if somebody else has added it meanwhile (read theirs and think again)."""
+        now = self._clock()
+        return insert_if_absent(db, PLANS, key=key, version=version + 1, created_at=now, pipeline=pipeline, plan=plan)
+
+    @writes
+    def put_payload(self, db: sa.Connection, data: bytes) -> str:
+        """Keep ``data``; returns its SHA-256."""
+        sha = hashlib.sha256(data).hexdigest()
+        insert_if_absent(db, PAYLOADS, sha256=sha, data=data)
+        return sha
+
+    @reads
+    def payload(self, db: sa.Connection, sha: str) -> bytes:
+        """The data kept under that SHA-256."""
+        data: bytes = db.execute(sa.select(PAYLOADS.c.data).where(PAYLOADS.c.sha256 == sha)).scalar_one()
+        return data
+
+
+def _newest(db: sa.Connection, key: str) -> StoredPlan | None:
+    query = sa.select(PLANS).where(PLANS.c.key == key).order_by(PLANS.c.version.desc()).limit(1)
+    row = db.execute(query).one_or_none()
+    return None if row is None else StoredPlan(row.version, row.pipeline, row.plan)

@@ -1,0 +1,69 @@
+"""One method of the store is one transaction: the two decorators that make it so."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from sky_core.errors import SpecError
+from sky_core.store.database import Database
+
+P = ParamSpec("P")
+T = TypeVar("T")
+S = TypeVar("S", bound="Part")
+
+
+class Part:
+    """What the parts of a store have in common.
+
+    Attributes:
+        _database: The connections that this process has to the database.
+        _clock: Wall-clock time in seconds since the epoch, for what people read.
+    """
+
+    _database: Database
+    _clock: Callable[[], float]
+
+
+def reads(method: Callable[Concatenate[S, sa.Connection, P], T]) -> Callable[Concatenate[S, P], T]:
+    """The method gets a connection as its first argument, in a transaction that writes nothing."""
+    return _within(method, writes=False)
+
+
+def writes(method: Callable[Concatenate[S, sa.Connection, P], T]) -> Callable[Concatenate[S, P], T]:
+    """The method gets a connection as its first argument; all of what it writes is kept, or nothing if it raises."""
+    return _within(method, writes=True)
+
+
+def _within(method: Callable[Concatenate[S, sa.Connection, P], T], *, writes: bool) -> Callable[Concatenate[S, P], T]:
+    @functools.wraps(method)
+    def in_transaction(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._database.begin(writes=writes) as db:
+            return method(self, db, *args, **kwargs)
+
+    return in_transaction
+
+
+def insert_if_absent(db: sa.Connection, table: sa.Table, **values: Any) -> bool:
+    """``INSERT … ON CONFLICT DO NOTHING``: the atomic create of plans, jobs and intents. True if it was not there.
+
+    Told by what the statement returns: its count of rows is -1 with psycopg, whatever happened.
+    """
+    insert = postgresql.insert if db.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(table).values(**values).on_conflict_do_nothing().returning(sa.literal(1))
+    return db.execute(statement).first() is not None
+
+
+def refuse_nul(**texts: str | None) -> None:
+    """Refuse what PostgreSQL cannot store and SQLite can.
+
+    Raises:
+        SpecError: if one of the texts has a NUL character in it.
+    """
+    for name, text in texts.items():
+        if text is not None and "\0" in text:
+            raise SpecError(f"{name.replace('_', ' ')}: {text[:80]!r} has a NUL character in it", cure="take it out")
