@@ -34,7 +34,7 @@ def from_table(task: Task, table: Mapping[str, float], candidates: pl.DataFrame)
         offered = sorted({_label(row) for row in rows})
         shown = ", ".join(offered[:6]) + (", …" if len(offered) > 6 else "")
         raise SpecError(f"Task.{task.name}: hours: none of {sorted(table)} fits any candidate; there are {shown}")
-    return _spread(candidates, kinds, hours)
+    return spread(candidates, kinds, hours)
 
 
 def _look_up(table: Mapping[str, float], row: Row) -> float:
@@ -64,7 +64,7 @@ def from_function(task: Task, function: HoursFunction, candidates: pl.DataFrame)
     """
     columns = [*KIND, *(["use_spot"] if "use_spot" in candidates.columns else [])]
     kinds = candidates.select(columns).unique(maintain_order=True)
-    return _spread(candidates, kinds, [_call(task, function, row) for row in kinds.iter_rows(named=True)])
+    return spread(candidates, kinds, [_call(task, function, row) for row in kinds.iter_rows(named=True)])
 
 
 def _call(task: Task, function: HoursFunction, row: Row) -> float:
@@ -91,8 +91,8 @@ def _call(task: Task, function: HoursFunction, row: Row) -> float:
     return math.nan if math.isinf(hours) else float(hours)
 
 
-def _spread(candidates: pl.DataFrame, kinds: pl.DataFrame, hours: Sequence[float]) -> np.ndarray:
-    """Give each candidate the hours of its kind."""
+def spread(candidates: pl.DataFrame, kinds: pl.DataFrame, hours: Sequence[float]) -> np.ndarray:
+    """(C,) the hours of each candidate's kind; ``kinds`` has some of its columns, and each kind once."""
     known = kinds.with_columns(pl.Series("hours", hours, dtype=pl.Float64))
     joined = candidates.join(known, on=kinds.columns, how="left", nulls_equal=True, maintain_order="left")
     return joined["hours"].to_numpy()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from sky_core.estimate.declared import from_function, from_table
+from sky_core.estimate.declared import from_function, from_table, spread
 from sky_core.estimate.explore import at_worst, longest, outlook
 from sky_core.estimate.history import fit, next_input_gb
 from sky_core.estimate.kinds import Kind, kind_of_run
@@ -99,12 +99,13 @@ def _from_history(candidates: pl.DataFrame, runs: Sequence[Run], input_gb: float
     hours = dict(zip(kinds, np.exp(forecast.mean) * lean, strict=True))
     worst = dict(zip(kinds, at_worst(forecast, first=0), strict=True))
     at_most = dict(zip(kinds, longest(forecast), strict=True))
-    rows = [kind_of[row] for row in candidates.select(SHAPE).iter_rows()]
+    known = shapes.select(SHAPE)
+    kind = [kind_of[row] for row in known.iter_rows()]
     noun = "run" if model.runs == 1 else "runs"
     return Estimate(
-        hours=np.array([hours[kind] for kind in rows]),
+        hours=spread(candidates, known, [hours[each] for each in kind]),
         source=f"history ({model.runs} {noun}, ±{model.noise:.0%})",
         relative_error=model.noise,
-        worst=np.array([worst[kind] for kind in rows]),
-        at_most=np.array([at_most[kind] for kind in rows]),
+        worst=spread(candidates, known, [worst[each] for each in kind]),
+        at_most=spread(candidates, known, [at_most[each] for each in kind]),
     )

@@ -25,10 +25,9 @@ def fast_enough(task: Task, candidates: Candidates) -> Candidates:
     """
     if not isinstance(task.deadline, float):
         return candidates
-    at_most = np.array([place.hours_at_most + place.boot_hours for place in candidates.placements])
-    fast = candidates.only(np.maximum(at_most, candidates.hours) <= task.deadline)
-    if not fast.placements:
-        least = float(at_most.min())
+    fast = candidates.only(np.maximum(candidates.at_most, candidates.hours) <= task.deadline)
+    if len(fast) == 0:
+        least = float(candidates.at_most.min())
         message = f"Task.{task.name}: deadline: nothing does it within {task.deadline:g} h"
         raise Infeasible("deadline", least, message, cure=f"allow at least {least:.3g} h")
     return fast

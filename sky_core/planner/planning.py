@@ -14,9 +14,10 @@ from sky_core.catalog import Catalog
 from sky_core.errors import Infeasible, NoCloudEnabled
 from sky_core.facts import facts_of, schemes
 from sky_core.optimizer import Edge, Problem, Solution
-from sky_core.planner.candidates import Candidates, Location, candidates_of, pinned
+from sky_core.planner.candidates import Candidates, Shelf, pinned
 from sky_core.planner.candidates import freeze_hours as _freeze_task
 from sky_core.planner.deadlines import fast_enough, points_in_time, solve_in_time
+from sky_core.planner.offers import Location
 from sky_core.planner.plan import Alternative, Block, Placement, Plan, dag_hash
 from sky_core.planner.prudence import solve_prudently
 from sky_core.spec import Artifact, Objective, Pipeline, Task
@@ -85,22 +86,7 @@ def make_plan(
     goal = objective or Objective()
     now, fixed = time.time(), fixed or {}
     done = so_far or SoFar(now, 0.0, {})
-    candidates = {
-        task.name: pinned(fixed[task.name], done.left.get(task.name))
-        if task.name in fixed
-        else fast_enough(
-            task,
-            candidates_of(
-                task,
-                market.catalog,
-                market.clouds,
-                blocked=market.blocked,
-                history=market.history,
-                tracker=market.tracker,
-            ),
-        )
-        for task in pipeline.tasks
-    }
+    candidates = _candidates(pipeline, market, fixed, done)
     model = _Model(pipeline, candidates, market.catalog)
     rest = goal.model_copy(update={"deadline": _hours_left(goal, done)})
     first = {name: found.first for name, found in candidates.items()}
@@ -124,6 +110,19 @@ def make_plan(
         begun_at=done.begun_at,
         reason=reason,
     )
+
+
+def _candidates(
+    pipeline: Pipeline, market: Market, fixed: Mapping[str, Placement], done: SoFar
+) -> dict[str, Candidates]:
+    """What each task may run on; tasks with the same needs share it."""
+    shelf = Shelf(market.catalog, market.clouds, blocked=market.blocked, history=market.history, tracker=market.tracker)
+    return {
+        task.name: pinned(fixed[task.name], done.left.get(task.name))
+        if task.name in fixed
+        else fast_enough(task, shelf.candidates(task))
+        for task in pipeline.tasks
+    }
 
 
 def _hours_left(objective: Objective, so_far: SoFar) -> float | None:
@@ -170,7 +169,7 @@ class _Model:
         cost, hours, location = {}, {}, {}
         for task in self.pipeline.tasks:
             chosen = self.candidates[task.name]
-            at = np.array([self.index[place] for place in chosen.locations])
+            at = np.array([self.index[place] for place in chosen.locations])[chosen.at]
             usd, delay = self.input_egress(task, at)
             cost[task.name], hours[task.name], location[task.name] = chosen.cost + usd, chosen.hours + delay, at
         data = self.pipeline.data_edges()
@@ -208,16 +207,15 @@ class _Model:
     def within(self, cloud: str, fixed: Mapping[str, Placement]) -> _Model | None:
         """The same pipeline on one cloud only, or None if a task cannot run there."""
         narrowed = {
-            name: chosen if name in fixed else chosen.only(np.array([p.cloud == cloud for p in chosen.placements]))
-            for name, chosen in self.candidates.items()
+            name: chosen if name in fixed else chosen.in_cloud(cloud) for name, chosen in self.candidates.items()
         }
-        if not all(chosen.placements for chosen in narrowed.values()):
+        if not all(map(len, narrowed.values())):
             return None
         return _Model(self.pipeline, narrowed, self.catalog)
 
     def placements(self, solution: Solution) -> dict[str, Placement]:
         """The chosen candidates with the egress that reaches each of them."""
-        chosen = {name: self.candidates[name].placements[number] for name, number in solution.choice.items()}
+        chosen = {name: self.candidates[name].placement(number, name) for name, number in solution.choice.items()}
         data = self.pipeline.data_edges()
         placed = {}
         for task in self.pipeline.tasks:
@@ -245,22 +243,17 @@ def _single_cloud_cost(model: _Model, cloud: str, objective: Objective, fixed: M
 
 def _next_best(model: _Model, objective: Objective, solution: Solution, task: str) -> Alternative | None:
     """The plan without the kind of machine that a task was given: other zones of the same kind tell nobody much."""
-    placements = model.candidates[task].placements
-    chosen = placements[solution.choice[task]]
-    same = np.array([_kind(placement) == _kind(chosen) for placement in placements])
+    candidates = model.candidates[task]
+    same = candidates.kind == candidates.kind[solution.choice[task]]
     try:
         other = model.solve(objective, blocked={task: same})
     except Infeasible:
         return None
     return Alternative(
-        machine=placements[other.choice[task]].machine,
+        machine=candidates.placement(other.choice[task], task).machine,
         extra_usd=other.cost - solution.cost,
         extra_hours=other.hours - solution.hours,
     )
-
-
-def _kind(placement: Placement) -> tuple[str, str, str | None, bool]:
-    return placement.cloud, placement.instance_type, placement.accelerator, placement.use_spot
 
 
 def source_location(artifact: Artifact) -> Location | None:

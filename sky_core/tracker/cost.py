@@ -13,29 +13,31 @@ interval of its whole length. Multiplied with the price this is Proteus' expecte
 
 from __future__ import annotations
 
-import math
+import numpy as np
+from numpy.typing import NDArray
 
+Floats = NDArray[np.float64]
 SHORTEST_INTERVAL_H = 1 / 60
 
 
-def checkpoint_interval(checkpoint_hours: float, preemptions_per_hour: float) -> float:
-    """Hours of work between checkpoints by Young and Daly; infinite without preemptions."""
-    if preemptions_per_hour <= 0:
-        return math.inf
-    mean_life = 1 / preemptions_per_hour
-    best = math.sqrt(2 * checkpoint_hours * mean_life) - checkpoint_hours
-    return max(best, SHORTEST_INTERVAL_H)
+def checkpoint_interval(checkpoint_hours: float, preemptions_per_hour: float | Floats) -> Floats:
+    """Hours of work between checkpoints by Young and Daly; infinite without preemptions. Shaped like the rates."""
+    with np.errstate(divide="ignore"):
+        best = np.sqrt(2 * checkpoint_hours / np.maximum(preemptions_per_hour, 0.0)) - checkpoint_hours
+    return np.maximum(best, SHORTEST_INTERVAL_H)
 
 
 def expected_overhead(
-    work_hours: float,
-    preemptions_per_hour: float,
+    work_hours: float | Floats,
+    preemptions_per_hour: float | Floats,
     *,
     changeover_hours: float,
     checkpoint_hours: float | None,
-    interval_hours: float | None = None,
-) -> float:
+    interval_hours: float | Floats | None = None,
+) -> Floats:
     """Expected extra hours for each hour of work: 0.1 means that 10 hours of work take 11.
+
+    It is infinite where the work would never end. Work, rates and intervals may be arrays; they broadcast.
 
     Args:
         work_hours: Useful work of the task.
@@ -44,16 +46,13 @@ def expected_overhead(
         checkpoint_hours: Time to take a checkpoint; None if the task cannot be checkpointed.
         interval_hours: Work between checkpoints; None for the best one.
     """
+    rate = np.maximum(preemptions_per_hour, 0.0)
     if checkpoint_hours is None:
-        interval, pause = work_hours, 0.0
+        interval, pause = np.asarray(work_hours), np.zeros(())
     else:
-        best = checkpoint_interval(checkpoint_hours, preemptions_per_hour) if interval_hours is None else interval_hours
-        interval, pause = min(best, work_hours), checkpoint_hours if best < work_hours else 0.0
-    rate = preemptions_per_hour
-    if rate <= 0:
-        return pause / interval
-    try:
-        took = math.exp(changeover_hours * rate) * math.expm1((interval + pause) * rate) / rate / interval
-    except OverflowError:
-        return math.inf  # it would practically never get through
-    return took - 1
+        best = checkpoint_interval(checkpoint_hours, rate) if interval_hours is None else np.asarray(interval_hours)
+        interval, pause = np.minimum(best, work_hours), np.where(best < work_hours, checkpoint_hours, 0.0)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        took = np.exp(changeover_hours * rate) * np.expm1((interval + pause) * rate) / rate / interval
+    extra: Floats = np.where(rate > 0, took - 1, pause / interval)
+    return extra

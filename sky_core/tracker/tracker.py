@@ -4,11 +4,29 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sky_core.store.records import Observation
-from sky_core.tracker.beliefs import Offering, chance, kind_of, preemptions_per_hour
+from sky_core.tracker.beliefs import (
+    HOURS_PER_MONTH,
+    MANY_GPUS,
+    PRIOR_CHANCE,
+    PRIOR_CHANCE_MANY_GPUS,
+    Offering,
+    chance,
+    kind_of,
+    preemptions_per_hour,
+    published_rate,
+)
 from sky_core.tracker.blocked import Blocked, blocked
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Floats = NDArray[np.float64]
 
 
 class Tracker:
@@ -36,6 +54,36 @@ class Tracker:
     def preemptions_per_hour(self, offering: Offering) -> float:
         """Expected preemptions per hour of running; its reciprocal is the expected spot lifetime, hours."""
         return preemptions_per_hour(offering, self._near(offering), self.now)
+
+    def rate(self, offers: pl.DataFrame) -> tuple[Floats, Floats]:
+        """(N,) :meth:`chance` and (N,) :meth:`preemptions_per_hour` of the catalog's rows, with their ``use_spot``."""
+        spot = offers["use_spot"].to_numpy()
+        many = offers["accelerator_count"].fill_null(0).to_numpy() >= MANY_GPUS
+        chance = np.where(spot, PRIOR_CHANCE["spot"], PRIOR_CHANCE["on-demand"])
+        chance = np.where(many, np.minimum(chance, PRIOR_CHANCE_MANY_GPUS), chance)
+        interruption = offers["interruption"].to_numpy()  # NaN where none is published
+        preemptions = -np.log1p(-interruption) / HOURS_PER_MONTH
+        for cloud in offers["cloud"].unique().to_list():
+            unpublished = np.isnan(interruption) & (offers["cloud"] == cloud).to_numpy()
+            preemptions[unpublished] = published_rate(cloud, None)
+        preemptions = np.where(spot, preemptions, 0.0)
+        for number in self._seen_before(offers):
+            row = offers.row(number, named=True)
+            offering = offering_of(row, use_spot=row["use_spot"])
+            chance[number], preemptions[number] = self.chance(offering), self.preemptions_per_hour(offering)
+        return chance, preemptions
+
+    def _seen_before(self, offers: pl.DataFrame) -> list[int]:
+        """The rows whose kind of machine was observed."""
+        types = {instance_type for _, instance_type, _, _ in self._of_kind}
+        if not types:
+            return []
+        likely = offers.with_row_index("number").filter(offers["instance_type"].cast(str).is_in(list(types)))
+        return [
+            row["number"]
+            for row in likely.iter_rows(named=True)
+            if kind_of(offering_of(row, use_spot=row["use_spot"])) in self._of_kind
+        ]
 
     def _near(self, offering: Offering) -> Sequence[Observation]:
         return self._of_kind.get(kind_of(offering), ())

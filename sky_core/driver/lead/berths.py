@@ -6,9 +6,11 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from sky_core.catalog import Catalog
 from sky_core.job.memory import Saved
-from sky_core.planner.candidates import candidates_of
+from sky_core.planner.offers import offers_of, sold_for
 from sky_core.planner.plan import Placement
 from sky_core.planner.planning import Market, source_location
 from sky_core.recovery import Decision, Policy
@@ -81,10 +83,12 @@ def berths_of(task: Task, market: Market, kind: Placement) -> dict[str, Berth]:
         NoFeasibleOffering: if nothing is for sale at all.
     """
     found: dict[str, dict[bool, Placement]] = defaultdict(dict)
-    candidates = candidates_of(task, market.catalog, market.clouds, history=market.history, tracker=market.tracker)
-    for place in sorted(candidates.placements, key=lambda place: -place.price):  # the cheapest comes last and stays
-        if _likeness(place) == _likeness(kind):
-            found[zone_key(place)][place.use_spot] = place
+    runs = market.history.get(task.name, ())
+    offers = offers_of(task, sold_for(task, market.catalog, market.clouds, market.tracker), runs)
+    alike = np.flatnonzero(offers.like(kind))
+    for row in alike[np.argsort(-offers.rate[alike], kind="stable")]:  # the cheapest comes last and stays
+        place = offers.placement(int(row), task.name)
+        found[zone_key(place)][place.use_spot] = place
     berths = {zone: _berth(task, market.catalog, markets) for zone, markets in found.items()}
     cheapest = sorted(berths, key=lambda zone: (berths[zone].least_usd, zone))[:MOST_ZONES]
     return {zone: berths[zone] for zone in cheapest}
@@ -101,10 +105,6 @@ def sold_at(place: Placement | Cluster) -> Offering:
         place.cloud, place.region, place.zone, place.instance_type, "spot" if place.use_spot else "on-demand",
         place.accelerator,
     )  # fmt: skip
-
-
-def _likeness(place: Placement) -> tuple[str, float, float]:
-    return place.accelerator or place.instance_type, place.accelerator_count, round(place.hours, 6)
 
 
 def _berth(task: Task, catalog: Catalog, markets: Mapping[bool, Placement]) -> Berth:

@@ -12,12 +12,15 @@ import time
 from copy import deepcopy
 from dataclasses import replace
 
+import numpy as np
+
 from sky_core.driver.lead.berths import Pilot, berths_of, sold_at, zone_key
 from sky_core.driver.lead.promise import changeover, hours_left, remaining_work, unsaved
 from sky_core.driver.step import Step
 from sky_core.job.memory import Promise
-from sky_core.planner.candidates import candidates_of
+from sky_core.planner.candidates import free
 from sky_core.planner.market import current_market
+from sky_core.planner.offers import offers_of, sold_for
 from sky_core.planner.plan import Placement
 from sky_core.recovery import Decision, Situation, make_policy
 from sky_core.recovery.reference import on_demand
@@ -98,14 +101,13 @@ def elsewhere(step: Step, promise: Promise) -> Promise:
     _, pipeline, _ = step.planned()
     market = current_market(step.driving.settings, step.driving.store, pipeline.name)
     task = pipeline.task(step.job.task)
-    found = candidates_of(task, market.catalog, market.clouds, blocked=market.blocked, history=market.history)
-    free = [place for place in found.placements if not place.use_spot] or list(found.placements)
+    sold = free(task, sold_for(task, market.catalog, market.clouds), market.blocked)
+    certain = sold.take(~sold.frame["use_spot"].to_numpy())
+    offers = offers_of(task, certain if len(certain) else sold, market.history.get(task.name, ()))
     share = remaining_work(step, promise, None) / promise.work
-    in_time = [
-        place for place in free if share * place.hours_at_most + changeover(promise) <= hours_left(step, promise)
-    ]
-    quickest = min(free, key=lambda place: place.hours_at_most)
-    best = min(in_time, key=lambda place: place.compute_usd, default=quickest)
+    in_time = share * offers.at_most + changeover(promise) <= hours_left(step, promise)
+    best_row = np.argmin(np.where(in_time, offers.usd, np.inf)) if in_time.any() else np.argmin(offers.at_most)
+    best = offers.placement(int(best_row), task.name)
     step.driving.pilots.pop(step.job.id, None)
     return promise.model_copy(update={"kind": best, "saved": promise.saved * best.hours_at_most / promise.work})
 

@@ -10,8 +10,8 @@ from sky_core.config import Scale
 from sky_core.driver.lead.berths import sold_at
 from sky_core.driver.step import Step
 from sky_core.job.memory import Promise, Saved
-from sky_core.planner.candidates import CHECKPOINT_HOURS
 from sky_core.planner.deadlines import task_hours
+from sky_core.planner.offers import CHECKPOINT_HOURS
 from sky_core.planner.plan import Placement
 from sky_core.remote.executor import JobState
 from sky_core.store import Cluster, NewEvent
@@ -145,5 +145,5 @@ def checkpoint_hours(step: Step, place: Placement | Cluster, *, promised: bool) 
     scale, now, kept = step.driving.settings.scale, time.time(), step.memory.checkpoint
     tracker = Tracker(step.driving.store.observations(since=now - scale.seconds(RATE_MEMORY_HOURS)), now)
     took = kept.hours if kept else CHECKPOINT_HOURS
-    best = checkpoint_interval(took, tracker.preemptions_per_hour(sold_at(place)))
+    best = float(checkpoint_interval(took, tracker.preemptions_per_hour(sold_at(place))))
     return min(best, max(took / SYNC_SHARE, SHORTEST_INTERVAL_H)) if promised else best
