@@ -32,7 +32,8 @@ class DagFiles:
             SpecError: if the file has no DAG with Sky tasks.
         """
         dag = _dag_of(path)
-        return Broker.open().preview(pipeline_of(dag), objective or objective_of(dag, datetime.now(UTC)))
+        goal = objective or objective_of(dag, datetime.now(UTC))
+        return Broker.open().preview(pipeline_of(dag), goal, base=path.parent)
 
     def run(self, path: Path) -> bool:
         """Run the file's DAG once with ``airflow dags test``, without a scheduler.

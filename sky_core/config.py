@@ -1,9 +1,9 @@
 """Where Skyloom keeps its things and how it reaches the clouds.
 
 Settings come from ``$SKYLOOM_HOME/config.toml`` (default home ``~/.skyloom``), overridden by environment
-variables ``SKYLOOM_STORE``, ``SKYLOOM_PROFILE`` and ``SKYLOOM_CLOUDS``. The profile ``default`` means the real
-clouds with each SDK's own credential chain. The profile ``sandbox`` means the emulator on loopback: endpoints,
-throw-away credentials and the time scale are read from the file that ``skyloom sandbox up`` writes.
+variables ``SKYLOOM_STORE``, ``SKYLOOM_PROFILE``, ``SKYLOOM_CLOUDS`` and ``SKYLOOM_KEY``. The profile ``default``
+means the real clouds with each SDK's own credential chain. The profile ``sandbox`` means the emulator on loopback:
+endpoints, throw-away credentials and the time scale are read from the file that ``skyloom sandbox up`` writes.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from sky_core.errors import SandboxNotRunning, SpecError
 from sky_core.facts import clouds as known_clouds
 
 SANDBOX_FILE = "sandbox/endpoints.json"
+EVERY_REGION = ("*",)
 
 
 def default_home(environ: Mapping[str, str] | None = None) -> Path:
@@ -33,6 +34,7 @@ class CloudConfig(BaseModel):
     """How one cloud is reached. On the real clouds everything may stay unset: the SDK's default chain decides.
 
     Attributes:
+        regions: Patterns (``eu-*``) of the regions that jobs may run in.
         endpoint: Base URL of the compute API, or None for the real one.
         storage_endpoint: Base URL of the object store's API, or None for the real one.
         account: AWS account id (sandbox only), GCP project, Azure subscription id.
@@ -47,6 +49,7 @@ class CloudConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     enabled: bool = True
+    regions: tuple[str, ...] = EVERY_REGION
     endpoint: str | None = None
     storage_endpoint: str | None = None
     account: str | None = None
@@ -80,12 +83,19 @@ class Scale(BaseModel):
 
 
 class Settings(BaseModel):
-    """All settings of one Skyloom home."""
+    """All settings of one Skyloom home.
+
+    Attributes:
+        key: The team key itself, from ``SKYLOOM_KEY``; None leaves it to ``key_file``.
+        key_file: Where the team key is kept; None for the home's own, ``<home>/key``.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     home: Path
     profile: Literal["default", "sandbox"] = "default"
     store_url: str
+    key: SecretStr | None = None
+    key_file: Path | None = None
     clouds: Mapping[str, CloudConfig]
     scale: Scale = Scale()
     poll_s: float = 5.0
@@ -105,7 +115,7 @@ class Settings(BaseModel):
         env = os.environ if environ is None else environ
         home = default_home(env)
         data = _read_toml(home / "config.toml")
-        for key, variable in (("store_url", "SKYLOOM_STORE"), ("profile", "SKYLOOM_PROFILE")):
+        for key, variable in (("store_url", "SKYLOOM_STORE"), ("profile", "SKYLOOM_PROFILE"), ("key", "SKYLOOM_KEY")):
             if env.get(variable):
                 data[key] = env[variable]
         data.setdefault("store_url", f"sqlite:///{home / 'skyloom.db'}")

@@ -141,6 +141,10 @@ class UnknownOutcome(CloudError):
     """The call may or may not have taken effect (time-out, 5xx): look before asking again."""
 
 
+class SealBroken(SkyloomError):
+    """Sealed values cannot be opened: another key sealed them, or they are another job's."""
+
+
 class LinkLost(SkyloomError):
     """The SSH link broke or the machine does not answer; nothing is known about the job from that alone."""
 

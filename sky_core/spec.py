@@ -243,7 +243,8 @@ class Task(Spec):
 
     ``run`` sees ``$SKY_INPUT_<NAME>`` and ``$SKY_OUTPUT_<NAME>`` (a path for each input and output),
     ``$SKY_CHECKPOINT_DIR``, ``$SKY_NODE_RANK``, ``$SKY_NUM_NODES``, ``$SKY_NODE_IPS`` and ``envs``. ``secrets``
-    names variables whose values are taken from the driver's environment at launch and never stored.
+    names variables whose values are taken from the submitter's environment and sealed with the team key.
+    ``workdir`` is packed when the job is submitted.
     ``function`` is the SHA-256 of a pickled call in the store (set by the engines instead of ``run``).
 
     ``hours`` estimates the run time on one candidate: a number; a mapping from accelerator

@@ -95,7 +95,7 @@ def _task(body: Mapping[str, Any], base: Path) -> Task:
     }
     secrets = data.pop("secrets", None) or ()
     if isinstance(secrets, Mapping) and any(value is not None for value in secrets.values()):
-        raise SpecError(f"Task.{name}: secrets: give names only; values are taken from the driver's environment")
+        raise SpecError(f"Task.{name}: secrets: give names only; values are taken from the environment")
     inputs = dict(data.pop("inputs", None) or {})
     setup = data.pop("setup", None)
     for number, (target, origin) in enumerate((data.pop("file_mounts", None) or {}).items()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -104,7 +105,8 @@ class SkyOperator(BaseOperator):
         stem = f"{plan_stem(context)}/{self.task_id}/{ti.map_index}/{self._epoch(ti)}"
         self._owner = str(ti.id)
         task = self.build(broker)
-        job = broker.submit(broker.resumable_key(stem), task, plan_key, owner=self._owner)
+        base = Path(context["dag"].fileloc).parent
+        job = broker.submit(broker.resumable_key(stem), task, plan_key, owner=self._owner, base=base)
         self._job_id = job.id
         ti.xcom_push(key="sky_job", value={"job_id": job.id, "plan": plan_key})
         if job.over:

@@ -6,8 +6,10 @@ Nothing here touches a cloud: it reads and writes the store and keeps a driver p
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sky_core.broker.spawn import ensure_driver
@@ -41,15 +43,21 @@ class Broker:
 
     # Planning.
 
-    def preview(self, pipeline: Pipeline, objective: Objective | None = None) -> Plan:
+    def preview(self, pipeline: Pipeline, objective: Objective | None = None, *, base: Path | None = None) -> Plan:
         """Plan without keeping the plan: a dry run, with each task's next-best choice.
 
+        Args:
+            base: Where relative working folders start; None for the current directory.
+
         Raises:
-            SkyloomError: what :meth:`plan` raises.
+            SkyloomError: what :meth:`plan` raises; SpecError for a working folder that is not there.
         """
+        from sky_core.broker.submission import workdir_of
         from sky_core.planner.market import current_market
         from sky_core.planner.planning import make_plan
 
+        for task in pipeline.tasks:
+            workdir_of(task, base or Path.cwd())
         market = current_market(self.settings, self.store, pipeline.name)
         return make_plan(pipeline, market, objective, explain=True)
 
@@ -124,28 +132,46 @@ class Broker:
         *,
         owner: str | None = None,
         inputs: Mapping[str, Artifact] | None = None,
+        base: Path | None = None,
     ) -> Job:
         """Start the job of ``key``, or find the one that is already there; returns at once.
+
+        What only this process can give goes along: its working folder (packed), the values of its secrets (sealed
+        with the team key), the clouds that its settings allow. Any driver that has the key can go on from there.
 
         Args:
             key: Whoever submits the same key again, after any crash, gets the same job.
             task: The task as it is in the plan of ``plan_key``.
             owner: This try's name: only its cancel counts from now on.
             inputs: What the task's references to other tasks' outputs have become, by input name.
+            base: Where a relative working folder starts; None for the current directory.
 
         Raises:
             SkyloomError: if an input is still a reference.
+            SpecError: if the working folder or a secret is missing here.
         """
         resolved = task.model_copy(update={"inputs": {**task.inputs, **(inputs or {})}})
         for name, source in resolved.inputs.items():
             if isinstance(source, OutputRef):
                 raise SkyloomError(f"Task.{task.name}: inputs.{name}: {source} has not been produced yet")
         job = self.store.submit(
-            key, plan_key=plan_key, task=task.name, spec=resolved.model_dump_json(exclude={"hours"}), owner=owner
+            key,
+            plan_key=plan_key,
+            task=task.name,
+            spec=resolved.model_dump_json(exclude={"hours"}),
+            owner=owner,
+            needs=None if self.store.find_job(key) else self._needs(key, task, base),
         )
         if not job.over:
             ensure_driver(self.settings)
         return job
+
+    def _needs(self, key: str, task: Task, base: Path | None) -> Mapping[str, Any]:
+        from sky_core.broker.submission import needs_of
+
+        job_id = self.store.job_id(key)
+        needs = needs_of(task, job_id, self.settings, self.store, os.environ, base or Path.cwd())
+        return needs.model_dump(mode="json")
 
     def job(self, job_id: str) -> Job:
         """How far a job is. Raises KeyError if there is none."""

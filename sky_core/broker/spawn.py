@@ -20,7 +20,8 @@ def try_lock(settings: Settings) -> int | None:
     The kernel lets go of it when the last process that has it open ends.
     """
     settings.home.mkdir(parents=True, exist_ok=True)
-    store = hashlib.sha256(settings.store_url.encode()).hexdigest()[:8]
+    # The sandbox and the real clouds may share a store, but never a driver.
+    store = hashlib.sha256(f"{settings.profile} {settings.store_url}".encode()).hexdigest()[:8]
     lock = os.open(settings.home / f"driver-{store}.lock", os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -33,8 +34,9 @@ def try_lock(settings: Settings) -> int | None:
 def ensure_driver(settings: Settings) -> None:
     """Start the driver unless one runs. It is a session of its own: it outlives whoever started it, and ends idle.
 
-    It inherits this process's environment, which is how credentials and secrets reach it, and the lock, so that
-    there is no moment at which a second one could start.
+    It inherits this process's environment, which is how the clouds' credentials reach it, and the lock, so that
+    there is no moment at which a second one could start. What may differ from job to job (secrets, allowed clouds)
+    it takes from the job.
     """
     _started[:] = [process for process in _started if process.poll() is None]
     lock = try_lock(settings)
@@ -43,6 +45,10 @@ def ensure_driver(settings: Settings) -> None:
     log = os.open(settings.home / "driver.log", os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
     environment = {**os.environ, "SKYLOOM_HOME": str(settings.home), "SKYLOOM_PROFILE": settings.profile,
                    "SKYLOOM_STORE": settings.store_url, LOCK_VARIABLE: str(lock)}  # fmt: skip
+    for ours in ("SKYLOOM_CLOUDS", "SKYLOOM_KEY"):
+        environment.pop(ours, None)
+    if settings.key is not None:
+        environment["SKYLOOM_KEY"] = settings.key.get_secret_value()
     try:
         process = subprocess.Popen(
             [sys.executable, "-m", "sky_core.driver.process"],

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -93,6 +94,16 @@ class Catalog:
             NoFeasibleOffering: if no row is left; says which field emptied the list, and what would come next.
         """
         return query(self.table, resources, task, clouds)
+
+    def within(self, regions: Mapping[str, Sequence[str]]) -> Catalog:
+        """The same catalog with only those regions of some clouds, by patterns such as ``eu-*``."""
+        kept = pl.lit(True)
+        for cloud, patterns in regions.items():
+            there = pl.col("region").cast(pl.String)
+            known = self.table.filter(pl.col("cloud").cast(pl.String) == cloud).select(there.unique())["region"]
+            allowed = [name for name in known if any(fnmatchcase(name, pattern) for pattern in patterns)]
+            kept &= (pl.col("cloud").cast(pl.String) != cloud) | there.is_in(allowed)
+        return Catalog(self.table.filter(kept), self._egress, self.version, self.custom)
 
     def egress(self, locations: Sequence[Location], gb: float) -> tuple[np.ndarray, np.ndarray]:
         """``(L, L)`` USD and hours to move ``gb`` (10^9 bytes) from each row's to each column's location.

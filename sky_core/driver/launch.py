@@ -69,7 +69,7 @@ def intend(step: Step, placement: Placement) -> None:
     """Write down the intent to launch the next attempt's machines, as successors if the job is running."""
     attempt = step.job.attempt + 1
     token = f"sky-{step.job.id.removeprefix('job-')}-{attempt}"
-    host_key = public_key(keys.host_key(step.driving.settings.home, token))
+    host_key = public_key(keys.identity(step.driving.settings, step.job.key_id).host_key(token))
     cluster = Cluster(
         token=token, job_id=step.job.id, attempt=attempt, state="intended", cloud=placement.cloud,
         region=placement.region, zone=placement.zone, instance_type=placement.instance_type,
@@ -112,7 +112,7 @@ def launch(step: Step, cluster: Cluster) -> None:
 
 
 def _request(step: Step, cluster: Cluster) -> LaunchRequest:
-    task, settings = step.task, step.driving.settings
+    task, identity = step.task, keys.identity(step.driving.settings, step.job.key_id)
     placement = step.memory.successor if cluster is step.successor else step.memory.placement
     assert placement is not None
     return LaunchRequest(
@@ -128,8 +128,8 @@ def _request(step: Step, cluster: Cluster) -> LaunchRequest:
         disk_gib=task.resources.disk_size,
         arch=placement.arch,
         ports=task.resources.ports,
-        host_key=keys.host_key(settings.home, cluster.token),
-        authorized_key=keys.client_public_key(settings.home),
+        host_key=identity.host_key(cluster.token),
+        authorized_key=public_key(identity.client_key),
         tags={TAG_OWNER: step.driving.store.id, TAG_CLUSTER: cluster.token, TAG_JOB: step.job.id},
     )
 
@@ -204,7 +204,7 @@ def _planned(step: Step) -> Placement:
     store = step.driving.store
     while True:
         version, pipeline, plan = step.planned()
-        market = current_market(step.driving.settings, store, pipeline.name)
+        market = current_market(step.settings, store, pipeline.name)
         planned = plan.placements[step.job.task]
         blocks = [block for block in market.blocked if is_blocked(planned, [block])]
         if not blocks:

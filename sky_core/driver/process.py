@@ -24,7 +24,7 @@ from sky_core.errors import SkyloomError
 from sky_core.facts import clouds
 from sky_core.remote import keys
 from sky_core.remote.executor import Executor
-from sky_core.store import Job, LeaseLost, Store
+from sky_core.store import Job, LeaseLost, Reach, Store
 
 log = logging.getLogger("skyloom.driver")
 
@@ -44,9 +44,10 @@ class Driver:
             settings=settings,
             store=Store(settings.store_url),
             clouds=Clouds(settings),
-            executor=Executor(keys.client_key(settings.home)),
+            executor=Executor(keys.client_keys(settings)),
             holder=holder[:80],
         )
+        self._reach = Reach(settings.profile, keys.team_key(settings).id)
         self._busy: dict[str, Future[None]] = {}
         self._errors: dict[str, int] = {}
         self._stop = threading.Event()
@@ -61,7 +62,7 @@ class Driver:
                 free = THREADS - len(self._busy)
                 for job in self._due(free):
                     self._busy[job.id] = pool.submit(self._step, job)
-                if self._busy or self.driving.store.jobs(live=True, limit=1):
+                if self._busy or self.driving.store.has_live(self._reach):
                     last_live = time.monotonic()
                 elif time.monotonic() - last_live > idle_s:
                     break
@@ -75,7 +76,9 @@ class Driver:
     def _due(self, limit: int) -> list[Job]:
         if limit <= 0:
             return []
-        due = self.driving.store.lease_due(self.driving.holder, self.settings.lease_s, limit + len(self._busy))
+        due = self.driving.store.lease_due(
+            self.driving.holder, self.settings.lease_s, limit + len(self._busy), self._reach
+        )
         return [job for job in due if job.id not in self._busy][:limit]
 
     def _step(self, job: Job) -> None:
@@ -108,6 +111,9 @@ class Driver:
         while not self._stop.wait(self.settings.lease_s / 3):
             for job_id in list(self._busy):
                 self.driving.store.renew_lease(job_id, self.driving.holder, self.settings.lease_s)
+            for job in self.driving.store.left_alone(self._reach):
+                about = {"needs": job.key_id, "has": self._reach.key_id, "host": socket.gethostname()}
+                self.driving.store.tell_once(job.id, "key missing", about)
             if self._settings_changed():
                 log.info("the settings have changed: leaving, the next driver reads them")
                 self.stop()

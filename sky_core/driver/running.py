@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -18,10 +17,12 @@ from sky_core.driver.lead.promise import checkpoint_hours, noted, too_slow, unsa
 from sky_core.driver.step import Step
 from sky_core.errors import CloudError, LinkLost, MachineError
 from sky_core.facts import schemes
+from sky_core.job.needs import kept_folder
 from sky_core.planner.market import load_catalog
 from sky_core.recovery import Decision
 from sky_core.remote.artifacts import read_result
 from sky_core.remote.executor import JobRequest, JobState
+from sky_core.remote.keys import team_key
 from sky_core.remote.ssh import Machine
 from sky_core.spec import Artifact
 from sky_core.store import Cluster, NewEvent, Run
@@ -47,10 +48,9 @@ def boot(step: Step) -> None:
         return
     addresses = tuple(instance.ip for instance in instances if instance.ip)
     machines = _machines(step, cluster, addresses)
-    missing = [name for name in step.task.secrets if name not in os.environ]
-    if missing:
-        told = {"exit_code": None, "error": f"secrets: {', '.join(missing)} not set where the driver was started"}
-        step.save(closing="failed", verdict="failed", result=told)
+    if step.needs is None and (step.task.secrets or step.task.workdir):
+        why = "an earlier version of Skyloom submitted it without its secrets and workdir: submit it again"
+        step.save(closing="failed", verdict="failed", result={"exit_code": None, "error": why})
         return
     try:
         bucket = step.driving.clouds[cluster.cloud].storage(cluster.region).url
@@ -262,18 +262,18 @@ def _storage_options(step: Step, cluster: Cluster) -> dict[str, dict[str, Any]]:
 
 
 def _request(step: Step, cluster: Cluster, instances: list[Instance], bucket: str) -> JobRequest:
-    task, settings = step.task, step.driving.settings
+    task, needs, settings, store = step.task, step.needs, step.driving.settings, step.driving.store
     checkpoint, interval = task.checkpoint, checkpoint_hours(step, cluster, promised=step.memory.promise is not None)
     return JobRequest(
         job_id=step.job.id,
         attempt=cluster.attempt,
         cloud=cluster.cloud,
         run=task.run,
-        payload=step.driving.store.payload(task.function) if task.function else None,
+        payload=store.payload(task.function) if task.function else None,
         setup=task.setup,
-        workdir=task.workdir,
+        workdir=kept_folder(store, needs.workdir) if needs and needs.workdir else None,
         envs=dict(task.envs),
-        secrets={name: os.environ[name] for name in task.secrets},
+        secrets=team_key(settings).unseal(needs.sealed, step.job.id) if needs and needs.sealed else {},
         inputs={name: source.uri or "" for name, source in task.inputs.items() if isinstance(source, Artifact)},
         outputs=_output_urls(step, bucket),
         checkpoint_url=_checkpoint_url(step, bucket) if checkpoint else None,

@@ -12,6 +12,7 @@ from sky_core.clouds import Cloud, connect
 from sky_core.config import Settings
 from sky_core.driver.lead.berths import Pilot
 from sky_core.job.memory import Memory
+from sky_core.job.needs import Needs
 from sky_core.planner.plan import Plan
 from sky_core.remote.executor import Executor
 from sky_core.spec import Pipeline, Task
@@ -55,6 +56,7 @@ class Step:
     """One job under way. ``memory`` is replaced, never changed, and written by :meth:`save` only.
 
     Attributes:
+        needs: What it brought from its submitter; None from an earlier version.
         cluster: Where the job is, or is going to be; None between two attempts.
         successor: The cluster that takes over from ``cluster`` once it has ended; None unless the job moves.
     """
@@ -63,8 +65,15 @@ class Step:
     job: Job
     memory: Memory
     task: Task
+    needs: Needs | None = None
     cluster: Cluster | None = None
     successor: Cluster | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The driver's settings, with the clouds and regions that the job's submitter allowed."""
+        settings = self.driving.settings
+        return self.needs.narrowed(settings) if self.needs else settings
 
     def planned(self) -> tuple[int, Pipeline, Plan]:
         """The plan that the job belongs to: its version, what was planned, and the plan."""
@@ -81,6 +90,7 @@ class Step:
             job=job,
             memory=Memory.model_validate(job.memory),
             task=Task.model_validate_json(job.spec),
+            needs=Needs.of(job),
             cluster=present,
             successor=following,
         )

@@ -42,6 +42,9 @@ _WORDS: dict[str, Callable[[Data], str]] = {
     "objective missed": lambda d: (
         f"the plan's limits cannot be kept any more, going on as fast as possible: {d['error']}"
     ),
+    "key missing": lambda d: (
+        f"left alone by the driver on {d['host']}: the job needs the team key {d['needs']}, and that one has {d['has']}"
+    ),
     "exhausted": lambda d: f"nothing left to try: {d['error']}",
     "started": lambda d: f"attempt {d['attempt']}: agent started on {', '.join(d['ips'])}",
     "phase": lambda d: f"attempt {d['attempt']}: {d['phase']}",

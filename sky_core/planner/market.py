@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sky_core.catalog import Catalog
 from sky_core.clouds.credentials import why_unusable
-from sky_core.config import Settings
+from sky_core.config import EVERY_REGION, Settings
 from sky_core.planner.plan import Block
 from sky_core.planner.planning import Market
 from sky_core.store import Run, Store
@@ -22,6 +22,12 @@ LOOK_BACK_S = 30 * 24 * 3600.0  # of observations: rates are half forgotten afte
 def load_catalog(home: Path) -> Catalog:
     """The catalog of that home, loaded once per process."""
     return Catalog.load(home)
+
+
+@lru_cache(maxsize=4)
+def _allowed(home: Path, regions: tuple[tuple[str, tuple[str, ...]], ...]) -> Catalog:
+    catalog = load_catalog(home)
+    return catalog.within(dict(regions)) if regions else catalog
 
 
 def _reasons(settings: Settings) -> dict[str, str | None]:
@@ -39,10 +45,13 @@ def current_market(settings: Settings, store: Store, pipeline: str) -> Market:
     history: dict[str, list[Run]] = defaultdict(list)
     for run in store.runs(pipeline):
         history[run.task].append(run)
+    regions = tuple(
+        (name, config.regions) for name, config in settings.clouds.items() if config.regions != EVERY_REGION
+    )
     now = time.time()
     tracker = Tracker(store.observations(since=now - LOOK_BACK_S), now)
     return Market(
-        catalog=load_catalog(settings.home),
+        catalog=_allowed(settings.home, regions),
         clouds=tuple(sorted(name for name, why in reasons.items() if why is None)),
         left_out={name: why for name, why in reasons.items() if why is not None},
         blocked=tuple(_block(scope) for scope in tracker.blocked(settings.blocked_ttl_s)),

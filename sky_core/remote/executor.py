@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 from importlib import metadata
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
 from sky_core.facts import schemes
-from sky_core.remote import bundle, workdir
+from sky_core.remote import bundle
 from sky_core.remote.agent.stores import protocol
 from sky_core.remote.ssh import Link, Machine
+from sky_core.remote.workdir import Archive
 
 Phase = Literal["inputs", "setup", "running", "outputs", "done", "lost", "missing"]
 Answer = TypeVar("Answer")
@@ -39,7 +39,7 @@ class JobRequest:
     Attributes:
         run: Shell script, or None for a function.
         payload: A call packed by :func:`sky_core.remote.functions.pack`, or None for a script.
-        workdir: Folder on this machine that the command runs in a copy of.
+        workdir: The packed folder that the command runs in a copy of.
         secrets: Environment variables that are written nowhere.
         inputs: URL for each input's name: of a published artifact, or of any file or folder fsspec can read.
         outputs: URL for each output's name, to publish under.
@@ -57,7 +57,7 @@ class JobRequest:
     run: str | None = None
     payload: bytes | None = field(default=None, repr=False)
     setup: str | None = None
-    workdir: str | None = None
+    workdir: Archive | None = None
     envs: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     inputs: Mapping[str, str] = field(default_factory=dict)
@@ -70,13 +70,13 @@ class JobRequest:
     orphan_ttl_s: float = 1800.0
     node_ips: tuple[str, ...] = ()
 
-    def describe(self, rank: int, archive: str | None) -> dict[str, Any]:
+    def describe(self, rank: int) -> dict[str, Any]:
         """The job as the agent of one node reads it (:class:`sky_core.remote.agent.job.Job`)."""
         plain = {name: getattr(self, name) for name in PLAIN}
         return {
             **plain,
             "payload": base64.b64encode(self.payload).decode() if self.payload is not None else None,
-            "workdir": archive,
+            "workdir": self.workdir.digest if self.workdir is not None else None,
             "envs": dict(self.envs),
             "secrets": dict(self.secrets),
             "inputs": dict(self.inputs),
@@ -148,30 +148,20 @@ class Executor:
     cannot run the agent.
     """
 
-    def __init__(self, key_file: Path) -> None:
-        self._key_file = key_file
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._keys = keys
         self._links: dict[Machine, Link] = {}
         self._lock = threading.Lock()
 
     def start(self, machines: Sequence[Machine], request: JobRequest) -> None:
-        """Start an attempt on all its machines, in the order of their ranks. Doing so again changes nothing.
+        """Start an attempt on all its machines, in the order of their ranks. Doing so again changes nothing."""
+        if request.workdir is not None:
+            self._deliver_workdir([self._link(machine) for machine in machines], request.workdir)
 
-        Raises:
-            SpecError: if ``workdir`` is not a folder.
-        """
-        if request.workdir is None:
-            self._start_all(machines, request, None)
-            return
-        with workdir.packed(request.workdir) as (digest, archive):
-            for machine in machines:
-                self._deliver_workdir(self._link(machine), digest, archive)
-            self._start_all(machines, request, digest)
-
-    def _start_all(self, machines: Sequence[Machine], request: JobRequest, archive: str | None) -> None:
         def start(rank: int) -> None:
             link = self._link(machines[rank])
             program = self._deliver_agent(link)
-            description = json.dumps(request.describe(rank, archive)).encode()
+            description = json.dumps(request.describe(rank)).encode()
             link.run(["python3", program, "start"], description, START_TIMEOUT_S)
 
         _each(start, range(len(machines)))
@@ -244,15 +234,19 @@ class Executor:
             link.put(content, path)
         return path
 
-    def _deliver_workdir(self, link: Link, digest: str, archive: Any) -> None:
-        path = f"{HOME}/workdirs/{digest}.tar.gz"
-        if not _has(link, path):
-            archive.seek(0)
-            link.put(archive, path)
+    def _deliver_workdir(self, links: Sequence[Link], archive: Archive) -> None:
+        path = f"{HOME}/workdirs/{archive.digest}.tar.gz"
+        lacking = [link for link in links if not _has(link, path)]
+        if not lacking:
+            return
+        with archive.open() as file:
+            for link in lacking:
+                file.seek(0)
+                link.put(file, path)
 
     def _link(self, machine: Machine) -> Link:
         with self._lock:
-            return self._links.setdefault(machine, Link(machine, self._key_file))
+            return self._links.setdefault(machine, Link(machine, self._keys))
 
 
 def _has(link: Link, path: str) -> bool:

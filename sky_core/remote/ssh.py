@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 import paramiko
@@ -42,15 +41,19 @@ class Machine:
 class Link:
     """A connection to a machine, opened when first used. One command at a time: calls from threads queue.
 
+    Args:
+        machine: Whom to call.
+        keys: Private keys in OpenSSH's format, in the order in which to try them.
+
     Example:
-        >>> link = Link(Machine("127.0.0.1", 2222, "skyloom", "ssh-ed25519 AAAA…"), key_file)  # doctest: +SKIP
+        >>> link = Link(Machine("127.0.0.1", 2222, "skyloom", "ssh-ed25519 AAAA…"), [key])  # doctest: +SKIP
         >>> link.run(["echo", "it's here"])  # doctest: +SKIP
         b"it's here\\n"
     """
 
-    def __init__(self, machine: Machine, key_file: Path) -> None:
+    def __init__(self, machine: Machine, keys: Sequence[str]) -> None:
         self.machine = machine
-        self._key_file = key_file
+        self._keys = keys
         self._transport: paramiko.Transport | None = None
         self._lock = threading.Lock()
 
@@ -140,12 +143,22 @@ class Link:
                     f"{machine.ip}:{machine.port} is not the machine that was launched: its host key differs",
                     cure="its address was given to another machine, or somebody is in between; nothing was sent",
                 )
-            transport.auth_publickey(machine.user, paramiko.Ed25519Key.from_private_key_file(str(self._key_file)))
+            _log_in(transport, machine.user, self._keys)
             transport.set_keepalive(KEEPALIVE_S)
         except BaseException:
             transport.close()
             raise
         return transport
+
+
+def _log_in(transport: paramiko.Transport, user: str, keys: Sequence[str]) -> None:
+    for key in keys:
+        try:
+            transport.auth_publickey(user, paramiko.Ed25519Key.from_private_key(io.StringIO(key)))
+            return
+        except paramiko.AuthenticationException:
+            if key == keys[-1]:
+                raise
 
 
 def _presents(transport: paramiko.Transport, pinned: paramiko.PKey) -> bool:

@@ -9,14 +9,42 @@ import os
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from sky_core.errors import SpecError
+from sky_core.errors import SpecError, TransferError
 
 TIME = 315532800  # 1980-01-01: archives differ only where contents do, and zip files can hold it
 EXCLUDED = {".git", "__pycache__", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A packed folder that lies elsewhere.
+
+    Attributes:
+        digest: SHA-256 of its content.
+        pieces: Its content, piece by piece.
+    """
+
+    digest: str
+    pieces: Callable[[], Iterator[bytes]]
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """Its content as a file that is gone after the block.
+
+        Raises:
+            TransferError: if it is not what was packed.
+        """
+        with tempfile.TemporaryFile() as file:
+            file.writelines(self.pieces())
+            file.seek(0)
+            if hashlib.file_digest(file, "sha256").hexdigest() != self.digest:
+                raise TransferError(f"the packed workdir {self.digest[:12]} is damaged")
+            yield file
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Durable state: plans, jobs, clusters, events, logs, observations (SQLAlchemy; SQLite or PostgreSQL)."""
 
 from sky_core.store.jobs import LeaseLost, NewEvent
-from sky_core.store.records import TERMINAL, Cluster, Event, Job, JobState, Observation, Run, StoredPlan
+from sky_core.store.records import TERMINAL, Cluster, Event, Job, JobState, Observation, Reach, Run, StoredPlan
 from sky_core.store.store import Store
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "LeaseLost",
     "NewEvent",
     "Observation",
+    "Reach",
     "Run",
     "Store",
     "StoredPlan",

@@ -31,20 +31,37 @@ class Jobs(Part):
 
     id: str
 
+    def job_id(self, key: str) -> str:
+        """The id of the job of ``key``, there or not."""
+        # With the store's id in it: tokens of launches are made from it, and two stores may share an account.
+        return "job-" + hashlib.sha256(f"{self.id}/{key}".encode()).hexdigest()[:16]
+
     @writes
-    def submit(self, db: sa.Connection, key: str, *, plan_key: str, task: str, spec: str, owner: str | None) -> Job:
+    def submit(
+        self,
+        db: sa.Connection,
+        key: str,
+        *,
+        plan_key: str,
+        task: str,
+        spec: str,
+        owner: str | None,
+        needs: Mapping[str, Any] | None = None,
+    ) -> Job:
         """Create the job of ``key``, or find it. The owner becomes the caller's in either case.
+
+        Args:
+            needs: What it takes along; its ``profile`` and ``key_id`` say which drivers may have the job.
 
         Raises:
             SpecError: if one of the names has a NUL character in it.
         """
         refuse_nul(key=key, plan_key=plan_key, task=task, spec=spec, owner=owner)
-        now = self._clock()
-        # With the store's id in it: tokens of launches are made from it, and two stores may share an account.
-        job_id = "job-" + hashlib.sha256(f"{self.id}/{key}".encode()).hexdigest()[:16]
+        now, job_id, needs = self._clock(), self.job_id(key), needs or {}
         created = insert_if_absent(
             db, JOBS, id=job_id, key=key, plan_key=plan_key, task=task, spec=spec, state="submitted", owner=owner,
             attempt=0, created_at=now, updated_at=now, wake_at=now, memory="{}", result="{}", lease_until=0.0,
+            needs=json.dumps(needs), profile=needs.get("profile"), key_id=needs.get("key_id"),
         )  # fmt: skip
         if created:
             self._add_event(db, job_id, "submitted", {"task": task, "plan": plan_key})
@@ -146,6 +163,16 @@ class Jobs(Part):
 
     def _add_event(self, db: sa.Connection, job_id: str, kind: str, data: Mapping[str, Any]) -> None:
         db.execute(sa.insert(EVENTS).values(job_id=job_id, at=self._clock(), kind=kind, data=json.dumps(data)))
+
+    @writes
+    def tell_once(self, db: sa.Connection, job_id: str, kind: str, data: Mapping[str, Any]) -> bool:
+        """Add an event outside a job's step unless it has the same one already; whether it was added."""
+        db.execute(sa.update(JOBS).where(JOBS.c.id == job_id).values(updated_at=self._clock()))
+        same = (EVENTS.c.job_id == job_id) & (EVENTS.c.kind == kind) & (EVENTS.c.data == json.dumps(data))
+        if db.execute(sa.select(EVENTS.c.id).where(same).limit(1)).first() is not None:
+            return False
+        self._add_event(db, job_id, kind, data)
+        return True
 
     @reads
     def events(self, db: sa.Connection, job_id: str, after: int = 0) -> list[Event]:

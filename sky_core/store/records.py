@@ -35,6 +35,9 @@ class Job:
         memory: The driver's working state; only the holder of the lease writes it.
         result: What came of it once terminal: exit_code, error, outputs.
         wake_at: When it wants to be advanced next.
+        needs: What was fixed at submission (:class:`sky_core.job.needs.Needs`); empty from an earlier version.
+        profile: The settings' profile that it was submitted under; None from an earlier version.
+        key_id: The team key that a driver has to have; None from an earlier version.
     """
 
     id: str
@@ -51,11 +54,25 @@ class Job:
     cancel_reason: str | None
     memory: Mapping[str, Any] = field(default_factory=dict)
     result: Mapping[str, Any] = field(default_factory=dict)
+    needs: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    profile: str | None = None
+    key_id: str | None = None
 
     @property
     def over(self) -> bool:
         """Whether the job has reached a terminal state (its machines are gone by then)."""
         return self.state in TERMINAL
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Which jobs a driver may have: those of its profile whose machines and secrets its keys open.
+
+    Jobs that an earlier version submitted say neither; any driver may have them.
+    """
+
+    profile: str
+    key_id: str
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,9 @@ def record(kind: type[Record], row: sa.Row[Any], **decoded: Any) -> Record:
 
 
 def job(row: sa.Row[Any]) -> Job:
-    return record(Job, row, memory=json.loads(row.memory), result=json.loads(row.result))
+    return record(
+        Job, row, memory=json.loads(row.memory), result=json.loads(row.result), needs=json.loads(row.needs or "{}")
+    )
 
 
 def cluster(row: sa.Row[Any]) -> Cluster:

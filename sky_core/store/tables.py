@@ -49,6 +49,9 @@ JOBS = Table(
     Column("result", Text, nullable=False),
     Column("lease_holder", Text),
     Column("lease_until", Float, nullable=False),
+    Column("needs", Text),
+    Column("profile", Text),
+    Column("key_id", Text),
     Index("jobs_due", "state", "wake_at"),
     Index("jobs_of_plan", "plan_key", "task"),
 )

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from sky_core.clouds.base import LaunchRequest
 from sky_core.clouds.userdata import cloud_config, public_key
-from sky_core.remote import keys
 from sky_core.remote.executor import Executor, JobRequest, JobState
+from sky_core.remote.keys import TeamKey
 from sky_core.remote.ssh import Machine
+from sky_core.remote.workdir import Archive, packed
 from sky_sandbox import world
 from sky_sandbox.instances import Hypervisor, choose_runner
 from sky_sandbox.metadata import Metadata
@@ -23,23 +24,31 @@ ZONES = {"aws": "us-east-1a", "gcp": "us-central1-a", "azure": "eastus-1"}
 addresses = itertools.count(os.getpid() % 40000 * 6 + 1)  # test runs beside each other must not meet
 
 
+def archive(folder: Path) -> Archive:
+    """A folder as a driver finds it in its store."""
+    with packed(str(folder)) as (digest, file):
+        content = file.read()
+    return Archive(digest, lambda: iter([content[:10], content[10:]]))
+
+
 class Park:
     """Machines and the executor that works on them."""
 
     def __init__(self, folder: Path, ssh_port: int, metadata_port: int) -> None:
-        self.home = folder / "home"
         self.hypervisor = Hypervisor(choose_runner(), Metadata(metadata_port), folder / "park", ssh_port)
-        self.executor = Executor(keys.client_key(self.home))
+        self._key = TeamKey.new()
+        self.keys = (self._key.client_key,)
+        self.executor = Executor(self.keys)
         self.machines: dict[Machine, world.Machine] = {}
 
     def boot(self, cloud: str = "aws") -> Machine:
         """A running machine."""
         number = next(addresses)
         token = f"machine-{number}"
-        host_key = keys.host_key(self.home, token)
+        host_key = self._key.host_key(token)
         request = LaunchRequest(
             token, "m5.large", "us-east-1", None, True, host_key=host_key,
-            authorized_key=keys.client_public_key(self.home),
+            authorized_key=public_key(self._key.client_key),
         )  # fmt: skip
         ip = f"127.{78 + (number >> 16) % 100}.{number >> 8 & 255}.{number & 255}"
         emulated = world.Machine(

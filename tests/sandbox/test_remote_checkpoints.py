@@ -185,7 +185,7 @@ def test_an_orphan_saves_its_work_and_halts_its_machine(park, endpoint):
     while True:
         time.sleep(5)  # asking more often would keep it alive
         try:
-            Link(machine, park.home / "ssh/id_ed25519").run("true")
+            Link(machine, park.keys).run("true")
         except LinkLost:
             break
         assert time.monotonic() < deadline, "the machine still runs"
@@ -254,7 +254,7 @@ def kill(park, machine, job, victim):
     if victim == "machine":
         park.kill(machine)
         return
-    link = Link(machine, park.home / "ssh/id_ed25519")
+    link = Link(machine, park.keys)
     folder = f".skyloom/jobs/{quote(job.job_id, safe='')}/{job.attempt}"
     try:
         pid = json.loads(link.run(["cat", f"{folder}/state.json"]))["pid"]

@@ -20,7 +20,7 @@ from sky_core.remote.executor import JobRequest
 from sky_core.remote.functions import InputValue, RemoteError, pack
 from sky_core.remote.ssh import Link, Machine
 from tests.sandbox.loopback import store_options
-from tests.sandbox.park import BUCKET
+from tests.sandbox.park import BUCKET, archive
 
 numbers = itertools.count(1)
 
@@ -40,7 +40,7 @@ def agent_state(link, request):
 
 class TestLink:
     def test_runs_scripts_and_argument_lists(self, park, machine):
-        link = Link(machine, park.home / "ssh/id_ed25519")
+        link = Link(machine, park.keys)
         assert link.run("echo $((1 + 2)); cat", b"input") == b"3\ninput"
         assert link.run(["printf", "%s", "a b'$(c)\n"]) == b"a b'$(c)\n"
         data = os.urandom(5_000_000)
@@ -55,11 +55,11 @@ class TestLink:
         other = park.boot()
         wrong = Machine(machine.ip, machine.port, machine.user, other.host_key)
         with pytest.raises(HostKeyMismatch, match="not the machine that was launched"):
-            Link(wrong, park.home / "ssh/id_ed25519").run("true")
+            Link(wrong, park.keys).run("true")
 
     def test_a_cut_connection_is_told(self, park):
         machine = park.boot()
-        link = Link(machine, park.home / "ssh/id_ed25519")
+        link = Link(machine, park.keys)
         link.run("true")
         threading.Timer(0.5, park.kill, [machine]).start()
         with pytest.raises(LinkLost):
@@ -69,10 +69,10 @@ class TestLink:
 
     def test_a_command_that_hangs(self, park, machine):
         with pytest.raises(LinkLost, match="in time"):
-            Link(machine, park.home / "ssh/id_ed25519").run("sleep 60", timeout_s=0.5)
+            Link(machine, park.keys).run("sleep 60", timeout_s=0.5)
 
     def test_a_kept_connection_that_broke_is_opened_again(self, park, machine):
-        link = Link(machine, park.home / "ssh/id_ed25519")
+        link = Link(machine, park.keys)
         link.run("true")
         link._transport.sock.close()
         assert link.run("echo back") == b"back\n"
@@ -122,7 +122,7 @@ class TestCommands:
     def test_cancel_ends_what_tried_to_escape(self, park, machine):
         request = job(run="setsid sleep 12345 & (trap '' TERM; sleep 12346) & trap 'echo bye; exit 0' TERM; wait; wait")
         park.executor.start([machine], request)
-        link = Link(machine, park.home / "ssh/id_ed25519")
+        link = Link(machine, park.keys)
         while b"12346" not in link.run("ps -eo args"):
             time.sleep(0.05)
         park.executor.cancel([machine], request.job_id, request.attempt, 0.5)
@@ -134,7 +134,7 @@ class TestCommands:
     def test_what_the_command_leaves_running_ends_with_it(self, park, machine):
         state = park.run(machine, job(run="setsid sleep 23456 & sleep 23457 & echo done"))
         assert (state.exit_code, state.log) == (0, b"done\n")
-        assert b"2345" not in Link(machine, park.home / "ssh/id_ed25519").run("ps -eo args")
+        assert b"2345" not in Link(machine, park.keys).run("ps -eo args")
 
     def test_a_long_log_arrives_once_and_in_order(self, park, machine):
         request = job(run="seq 1 300000; sleep 0.3; seq 300001 600000")
@@ -153,7 +153,7 @@ class TestCommands:
         request = job(run="sleep 34567")
         park.executor.start([machine], request)
         park.follow(machine, request, lambda state: state.phase == "running")
-        link = Link(machine, park.home / "ssh/id_ed25519")
+        link = Link(machine, park.keys)
         link.run(f"kill -9 {agent_state(link, request)['pid']}")
         state = park.follow(machine, request)
         assert (state.phase, state.detail) == ("lost", "the agent was killed or the machine was restarted")
@@ -176,10 +176,12 @@ class TestWorkdir:
         (tmp_path / ".gitignore").write_text("*.bin\n")
         (tmp_path / "large.bin").write_bytes(b"x" * 1000)
         subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-        state = park.run(machine, job(workdir=str(tmp_path), run="find . -type f | sort; bash sub/tool.sh; touch new"))
+        state = park.run(
+            machine, job(workdir=archive(tmp_path), run="find . -type f | sort; bash sub/tool.sh; touch new")
+        )
         assert state.log == b"./.gitignore\n./sub/tool.sh\nfrom the workdir\n"
         (tmp_path / "sub/tool.sh").touch()
-        park.run(machine, job(workdir=str(tmp_path), run="test ! -f new"))
+        park.run(machine, job(workdir=archive(tmp_path), run="test ! -f new"))
         assert len(list((park.folder(machine) / ".skyloom/workdirs").iterdir())) == 1
 
 
@@ -336,7 +338,7 @@ class TestFunctions:
 
             return helper_of_mine.ANSWER
 
-        _, url, options = self.call(park, machine, endpoint, use, workdir=str(tmp_path))
+        _, url, options = self.call(park, machine, endpoint, use, workdir=archive(tmp_path))
         assert read_result(url, options) == 42
 
     def test_no_result(self, endpoint):

@@ -74,7 +74,7 @@ def pilot_of(step: Step, promise: Promise) -> Pilot | None:
 
 def _new_pilot(step: Step, promise: Promise) -> Pilot | None:
     """A pilot whose policy begins with what past launches have shown of its zones."""
-    settings, store, now = step.driving.settings, step.driving.store, time.time()
+    settings, store, now = step.settings, step.driving.store, time.time()
     _, pipeline, _ = step.planned()
     task, market = pipeline.task(step.job.task), current_market(settings, store, pipeline.name)
     berths = berths_of(task, market, promise.kind)
@@ -99,7 +99,7 @@ def elsewhere(step: Step, promise: Promise) -> Promise:
         NoFeasibleOffering: if nothing at all is to be had.
     """
     _, pipeline, _ = step.planned()
-    market = current_market(step.driving.settings, step.driving.store, pipeline.name)
+    market = current_market(step.settings, step.driving.store, pipeline.name)
     task = pipeline.task(step.job.task)
     sold = free(task, sold_for(task, market.catalog, market.clouds), market.blocked)
     certain = sold.take(~sold.frame["use_spot"].to_numpy())

@@ -1,0 +1,64 @@
+"""What only the submitting process can give: its working folder, its secrets, what it allows; checked before any
+money is spent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from sky_core.config import Settings
+from sky_core.errors import SpecError
+from sky_core.job.needs import Needs, allowed_clouds, keep_folder
+from sky_core.remote.keys import team_key
+from sky_core.spec import Task
+from sky_core.store import Store
+
+
+def workdir_of(task: Task, base: Path) -> Path | None:
+    """The folder that a task takes along; a relative one starts at ``base``.
+
+    Raises:
+        SpecError: if there is no such folder.
+    """
+    if task.workdir is None:
+        return None
+    folder = (base / Path(task.workdir).expanduser()).absolute()
+    if not folder.is_dir():
+        raise SpecError(
+            f"Task.{task.name}: workdir: {folder} is not a folder here", cure="make it, or correct the path"
+        )
+    return folder
+
+
+def secrets_of(task: Task, environ: Mapping[str, str]) -> dict[str, str]:
+    """The values of a task's secrets.
+
+    Raises:
+        SpecError: if one is not set.
+    """
+    missing = [name for name in task.secrets if name not in environ]
+    if missing:
+        raise SpecError(
+            f"Task.{task.name}: secrets: {', '.join(missing)} not set in the environment of this process",
+            cure="export the value before submitting",
+        )
+    return {name: environ[name] for name in task.secrets}
+
+
+def needs_of(
+    task: Task, job_id: str, settings: Settings, store: Store, environ: Mapping[str, str], base: Path
+) -> Needs:
+    """All that the job takes along; its folder is in the store afterwards, its secrets are sealed.
+
+    Raises:
+        SpecError: if the folder or a secret is missing, the folder is too large, or there is no team key.
+    """
+    secrets, folder, key = secrets_of(task, environ), workdir_of(task, base), team_key(settings)
+    return Needs(
+        profile=settings.profile,
+        clouds=allowed_clouds(settings),
+        key_id=key.id,
+        workdir=keep_folder(store, folder, task.name) if folder else None,
+        sealed=key.seal(secrets, job_id) if secrets else "",
+    )

@@ -1,0 +1,99 @@
+"""What a job takes along from the process that submitted it, so that a driver on any host can go on with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from sky_core.clouds.credentials import why_unusable
+from sky_core.config import EVERY_REGION, Settings
+from sky_core.errors import SpecError
+from sky_core.planner.plan import Record
+from sky_core.remote import workdir
+from sky_core.remote.workdir import Archive
+from sky_core.store import Job, Store
+
+PIECE_BYTES = 4 << 20  # of a packed folder in one row: a row has to fit in memory a few times over
+LIMIT_BYTES = 512 << 20
+
+
+class Parcel(Record):
+    """A packed folder in the store.
+
+    Attributes:
+        sha256: Of the whole archive.
+        pieces: SHA-256 of each of its pieces, in order.
+    """
+
+    sha256: str
+    pieces: tuple[str, ...]
+
+
+class Needs(Record):
+    """What was fixed when the job was submitted.
+
+    Attributes:
+        profile: Of the submitter's settings: a job of the sandbox never reaches the real clouds.
+        clouds: The clouds it may run in, each with the patterns of the regions allowed there.
+        key_id: The team key that its machines bear and its secrets are sealed with.
+        workdir: The folder that the command runs in a copy of.
+        sealed: The values of its secrets, or "" without any.
+    """
+
+    profile: str
+    clouds: Mapping[str, tuple[str, ...]]
+    key_id: str
+    workdir: Parcel | None = None
+    sealed: str = ""
+
+    @classmethod
+    def of(cls, job: Job) -> Needs | None:
+        """The needs of a job; None if an earlier version, which did not keep them, submitted it."""
+        return cls.model_validate(job.needs) if job.needs else None
+
+    def allows(self, cloud: str, region: str) -> bool:
+        """Whether the job may run there."""
+        return any(fnmatchcase(region, pattern) for pattern in self.clouds.get(cloud, ()))
+
+    def narrowed(self, settings: Settings) -> Settings:
+        """A driver's settings with the clouds and regions that the submitter allowed, whatever the driver's allow."""
+        clouds = {
+            name: config.model_copy(
+                update={"enabled": name in self.clouds, "regions": self.clouds.get(name, EVERY_REGION)}
+            )
+            for name, config in settings.clouds.items()
+        }
+        return settings.model_copy(update={"clouds": clouds})
+
+
+def allowed_clouds(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """The clouds that may be used here, each with its regions, as :class:`Needs` keeps them."""
+    return {name: config.regions for name, config in settings.clouds.items() if why_unusable(name, config) is None}
+
+
+def keep_folder(store: Store, folder: Path, task: str) -> Parcel:
+    """Pack a folder into the store; what is there already is not sent again.
+
+    Raises:
+        SpecError: if it is larger than ``LIMIT_BYTES`` when packed; ``task`` is its task's name.
+    """
+    with workdir.packed(str(folder)) as (digest, file):
+        size = file.seek(0, 2)
+        if size > LIMIT_BYTES:
+            raise SpecError(
+                f"Task.{task}: workdir: {folder} has {size >> 20} MiB when packed, more than {LIMIT_BYTES >> 20}",
+                cure="keep data out of it (.gitignore counts) and give it as an input",
+            )
+        file.seek(0)
+        pieces = [store.put_payload(piece) for piece in iter(lambda: file.read(PIECE_BYTES), b"")]
+    return Parcel(sha256=digest, pieces=tuple(pieces))
+
+
+def kept_folder(store: Store, parcel: Parcel) -> Archive:
+    """The folder that :func:`keep_folder` kept, read from the store only when a machine lacks it."""
+
+    def pieces() -> Iterator[bytes]:
+        return (store.payload(sha) for sha in parcel.pieces)
+
+    return Archive(parcel.sha256, pieces)
