@@ -100,6 +100,7 @@ class Settings(BaseModel):
     scale: Scale = Scale()
     poll_s: float = 5.0
     orphan_ttl_s: float = 1800.0
+    publish_patience_s: float = 1800.0
     lease_s: float = 60.0
     blocked_ttl_s: float = 600.0
     spot_policy: str = "skyloom"

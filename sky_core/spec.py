@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -299,6 +300,9 @@ class Task(Spec):
         for name in value:
             if not ENV_NAME.match(name):
                 raise ValueError(f"{name!r} cannot name an input or output: letters, digits and '_' only")
+        variables = Counter(name.upper() for name in value)
+        if twice := sorted(name for name in value if variables[name.upper()] > 1):
+            raise ValueError(f"{' and '.join(twice)} differ by case only and would share one variable; rename one")
         return value
 
     @field_validator("hours")

@@ -282,5 +282,6 @@ def _request(step: Step, cluster: Cluster, instances: list[Instance], bucket: st
         checkpoint_keep=checkpoint.keep if checkpoint else 1,
         storage_options=_storage_options(step, cluster),
         orphan_ttl_s=settings.orphan_ttl_s,
+        publish_patience_s=settings.publish_patience_s,
         node_ips=tuple(instance.private_ip or instance.ip or "" for instance in instances),
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sky_core.errors import TransferError
-from sky_core.remote.agent import artifacts, call, trees
+from sky_core.remote.agent import artifacts, call, manifests
 from sky_core.remote.agent.stores import Options
 
 __all__ = ["Published", "fetch", "read_result", "resolve", "url_of"]
@@ -81,7 +81,7 @@ def _errors(url: str) -> Iterator[None]:
     """Whatever a store's client raises, as one error of ours."""
     try:
         yield
-    except trees.Corrupt as error:
+    except manifests.Corrupt as error:
         raise TransferError(f"{url}: {error}") from error
     except FileNotFoundError as error:
         raise TransferError(f"there is nothing at {url}") from error

@@ -48,6 +48,7 @@ class JobRequest:
         checkpoint_interval_s: Seconds between syncs; None leaves it to the agent (at most 5% of the time).
         storage_options: fsspec options by protocol (``s3``, ``gs``, ``abfs``). Secret.
         orphan_ttl_s: Seconds without a poll after which the agent halts the machine.
+        publish_patience_s: Seconds for which an output that cannot be published is tried again, the machine kept.
         node_ips: Addresses of all nodes by rank, as they see each other.
     """
 
@@ -68,6 +69,7 @@ class JobRequest:
     checkpoint_keep: int = 2
     storage_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     orphan_ttl_s: float = 1800.0
+    publish_patience_s: float = 1800.0
     node_ips: tuple[str, ...] = ()
 
     def describe(self, rank: int) -> dict[str, Any]:
@@ -97,7 +99,7 @@ class JobRequest:
 
 
 PLAIN = ("job_id", "attempt", "cloud", "run", "setup", "checkpoint_url", "restore_urls", "checkpoint_interval_s",
-         "checkpoint_keep", "orphan_ttl_s")  # fmt: skip
+         "checkpoint_keep", "orphan_ttl_s", "publish_patience_s")  # fmt: skip
 
 
 def _pinned(package: str) -> str:

@@ -13,7 +13,7 @@ import fsspec
 import pytest
 
 from sky_core.errors import LinkLost
-from sky_core.remote.artifacts import resolve
+from sky_core.remote.artifacts import fetch, resolve
 from sky_core.remote.executor import JobRequest
 from sky_core.remote.ssh import Link
 from tests.sandbox.loopback import store_options
@@ -212,7 +212,7 @@ def test_a_gang_s_first_node_keeps_the_checkpoints_and_all_restore_them(park, en
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_nothing_half_is_ever_taken_for_whole(park, endpoint):
+def test_killed_at_random_moments_nothing_half_is_ever_taken_for_whole(park, endpoint, tmp_path):
     """The machine, the agent or the process that moves data dies; the job still ends with the right result."""
     chance = random.Random(4711)
     big = "head -c 3000000 /dev/urandom > ../big; mv ../big big; echo step $i"
@@ -245,8 +245,7 @@ def test_killed_at_random_moments_nothing_half_is_ever_taken_for_whole(park, end
         state = park.run(park.boot(), job)
         assert state.exit_code == 0, state.log
     options = job.storage_options
-    path = f"{job.outputs['model']}/attempt-{job.attempt}/model"
-    assert fsspec.filesystem("s3", **options["s3"]).cat_file(path) == b"150\n"
+    assert fetch(job.outputs["model"], tmp_path, options).read_bytes() == b"150\n"
     assert restored == sorted(restored)
 
 

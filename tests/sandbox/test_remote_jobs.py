@@ -241,7 +241,9 @@ class TestData:
         url = "s3://jobs/damaged"
         made = job(run="echo right > $SKY_OUTPUT_X", outputs={"x": url}, storage_options=options)
         park.run(machine, made)
-        fsspec.filesystem("s3", **options["s3"]).pipe_file(f"{url}/attempt-1/x", b"wrong\n")
+        store = fsspec.filesystem("s3", **options["s3"])
+        data = json.loads(store.cat_file(f"{url}/manifest.json"))["data"]
+        store.pipe_file(f"{url}/{data}/x", b"wrong\n")
         state = park.run(machine, job(run="echo never", inputs={"x": url}, storage_options=options))
         assert "differs from what it should be" in state.detail
 

@@ -124,3 +124,12 @@ def test_a_deadline_in_the_past_is_refused_when_planning():
     with pytest.raises(SpecError, match=r"Task.t: deadline: .* is in the past"):
         task(deadline=past).hours_to_deadline(datetime.now(UTC))
     assert Objective(deadline="6h").deadline_hours() == 6
+
+
+@pytest.mark.parametrize("field", ["inputs", "outputs"])
+def test_names_that_differ_by_case_only_would_share_a_variable(field):
+    given = {name: Artifact(uri=f"s3://b/{name}") for name in ("model", "Model", "data")}
+    with pytest.raises(SpecError, match=f"{field}: Model and model differ by case only"):
+        Task(name="t", run="x", **{field: given})
+    del given["Model"]
+    assert set(getattr(Task(name="t", run="x", **{field: given}), field)) == {"model", "data"}

@@ -1,40 +1,85 @@
 """Artifacts in an object store: published whole or not at all.
 
-Below an artifact's URL lie the data, in a folder of its own for each attempt, and ``manifest.json``, which names
-that folder and every file's hash and is written last. Who finds no manifest finds no artifact; two attempts that
-publish at once leave one whole artifact or the other.
+Below an artifact's URL lie the data, in a folder of its own for each version, and ``manifest.json``, which names that
+folder and every file's hash and is written last. Who finds no manifest finds no artifact; while a new version is being
+published, and if it never gets there, the one before can be read. Two that publish at once leave one whole artifact or
+the other.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
+import time
 from pathlib import Path
 from typing import Any
 
-from .stores import Options, connect, download, patiently, read, upload, write
-from .trees import Corrupt, describe
+from .manifests import Corrupt, Manifest, parse
+from .stores import Options, connect, download, names, patiently, read, remove, upload, write
+from .trees import Warn, describe, local_path
 
 MANIFEST = "manifest.json"
+STAMP = "%Y%m%dT%H%M%SZ"
+STAMPED = re.compile(r"\d{8}T\d{6}Z(?=-)")
+UNFINISHED_DAYS = 7  # after that long, what a publication has left without a manifest is nobody's
+REPLACED_MEANWHILE = 3  # versions that may come while one is being fetched
 
 
-def publish(source: Path, url: str, attempt: int, options: Options) -> dict[str, Any]:
+def version(job_id: str, attempt: int) -> str:
+    """A name for what an attempt of a job publishes, begun now. No other attempt or job has the same."""
+    job = re.sub(r"[^A-Za-z0-9._-]+", "-", job_id)
+    return f"{time.strftime(STAMP, time.gmtime())}-{job}-{attempt}"
+
+
+def publish(source: Path, url: str, name: str, options: Options, warn: Warn = lambda text: None) -> Manifest:
     """Publish a file or folder under ``url`` and return its manifest.
+
+    Args:
+        name: From :func:`version`; asked again after a failure, with the same name, nothing is left behind.
+        warn: Is told of each entry that is left out or does not travel as it is.
 
     Raises:
         FileNotFoundError: if there is nothing at ``source``.
-        ValueError: if a symbolic link leads out of the folder.
     """
-    manifest = {**describe(source), "data": f"attempt-{attempt}"}
     filesystem, path = connect(url, options)
+    before = _present(filesystem, path)
+    data = f"{name}-again" if before is not None and before["data"] == str(name) else str(name)
+    manifest = {**describe(source, warn), "data": data}
     folder = source.parent if manifest["kind"] == "file" else source
-    upload(filesystem, folder, f"{path}/{manifest['data']}", manifest)
+    upload(filesystem, folder, f"{path}/{data}", manifest)
+    replaced = _present(filesystem, path)
     write(filesystem, f"{path}/{MANIFEST}", json.dumps(manifest).encode())
+    with contextlib.suppress(Exception):  # it is published; what is left over costs little
+        _tidy(filesystem, path, data, replaced)
     return manifest
 
 
-def read_manifest(url: str, options: Options) -> dict[str, Any] | None:
+def _present(filesystem: Any, path: str) -> Manifest | None:
+    """The manifest of the present version; None if there is none that can be read."""
+    try:
+        found = parse(read(filesystem, f"{path}/{MANIFEST}"))
+    except (FileNotFoundError, NotADirectoryError, Corrupt):
+        return None
+    return found if "data" in found else None
+
+
+def _tidy(filesystem: Any, path: str, present: str, replaced: Manifest | None) -> None:
+    """Remove the version that was replaced, and what long ago was begun and never finished."""
+    if replaced is not None and replaced["data"] != present:
+        remove(filesystem, f"{path}/{replaced['data']}")
+    oldest = time.strftime(STAMP, time.gmtime(time.time() - UNFINISHED_DAYS * 86400))
+    for name in names(filesystem, path):
+        stamp = STAMPED.match(name)
+        if stamp and stamp[0] < oldest and name != present:
+            remove(filesystem, f"{path}/{name}")
+
+
+def read_manifest(url: str, options: Options) -> Manifest | None:
     """The manifest of the artifact published under ``url``, or None if there is none.
+
+    A ``manifest.json`` that is JSON but names no data is somebody else's file.
 
     Raises:
         Corrupt: if it is not readable as a manifest.
@@ -44,29 +89,50 @@ def read_manifest(url: str, options: Options) -> dict[str, Any] | None:
         content = read(filesystem, f"{path}/{MANIFEST}")
     except (FileNotFoundError, NotADirectoryError):
         return None
+    with contextlib.suppress(ValueError):
+        said = json.loads(content)
+        if not (isinstance(said, dict) and {"kind", "data", "files"} <= said.keys()):
+            return None
     try:
-        manifest: dict[str, Any] = json.loads(content)
-    except ValueError:
-        raise Corrupt(f"{url}/{MANIFEST} is not JSON") from None
-    return manifest
+        return parse(content)
+    except Corrupt as error:
+        raise Corrupt(f"{url}/{MANIFEST}: {error}") from None
 
 
 def fetch(url: str, folder: Path, options: Options) -> tuple[Path, int]:
     """Bring an artifact, or any file or folder, into ``folder``; return its local path and size in bytes.
 
-    A file keeps its name. A folder's content is put directly into ``folder``.
+    A file keeps its name. A folder's content is put directly into ``folder``. If a new version is published meanwhile,
+    that one is fetched.
 
     Raises:
         FileNotFoundError: if there is nothing at ``url``.
         Corrupt: if an artifact does not match its manifest.
     """
-    manifest = read_manifest(url, options)
     filesystem, path = connect(url, options)
-    if manifest is None:
-        return _fetch_plain(filesystem, path, folder, url)
-    download(filesystem, f"{path}/{manifest['data']}", folder, manifest)
+    manifest = read_manifest(url, options)
+    for _ in range(REPLACED_MEANWHILE):
+        if manifest is None:
+            return _fetch_plain(filesystem, path, folder, url)
+        try:
+            download(filesystem, f"{path}/{manifest['data']}", folder, manifest)
+            break
+        except Corrupt:
+            present = read_manifest(url, options)
+            if present is None or present["data"] == manifest["data"]:
+                raise
+            _remove_local(folder, manifest)
+            manifest = present
+    else:
+        raise Corrupt(f"{url} is replaced faster than it can be read")
     local = folder / manifest["files"][0]["path"] if manifest["kind"] == "file" else folder
     return local, manifest["bytes"]
+
+
+def _remove_local(folder: Path, manifest: Manifest) -> None:
+    """Remove what was fetched of a version that is no more."""
+    for file in manifest["files"]:
+        local_path(folder, file["path"]).unlink(missing_ok=True)
 
 
 def _fetch_plain(filesystem: Any, path: str, folder: Path, url: str) -> tuple[Path, int]:

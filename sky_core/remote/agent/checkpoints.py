@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from . import trees
@@ -19,6 +19,7 @@ from .state import State
 AGAIN_S = 1.0  # until the next look after one that found the job writing
 LEAST_INTERVAL_S = 15.0  # where the driver leaves the interval to us…
 SHARE = 0.05  # …syncing takes at most this share of the time
+TROUBLE = (TransferFailed, OSError)  # a full disk, say: it may pass, and the job need not know
 
 
 class Checkpoints:
@@ -42,6 +43,7 @@ class Checkpoints:
         self._writing, self._say = writing, say
         self._number = 0
         self._saved: trees.Signature = {}
+        self._warned: set[str] = set()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._saving: Future[None] | None = None
         self._next = float("inf")
@@ -92,9 +94,11 @@ class Checkpoints:
         began = time.monotonic()
         try:
             saved = self._save()
-        except TransferFailed as error:
-            self._say(f"checkpoint not saved, will try again: {error}")
+        except TROUBLE as error:
+            self._say(f"checkpoint not saved, will try again: {_words(error)}")
             saved = True  # an interval later
+        finally:
+            self._make_room()
         ended = time.monotonic()
         interval = self._interval(ended - began)
         self._next = ended + (interval if saved else min(AGAIN_S, interval))
@@ -107,9 +111,11 @@ class Checkpoints:
             self._saving.result()
         try:
             saved = self._save()
-        except TransferFailed as error:
-            self._say(f"last checkpoint not saved: {error}")
+        except TROUBLE as error:
+            self._say(f"last checkpoint not saved: {_words(error)}")
             return False
+        finally:
+            self._make_room()
         if saved and self._number:
             self._state.change(last_checkpoint=True)
             self._say(f"the last checkpoint is generation {self._number}")
@@ -129,13 +135,17 @@ class Checkpoints:
             return False
         try:
             trees.copy(folder, self._place.staging)
-        except (OSError, shutil.Error):  # a file was renamed or removed meanwhile
+        except FileNotFoundError:  # removed meanwhile
             return False
+        except shutil.Error:
+            if trees.signature(folder) != before:  # so were some of its files
+                return False
+            raise
         if self._writing() or trees.signature(folder) != before:
             return False
         self._number += 1
         began = time.monotonic()
-        size = self._courier.ask(
+        saved = self._courier.ask(
             "save",
             folder=str(self._place.staging),
             url=self._job.checkpoint_url,
@@ -145,6 +155,25 @@ class Checkpoints:
         )
         self._saved = before
         took = time.monotonic() - began
-        self._state.change(checkpoint_generation=self._number, checkpoint_bytes=size, checkpoint_seconds=took)
-        shutil.rmtree(self._place.staging, ignore_errors=True)
+        self._state.change(checkpoint_generation=self._number, checkpoint_bytes=saved["bytes"], checkpoint_seconds=took)
+        self._warn(saved["warnings"])
         return True
+
+    def _make_room(self) -> None:
+        """Remove the copy, whole or not: where there was no room for it, the job wants what it took."""
+        shutil.rmtree(self._place.staging, ignore_errors=True)
+
+    def _warn(self, warnings: Iterable[str]) -> None:
+        """Say what of the checkpoint does not travel as it is, once."""
+        for warning in warnings:
+            if warning not in self._warned:
+                self._warned.add(warning)
+                self._say(f"checkpoint: {warning}")
+
+
+def _words(error: Exception) -> str:
+    """An error in a line; :class:`shutil.Error` holds one for each file."""
+    if isinstance(error, shutil.Error):
+        first = error.args[0][0]
+        return f"{first[2]}: {first[0]}"
+    return str(error)

@@ -22,7 +22,7 @@ OLDEST = 2024  # fsspec's packages count by year; pip is known to resolve to an 
 
 
 class TransferFailed(Exception):
-    """A transfer could not be done; asking again would not help."""
+    """A transfer could not be done, although it was tried a few times."""
 
 
 class Courier:
@@ -38,6 +38,11 @@ class Courier:
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
         self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether the job is ending: nothing more will be moved."""
+        return self._closed
 
     @property
     def pids(self) -> list[int]:
@@ -78,6 +83,7 @@ class Courier:
         process = self._process
         if process is not None:
             process.kill()
+            process.wait()
 
     def _exchange(self, request: Mapping[str, Any]) -> Any:
         """One request and its answer, or None if the process died over it."""

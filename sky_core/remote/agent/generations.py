@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .manifests import Corrupt, parse
 from .stores import Options, connect, download, names, read, remove, upload, write
-from .trees import Corrupt, describe
+from .trees import Warn, describe
 
 ENDING = ".json"
 
@@ -52,9 +53,14 @@ class Restored:
     skipped: tuple[str, ...] = ()
 
 
-def save(folder: Path, url: str, generation: Generation, keep: int, options: Options) -> int:
-    """Upload a folder as a generation, then remove all but the newest ``keep``; return its size in bytes."""
-    manifest = describe(folder)
+def save(
+    folder: Path, url: str, generation: Generation, keep: int, options: Options, warn: Warn = lambda text: None
+) -> int:
+    """Upload a folder as a generation, then remove all but the newest ``keep``; return its size in bytes.
+
+    ``warn`` is told of each entry that is left out or does not travel as it is.
+    """
+    manifest = describe(folder, warn)
     filesystem, path = connect(url, options)
     upload(filesystem, folder, f"{path}/data/{generation}", manifest)
     write(filesystem, f"{path}/generations/{generation}{ENDING}", json.dumps(manifest).encode())
@@ -101,10 +107,7 @@ def restore(folder: Path, urls: Sequence[str], options: Options) -> Restored:
 
 def _fetch(folder: Path, url: str, generation: Generation, options: Options) -> int:
     filesystem, path = connect(url, options)
-    try:
-        manifest = json.loads(read(filesystem, f"{path}/generations/{generation}{ENDING}"))
-    except ValueError:
-        raise Corrupt("its manifest is not JSON") from None
+    manifest = parse(read(filesystem, f"{path}/generations/{generation}{ENDING}"))
     fresh = folder.with_name(folder.name + ".restoring")
     shutil.rmtree(fresh, ignore_errors=True)
     download(filesystem, f"{path}/data/{generation}", fresh, manifest)

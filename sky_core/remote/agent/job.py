@@ -28,6 +28,7 @@ class Job:
         checkpoint_url: Where this attempt keeps its checkpoints, or None.
         restore_urls: Where earlier attempts kept theirs; the newest whole one of all these is restored.
         storage_options: fsspec options for each protocol. Secret.
+        publish_patience_s: Seconds for which an output that cannot be published is tried again.
         requirements: Python packages that the transfers need, as pip spells them.
     """
 
@@ -48,6 +49,7 @@ class Job:
     checkpoint_keep: int = 2
     storage_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     orphan_ttl_s: float = 1800.0
+    publish_patience_s: float = 1800.0
     rank: int = 0
     node_ips: Sequence[str] = ("127.0.0.1",)
     requirements: Sequence[str] = ()

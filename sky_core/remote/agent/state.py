@@ -16,12 +16,13 @@ ENDED = ("done", "lost")
 
 
 class State:
-    """The job's state. Thread-safe; every change is on disk when the call returns."""
+    """The job's state. Thread-safe; every change is on disk when the call returns, or as soon as there is room."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
         self._entered = time.monotonic()
+        self._unwritten = False
         self._data: dict[str, Any] = {
             "phase": "inputs",
             "exit_code": None,
@@ -67,11 +68,22 @@ class State:
             self._data["moved"][direction][name] = size
             self._write()
 
+    def flush(self) -> None:
+        """Write what a full disk has kept from being written."""
+        with self._lock:
+            if self._unwritten:
+                self._write()
+
     def __getitem__(self, field: str) -> Any:
         return self._data[field]
 
     def _write(self) -> None:
-        write_whole(self._path, json.dumps(self._data).encode())
+        try:
+            write_whole(self._path, json.dumps(self._data).encode())
+        except OSError:
+            self._unwritten = True
+        else:
+            self._unwritten = False
 
 
 def read_state(path: Path) -> dict[str, Any] | None:

@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .trees import Corrupt, Manifest, digest, local_path
+from .manifests import Corrupt, Manifest, key_of
+from .trees import PERMISSIONS, digest, local_path
 
 PARALLEL = 8
 TRIES = 4
@@ -72,16 +73,16 @@ def upload(filesystem: Any, folder: Path, prefix: str, manifest: Manifest) -> No
     """Send a manifest's files from ``folder`` to below ``prefix``."""
     files = [file for file in manifest["files"] if "link" not in file]
     if is_local(filesystem):
-        for parent in {os.path.dirname(f"{prefix}/{file['path']}") for file in files}:
+        for parent in {os.path.dirname(f"{prefix}/{key_of(file)}") for file in files}:
             filesystem.makedirs(parent, exist_ok=True)
-    parallel(lambda file: filesystem.put_file(str(folder / file["path"]), f"{prefix}/{file['path']}"), files)
+    parallel(lambda file: filesystem.put_file(str(folder / file["path"]), f"{prefix}/{key_of(file)}"), files)
 
 
 def download(filesystem: Any, prefix: str, folder: Path, manifest: Manifest) -> None:
     """Fetch a manifest's files from below ``prefix`` into ``folder``; check what the manifest tells of them.
 
     Raises:
-        Corrupt: if a file is missing or differs from the manifest.
+        Corrupt: if a file is missing or differs from the manifest, or a path or link leads out of ``folder``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for path in manifest["folders"]:
@@ -90,20 +91,42 @@ def download(filesystem: Any, prefix: str, folder: Path, manifest: Manifest) -> 
         local_path(folder, file["path"]).parent.mkdir(parents=True, exist_ok=True)
 
     def fetch(file: Mapping[str, Any]) -> None:
-        target = local_path(folder, file["path"])
+        target = _free(folder, file["path"])
         try:
-            filesystem.get_file(f"{prefix}/{file['path']}", str(target))
+            filesystem.get_file(f"{prefix}/{key_of(file)}", str(target))
         except FileNotFoundError:
-            raise Corrupt(f"{prefix}/{file['path']} is missing") from None
+            raise Corrupt(f"{prefix}/{key_of(file)} is missing") from None
         if target.stat().st_size != file["size"] or ("sha256" in file and digest(target) != file["sha256"]):
-            raise Corrupt(f"{prefix}/{file['path']} differs from what it should be")
+            raise Corrupt(f"{prefix}/{key_of(file)} differs from what it should be")
         if "mode" in file:
-            target.chmod(file["mode"])
+            target.chmod(file["mode"] & PERMISSIONS)
 
     parallel(fetch, [file for file in manifest["files"] if "link" not in file])
-    for file in manifest["files"]:  # last, so that no download goes through a link
-        if "link" in file:
-            local_path(folder, file["path"]).symlink_to(file["link"])
+    # Links last, so that no download goes through one.
+    _make_links(folder, {file["path"]: file["link"] for file in manifest["files"] if "link" in file})
+
+
+def _make_links(folder: Path, links: Mapping[str, str]) -> None:
+    """Make links that lead to where they say, and nowhere else by way of each other."""
+    made = []
+    for path, target in links.items():
+        link = _free(folder, path)
+        link.symlink_to(target)
+        made.append(link)
+    home = os.path.realpath(folder)
+    outside = [link for link in made if os.path.commonpath([home, os.path.realpath(link)]) != home]
+    for link in outside:
+        link.unlink()
+    if outside:
+        raise Corrupt(f"the link {outside[0].name!r} leads out of its folder by way of another")
+
+
+def _free(folder: Path, path: str) -> Path:
+    """Where an entry goes; a link that an earlier fetch has left there is removed, lest it be written through."""
+    target = local_path(folder, path)
+    if target.is_symlink():
+        target.unlink()
+    return target
 
 
 def read(filesystem: Any, path: str) -> bytes:

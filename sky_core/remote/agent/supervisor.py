@@ -7,6 +7,7 @@ asked for the job for too long. Steps and watchers run in threads of their own.
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import queue
 import signal
@@ -20,7 +21,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from . import eviction, processes, trees
+from . import artifacts, eviction, processes, trees
 from .call import RESULT
 from .checkpoints import Checkpoints
 from .courier import Courier, TransferFailed
@@ -29,6 +30,7 @@ from .state import State
 
 TICK_S = 0.25
 ORPHAN_GRACE_S = 30.0
+FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0  # between two tries to publish an output
 LAST_UPLOAD_SHARE = 0.5  # of the time left before an eviction is kept for the last checkpoint
 
 Answer = TypeVar("Answer")
@@ -92,6 +94,7 @@ class Supervisor:
     def outlive(self) -> None:
         """Stay after the job's end until nobody asks any more; then halt the machine, so that it costs nothing."""
         while not self._lease.expired():
+            self.state.flush()
             time.sleep(min(5.0, self.job.orphan_ttl_s / 4))
         if others_live(self.place):
             return
@@ -101,7 +104,9 @@ class Supervisor:
 
     def say(self, text: str) -> None:
         """Write a line of our own to the job's log."""
-        self._log.write(f"[skyloom] {text}\n".encode())
+        line = f"[skyloom] {text}\n".encode(errors="backslashreplace")
+        with contextlib.suppress(OSError):  # a full disk must not end the job
+            self._log.write(line)
 
     # --- the life of a job -----------------------------------------------------------------------------------
 
@@ -179,17 +184,37 @@ class Supervisor:
             is_result = self.job.payload is not None and name == RESULT
             if code != 0 and not (is_result and source.exists()):
                 continue
-            try:
-                empty = not source.exists()
-                size = (
-                    0 if empty else self._courier.ask("publish", source=str(source), url=url, attempt=self.job.attempt)
-                )
-            except TransferFailed as failure:
-                raise TransferFailed(f"output {name!r}: {failure}") from None
-            if empty:
+            if not source.exists():
                 hint = f"write a file to $SKY_OUTPUT_{name.upper()} or make it a folder"
                 raise Failed(f"the command succeeded but did not write its output {name!r}: {hint}", 1)
-            self.state.moved("outputs", name, size)
+            self.state.moved("outputs", name, self._publish_patiently(name, source, url))
+
+    def _publish_patiently(self, name: str, source: Path, url: str) -> int:
+        """Publish one output, again and again if need be: hours of work hang on it. Returns its size in bytes.
+
+        Raises:
+            TransferFailed: if it could not be published in time.
+        """
+        version = artifacts.version(self.job.job_id, self.job.attempt)
+        give_up = time.monotonic() + self.job.publish_patience_s
+        wait_s, told = FIRST_WAIT_S, ""
+        while True:
+            try:
+                published = self._courier.ask("publish", source=str(source), url=url, version=version)
+                break
+            except TransferFailed as failure:
+                left = give_up - time.monotonic()
+                if left <= 0 or self._courier.closed:
+                    raise TransferFailed(f"output {name!r}: {failure}") from None
+                if str(failure) != told:
+                    self.say(f"output {name!r} not published, trying again for {left:.0f} s: {failure}")
+                told = str(failure)
+            time.sleep(min(wait_s, left))
+            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+        for warning in published["warnings"]:
+            self.say(f"output {name!r}: {warning}")
+        size: int = published["bytes"]
+        return size
 
     # --- waiting, and ending sooner --------------------------------------------------------------------------
 
@@ -220,6 +245,7 @@ class Supervisor:
             return self._events.get(timeout=TICK_S)
         except queue.Empty:
             pass
+        self.state.flush()
         if self._command is not None:
             processes.reap(os.getpid(), self._helpers())
         if self.place.cancel.exists():

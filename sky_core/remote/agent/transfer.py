@@ -47,11 +47,15 @@ def perform(request: dict[str, Any], options: Options) -> Any:
     if deed == "fetch":
         path, size = artifacts.fetch(request["url"], Path(request["folder"]), options)
         return {"path": str(path), "bytes": size}
+    warnings: list[str] = []
     if deed == "publish":
-        return artifacts.publish(Path(request["source"]), request["url"], request["attempt"], options)["bytes"]
+        source = Path(request["source"])
+        manifest = artifacts.publish(source, request["url"], request["version"], options, warnings.append)
+        return {"bytes": manifest["bytes"], "warnings": warnings}
     if deed == "save":
-        generation = Generation(request["attempt"], request["number"])
-        return generations.save(Path(request["folder"]), request["url"], generation, request["keep"], options)
+        generation, folder = Generation(request["attempt"], request["number"]), Path(request["folder"])
+        size = generations.save(folder, request["url"], generation, request["keep"], options, warnings.append)
+        return {"bytes": size, "warnings": warnings}
     if deed == "restore":
         restored = generations.restore(Path(request["folder"]), request["urls"], options)
         number = restored.generation.number if restored.generation else None
