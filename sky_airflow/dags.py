@@ -18,7 +18,9 @@ from sky_core.errors import SpecError
 from sky_core.spec import Artifact, Objective, OutputRef, Pipeline, Resources, Task
 
 RETURN_VALUE = "return_value"
-SPEC_FIELDS = ("setup", "workdir", "envs", "secrets", "num_nodes", "hours", "checkpoint", "deadline")
+SPEC_FIELDS = (
+    "setup", "workdir", "envs", "secrets", "num_nodes", "hours", "checkpoint", "deadline", "max_attempts",
+)  # fmt: skip
 
 
 def build_task(name: str, said: Mapping[str, Any], **fields: Any) -> Task:

@@ -88,6 +88,9 @@ class Settings(BaseModel):
     Attributes:
         key: The team key itself, from ``SKYLOOM_KEY``; None leaves it to ``key_file``.
         key_file: Where the team key is kept; None for the home's own, ``<home>/key``.
+        max_attempts: Launches without progress after which a job fails, unless its task says otherwise.
+        boot_timeout_s: Seconds from a launch to a started agent after which machines count as unreachable. Azure's
+            slowest images take several minutes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -104,6 +107,8 @@ class Settings(BaseModel):
     lease_s: float = 60.0
     blocked_ttl_s: float = 600.0
     spot_policy: str = "skyloom"
+    max_attempts: int = Field(8, ge=1)
+    boot_timeout_s: float = Field(900.0, gt=0)
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Settings:

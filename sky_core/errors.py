@@ -129,6 +129,10 @@ class AuthError(CloudError):
     scope: Scope = "cloud"
 
 
+class NotConnected(AuthError):
+    """This machine cannot connect a cloud at all: its SDK is missing here, or there is no cloud of that name."""
+
+
 class Throttled(CloudError):
     """Too many calls: the same call may be made again a little later."""
 

@@ -255,6 +255,9 @@ class Task(Spec):
 
     ``deadline`` is when the task has to be done: hours after its submission (when all it needs is there), a duration,
     or an aware datetime. With ``use_spot`` and ``checkpoint`` a spot policy leads the task to it.
+
+    ``max_attempts`` is after how many launches in a row on which the command did not even start to run the task fails;
+    None means what the settings say (8).
     """
 
     name: str
@@ -271,6 +274,7 @@ class Task(Spec):
     hours: float | Mapping[str, float] | HoursFunction | None = None
     checkpoint: Annotated[Checkpoint | None, BeforeValidator(_parse_checkpoint)] = None
     deadline: datetime | Hours | None = None
+    max_attempts: Annotated[int, Field(ge=1)] | None = None
 
     @field_validator("name")
     @classmethod

@@ -19,7 +19,7 @@ from sky_core.spec import Artifact, Pipeline, Resources, Task
 
 TASK_FIELDS = {
     "name", "run", "setup", "workdir", "envs", "secrets", "num_nodes", "resources", "file_mounts", "inputs",
-    "outputs", "hours", "checkpoint", "deadline",
+    "outputs", "hours", "checkpoint", "deadline", "max_attempts",
 }  # fmt: skip
 
 
@@ -29,7 +29,7 @@ def load_task(source: str | Path | Mapping[str, Any]) -> Task:
     Understood of SkyPilot's fields: name, run, setup, workdir, envs, secrets (names), num_nodes, resources
     (accelerators, cpus, memory, instance_type, infra, cloud, region, zone, use_spot, disk_size, image_id, ports,
     labels, any_of), file_mounts whose source is a bucket. Of Skyloom's own: inputs, outputs, hours, checkpoint,
-    deadline.
+    deadline, max_attempts.
 
     Raises:
         SpecError: for a field that is not understood.

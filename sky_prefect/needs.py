@@ -13,7 +13,7 @@ from sky_core.spec import Artifact, Resources, Task
 
 ATTRIBUTE = "__sky_needs__"
 RESOURCE_FIELDS = frozenset(Resources.model_fields)
-TASK_FIELDS = frozenset({"hours", "checkpoint", "setup", "envs", "secrets", "num_nodes", "deadline"})
+TASK_FIELDS = frozenset({"hours", "checkpoint", "setup", "envs", "secrets", "num_nodes", "deadline", "max_attempts"})
 OWN_FIELDS = frozenset({"output_gb"})
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -24,7 +24,7 @@ def resources(**needs: Any) -> Callable[[Function], Function]:
     """Let a task run on the cloud that suits the whole flow best; goes below ``@task``.
 
     Takes the fields of :class:`sky_core.spec.Resources` (accelerators, cpus, memory, region, use_spot, labels, …),
-    of :class:`sky_core.spec.Task` (hours, checkpoint, setup, envs, secrets, num_nodes, deadline), and
+    of :class:`sky_core.spec.Task` (hours, checkpoint, setup, envs, secrets, num_nodes, deadline, max_attempts), and
     ``output_gb``: how large the task's result is, in GB, which is what planning charges egress for.
 
     >>> @task

@@ -29,7 +29,7 @@ class SkyOperator(BaseOperator):
     Args:
         run: The command; sees ``$SKY_INPUT_<NAME>``, ``$SKY_OUTPUT_<NAME>``, ``$SKY_CHECKPOINT_DIR`` (see
             :class:`sky_core.spec.Task`, which also tells of setup, workdir, envs, secrets, num_nodes, hours,
-            checkpoint and deadline).
+            checkpoint, deadline and max_attempts).
         requires: What each machine needs: a mapping of the fields of :class:`sky_core.spec.Resources`.
         inputs: URIs, artifacts, or other Sky tasks' outputs (``train.outputs["model"]``), by name.
         outputs: Artifacts that the command leaves, by name; their sizes are what planning charges egress for.
@@ -61,6 +61,7 @@ class SkyOperator(BaseOperator):
         hours: Any = None,
         checkpoint: Any = None,
         deadline: Any = None,
+        max_attempts: int | None = None,
         sky: Mapping[str, Any] | None = None,
         deferrable: bool = True,
         sky_conn_id: str | None = None,
@@ -79,6 +80,7 @@ class SkyOperator(BaseOperator):
         self.hours = hours
         self.checkpoint = checkpoint
         self.deadline = deadline
+        self.max_attempts = max_attempts
         self.sky = sky
         self.deferrable = deferrable
         self.sky_conn_id = sky_conn_id

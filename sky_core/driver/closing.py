@@ -8,7 +8,8 @@ from dataclasses import replace
 from sky_core.clouds.base import TAG_CLUSTER
 from sky_core.driver.launch import observation
 from sky_core.driver.step import Step
-from sky_core.errors import CloudError
+from sky_core.errors import CloudError, NotConnected
+from sky_core.job.attempts import MOST_IN_A_PLACE
 from sky_core.store import Cluster
 from sky_core.store.records import Seen
 
@@ -17,6 +18,8 @@ OBSERVED: dict[str, Seen] = {
     "died": "preempted",
     "lost": "preempted",
 }
+LONGEST_WAIT_S = 60.0
+MOST_TOLD = 10  # events about one end that does not come off
 
 
 def cancel(step: Step) -> None:
@@ -46,8 +49,8 @@ def drop(step: Step, successor: Cluster) -> None:
 
 def _ended(step: Step, cluster: Cluster, outcome: str) -> bool:
     """Terminate the cluster's machines; True once none of them runs and that is written down."""
-    cloud = step.driving.clouds[cluster.cloud]
     try:
+        cloud = step.driving.clouds[cluster.cloud]
         # Only the tag finds what an interrupted launch may have left: its ids were never written down.
         found = (
             () if cluster.state == "launched" else cloud.find({TAG_CLUSTER: cluster.token}, regions=[cluster.region])
@@ -55,9 +58,12 @@ def _ended(step: Step, cluster: Cluster, outcome: str) -> bool:
         ids = cluster.instance_ids or tuple(instance.id for instance in found)
         cloud.terminate(ids)
         running = [i for i in cloud.describe(ids) if i.state in ("pending", "running")] if ids else []
+    except NotConnected as error:
+        if cluster.state == "launched":
+            return _not_yet(step, error)
+        ids, running = (), []  # no launch was ever asked for from here
     except CloudError as error:
-        step.save(after_s=2.0, events=[("terminate failed", {"error": str(error)})])
-        return False
+        return _not_yet(step, error)
     if running:
         step.save(after_s=step.driving.settings.poll_s)
         return False
@@ -65,6 +71,31 @@ def _ended(step: Step, cluster: Cluster, outcome: str) -> bool:
     ended = replace(cluster, state="ended", ended_at=now, outcome=outcome, instance_ids=ids)
     since = cluster.launched_at or now
     hours = step.driving.settings.scale.hours(now - since)
-    step.driving.store.observe(observation(cluster, OBSERVED.get(outcome, "released"), hours=hours))
-    step.save(cluster=ended, events=[("terminated", {"attempt": cluster.attempt, "outcome": outcome})])
+    step.driving.store.observe(observation(cluster, _seen(step, outcome), hours=hours))
+    step.save(
+        cluster=ended,
+        close_errors=0,
+        events=[("terminated", {"attempt": cluster.attempt, "outcome": outcome})],
+    )
     return True
+
+
+def _not_yet(step: Step, error: CloudError) -> bool:
+    """Come back later to end machines whose cloud does not answer, ever less often; the job is not over before."""
+    errors = step.memory.close_errors + 1
+    step.save(
+        after_s=min(2.0**errors, LONGEST_WAIT_S),
+        close_errors=errors,
+        events=[("terminate failed", {"error": str(error)})] if errors <= MOST_TOLD else [],
+    )
+    return False
+
+
+def _seen(step: Step, outcome: str) -> Seen:
+    """What the end teaches of the place: it is out of reach if it was silent as often as one job may try it."""
+    if outcome != "unreachable":
+        return OBSERVED.get(outcome, "released")
+    memory = step.memory
+    before = memory.tries.times_at(memory.placement) if memory.placement else 0
+    silent = memory.running_since is None and before + 1 >= MOST_IN_A_PLACE
+    return "unreachable" if silent else "released"

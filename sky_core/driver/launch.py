@@ -13,31 +13,20 @@ from typing import Any
 
 from sky_core.clouds.base import TAG_CLUSTER, TAG_JOB, TAG_OWNER, LaunchRequest
 from sky_core.clouds.userdata import public_key
-from sky_core.driver.lead.pilot import decide, elsewhere, pilot_of
-from sky_core.driver.lead.promise import checkpoint_hours, due_at, warning
 from sky_core.driver.step import Step
 from sky_core.errors import (
     AuthError,
     CapacityError,
     CloudError,
-    Infeasible,
     InvalidRequest,
-    NoCloudEnabled,
-    NoFeasibleOffering,
+    NotConnected,
     QuotaError,
     Scope,
-    SpecError,
     Throttled,
     UnknownOutcome,
 )
-from sky_core.job.memory import Promise
-from sky_core.job.progress import so_far
-from sky_core.planner.candidates import is_blocked
-from sky_core.planner.market import current_market
-from sky_core.planner.plan import Placement, Plan
-from sky_core.planner.planning import Market, make_plan
+from sky_core.planner.plan import Placement
 from sky_core.remote import keys
-from sky_core.spec import Objective, Pipeline
 from sky_core.store import Cluster, JobState, Observation
 from sky_core.store.records import Seen
 
@@ -51,18 +40,6 @@ REFUSALS: dict[type[CloudError], tuple[str, Seen]] = {
 }
 
 MAX_LAUNCH_ERRORS = 8  # throttled or unclear calls in a row before a place is given up; waits double from 0.5 s
-
-
-def place(step: Step) -> None:
-    """Decide where the next attempt runs, or that it has to wait, and write down the intent to launch there."""
-    try:
-        placement = _next_placement(step)
-    except (NoFeasibleOffering, NoCloudEnabled, SpecError) as error:
-        told = {"exit_code": None, "error": f"{error}{_attempts(step)}"}
-        step.save(verdict="failed", closing="exhausted", result=told, events=[("exhausted", {"error": str(error)})])
-        return
-    if placement is not None:
-        intend(step, placement)
 
 
 def intend(step: Step, placement: Placement) -> None:
@@ -91,6 +68,9 @@ def launch(step: Step, cluster: Cluster) -> None:
     """
     try:
         instances = step.driving.clouds[cluster.cloud].launch(_request(step, cluster))
+    except NotConnected as error:
+        _out_of_hand(step, cluster, error)
+        return
     except (CapacityError, QuotaError, AuthError, InvalidRequest) as error:
         _refused(step, cluster, error)
         return
@@ -134,6 +114,19 @@ def _request(step: Step, cluster: Cluster) -> LaunchRequest:
     )
 
 
+def _out_of_hand(step: Step, cluster: Cluster, error: NotConnected) -> None:
+    """Leave a cloud that cannot be connected out of this job's plans. Others may have it: their drivers, their jobs."""
+    told = {"attempt": cluster.attempt, "why": "not connected", "message": str(error), **where(cluster)}
+    moves = cluster is step.successor
+    step.save(
+        state=None if moves else "provisioning",
+        successor=None,
+        cluster=replace(cluster, state="refused", ended_at=time.time(), outcome="not connected"),
+        tries=step.memory.tries.without(cluster.cloud, str(error)),
+        events=[("refused", told)],
+    )
+
+
 def _refused(step: Step, cluster: Cluster, error: CloudError) -> None:
     # What a cloud will never sell (a retired type, a stale catalog row) is blocked like missing capacity.
     kind, seen = next(pair for kind_of, pair in REFUSALS.items() if isinstance(error, kind_of))
@@ -159,89 +152,6 @@ def _unclear(step: Step, cluster: Cluster, error: CloudError) -> None:
     wait = min(0.5 * 2**errors, 60.0)
     log.warning("%s: launch of %s: %s; again in %.1f s", step.job.id, cluster.token, error, wait)
     step.save(after_s=wait, launch_errors=errors, events=[("launch unclear", {"message": str(error)})])
-
-
-def _next_placement(step: Step) -> Placement | None:
-    """Where the next attempt runs: as planned, or with a deadline where its policy says; None if it is to wait."""
-    promise = step.memory.promise or _promised(step)
-    pilot = pilot_of(step, promise) if promise else None
-    if promise is None or pilot is None:
-        return _planned(step)
-    decision = decide(step, pilot, promise, None)
-    if decision.state == "idle":
-        waits = [] if step.memory.idle else [("waiting", {"zones": sorted(pilot.berths)})]
-        step.save(after_s=step.driving.settings.poll_s, idle=True, events=waits)
-        return None
-    placement = pilot.placement(decision)
-    if placement is None:
-        promise = elsewhere(step, promise)
-        placement = promise.kind
-    danger = warning(step, promise, None)
-    step.save(promise=promise.model_copy(update={"warned": promise.warned or bool(danger)}), events=danger)
-    return placement
-
-
-def _promised(step: Step) -> Promise | None:
-    """The promise of a job that has a deadline and may use spot; None of any other."""
-    due = due_at(step)
-    if due is None:
-        return None
-    kind = _planned(step)
-    on_spot = kind.model_copy(update={"use_spot": True})
-    # A sync may be due just then, and the last one may have caught a state that was as old.
-    at_risk = 2 * (checkpoint_hours(step, on_spot, promised=True) or 0.0)
-    promise = Promise(since=time.time(), due=due, kind=kind, at_risk=at_risk)
-    if pilot_of(step, promise) is None:
-        return None
-    hours = step.driving.settings.scale.hours(due - promise.since)
-    about = {"hours": hours, "work": promise.work, "source": promise.kind.hours_source}
-    step.save(promise=promise, events=[("promised", about)])
-    return promise
-
-
-def _planned(step: Step) -> Placement:
-    """Where the plan puts the task; if that is not to be had, what is left of the DAG is planned anew first."""
-    store = step.driving.store
-    while True:
-        version, pipeline, plan = step.planned()
-        market = current_market(step.settings, store, pipeline.name)
-        planned = plan.placements[step.job.task]
-        blocks = [block for block in market.blocked if is_blocked(planned, [block])]
-        if not blocks:
-            return planned
-        made = _replan(step, pipeline, plan, market, "; ".join(sorted({block.reason for block in blocks})))
-        if store.replace_plan(step.job.plan_key, version, pipeline.model_dump_json(), made.model_dump_json()):
-            now_at = made.placements[step.job.task]
-            about = {"from": planned.machine, "to": now_at.machine, "why": made.reason,
-                     "plan_usd_before": plan.cost_usd, "plan_usd": made.cost_usd}  # fmt: skip
-            step.save(events=[("replanned", about)])
-            return now_at
-
-
-def _replan(step: Step, pipeline: Pipeline, plan: Plan, market: Market, reason: str) -> Plan:
-    """Plan what is left: tasks whose jobs have machines, or had them to the end, stay where they are."""
-    jobs = [
-        job
-        for job in step.driving.store.jobs(plan_key=step.job.plan_key)
-        if job.id != step.job.id and job.memory.get("placement") and job.state not in ("failed", "cancelled")
-    ]
-    fixed = {job.task: Placement.model_validate(job.memory["placement"]) for job in jobs}
-    done = so_far(plan.begun, jobs, step.driving.settings.scale)
-    try:
-        return make_plan(pipeline, market, plan.objective, fixed=fixed, so_far=done, reason=reason)
-    except Infeasible as error:
-        # Better late or dear than never: the promise is broken by the clouds, the pipeline still goes on.
-        step.save(events=[("objective missed", {"error": str(error)})])
-        hurry = Objective(minimize="time")
-        made = make_plan(pipeline, market, hurry, fixed=fixed, so_far=done, reason=reason)
-        return made.model_copy(update={"objective": plan.objective})
-
-
-def _attempts(step: Step) -> str:
-    """Each attempt so far and why it ended, for the one error that reports them all."""
-    tried = step.driving.store.clusters(job_id=step.job.id)
-    lines = [f"\n  {c.attempt}. {c.cloud}/{c.zone or c.region} {c.instance_type}: {c.outcome}" for c in tried]
-    return "; attempts:" + "".join(lines) if lines else ""
 
 
 def where(cluster: Cluster) -> dict[str, object]:

@@ -14,7 +14,7 @@ with when to come back. All of it may be interrupted anywhere and done again by 
 
 from __future__ import annotations
 
-from sky_core.driver import closing, launch, running
+from sky_core.driver import closing, launch, placing, running
 from sky_core.driver.step import Driving, Step
 from sky_core.store import Job
 
@@ -31,7 +31,7 @@ def advance(driving: Driving, job: Job) -> None:
     if step.memory.closing is not None:
         closing.close(step)
     elif step.cluster is None:
-        launch.place(step)
+        placing.place(step)
     elif step.successor is not None and step.memory.successor is None:
         closing.drop(step, step.successor)
     elif step.successor is not None and step.successor.state == "intended":

@@ -27,7 +27,6 @@ from sky_core.remote.ssh import Machine
 from sky_core.spec import Artifact
 from sky_core.store import Cluster, NewEvent, Run
 
-BOOT_TIMEOUT_S = 900.0  # from launch to a started agent; Azure's slowest images take several minutes
 LEAVE_GRACE_S = 10.0  # for a command to end by itself when its job moves
 LINK_TIMEOUT_S = 180.0  # without an answer from a machine that its cloud calls running
 
@@ -39,12 +38,12 @@ def boot(step: Step) -> None:
     try:
         instances = step.driving.clouds[cluster.cloud].describe(cluster.instance_ids)
     except CloudError as error:
-        _wait(step, BOOT_TIMEOUT_S, str(error))
+        _wait(step, step.driving.settings.boot_timeout_s, str(error))
         return
     if _taken_back(step, instances) or too_slow(step, cluster):
         return
     if not all(instance.state == "running" and instance.ip for instance in instances):
-        _wait(step, BOOT_TIMEOUT_S, "the machines have not booted")
+        _wait(step, step.driving.settings.boot_timeout_s, "the machines have not booted")
         return
     addresses = tuple(instance.ip for instance in instances if instance.ip)
     machines = _machines(step, cluster, addresses)
@@ -56,7 +55,7 @@ def boot(step: Step) -> None:
         bucket = step.driving.clouds[cluster.cloud].storage(cluster.region).url
         step.driving.executor.start(machines, _request(step, cluster, instances, bucket))
     except (LinkLost, MachineError, CloudError) as error:
-        _wait(step, BOOT_TIMEOUT_S, str(error))
+        _wait(step, step.driving.settings.boot_timeout_s, str(error))
         return
     step.save(
         state="running",
@@ -230,7 +229,9 @@ def _wait(step: Step, limit_s: float, why: str) -> None:
     """Come back a little later, or give the machines up after ``limit_s`` seconds of this."""
     since = step.memory.waiting_since or time.time()
     if time.time() - since > limit_s:
-        step.save(closing="unreachable", events=[("unreachable", {"why": why, "seconds": time.time() - since})])
+        attempt = step.cluster.attempt if step.cluster else step.job.attempt
+        about = {"attempt": attempt, "why": why, "seconds": time.time() - since}
+        step.save(closing="unreachable", events=[("unreachable", about)])
         return
     step.save(after_s=min(step.driving.settings.poll_s, 2.0), waiting_since=since)
 

@@ -5,22 +5,28 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sky_core.clouds import Cloud, connect
 from sky_core.config import Settings
 from sky_core.driver.lead.berths import Pilot
+from sky_core.errors import MissingExtra, NotConnected, SpecError
 from sky_core.job.memory import Memory
 from sky_core.job.needs import Needs
+from sky_core.planner.market import current_market
 from sky_core.planner.plan import Plan
+from sky_core.planner.planning import Market
 from sky_core.remote.executor import Executor
 from sky_core.spec import Pipeline, Task
 from sky_core.store import Cluster, Job, JobState, NewEvent, Store
 
 
 class Clouds:
-    """Connections to the clouds, made on first use: SDKs are slow to import, and most runs need only some."""
+    """Connections to the clouds, made on first use: SDKs are slow to import, and most runs need only some.
+
+    Asking for a cloud raises :class:`~sky_core.errors.NotConnected` if it cannot be connected from here.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -30,7 +36,10 @@ class Clouds:
     def __getitem__(self, name: str) -> Cloud:
         with self._lock:
             if name not in self._clouds:
-                self._clouds[name] = connect(name, self._settings)
+                try:
+                    self._clouds[name] = connect(name, self._settings)
+                except (SpecError, MissingExtra, KeyError) as error:  # KeyError: the settings have no such cloud
+                    raise NotConnected(f"{name} cannot be connected from here: {error}") from error
             return self._clouds[name]
 
 
@@ -80,6 +89,11 @@ class Step:
         found = self.driving.store.plan(self.job.plan_key)
         assert found is not None, "a job is submitted under a plan"
         return found.version, Pipeline.model_validate_json(found.pipeline), Plan.model_validate_json(found.plan)
+
+    def market(self, pipeline: str) -> Market:
+        """What the job may be planned on right now: without what is blocked, for all or for this job."""
+        market = current_market(self.settings, self.driving.store, pipeline)
+        return replace(market, blocked=(*market.blocked, *self.memory.tries.blocks()))
 
     @classmethod
     def load(cls, driving: Driving, job: Job) -> Step:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from sky_core.job.attempts import Tries
 from sky_core.planner.plan import Placement, Record
 
 
@@ -79,6 +80,8 @@ class Memory(Record):
         successor: The placement of the machines that are to take over, once they are asked for.
         leaving: Whether the present attempt is being ended to go on elsewhere, or to wait.
         idle: Whether the job waits for spot, by its policy's decision.
+        tries: What its launches so far came to.
+        close_errors: Calls in a row that could not end the open cluster.
     """
 
     placement: Placement | None = None
@@ -102,13 +105,23 @@ class Memory(Record):
     successor: Placement | None = None
     leaving: bool = False
     idle: bool = False
+    tries: Tries = Tries()
+    close_errors: int = 0
 
     def next_attempt(self) -> Memory:
-        """What is left of it when a new attempt begins: the log, the checkpoints, the promise."""
+        """What is left of it when a new attempt begins: the log, the checkpoints, the promise, what was tried."""
         return Memory(
             log_base=self.log_base + self.log_offset,
             placement=self.successor or self.placement,
             checkpoint_urls=self.checkpoint_urls,
             checkpoint=self.checkpoint,
             promise=self.promise and self.promise.model_copy(update={"looked": None}),
+            tries=self._tries(),
         )
+
+    def _tries(self) -> Tries:
+        if self.placement is None:
+            return self.tries
+        generation = self.checkpoint.generation if self.checkpoint else None
+        why = self.closing or "ended"
+        return self.tries.after(self.placement, why, ran=self.running_since is not None, generation=generation)

@@ -39,6 +39,9 @@ _WORDS: dict[str, Callable[[Data], str]] = {
     "launch unclear": lambda d: f"launch call without a clear outcome, asking again: {d['message']}",
     "gave up": lambda d: f"{_place(d)} given up: {d['message']}",
     "replanned": _replanned,
+    "placed apart": lambda d: (
+        f"placed by itself on {d['to']} because of {d['why']} (the plan has {d['from'] or 'no such task'})"
+    ),
     "objective missed": lambda d: (
         f"the plan's limits cannot be kept any more, going on as fast as possible: {d['error']}"
     ),

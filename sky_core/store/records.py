@@ -10,7 +10,7 @@ JobState = Literal["submitted", "provisioning", "running", "recovering", "stoppi
 TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 ClusterState = Literal["intended", "launched", "refused", "ended"]
 Market = Literal["spot", "on-demand"]
-Seen = Literal["launched", "capacity", "quota", "auth", "preempted", "released"]
+Seen = Literal["launched", "capacity", "quota", "auth", "unreachable", "preempted", "released"]
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,8 @@ class Observation:
     """What a cloud let us have, or not: the tracker's raw material.
 
     Attributes:
-        kind: ``launched``, ``capacity`` (refused), ``quota``, ``auth``, ``preempted``, ``released`` (ended by us).
+        kind: ``launched``, ``capacity`` (refused), ``quota``, ``auth``, ``unreachable`` (booted, but silent),
+            ``preempted``, ``released`` (ended by us).
         scope: How far a refusal reaches.
         hours: Lifetime of the machine for ``preempted`` and ``released``.
         accelerator: Its name; the same instance type comes with and without on GCP.

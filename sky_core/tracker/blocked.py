@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from sky_core.store.records import Market, Observation
 from sky_core.tracker.beliefs import Offering
 
-REFUSALS = frozenset({"capacity", "quota", "auth", "preempted"})
+REFUSALS = frozenset({"capacity", "quota", "auth", "unreachable", "preempted"})
 MOST_DOUBLINGS = 3
 """A scope that refuses again and again is left alone for twice, four, at most eight times as long."""
 
@@ -37,14 +37,15 @@ def blocked(observations: Iterable[Observation], now: float, ttl_s: float) -> li
     """The scopes blocked at ``now``, each for ``ttl_s`` seconds after its last refusal, longer if it keeps refusing.
 
     A refusal or preemption blocks this kind of machine in this market in its scope; bad credentials block the
-    whole cloud. A later launch within the scope lifts the block.
+    whole cloud, and machines that cannot be reached all that is there. A later launch within the scope lifts the block,
+    but not that of a place out of reach: machines were to be had there all the time.
     """
     refused: dict[Blocked, list[Observation]] = defaultdict(list)
     for seen in sorted(observations, key=lambda item: item.at):
         if seen.at > now:
             continue
         if seen.kind == "launched":
-            for scope in [scope for scope in refused if scope.covers(seen)]:
+            for scope in [scope for scope in refused if scope.covers(seen) and not _out_of_reach(refused[scope])]:
                 del refused[scope]
         elif seen.kind in REFUSALS:
             refused[_scope(seen)].append(seen)
@@ -60,9 +61,15 @@ def blocked(observations: Iterable[Observation], now: float, ttl_s: float) -> li
 def _scope(seen: Observation) -> Blocked:
     if seen.kind == "auth":
         return Blocked(seen.cloud, None, None, None, None, None, 0.0, "")
+    if seen.kind == "unreachable":
+        return Blocked(seen.cloud, seen.region, seen.zone, None, None, None, 0.0, "")
     region = None if seen.scope == "cloud" else seen.region
     zone = seen.zone if seen.scope == "zone" else None
     return Blocked(seen.cloud, region, zone, seen.instance_type, seen.accelerator, seen.market, 0.0, "")
+
+
+def _out_of_reach(refusals: Sequence[Observation]) -> bool:
+    return refusals[-1].kind == "unreachable"
 
 
 def _place(it: Blocked | Observation | Offering) -> tuple[str | None, ...]:

@@ -9,19 +9,20 @@ refusal costs nothing, and it is made only where the policy would take what it m
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
 
+from sky_core.driver.fitting import own_task
 from sky_core.driver.lead.berths import Pilot, berths_of, sold_at, zone_key
 from sky_core.driver.lead.promise import changeover, hours_left, remaining_work, unsaved
 from sky_core.driver.step import Step
 from sky_core.job.memory import Promise
-from sky_core.planner.candidates import free
-from sky_core.planner.market import current_market
+from sky_core.planner.candidates import free, is_blocked
 from sky_core.planner.offers import offers_of, sold_for
-from sky_core.planner.plan import Placement
+from sky_core.planner.plan import Block, Placement
 from sky_core.recovery import Decision, Situation, make_policy
 from sky_core.recovery.reference import on_demand
 from sky_core.recovery.start_over import StartOver
@@ -76,7 +77,7 @@ def _new_pilot(step: Step, promise: Promise) -> Pilot | None:
     """A pilot whose policy begins with what past launches have shown of its zones."""
     settings, store, now = step.settings, step.driving.store, time.time()
     _, pipeline, _ = step.planned()
-    task, market = pipeline.task(step.job.task), current_market(settings, store, pipeline.name)
+    task, market = own_task(step, pipeline), step.market(pipeline.name)
     berths = berths_of(task, market, promise.kind)
     spot = {zone: berth.spot for zone, berth in berths.items() if berth.spot}
     if not spot:
@@ -99,8 +100,7 @@ def elsewhere(step: Step, promise: Promise) -> Promise:
         NoFeasibleOffering: if nothing at all is to be had.
     """
     _, pipeline, _ = step.planned()
-    market = current_market(step.settings, step.driving.store, pipeline.name)
-    task = pipeline.task(step.job.task)
+    market, task = step.market(pipeline.name), own_task(step, pipeline)
     sold = free(task, sold_for(task, market.catalog, market.clouds), market.blocked)
     certain = sold.take(~sold.frame["use_spot"].to_numpy())
     offers = offers_of(task, certain if len(certain) else sold, market.history.get(task.name, ()))
@@ -118,7 +118,7 @@ def _situation(step: Step, pilot: Pilot, promise: Promise, here: Cluster | None)
     on_demand = {key: berth.on_demand for key, berth in pilot.berths.items() if berth.on_demand}
     spot_price = {key: place.price * place.num_nodes for key, place in spot.items()}
     on_demand_price = {key: place.price * place.num_nodes for key, place in on_demand.items()}
-    refused = _refusals(step)
+    refused, vain = _refusals(step), step.memory.tries.blocks()
     return Situation(
         now=scale.hours(time.time() - promise.since),
         remaining_work=remaining_work(step, promise, here),
@@ -133,9 +133,11 @@ def _situation(step: Step, pilot: Pilot, promise: Promise, here: Cluster | None)
         price_ratio=min(on_demand_price.values(), default=promise.kind.price) / min(spot_price.values()),
         state="idle" if here is None else "spot" if here.use_spot else "on_demand",
         zone=zone,
-        spot_available={key: _runs_on_spot(here, key) or _is_free(place, refused) for key, place in spot.items()},
+        spot_available={key: _runs_on_spot(here, key) or _is_free(place, refused, vain) for key, place in spot.items()},
         spot_price=spot_price,
-        on_demand_price={key: on_demand_price[key] for key, place in on_demand.items() if _is_free(place, refused)},
+        on_demand_price={
+            key: on_demand_price[key] for key, place in on_demand.items() if _is_free(place, refused, vain)
+        },
         migration_cost={
             key: 0.0 if key == zone else berth.moving_usd(pilot.catalog, step.memory.checkpoint)
             for key, berth in pilot.berths.items()
@@ -148,8 +150,8 @@ def _refusals(step: Step) -> list[Blocked]:
     return Tracker(step.driving.store.observations(since=now - probe_s), now).blocked(probe_s)
 
 
-def _is_free(place: Placement, refused: list[Blocked]) -> bool:
-    return not any(scope.covers(sold_at(place)) for scope in refused)
+def _is_free(place: Placement, refused: list[Blocked], vain: Sequence[Block]) -> bool:
+    return not any(scope.covers(sold_at(place)) for scope in refused) and not is_blocked(place, vain)
 
 
 def _runs_on_spot(here: Cluster | None, zone: str) -> bool:

@@ -1,0 +1,91 @@
+"""The driver's steps taken by the test itself: what it decides, without a process to wait for."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sky_core import Pipeline, Resources, Task
+from sky_core.broker import Broker
+from sky_core.broker.submission import needs_of
+from sky_core.config import SANDBOX_FILE, Settings
+from sky_core.driver.lifecycle import advance
+from sky_core.driver.step import Clouds, Driving
+from sky_core.remote import keys
+from sky_core.remote.executor import Executor
+from sky_core.store import Job, Reach
+from tests.conftest import Sandbox
+
+LIMIT_S = 240.0
+
+
+class Home:
+    """A Skyloom home of a test's own that leads to a shared sandbox, and the steps of its jobs."""
+
+    def __init__(self, sandbox: Sandbox, home: Path, environ: dict[str, str], **clouds: Any) -> None:
+        data = json.loads((sandbox.home / SANDBOX_FILE).read_text())
+        for cloud in data["clouds"].values():
+            cloud |= clouds
+        (home / SANDBOX_FILE).parent.mkdir(parents=True)
+        (home / SANDBOX_FILE).write_text(json.dumps(data))
+        self.path = home
+        self.settings = Settings.load({"SKYLOOM_HOME": str(home), "SKYLOOM_PROFILE": "sandbox", **environ})
+        self.broker = Broker.open(self.settings)
+        self.store = self.broker.store
+        self.driving = self.new_driving()
+
+    def new_driving(self, settings: Settings | None = None) -> Driving:
+        """What a driver works with; another one each time, as after its predecessor's death."""
+        used = settings or self.settings
+        executor = Executor(keys.client_keys(used))
+        return Driving(used, self.store, Clouds(used), executor, f"driver-{time.monotonic_ns()}")
+
+    def submit(self, task: Task, key: str = "run", plan: str | None = None) -> Job:
+        """Plan and submit a task without a driver process."""
+        plan_key = plan or key
+        if self.store.plan(plan_key) is None:
+            self.broker.plan(plan_key, Pipeline(name="p", tasks=(task,)))
+        spec, job_key = task.model_dump_json(exclude={"hours"}), f"{key}/{task.name}"
+        needs = needs_of(task, self.store.job_id(job_key), self.settings, self.store, {}, self.path)
+        return self.store.submit(
+            job_key, plan_key=plan_key, task=task.name, spec=spec, owner=None, needs=needs.model_dump(mode="json")
+        )
+
+    def drive(self, *jobs: Job, stop: Callable[[], Any] = lambda: False, driving: Driving | None = None) -> list[Job]:
+        """Take the due steps of all jobs until these are over, or ``stop()`` is true; the jobs as they are then."""
+        driven, team_key = driving or self.driving, keys.team_key(self.settings)
+        end = time.monotonic() + LIMIT_S
+        while not all(self.store.job(job.id).over for job in jobs) and not stop():
+            assert time.monotonic() < end, [self.store.events(job.id)[-3:] for job in jobs]
+            for due in self.store.lease_due(driven.holder, 600.0, 10, Reach("sandbox", team_key.id)):
+                advance(driven, due)
+                self.store.release_lease(due.id, driven.holder)
+            time.sleep(0.01)
+        return [self.store.job(job.id) for job in jobs]
+
+    def outcomes(self, job: Job) -> list[tuple[str, str | None]]:
+        """Outcome and zone of each of the job's clusters."""
+        return [(cluster.outcome, cluster.zone) for cluster in self.store.clusters(job_id=job.id)]
+
+
+@contextmanager
+def home_of(
+    sandbox: Sandbox, path: Path, config: str = "", environ: dict[str, str] | None = None, **clouds: Any
+) -> Iterator[Home]:
+    """A :class:`Home` with that ``config.toml`` and environment; ``clouds`` are fields of every cloud's settings."""
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "config.toml").write_text(config)
+    home = Home(sandbox, path, environ or {}, **clouds)
+    yield home
+    home.driving.executor.close()
+    home.store.close()
+
+
+def small(name: str = "work", run: str = "echo hello", **resources: Any) -> Task:
+    """A task for a small machine of AWS, unless ``resources`` say otherwise."""
+    where = {"cloud": "aws", "region": "us-east-1", "instance_type": "t3.small"} if "cloud" not in resources else {}
+    return Task(name=name, run=run, hours=0.1, resources=Resources(**where, **resources))

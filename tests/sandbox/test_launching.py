@@ -1,0 +1,124 @@
+"""Launches come to an end, and go where the job may go: attempts, what fits the job, clouds out of hand."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+
+import pytest
+
+from sky_core import Pipeline, Resources, Task
+from tests.sandbox.driving import home_of, small
+
+pytestmark = pytest.mark.slow
+SANDBOX = {"hours_per_second": 0.1}
+
+
+@pytest.fixture
+def tidy(world):
+    yield world
+    world.control.reset()
+
+
+def test_machines_out_of_reach_are_launched_twice_in_a_place_and_eight_times_in_all(tidy, tmp_path):
+    with home_of(tidy, tmp_path, "boot_timeout_s = 0.5", ssh_port=9) as home:
+        (job,) = home.drive(home.submit(small()))
+        launches = Counter(zone for outcome, zone in home.outcomes(job))
+        assert max(launches.values()) == 2
+        assert launches.total() == len(tidy.launches(job.id)) == 8
+        assert job.state == "failed"
+        assert "max_attempts is 8" in job.result["error"]
+        assert "security group" in job.result["error"]
+        assert job.result["error"].count("unreachable") >= 8
+        another = home.submit(small(), key="another")
+        home.drive(another, stop=lambda: home.store.clusters(job_id=another.id))
+        assert home.store.clusters(job_id=another.id)[0].zone not in launches, "others learn of it"
+        assert tidy.live() == []
+
+
+def test_a_task_has_attempts_of_its_own(tidy, tmp_path):
+    with home_of(tidy, tmp_path, "boot_timeout_s = 0.5\nmax_attempts = 5", ssh_port=9) as home:
+        task = small().model_copy(update={"max_attempts": 3})
+        (job,) = home.drive(home.submit(task))
+        assert len(tidy.launches(job.id)) == 3
+        assert job.state == "failed"
+
+
+def test_a_job_is_placed_by_its_needs_not_by_its_name(tidy, tmp_path):
+    with home_of(tidy, tmp_path) as home:
+        home.broker.plan("run", Pipeline(name="p", tasks=(small(name="m"),)))
+        task = Task(name="m", run="echo hi", hours=0.1, resources=Resources(accelerators="V100:8"))
+        job = home.submit(task, plan="run")
+        home.drive(job, stop=lambda: home.store.job(job.id).state == "running")
+        placed = home.store.job(job.id).memory["placement"]
+        assert (placed["accelerator"], placed["accelerator_count"]) == ("V100", 8)
+
+
+def test_three_tasks_of_one_name_land_where_each_asked(tidy, tmp_path):
+    with home_of(tidy, tmp_path) as home:
+        home.broker.plan("run", Pipeline(name="p", tasks=(small(name="m"),)))
+        asked = {
+            "aws": {"region": "us-west-2", "instance_type": "t3.small"},
+            "gcp": {"region": "us-central1", "instance_type": "e2-standard-2"},
+            "azure": {"region": "eastus", "instance_type": "Standard_B2s"},
+        }
+        jobs = {
+            cloud: home.submit(small("m", cloud=cloud, **place), key=cloud, plan="run")
+            for cloud, place in asked.items()
+        }
+        done = home.drive(*jobs.values())
+        assert [job.state for job in done] == ["succeeded"] * 3
+        for cloud, job in jobs.items():
+            (cluster,) = home.store.clusters(job_id=job.id)
+            assert (cluster.cloud, cluster.region) == (cloud, asked[cloud]["region"])
+
+
+def test_a_failover_stays_in_the_clouds_that_the_submitter_allowed(tidy, tmp_path):
+    with home_of(tidy, tmp_path, environ={"SKYLOOM_CLOUDS": "gcp"}) as home:
+        kinds, regions = ["e2-standard-2", "n2-standard-2", "t3.small"], ["us-central1", "us-east-1"]
+        task = small(cloud=["gcp", "aws"], region=regions, instance_type=kinds)
+        first = home.broker.plan("run", Pipeline(name="p", tasks=(task,))).placements["work"]
+        for zone in "abcf":
+            tidy.control.capacity(f"us-central1-{zone}", first.instance_type, "on-demand", 0)
+        everything = home.settings.model_copy(
+            update={"clouds": {k: c.model_copy(update={"enabled": True}) for k, c in home.settings.clouds.items()}}
+        )
+        (job,) = home.drive(home.submit(task), driving=home.new_driving(everything))
+        assert job.state == "succeeded"
+        clusters = home.store.clusters(job_id=job.id)
+        assert {cluster.cloud for cluster in clusters} == {"gcp"}
+        assert clusters[0].instance_type == first.instance_type
+        assert clusters[-1].instance_type != first.instance_type
+
+
+def test_needs_that_nobody_sells_are_refused_by_the_field(tidy, tmp_path):
+    with home_of(tidy, tmp_path) as home:
+        home.broker.plan("run", Pipeline(name="p", tasks=(small(name="m"),)))
+        job = home.submit(small(name="m", memory="99999+"), plan="run")
+        (job,) = home.drive(job)
+        assert job.state == "failed"
+        assert "memory" in job.result["error"]
+        assert home.store.clusters(job_id=job.id) == []
+
+
+def test_a_cloud_that_cannot_be_connected_is_left_out_or_ends_the_job(tidy, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sky_core.clouds.azure", None)  # as without its SDK
+    with home_of(tidy, tmp_path) as home:
+        (job,) = home.drive(home.submit(small(cloud="azure", region="eastus", instance_type="Standard_B2s")))
+        assert job.state == "failed"
+        assert "pip install 'skyloom[azure]'" in job.result["error"]
+        kinds = ["Standard_B2s", "p3.16xlarge"]
+        either = small(cloud=["azure", "aws"], region=["eastus", "us-east-1"], instance_type=kinds)
+        (job,) = home.drive(home.submit(either, key="either"))
+        assert job.state == "succeeded"
+        assert [outcome for outcome, _ in home.outcomes(job)] == ["not connected", "succeeded"]
+
+
+def test_a_job_cancelled_on_a_cloud_that_cannot_be_connected_is_over(tidy, tmp_path):
+    with home_of(tidy, tmp_path) as home:
+        job = home.submit(small())
+        home.drive(job, stop=lambda: home.store.clusters(job_id=job.id))
+        gone = home.settings.model_copy(update={"clouds": {}})
+        home.store.request_cancel(job.id, "enough")
+        (job,) = home.drive(job, driving=home.new_driving(gone))
+        assert job.state == "cancelled"
