@@ -92,6 +92,14 @@ class SandboxNotRunning(SkyloomError):
         super().__init__(f"the sandbox is not running: {detail}", cure="start it with: skyloom sandbox up")
 
 
+class StoreTooNew(SkyloomError):
+    """A newer Skyloom has upgraded the store; this one would write what the newer one cannot read."""
+
+    def __init__(self, url: str, theirs: str, ours: str) -> None:
+        cure = "upgrade Skyloom here as well: pip install --upgrade skyloom"
+        super().__init__(f"the store {url} has schema {theirs}; this Skyloom knows {ours} and before", cure=cure)
+
+
 class MissingExtra(SkyloomError):
     """An optional dependency is not installed."""
 

@@ -71,10 +71,10 @@ def _ended(step: Step, cluster: Cluster, outcome: str) -> bool:
     ended = replace(cluster, state="ended", ended_at=now, outcome=outcome, instance_ids=ids)
     since = cluster.launched_at or now
     hours = step.driving.settings.scale.hours(now - since)
-    step.driving.store.observe(observation(cluster, _seen(step, outcome), hours=hours))
     step.save(
         cluster=ended,
         close_errors=0,
+        observations=[observation(cluster, _seen(step, outcome), hours=hours)],
         events=[("terminated", {"attempt": cluster.attempt, "outcome": outcome})],
     )
     return True

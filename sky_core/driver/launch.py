@@ -80,12 +80,12 @@ def launch(step: Step, cluster: Cluster) -> None:
     launched = replace(
         cluster, state="launched", launched_at=time.time(), instance_ids=tuple(instance.id for instance in instances)
     )
-    step.driving.store.observe(observation(cluster, "launched"))
     ids = list(launched.instance_ids)
     moves = cluster is step.successor
     step.save(
         cluster=launched,
         launch_errors=0,
+        observations=[observation(cluster, "launched")],
         events=[("launched", {"attempt": cluster.attempt, "instances": ids, **where(cluster)})],
         **({"leaving": True} if moves else {"waiting_since": time.time()}),
     )
@@ -131,13 +131,13 @@ def _refused(step: Step, cluster: Cluster, error: CloudError) -> None:
     # What a cloud will never sell (a retired type, a stale catalog row) is blocked like missing capacity.
     kind, seen = next(pair for kind_of, pair in REFUSALS.items() if isinstance(error, kind_of))
     scope: Scope = getattr(error, "scope", "zone")
-    step.driving.store.observe(observation(cluster, seen, scope))
     moves = cluster is step.successor
     step.save(
         state=None if moves else "provisioning",
         successor=None,
         cluster=replace(cluster, state="refused", ended_at=time.time(), outcome=kind),
         launch_errors=0,
+        observations=[observation(cluster, seen, scope)],
         events=[("refused", {"attempt": cluster.attempt, "why": kind, "message": str(error), **where(cluster)})],
     )
 
@@ -145,9 +145,10 @@ def _refused(step: Step, cluster: Cluster, error: CloudError) -> None:
 def _unclear(step: Step, cluster: Cluster, error: CloudError) -> None:
     errors = step.memory.launch_errors + 1
     if errors > MAX_LAUNCH_ERRORS:
-        step.driving.store.observe(observation(cluster, "capacity"))
+        seen = [observation(cluster, "capacity")]
         ending: dict[str, Any] = {"successor": None} if cluster is step.successor else {"closing": "unclear"}
-        step.save(launch_errors=0, events=[("gave up", {"message": str(error), **where(cluster)})], **ending)
+        told = [("gave up", {"message": str(error), **where(cluster)})]
+        step.save(launch_errors=0, observations=seen, events=told, **ending)
         return
     wait = min(0.5 * 2**errors, 60.0)
     log.warning("%s: launch of %s: %s; again in %.1f s", step.job.id, cluster.token, error, wait)

@@ -100,7 +100,8 @@ def _planned(step: Step) -> Placement:
         if own != pipeline.task(own.name):
             return _apart(step, own, pipeline, plan, market, "; ".join(sorted({block.reason for block in blocks})))
         made = _replan(step, pipeline, plan, market, "; ".join(sorted({block.reason for block in blocks})))
-        if store.replace_plan(step.job.plan_key, version, pipeline.model_dump_json(), made.model_dump_json()):
+        written = pipeline.model_dump_json(), made.model_dump_json()
+        if store.replace_plan(step.job.plan_key, version, *written, lease=step.job.lease(step.driving.holder)):
             now_at = made.placements[step.job.task]
             about = {"from": planned.machine, "to": now_at.machine, "why": made.reason,
                      "plan_usd_before": plan.cost_usd, "plan_usd": made.cost_usd}  # fmt: skip

@@ -100,9 +100,9 @@ class Driver:
         where = traceback.extract_tb(error.__traceback__)[-1]
         about = {"error": str(error), "type": type(error).__name__, "at": f"{where.filename}:{where.lineno}"}
         try:
-            wake_at = time.time() + min(0.2 * 2**errors, 30.0)
+            wait_s = min(0.2 * 2**errors, 30.0)
             self.driving.store.save_job(
-                job, self.driving.holder, memory=memory, wake_at=wake_at, events=[("step failed", about)]
+                job, self.driving.holder, memory=memory, after_s=wait_s, events=[("step failed", about)]
             )
         except LeaseLost:
             log.warning("%s: another driver has taken over", job.id)

@@ -163,28 +163,30 @@ def _ending(step: Step, cluster: Cluster, state: JobState, events: list[NewEvent
         }
         for name, url in _output_urls(step, step.memory.bucket).items()
     }
-    _remember_run(step, cluster)
+    runs = _run(step, cluster)
     value = {}
     if step.task.function is not None:
         found = read_result(str(outputs["result"]["uri"]), _storage_options(step, cluster))
         value = {"value": step.driving.store.put_payload(cloudpickle.dumps(found))}
-    return {"closing": "succeeded", "verdict": "succeeded", "result": {"exit_code": 0, "outputs": outputs} | value}
+    result = {"exit_code": 0, "outputs": outputs} | value
+    return {"closing": "succeeded", "verdict": "succeeded", "result": result, "runs": runs}
 
 
-def _remember_run(step: Step, cluster: Cluster) -> None:
+def _run(step: Step, cluster: Cluster) -> list[Run]:
+    """What the estimates learn from a job that has succeeded, if anything."""
     placement, since = step.memory.placement, step.memory.running_since
     if placement is None or since is None or step.memory.log_base:
-        return  # a resumed attempt did part of the work only: its time would mislead the estimates
+        return []  # a resumed attempt did part of the work only: its time would mislead the estimates
     inputs = [source.size_gb or 0.0 for source in step.task.inputs.values() if isinstance(source, Artifact)]
     _, pipeline, _ = step.planned()
-    step.driving.store.add_run(
+    return [
         Run(
             at=time.time(), pipeline=pipeline.name, task=step.task.name, cloud=cluster.cloud,
             region=cluster.region, instance_type=cluster.instance_type, accelerator=placement.accelerator,
             accelerator_count=placement.accelerator_count, use_spot=cluster.use_spot,
             hours=step.driving.settings.scale.hours(time.time() - since), input_gb=sum(inputs),
         )
-    )  # fmt: skip
+    ]  # fmt: skip
 
 
 def _transfers(step: Step, cluster: Cluster, state: JobState) -> list[NewEvent]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,7 +18,7 @@ from sky_core.planner.plan import Plan
 from sky_core.planner.planning import Market
 from sky_core.remote.executor import Executor
 from sky_core.spec import Pipeline, Task
-from sky_core.store import Cluster, Job, JobState, NewEvent, Store
+from sky_core.store import Cluster, Job, JobState, Launch, NewEvent, Observation, Run, Store
 
 
 class Clouds:
@@ -118,6 +117,9 @@ class Step:
         events: Iterable[NewEvent] = (),
         cluster: Cluster | None = None,
         log: tuple[int, bytes] | None = None,
+        launches: Iterable[Launch] = (),
+        observations: Iterable[Observation] = (),
+        runs: Iterable[Run] = (),
         **memory: Any,
     ) -> None:
         """Write the step down, all or nothing; keyword arguments are fields of :class:`Memory` that changed.
@@ -133,10 +135,13 @@ class Step:
             attempt=attempt,
             memory=updated.model_dump(mode="json"),
             result=updated.result,
-            wake_at=time.time() + after_s,
+            after_s=after_s,
             events=events,
             clusters=() if cluster is None else (cluster,),
             log=log,
+            launches=launches,
+            observations=observations,
+            runs=runs,
         )
         self.memory = updated
         if cluster is not None and self.cluster is not None and cluster.attempt > self.cluster.attempt:

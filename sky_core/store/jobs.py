@@ -11,15 +11,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from sky_core.store import rows
-from sky_core.store.records import TERMINAL, Cluster, Event, Job, JobState
-from sky_core.store.tables import CLUSTERS, EVENTS, JOBS, LOGS
-from sky_core.store.transactions import Part, insert_if_absent, reads, refuse_nul, writes
+from sky_core.store.leases import LeaseLost, held
+from sky_core.store.records import TERMINAL, Cluster, Event, Job, JobState, Launch, Observation, Run
+from sky_core.store.tables import CLUSTERS, EVENTS, JOBS, LAUNCHES, LOGS, OBSERVATIONS, RUNS
+from sky_core.store.transactions import Part, insert_if_absent, reads, refuse_nul, upsert, writes
 
 NewEvent = tuple[str, Mapping[str, Any]]  # kind, data
-
-
-class LeaseLost(RuntimeError):
-    """Another driver has taken the job over; what this one wanted to write was not written."""
 
 
 class Jobs(Part):
@@ -48,7 +45,7 @@ class Jobs(Part):
         owner: str | None,
         needs: Mapping[str, Any] | None = None,
     ) -> Job:
-        """Create the job of ``key``, or find it. The owner becomes the caller's in either case.
+        """Create the job of ``key``, or find it. The owner becomes the caller's in either case; ``needs`` stay.
 
         Args:
             needs: What it takes along; its ``profile`` and ``key_id`` say which drivers may have the job.
@@ -57,10 +54,10 @@ class Jobs(Part):
             SpecError: if one of the names has a NUL character in it.
         """
         refuse_nul(key=key, plan_key=plan_key, task=task, spec=spec, owner=owner)
-        now, job_id, needs = self._clock(), self.job_id(key), needs or {}
+        now, wake_at, job_id, needs = self._clock(), self._now(db), self.job_id(key), needs or {}
         created = insert_if_absent(
             db, JOBS, id=job_id, key=key, plan_key=plan_key, task=task, spec=spec, state="submitted", owner=owner,
-            attempt=0, created_at=now, updated_at=now, wake_at=now, memory="{}", result="{}", lease_until=0.0,
+            attempt=0, created_at=now, updated_at=now, wake_at=wake_at, memory="{}", result="{}", lease_until=0.0,
             needs=json.dumps(needs), profile=needs.get("profile"), key_id=needs.get("key_id"),
         )  # fmt: skip
         if created:
@@ -103,7 +100,7 @@ class Jobs(Part):
         if owner is not None:
             condition &= JOBS.c.owner == owner
         reason = reason.replace("\0", "\\0")
-        values = {"cancel_reason": reason, "wake_at": self._clock()}
+        values = {"cancel_reason": reason, "wake_at": self._now(db)}
         asked = bool(db.execute(sa.update(JOBS).where(condition).values(**values)).rowcount)
         if asked:
             self._add_event(db, job_id, "cancel requested", {"reason": reason})
@@ -120,26 +117,44 @@ class Jobs(Part):
         attempt: int | None = None,
         memory: Mapping[str, Any] | None = None,
         result: Mapping[str, Any] | None = None,
-        wake_at: float | None = None,
+        after_s: float | None = None,
         events: Iterable[NewEvent] = (),
         clusters: Iterable[Cluster] = (),
         log: tuple[int, bytes] | None = None,
+        launches: Iterable[Launch] = (),
+        observations: Iterable[Observation] = (),
+        runs: Iterable[Run] = (),
     ) -> Job:
-        """Write one step of a job's life, all or nothing: its new state, its events, clusters and log.
+        """Write one step of a job's life, all or nothing: its new state, and all that is to be known with it.
+
+        Args:
+            job: As read when the step began; what was written to it since then by others than drivers stays.
+            after_s: Seconds until the job wants to be advanced next. A cancel that came meanwhile cuts them short.
+            launches: Requests for machines that are about to be made, and are owed from here on.
 
         Raises:
-            LeaseLost: if ``holder`` does not hold the job's lease any more.
+            LeaseLost: if ``holder`` does not hold the job's lease any more, or not without a break since ``job``
+                was read; nothing is written then.
         """
         values: dict[str, Any] = {"updated_at": self._clock()}
-        plain = {"state": state, "attempt": attempt, "wake_at": wake_at}
+        plain = {"state": state, "attempt": attempt}
         values |= {name: value for name, value in plain.items() if value is not None}
         documents = {"memory": memory, "result": result}
         values |= {name: json.dumps(value) for name, value in documents.items() if value is not None}
-        mine = (JOBS.c.id == job.id) & (JOBS.c.lease_holder == holder)
-        if not db.execute(sa.update(JOBS).where(mine).values(**values)).rowcount:
+        if after_s is not None:
+            now = self._now(db)
+            unseen = JOBS.c.cancel_reason.is_not(None) if job.cancel_reason is None else sa.false()
+            values["wake_at"] = sa.case((unseen, now), else_=now + after_s)
+        if not db.execute(sa.update(JOBS).where(held(job.lease(holder))).values(**values)).rowcount:
             raise LeaseLost(job.id)
         for cluster in clusters:
             _put_cluster(db, cluster)
+        for launch in launches:
+            insert_if_absent(db, LAUNCHES, **asdict(launch))
+        for observation in observations:
+            db.execute(sa.insert(OBSERVATIONS).values(**asdict(observation)))
+        for run in runs:
+            db.execute(sa.insert(RUNS).values(**asdict(run)))
         for kind, data in events:
             self._add_event(db, job.id, kind, data)
         if log is not None and log[1]:
@@ -198,5 +213,4 @@ def _job(db: sa.Connection, job_id: str) -> Job:
 
 def _put_cluster(db: sa.Connection, cluster: Cluster) -> None:
     values = asdict(cluster) | {"instance_ids": json.dumps(cluster.instance_ids)}
-    if not insert_if_absent(db, CLUSTERS, **values):
-        db.execute(sa.update(CLUSTERS).where(CLUSTERS.c.token == cluster.token).values(**values))
+    upsert(db, CLUSTERS, **values)

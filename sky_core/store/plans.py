@@ -6,7 +6,8 @@ import hashlib
 
 import sqlalchemy as sa
 
-from sky_core.store.records import StoredPlan
+from sky_core.store.leases import insist
+from sky_core.store.records import Lease, StoredPlan
 from sky_core.store.tables import PAYLOADS, PLANS
 from sky_core.store.transactions import Part, insert_if_absent, reads, refuse_nul, writes
 
@@ -42,8 +43,16 @@ class Plans(Part):
         return list(db.execute(query).scalars())
 
     @writes
-    def replace_plan(self, db: sa.Connection, key: str, version: int, pipeline: str, plan: str) -> bool:
-        """Add ``version + 1``; False if somebody else has added it meanwhile (read theirs and think again)."""
+    def replace_plan(
+        self, db: sa.Connection, key: str, version: int, pipeline: str, plan: str, *, lease: Lease | None = None
+    ) -> bool:
+        """Add ``version + 1``; False if somebody else has added it meanwhile (read theirs and think again).
+
+        Raises:
+            LeaseLost: if it was on behalf of a job whose ``lease`` is not held any more.
+        """
+        if lease is not None:
+            insist(db, lease)
         now = self._clock()
         return insert_if_absent(db, PLANS, key=key, version=version + 1, created_at=now, pipeline=pipeline, plan=plan)
 

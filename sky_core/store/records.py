@@ -34,7 +34,8 @@ class Job:
         attempt: Number of the current (or last) cluster, from 1; 0 before the first.
         memory: The driver's working state; only the holder of the lease writes it.
         result: What came of it once terminal: exit_code, error, outputs.
-        wake_at: When it wants to be advanced next.
+        wake_at: When it wants to be advanced next, by the store's own clock (``Store.now``).
+        lease_epoch: How often its lease was taken away or given up: what the holder's writes are fenced by.
         needs: What was fixed at submission (:class:`sky_core.job.needs.Needs`); empty from an earlier version.
         profile: The settings' profile that it was submitted under; None from an earlier version.
         key_id: The team key that a driver has to have; None from an earlier version.
@@ -57,11 +58,25 @@ class Job:
     needs: Mapping[str, Any] = field(default_factory=dict, repr=False)
     profile: str | None = None
     key_id: str | None = None
+    lease_epoch: int = 0
 
     @property
     def over(self) -> bool:
         """Whether the job has reached a terminal state (its machines are gone by then)."""
         return self.state in TERMINAL
+
+    def lease(self, holder: str) -> Lease:
+        """The lease that ``holder`` had when this record was read, if it had it."""
+        return Lease(self.id, holder, self.lease_epoch)
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to write on behalf of a job. It ends when somebody else takes the job or ``holder`` lets go of it."""
+
+    job_id: str
+    holder: str
+    epoch: int
 
 
 @dataclass(frozen=True)
@@ -84,6 +99,7 @@ class Cluster:
         price: USD per hour and machine, as the plan had it.
         instance_ids: What the cloud gave; empty while only intended.
         outcome: Why it ended or was refused: ``succeeded``, ``failed``, ``preempted``, ``capacity``, ``quota``, …
+        started_at, stopped_at: The cloud's own times of the machines' start and end, where it tells them.
     """
 
     token: str
@@ -104,6 +120,45 @@ class Cluster:
     instance_ids: tuple[str, ...] = ()
     outcome: str = ""
     accelerator: str | None = None
+    started_at: float | None = None
+    stopped_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One request for machines, owed until it is known what came of it. Times are wall-clock.
+
+    Attributes:
+        token: That of the cluster; what the cloud knows the machines by.
+        asked_at: When it was first going to be made; written down before it is.
+        settled_at: When it was accounted for: its machines are on record, or ended, or there never were any.
+        note: How it was settled.
+    """
+
+    token: str
+    job_id: str
+    cloud: str
+    region: str
+    zone: str | None
+    asked_at: float
+    settled_at: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Interest:
+    """Somebody waits for a job.
+
+    Attributes:
+        who: Names the one who waits, unique among those of the job.
+        how: How to ask him whether he still does.
+        seen_at: When he last said so, by the store's own clock (``Store.now``).
+    """
+
+    job_id: str
+    who: str
+    how: Mapping[str, Any]
+    seen_at: float
 
 
 @dataclass(frozen=True)

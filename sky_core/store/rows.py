@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from sky_core.store.records import Cluster, Event, Job
+from sky_core.store.records import Cluster, Event, Interest, Job
 
 Record = TypeVar("Record")
 
@@ -31,3 +31,7 @@ def cluster(row: sa.Row[Any]) -> Cluster:
 
 def event(row: sa.Row[Any]) -> Event:
     return record(Event, row, data=json.loads(row.data))
+
+
+def interest(row: sa.Row[Any]) -> Interest:
+    return record(Interest, row, how=json.loads(row.how))

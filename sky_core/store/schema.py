@@ -1,50 +1,77 @@
-"""Bringing a database to the schema that this version of Skyloom works with."""
+"""Bringing a database to the schema that this version of Skyloom works with, by Alembic's revisions."""
 
 from __future__ import annotations
 
+import os
+import threading
 import uuid
-from typing import Any
+from pathlib import Path
 
 import sqlalchemy as sa
 
+from sky_core.errors import StoreTooNew
 from sky_core.store.database import Database
-from sky_core.store.tables import META, METADATA
+from sky_core.store.tables import META
 from sky_core.store.transactions import insert_if_absent
 
+HEAD = "0002"  # the newest revision; told here, so that a store in order is opened without importing Alembic
+VERSION_TABLE = "skyloom_version"  # Airflow and Prefect have an alembic_version each
+VERSION = sa.table(VERSION_TABLE, sa.column("version_num", sa.Text))  # made by Alembic
 LOCK = 0x736B796C6F6F6D  # "skyloom": PostgreSQL's advisory lock for changes of the schema
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+_alembic = threading.Lock()  # its context is global to the process
 
 
 def prepare(database: Database) -> str:
-    """Create or upgrade the tables if need be; the store's id. Safe from many processes at once."""
+    """Create or upgrade the tables if need be; the store's id. Safe from many processes at once.
+
+    Raises:
+        StoreTooNew: if a newer Skyloom has upgraded the store to a schema that this one does not know.
+    """
     with database.begin(writes=False) as db:
-        known = _known_id(db)
-    if known is not None:
-        return known
+        if _version(db) == HEAD:
+            return _id(db)
     with database.begin(writes=True) as db:
         if db.dialect.name == "postgresql":  # SQLite's write lock, held by now, does the same
             db.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))
-        METADATA.create_all(db)
-        _add_columns(db)
+        version = _version(db)
+        if version != HEAD:
+            _upgrade(db, version)
         insert_if_absent(db, META, key="id", value=f"sky-{uuid.uuid4().hex[:16]}")
-        made = _known_id(db)
-    assert made is not None
-    return made
+        return _id(db)
 
 
-def _known_id(db: sa.Connection) -> str | None:
-    if not sa.inspect(db).has_table(META.name) or _missing_columns(db):
+def _upgrade(db: sa.Connection, version: str | None) -> None:
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = db
+    known = {revision.revision for revision in ScriptDirectory.from_config(config).walk_revisions()}
+    if version is not None and version not in known:
+        raise StoreTooNew(db.engine.url.render_as_string(), version, HEAD)
+    with _alembic:
+        command.upgrade(config, "head")
+
+
+def _version(db: sa.Connection) -> str | None:
+    if not sa.inspect(db).has_table(VERSION_TABLE):
         return None
-    return db.execute(sa.select(META.c.value).where(META.c.key == "id")).scalar_one_or_none()
+    version: str | None = db.execute(sa.select(VERSION.c.version_num)).scalar_one_or_none()
+    return version
 
 
-def _add_columns(db: sa.Connection) -> None:
-    """Add the columns that a store made by an earlier version lacks."""
-    for column in _missing_columns(db):
-        kind = column.type.compile(db.dialect)
-        db.exec_driver_sql(f"ALTER TABLE {column.table} ADD COLUMN {column.name} {kind}")
+def _id(db: sa.Connection) -> str:
+    value: str = db.execute(sa.select(META.c.value).where(META.c.key == "id")).scalar_one()
+    return value
 
 
-def _missing_columns(db: sa.Connection) -> list[sa.Column[Any]]:
-    columns = sa.inspect(db).get_multi_columns()
-    there = {(table, column["name"]) for (_, table), found in columns.items() for column in found}
-    return [c for table in METADATA.sorted_tables for c in table.c if (table.name, c.name) not in there]
+def _after_fork() -> None:
+    global _alembic
+    _alembic = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -6,22 +6,28 @@ import time
 import weakref
 from collections.abc import Callable
 
+import sqlalchemy as sa
+
 from sky_core.store import database
+from sky_core.store.clock import store_clock
+from sky_core.store.interest import Interests
 from sky_core.store.jobs import Jobs
+from sky_core.store.launches import Launches
 from sky_core.store.leases import Leases
 from sky_core.store.observed import Observed
 from sky_core.store.plans import Plans
 from sky_core.store.schema import prepare
+from sky_core.store.transactions import reads
 
 
-class Store(Plans, Jobs, Leases, Observed):
+class Store(Plans, Jobs, Leases, Launches, Interests, Observed):
     """Durable state. Safe to share between threads and to carry over a fork; any number may be open.
 
     All stores of one URL in one process share its few connections, and a thread that finds none free waits.
 
     Args:
         url: ``sqlite:///path`` or ``postgresql://user@host/database``.
-        clock: Wall-clock time in seconds since the epoch.
+        clock: For tests: the time, in seconds since the epoch, in place of the host's clock and the store's own.
 
     Attributes:
         id: What this store's machines are tagged with.
@@ -30,12 +36,23 @@ class Store(Plans, Jobs, Leases, Observed):
         SpecError, MissingExtra: for a URL that cannot be used.
     """
 
-    def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, url: str, clock: Callable[[], float] | None = None) -> None:
         self._database = database.share(url)
-        self._clock = clock
+        self._clock = clock or time.time
         self._release = weakref.finalize(self, database.release, self._database)
         self._release.atexit = False
         self.id = prepare(self._database)
+        steady = store_clock(self._database)
+        self._now = steady.now if clock is None else lambda db: clock()
+
+    @reads
+    def now(self, db: sa.Connection) -> float:
+        """The store's own clock: seconds since the epoch, the same for all its processes, never set back or forth.
+
+        What one process writes for another to wait for (leases, wake-ups, interest) is told by this clock; times
+        that people read are told by the wall clock.
+        """
+        return self._now(db)
 
     def close(self) -> None:
         """Give up this store's share in the connections; done by itself when nobody refers to the store any more."""

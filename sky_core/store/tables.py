@@ -1,6 +1,7 @@
 """The store's tables, the same on SQLite and PostgreSQL: JSON goes in as text, and no text has a length.
 
-A column added later must be nullable: opening an older store adds it, and older versions go on writing without it.
+What is changed here is changed by a revision in ``migrations/versions`` as well. A new column is nullable or has a
+server default: processes of the version before may go on writing while a store is upgraded.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ JOBS = Table(
     Column("needs", Text),
     Column("profile", Text),
     Column("key_id", Text),
+    Column("lease_epoch", Integer, nullable=False, server_default="0"),
     Index("jobs_due", "state", "wake_at"),
     Index("jobs_of_plan", "plan_key", "task"),
 )
@@ -77,6 +79,30 @@ CLUSTERS = Table(
     Column("instance_ids", Text, nullable=False),
     Column("outcome", Text, nullable=False),
     Column("accelerator", Text),
+    Column("started_at", Float),
+    Column("stopped_at", Float),
+)
+
+LAUNCHES = Table(
+    "launches",
+    METADATA,
+    Column("token", Text, primary_key=True),
+    Column("job_id", Text, nullable=False, index=True),
+    Column("cloud", Text, nullable=False),
+    Column("region", Text, nullable=False),
+    Column("zone", Text),
+    Column("asked_at", Float, nullable=False),
+    Column("settled_at", Float),
+    Column("note", Text, nullable=False, server_default=""),
+)
+
+INTEREST = Table(
+    "interest",
+    METADATA,
+    Column("job_id", Text, primary_key=True),
+    Column("who", Text, primary_key=True),
+    Column("how", Text, nullable=False),
+    Column("seen_at", Float, nullable=False),
 )
 
 EVENTS = Table(

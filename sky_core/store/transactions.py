@@ -23,10 +23,12 @@ class Part:
     Attributes:
         _database: The connections that this process has to the database.
         _clock: Wall-clock time in seconds since the epoch, for what people read.
+        _now: The store's own clock, for what processes compare.
     """
 
     _database: Database
     _clock: Callable[[], float]
+    _now: Callable[[sa.Connection], float]
 
 
 def reads(method: Callable[Concatenate[S, sa.Connection, P], T]) -> Callable[Concatenate[S, P], T]:
@@ -56,6 +58,14 @@ def insert_if_absent(db: sa.Connection, table: sa.Table, **values: Any) -> bool:
     insert = postgresql.insert if db.dialect.name == "postgresql" else sqlite.insert
     statement = insert(table).values(**values).on_conflict_do_nothing().returning(sa.literal(1))
     return db.execute(statement).first() is not None
+
+
+def upsert(db: sa.Connection, table: sa.Table, **values: Any) -> None:
+    """Insert the row, or overwrite the one with the same primary key."""
+    insert = postgresql.insert if db.dialect.name == "postgresql" else sqlite.insert
+    key = list(table.primary_key.columns)
+    rest = {name: value for name, value in values.items() if name not in table.primary_key.columns}
+    db.execute(insert(table).values(**values).on_conflict_do_update(index_elements=key, set_=rest))
 
 
 def refuse_nul(**texts: str | None) -> None:

@@ -1,0 +1,33 @@
+"""Launches are owed until accounted for: what was asked of a cloud, and whether it is known what came of it.
+
+``save_job(launches=…)`` writes a launch down in the transaction of the step that intends it, so before it is made.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from sky_core.store.records import Launch
+from sky_core.store.rows import record
+from sky_core.store.tables import LAUNCHES
+from sky_core.store.transactions import Part, reads, writes
+
+
+class Launches(Part):
+    """The list of launches."""
+
+    @reads
+    def owed_launches(self, db: sa.Connection, *, job_id: str | None = None, cloud: str | None = None) -> list[Launch]:
+        """Launches not yet settled, the oldest first: all, one job's, or one cloud's."""
+        query = sa.select(LAUNCHES).where(LAUNCHES.c.settled_at.is_(None))
+        if job_id is not None:
+            query = query.where(LAUNCHES.c.job_id == job_id)
+        if cloud is not None:
+            query = query.where(LAUNCHES.c.cloud == cloud)
+        return [record(Launch, row) for row in db.execute(query.order_by(LAUNCHES.c.asked_at, LAUNCHES.c.token))]
+
+    @writes
+    def settle_launch(self, db: sa.Connection, token: str, note: str = "") -> bool:
+        """Take a launch off the list, with a word on how it was accounted for. False if it is not on it."""
+        owed = (LAUNCHES.c.token == token) & LAUNCHES.c.settled_at.is_(None)
+        return bool(db.execute(sa.update(LAUNCHES).where(owed).values(settled_at=self._clock(), note=note)).rowcount)
