@@ -45,6 +45,7 @@ class CloudConfig(BaseModel):
         ssh_port: Port of sshd on launched machines.
         ssh_user: Login on launched machines.
         min_poll_s: Seconds between polls of a pending operation.
+        settle_s: Seconds after a creating call within which a machine may still appear; None for the cloud's own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -60,6 +61,7 @@ class CloudConfig(BaseModel):
     ssh_port: int = 22
     ssh_user: str = "skyloom"
     min_poll_s: float = 5.0
+    settle_s: float | None = None
 
 
 class Scale(BaseModel):

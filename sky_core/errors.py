@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-Scope = Literal["zone", "region", "cloud"]
+# How much a refusal tells about. "market": spot, or on-demand, of the whole cloud; "type": this kind of machine in the
+# whole cloud, whatever the market.
+Scope = Literal["zone", "region", "cloud", "market", "type"]
 
 
 class SkyloomError(Exception):
@@ -108,7 +110,14 @@ class MissingExtra(SkyloomError):
 
 
 class CloudError(SkyloomError):
-    """A cloud refused or failed a call. Failover reads the subclass and ``scope`` only, never the message."""
+    """A cloud refused or failed a call. Failover reads the subclass, ``scope`` and ``settled`` only, never the message.
+
+    Attributes:
+        settled: False where a launch was refused and an earlier call with its token was unclear: what could be seen
+            of that one was ended, but more of it may still appear, until the cloud's ``settle_s`` have passed.
+    """
+
+    settled = True
 
     def __init__(self, message: str, *, code: str = "", cure: str = "") -> None:
         super().__init__(message, cure=cure)
@@ -132,9 +141,11 @@ class QuotaError(CloudError):
 
 
 class AuthError(CloudError):
-    """Credentials are missing, expired or lack a permission: the whole cloud is out."""
+    """Credentials are missing, expired or lack a permission: until that changes ``scope`` cannot be used."""
 
-    scope: Scope = "cloud"
+    def __init__(self, message: str, *, scope: Scope = "cloud", code: str = "", cure: str = "") -> None:
+        super().__init__(message, code=code, cure=cure)
+        self.scope: Scope = scope
 
 
 class NotConnected(AuthError):
@@ -146,7 +157,11 @@ class Throttled(CloudError):
 
 
 class InvalidRequest(CloudError):
-    """The cloud will never accept this request as it stands."""
+    """The cloud will never accept this request as it stands, in ``scope``."""
+
+    def __init__(self, message: str, *, scope: Scope = "zone", code: str = "", cure: str = "") -> None:
+        super().__init__(message, code=code, cure=cure)
+        self.scope: Scope = scope
 
 
 class UnknownOutcome(CloudError):

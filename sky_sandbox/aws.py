@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import re
 import time
 from collections.abc import Iterable
@@ -135,12 +136,12 @@ class Aws:
         if fault and fault.kind == "slow":
             time.sleep(fault.seconds)
         if fault and fault.kind == "error":
-            return Answer.of(_injected(fault), environ)
+            return _injected(fault, call, environ)
         self._stock(call.region)
         self.ec2.refresh()
         answer = Answer.of(self._moto, environ)
         if fault and fault.kind == "lost":
-            return Answer.of(_injected(fault), environ)
+            return _injected(fault, call, environ)
         return answer
 
     def _stock(self, region: str) -> None:
@@ -181,5 +182,10 @@ def _parameter(name: str, value: str) -> Parameter:
     )
 
 
-def _injected(fault: Fault) -> AwsError:
-    return AwsError(fault.code or "InternalError", "injected by the sandbox")
+def _injected(fault: Fault, call: Call, environ: WSGIEnvironment) -> Answer:
+    """The fault in the form of the service that is called: XML of the query protocol, or JSON."""
+    code, message = fault.code or "InternalError", "injected by the sandbox"
+    if call.parameters or call.service == "s3":
+        return Answer.of(AwsError(code, message), environ)
+    body = json.dumps({"__type": code, "message": message}).encode()
+    return Answer("400 Bad Request", [("Content-Type", "application/x-amz-json-1.1")], body)

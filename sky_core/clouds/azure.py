@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
@@ -27,24 +27,31 @@ from azure.mgmt.compute import ComputeManagementClient
 from azure.mgmt.resource.resources import ResourceManagementClient
 
 from sky_core.clouds import azure_bodies as bodies
-from sky_core.clouds.azure_errors import cloud_errors, refusal
+from sky_core.clouds import azure_looks as looks
+from sky_core.clouds.azure_errors import cloud_errors
 from sky_core.clouds.azure_storage import AzureStorage
-from sky_core.clouds.base import TAG_CLUSTER, TAG_OWNER, Instance, LaunchRequest, State, Storage
+from sky_core.clouds.base import (
+    REFUSALS,
+    TAG_CLUSTER,
+    TAG_OWNER,
+    Cloud,
+    Found,
+    Instance,
+    LaunchRequest,
+    Storage,
+    whole_gang,
+)
 from sky_core.clouds.caller import public_address
 from sky_core.config import CloudConfig
-from sky_core.errors import AuthError, CapacityError, CloudError, InvalidRequest, QuotaError, UnknownOutcome
+from sky_core.errors import AuthError, CapacityError, CloudError, UnknownOutcome
 
 log = logging.getLogger(__name__)
 
 NETWORK_API = "2024-05-01"
 ALLOCATION_TIMEOUT_S = 600.0
+SETTLE_S = 300.0  # deleting a group that a refused launch has made takes minutes
 MAX_RETRY_AFTER_S = 5.0  # a longer wait is the caller's to plan
 THREADS = 16
-
-# Tags of a resource group beside those of the request: what is told of machines that no longer exist.
-TAG_LAUNCHED = "skyloom-launched"
-TAG_ENDED = "skyloom-ended"  # ranks of machines that we ended one by one
-TAG_MARKET, TAG_TYPE, TAG_ZONE = "skyloom-market", "skyloom-type", "skyloom-zone"
 
 ID = re.compile(
     r"^/subscriptions/[^/]+/resourceGroups/(?P<group>[^/]+)"
@@ -64,6 +71,7 @@ class Azure:
 
     def __init__(self, config: CloudConfig) -> None:
         self._config = config
+        self.settle_s = SETTLE_S if config.settle_s is None else config.settle_s
         subscription = config.account or os.environ.get("AZURE_SUBSCRIPTION_ID")
         if not subscription:
             cure = "set account in [clouds.azure] of config.toml, or AZURE_SUBSCRIPTION_ID"
@@ -91,21 +99,41 @@ class Azure:
 
     def launch(self, request: LaunchRequest) -> list[Instance]:
         """See :meth:`Cloud.launch`. After Throttled and UnknownOutcome what was made stays, to be taken up again."""
-        ids = [self._id(request.token, name) for name in _names(request)]
-        with cloud_errors():
-            group = self._group(request.token)
-        if group is None or TAG_LAUNCHED not in (group.tags or {}) or _is_deleting(group):
-            try:
-                with cloud_errors(zoned=bool(bodies.zones(request))):
-                    self._create(replace(request, tags=_tags(request)))
-            except (CapacityError, QuotaError, AuthError, InvalidRequest):
-                self._clear(request.token)
+        try:
+            with cloud_errors(zoned=bool(bodies.zones(request))):
+                group = self._group(request.token)
+                if group is None or looks.TAG_LAUNCHED not in (group.tags or {}) or looks.is_deleting(group):
+                    self._create(replace(request, tags=looks.tags_of(request)))
+        except REFUSALS as refusal:
+            there = self._made_before(request, refusal)
+            if not there:
                 raise
-        return self.describe(ids)
+            return there
+        return self.describe(self._ids(request))
+
+    def _made_before(self, request: LaunchRequest, refusal: CloudError) -> list[Instance]:
+        """The gang that an earlier call with this token made, if it is whole; what is left of one is deleted.
+
+        The refusal is settled only if there was not even a group: deleting one takes minutes, and may be refused.
+        """
+        refusal.settled = False
+        try:
+            with cloud_errors():
+                group = self._group(request.token)
+                if group is None:
+                    refusal.settled = not request.asked_before
+                elif not looks.is_deleting(group) and (group.tags or {}).get(TAG_CLUSTER) == group.name:
+                    there = self.describe(self._ids(request)) if request.asked_before else []
+                    if whole_gang(there, request):
+                        return there
+                    self._delete_group(request.token)
+        except CloudError as error:
+            log.warning("resource group %s could not be deleted: %s", request.token, error)
+        return []
 
     def _create(self, request: LaunchRequest) -> None:
         """Make the group, in it the network and the addresses, then the interfaces, then the machines."""
-        token, names = request.token, _names(request)
+        token, names = request.token, looks.names_of(request)
         self._groups.create_or_update(token, {"location": request.region, "tags": dict(request.tags)})
         firewall = self._network_id(token, "networkSecurityGroups", "firewall")
         network = self._network_id(token, "virtualNetworks", "network")
@@ -120,7 +148,7 @@ class Azure:
         ]
         _together(self._put, interfaces)
         _together(lambda name: self._allocate(request, name), names)
-        self._groups.update(token, {"tags": {**request.tags, TAG_LAUNCHED: str(int(time.time()))}})
+        self._groups.update(token, {"tags": {**request.tags, looks.TAG_LAUNCHED: str(int(time.time()))}})
 
     def _put(self, resource: tuple[str, bodies.Body]) -> None:
         id_, body = resource
@@ -140,21 +168,16 @@ class Azure:
             machine = _found(lambda: self._machines.get(request.token, name, expand="instanceView"))
             if machine is None:
                 raise CapacityError(f"Azure: {name} was evicted while it was created", code="Evicted")
-            if _is_allocated(machine, zoned=bool(bodies.zones(request))):
+            if looks.is_allocated(machine, zoned=bool(bodies.zones(request))):
                 return
             time.sleep(self._config.min_poll_s)
         raise UnknownOutcome(f"Azure: {name} is still being created after {ALLOCATION_TIMEOUT_S:.0f} s")
 
-    def _clear(self, group: str) -> None:
-        """Start to delete what a refused launch left behind; a sweep by tag finds it if even that is refused."""
-        try:
-            self._delete_group(group)
-        except CloudError as error:
-            log.warning("resource group %s could not be deleted: %s", group, error)
-
     # --- look ------------------------------------------------------------------------------------------------
 
-    def find(self, tags: Mapping[str, str], *, regions: Sequence[str] | None = None) -> list[Instance]:
+    def find(
+        self, tags: Mapping[str, str], *, regions: Sequence[str] | None = None, instance_type: str | None = None
+    ) -> Found:
         """See :meth:`Cloud.find`. A group left without machines, its network still there, is told as ``stopping``."""
         with cloud_errors():
             groups = [
@@ -162,7 +185,22 @@ class Azure:
                 for group in self._tagged_groups(tags)
                 if (regions is None or group.location in regions) and tags.items() <= (group.tags or {}).items()
             ]
-            return [found for each in _together(self._in_group, groups) for found in each if found.state != "gone"]
+        found: list[Instance] = []
+        unreachable: dict[str, str] = {}
+        for group, look in zip(groups, _together(self._try_group, groups), strict=True):
+            if isinstance(look, CloudError):
+                unreachable[group.location] = str(look)
+            else:
+                found += look
+        alike = (i for i in found if i.state != "gone" and instance_type in (None, i.instance_type))
+        return Found(tuple(alike), unreachable)
+
+    def _try_group(self, group: Any) -> list[Instance] | CloudError:
+        try:
+            with cloud_errors():
+                return self._in_group(group)
+        except CloudError as error:
+            return error
 
     def _tagged_groups(self, tags: Mapping[str, str]) -> Iterable[Any]:
         if TAG_CLUSTER in tags:
@@ -176,8 +214,8 @@ class Azure:
     def _in_group(self, group: Any) -> list[Instance]:
         machines = _found(lambda: list(self._machines.list(group.name))) or []
         found = [self._look(self._id(group.name, str(machine.name))) for machine in machines]
-        if not machines and not _is_deleting(group):
-            found.append(_remains(group, self._id(group.name), "stopping", "its resource group has no machine"))
+        if not machines and not looks.is_deleting(group):
+            found.append(looks.remains(group, self._id(group.name), "stopping", "its resource group has no machine"))
         return found
 
     def describe(self, ids: Sequence[str]) -> list[Instance]:
@@ -197,17 +235,17 @@ class Azure:
                 self._interface_id(match["group"], match["name"]), api_version=NETWORK_API, params=expand
             )
         )
-        return _instance(id_, machine, interface)
+        return looks.instance(id_, machine, interface)
 
     def _missing(self, id_: str, group_name: str, name: str) -> Instance:
         group = self._group(group_name)
         if group is None:
             return Instance(id_, self.name, "", None, "", use_spot=False, state="gone", reason="no such machine")
         tags = group.tags or {}
-        ours = _is_deleting(group) or _rank(name) in tags.get(TAG_ENDED, "").split()
-        evicted = tags.get(TAG_MARKET) == "spot" and TAG_LAUNCHED in tags and not ours
+        ours = looks.is_deleting(group) or looks.rank_of(name) in tags.get(looks.TAG_ENDED, "").split()
+        evicted = tags.get(looks.TAG_MARKET) == "spot" and looks.TAG_LAUNCHED in tags and not ours
         reason = "deleted" if ours else "evicted" if evicted else "no such machine"
-        return replace(_remains(group, id_, "gone", reason), preempted=evicted)
+        return replace(looks.remains(group, id_, "gone", reason), preempted=evicted)
 
     def _group(self, name: str) -> Any:
         return _found(lambda: self._groups.get(name))
@@ -225,14 +263,14 @@ class Azure:
     def _end(self, group_name: str, names: set[str]) -> None:
         """End these machines of a group, or with the name "" or all names in it the whole group."""
         group = self._group(group_name)
-        if group is None or _is_deleting(group) or (group.tags or {}).get(TAG_CLUSTER) != group.name:
+        if group is None or looks.is_deleting(group) or (group.tags or {}).get(TAG_CLUSTER) != group.name:
             return
         machines = {machine.name for machine in _found(lambda: list(self._machines.list(group_name))) or []}
         if "" in names or machines <= names:
             self._delete_group(group_name)
             return
-        ended = sorted({*group.tags.get(TAG_ENDED, "").split(), *map(_rank, names & machines)})
-        self._groups.update(group_name, {"tags": {**group.tags, TAG_ENDED: " ".join(ended)}})
+        ended = sorted({*group.tags.get(looks.TAG_ENDED, "").split(), *map(looks.rank_of, names & machines)})
+        self._groups.update(group_name, {"tags": {**group.tags, looks.TAG_ENDED: " ".join(ended)}})
         for name in names & machines:
             self._machines.begin_delete(group_name, name, force_deletion=True, polling=False)
 
@@ -251,6 +289,9 @@ class Azure:
         return self._storage.options()
 
     # --- names -----------------------------------------------------------------------------------------------
+
+    def _ids(self, request: LaunchRequest) -> list[str]:
+        return [self._id(request.token, name) for name in looks.names_of(request)]
 
     def _id(self, group: str, name: str = "") -> str:
         id_ = f"/subscriptions/{self._subscription}/resourceGroups/{group}"
@@ -281,21 +322,6 @@ class _StaticToken:
         return AccessToken(self._token.get_secret_value(), int(time.time()) + 3600)
 
 
-def _names(request: LaunchRequest) -> list[str]:
-    return [f"{request.token}-{rank}" for rank in range(request.num_nodes)]
-
-
-def _rank(name: str) -> str:
-    return name.rpartition("-")[2]
-
-
-def _tags(request: LaunchRequest) -> dict[str, str]:
-    market = "spot" if request.use_spot else "on-demand"
-    zone = request.zone or request.region
-    more = {TAG_CLUSTER: request.token, TAG_MARKET: market, TAG_TYPE: request.instance_type, TAG_ZONE: zone}
-    return {**request.tags, **more}
-
-
 def _together(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
     """Call for all items at once; all have ended when the first error is raised."""
     with ThreadPoolExecutor(THREADS) as pool:
@@ -312,73 +338,5 @@ def _found(ask: Callable[[], T]) -> T | None:
         raise
 
 
-def _is_deleting(group: Any) -> bool:
-    return str(group.properties.provisioning_state).lower() == "deleting"
-
-
-def _power(machine: Any) -> str:
-    """``running``, ``stopped``, ``deallocated``, …, or "" while there is no hardware."""
-    codes = [status.code for status in machine.instance_view.statuses or []]
-    return next((code.partition("/")[2] for code in codes if code.startswith("PowerState/")), "")
-
-
-def _is_allocated(machine: Any, *, zoned: bool) -> bool:
-    """Whether a machine got hardware.
-
-    Raises:
-        CloudError: if Azure gave up; its code is the last part of ``ProvisioningState/failed/AllocationFailed``
-            (https://learn.microsoft.com/en-us/azure/virtual-machines/states-billing).
-    """
-    if _power(machine) in ("starting", "running"):
-        return True
-    for status in machine.instance_view.statuses or []:
-        if status.code.lower().startswith("provisioningstate/failed"):
-            raise refusal("".join(status.code.split("/")[2:]), status.message or "creation failed", zoned=zoned)
-    return str(machine.provisioning_state).lower() not in ("creating", "updating")
-
-
-def _state(machine: Any) -> State:
-    provisioning, power = str(machine.provisioning_state).lower(), _power(machine)
-    if provisioning in ("deleting", "failed") and power != "running":
-        return "stopping"
-    if provisioning == "creating" or power in ("", "starting"):
-        return "pending"
-    return "running" if power == "running" and provisioning != "deleting" else "stopping"
-
-
-def _instance(id_: str, machine: Any, interface: Any) -> Instance:
-    state, power, spot = _state(machine), _power(machine), machine.priority == "Spot"
-    address = interface.properties["ipConfigurations"][0]["properties"] if interface else {}
-    public = address.get("publicIPAddress", {}).get("properties", {})
-    zone = f"{machine.location}-{machine.zones[0]}" if machine.zones else machine.location
-    return Instance(
-        id=id_,
-        cloud=Azure.name,
-        region=machine.location,
-        zone=zone,
-        instance_type=machine.hardware_profile.vm_size,
-        use_spot=spot,
-        state=state,
-        ip=public.get("ipAddress"),
-        private_ip=address.get("privateIPAddress"),
-        launched_at=machine.time_created.timestamp() if machine.time_created else None,
-        tags=dict(machine.tags or {}),
-        reason=power if state == "stopping" else "",
-        preempted=spot and power == "deallocated",  # we delete; only Azure deallocates
-    )
-
-
-def _remains(group: Any, id_: str, state: State, reason: str) -> Instance:
-    """What a group's tags still tell of a machine that is not there."""
-    tags = group.tags or {}
-    return Instance(
-        id=id_,
-        cloud=Azure.name,
-        region=group.location,
-        zone=tags.get(TAG_ZONE),
-        instance_type=tags.get(TAG_TYPE, ""),
-        use_spot=tags.get(TAG_MARKET) == "spot",
-        state=state,
-        tags=dict(tags),
-        reason=reason,
-    )
+if TYPE_CHECKING:
+    _keeps_the_contract: type[Cloud] = Azure

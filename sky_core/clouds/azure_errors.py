@@ -7,6 +7,7 @@ and https://learn.microsoft.com/en-us/troubleshoot/azure/virtual-machines/window
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,6 +31,9 @@ CAPACITY = {
     "OverconstrainedZonalAllocationRequest",
     "NotAvailableForSubscription",
 }
+# A policy or the subscription's own kind closes a region; the others go on working.
+CLOSED_REGION = {"RequestDisallowedByPolicy", "RequestDisallowedByAzure", "LocationNotAvailableForResourceGroup"}
+NO_SUCH_SIZE_HERE = "is not available in the current region"  # comes as InvalidParameter
 QUOTA = {"QuotaExceeded", "ResourceQuotaExceeded", "PublicIPCountLimitReached", "SubnetIsFull"}
 AUTH = {
     "AuthenticationFailed",
@@ -40,6 +44,10 @@ AUTH = {
     "LinkedAuthorizationFailed",
     "ReadOnlyDisabledSubscription",
     "SubscriptionNotFound",
+    "ScopeLocked",
+    "AuthorizationPermissionMismatch",
+    "AuthorizationFailure",
+    "KeyBasedAuthenticationNotPermitted",
 }
 THROTTLED = {
     "AnotherOperationInProgress",
@@ -61,10 +69,18 @@ def refusal(code: str, message: str, *, zoned: bool = False, status: int | None 
     """
     text = f"Azure: {code}: {message}" if code else f"Azure: {message}"
     if code in CAPACITY:
-        return CapacityError(text, scope="zone" if zoned else "region", code=code)
+        return CapacityError(text, scope="zone" if zoned or "Zonal" in code else "region", code=code)
+    if NO_SUCH_SIZE_HERE in message:
+        return CapacityError(text, scope="region", code=code)
     # OperationNotAllowed is the code of exceeded quotas, but of other things as well; only its text tells them apart.
     if code in QUOTA or (code == "OperationNotAllowed" and "quota" in message.lower()):
         return QuotaError(text, code=code)
+    if code in CLOSED_REGION:
+        return AuthError(text, scope="region", code=code, cure="choose another region, or change the policy")
+    if code == "MissingSubscriptionRegistration":
+        namespace = re.search(r"Microsoft\.\w+", message)
+        cure = f"once for the subscription: az provider register --namespace {namespace[0] if namespace else '…'}"
+        return AuthError(text, code=code, cure=cure)
     if code in AUTH or status == 401:
         return AuthError(text, code=code, cure="check the credentials and the subscription's role assignments")
     if code in THROTTLED or status == 429:

@@ -10,7 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from sky_core.errors import AuthError, CapacityError, InvalidRequest, QuotaError
+
 State = Literal["pending", "running", "stopping", "gone"]
+REFUSALS = (CapacityError, QuotaError, AuthError, InvalidRequest)  # errors that say no; all others leave it open
 
 # Tags that every machine, disk and address of ours carries, so that it can be found again without our records.
 TAG_OWNER = "skyloom"  # value: the id of the store that owns it
@@ -29,6 +32,8 @@ class LaunchRequest:
         authorized_key: Public SSH key allowed to log in.
         accelerator: Name in the field's spelling ("V100", "tpu-v3-8", "Inferentia"), or None.
         max_hours: The cloud itself ends the machines after so long where it can (dead man's switch), or None.
+        asked_before: Whether an earlier call with this token may have been made. Only who has just made the token up
+            can deny it.
     """
 
     token: str
@@ -47,6 +52,7 @@ class LaunchRequest:
     authorized_key: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     max_hours: float | None = None
+    asked_before: bool = True
 
     def __repr__(self) -> str:  # keeps the private host key out of logs and tracebacks
         return f"LaunchRequest({self.token}, {self.instance_type} x{self.num_nodes} in {self.zone or self.region})"
@@ -59,7 +65,8 @@ class Instance:
     Attributes:
         id: What ``terminate`` takes: ``region/i-…`` on EC2, ``zone/name`` on GCE, ``zone/tpu/name``
             for TPU nodes, the ARM id on Azure.
-        launched_at: Seconds since the epoch, or None where unknown.
+        launched_at: When it was made by the cloud's own record, seconds since the epoch, or None where unknown.
+        ended_at: When it ended by the cloud's own record, or None while it runs and where unknown.
         reason: Why it stopped, in the cloud's words, e.g. ``Server.SpotInstanceTermination``; "" while it runs.
         preempted: True when the cloud took it back (spot), False when unknown or ended by us.
     """
@@ -74,15 +81,41 @@ class Instance:
     ip: str | None = None
     private_ip: str | None = None
     launched_at: float | None = None
+    ended_at: float | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
     preempted: bool = False
 
 
+def whole_gang(there: Sequence[Instance], request: LaunchRequest) -> bool:
+    """Whether these machines are all that the request asks for, and alive."""
+    alive = sum(instance.state in ("pending", "running") for instance in there)
+    return alive == len(there) == request.num_nodes
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search by tag saw.
+
+    Attributes:
+        instances: Machines that carry the tags and are not gone.
+        unreachable: Why a place refused to be searched, by its name: a region, or an API of its own such as ``tpu``.
+            What is there is not known; nothing may be concluded from its absence in ``instances``.
+    """
+
+    instances: tuple[Instance, ...]
+    unreachable: Mapping[str, str] = field(default_factory=dict)
+
+
 class Cloud(Protocol):
-    """What Skyloom needs of a cloud."""
+    """What Skyloom needs of a cloud.
+
+    Attributes:
+        settle_s: Seconds after a creating call within which what it made may still appear, its reply being lost.
+    """
 
     name: str
+    settle_s: float
 
     def check(self) -> None:
         """Make the cheapest authenticated call.
@@ -97,16 +130,32 @@ class Cloud(Protocol):
         Blocks until the cloud accepts or refuses (seconds), not until machines have booted. What a refused
         or failed request may have left behind (NICs, disks, half a gang) is removed before raising.
 
+        A refusal after a call of unknown outcome, in here or before (``asked_before``), speaks of itself only: what
+        the other call made is looked for. A whole gang is returned as if it had not been refused; less is ended.
+
         Raises:
-            CapacityError, QuotaError, AuthError, Throttled, InvalidRequest: refused; nothing was created.
+            CapacityError, QuotaError, AuthError, InvalidRequest: refused. Nothing is there if ``settled``; else look
+                again by tag once ``settle_s`` have passed.
+            Throttled: refused; the same call may be made again.
             UnknownOutcome: nobody knows; call again with the same token, or ``find``.
         """
 
-    def find(self, tags: Mapping[str, str], *, regions: Sequence[str] | None = None) -> list[Instance]:
-        """All machines that carry these tags and are not gone; in these regions, or wherever Skyloom may launch."""
+    def find(
+        self, tags: Mapping[str, str], *, regions: Sequence[str] | None = None, instance_type: str | None = None
+    ) -> Found:
+        """All machines that carry these tags and are not gone; in these regions, or wherever Skyloom may launch.
+
+        Who looks for machines of one type says so: a refusal of an API that cannot have them is then none.
+
+        Raises:
+            AuthError: if the credentials work nowhere. A region or an API that refuses is told in the answer instead.
+        """
 
     def describe(self, ids: Sequence[str]) -> list[Instance]:
-        """The machines of these ids as they are now; one that the cloud no longer knows has state ``gone``."""
+        """The machines of these ids as they are now; one that the cloud no longer knows has state ``gone``.
+
+        The order of ``ids`` is kept. An id of several hosts (a TPU node) gives one machine for each that it has by now.
+        """
 
     def terminate(self, ids: Sequence[str]) -> None:
         """End these machines with their disks, NICs and addresses. Unknown and ended ones are fine."""

@@ -7,14 +7,14 @@ would poll the real host whatever the endpoint, hence ``insert_unary`` and ``zon
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import time
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import google.auth
 from google.api_core.exceptions import Conflict, NotFound
@@ -23,17 +23,20 @@ from google.cloud import compute_v1 as compute
 
 from sky_core.clouds import gcp_bodies as bodies
 from sky_core.clouds import gcp_names as names
-from sky_core.clouds.base import Instance, LaunchRequest, Storage
+from sky_core.clouds.base import REFUSALS, Cloud, Found, Instance, LaunchRequest, Storage, whole_gang
 from sky_core.clouds.caller import public_address
 from sky_core.clouds.gcp_errors import RETRY, all_or_nothing, cloud_errors, operation_error
 from sky_core.clouds.gcp_storage import Buckets
 from sky_core.clouds.gcp_tpu import Tpus
 from sky_core.clouds.userdata import cloud_config
 from sky_core.config import CloudConfig
-from sky_core.errors import AuthError, CapacityError, InvalidRequest, UnknownOutcome
+from sky_core.errors import AuthError, CapacityError, CloudError, InvalidRequest, Throttled, UnknownOutcome
+
+log = logging.getLogger(__name__)
 
 CALL_S = 60.0  # time-out of one call; creating calls are not repeated here, the caller does so with the same token
 WAIT_S = 150.0  # zoneOperations.wait answers after two minutes at most
+SETTLE_S = 120.0  # an insert whose reply is lost shows within seconds; a call takes a minute at most
 DONE_S = 600.0  # an operation that is not done by then is unclear
 PREEMPTED = "compute.instances.preempted"
 DONE = compute.Operation.Status.DONE
@@ -46,6 +49,7 @@ class Gcp:
 
     def __init__(self, config: CloudConfig) -> None:
         self.config = config
+        self.settle_s = SETTLE_S if config.settle_s is None else config.settle_s
         credentials: Any = AnonymousCredentials()  # type: ignore[no-untyped-call]
         project = config.account
         if config.endpoint is None:
@@ -65,6 +69,7 @@ class Gcp:
         self._tpus = Tpus(config, project, reach)
         self._buckets = Buckets(config, project, credentials)
         self._opened: set[str] = set()
+        self._unclear: set[str] = set()  # tokens of calls of which nobody knows what they did
 
     def check(self) -> None:
         """List zones: the cheapest call that needs a working login and the Compute API."""
@@ -80,6 +85,41 @@ class Gcp:
         """
         if names.is_tpu(request):
             return self._tpus.launch(request)
+        try:
+            return self._launch(request)
+        except REFUSALS as refusal:
+            unclear = request.asked_before or request.token in self._unclear
+            there = self._made_before(request, refusal) if unclear else []
+            if not there:
+                raise
+            return there
+
+    def _made_before(self, request: LaunchRequest, refusal: CloudError) -> list[Instance]:
+        """The gang that an earlier call with this token made, if it is whole; what is left of one is deleted.
+
+        The refusal is marked as not settled: the earlier call may still be under way.
+        """
+        refusal.settled = False
+        try:
+            there = [found for found in self._by_name(request) if request.tags.items() <= found.tags.items()]
+            if whole_gang(there, request):
+                return there
+            self.terminate([found.id for found in there])
+        except CloudError as error:
+            log.warning("%s: what an earlier call made could not be deleted: %s", request.token, error)
+        return []
+
+    def _by_name(self, request: LaunchRequest) -> list[Instance]:
+        """Machines with the gang's names, in whatever zone of the request's region."""
+        wanted = set(names.node_names(request))
+        made = self._list(f'name eq "{request.token}(-[0-9]+)?"').instances
+        return [
+            found
+            for found in sorted(made, key=lambda found: found.id)
+            if found.id.rpartition("/")[2] in wanted and found.region == request.region
+        ]
+
+    def _launch(self, request: LaunchRequest) -> list[Instance]:
         self._open_firewall(request.ports)
         if request.zone:
             return self._launch_in(request.zone, request)
@@ -94,12 +134,16 @@ class Gcp:
 
     def _launch_in(self, zone: str, request: LaunchRequest) -> list[Instance]:
         operations: dict[str, compute.Operation | None] = {}
-        with all_or_nothing(operations, partial(self._delete_and_wait, zone)):
-            for name in names.node_names(request):
-                operations[name] = self._insert(zone, name, request)
-            for name, operation in operations.items():
-                if operation is not None:
-                    self._wait(f"insert {zone}/{name}", zone, operation)
+        try:
+            with all_or_nothing(operations, lambda made: self._take_back(zone, operations)):
+                for name in names.node_names(request):
+                    operations[name] = self._insert(zone, name, request)
+                for name, operation in operations.items():
+                    if operation is not None:
+                        self._wait(f"insert {zone}/{name}", zone, operation)
+        except (UnknownOutcome, Throttled):  # a throttled insert may have made the machine all the same
+            self._unclear.add(request.token)
+            raise
         return self.describe([f"{zone}/{name}" for name in operations])
 
     def _insert(self, zone: str, name: str, request: LaunchRequest) -> compute.Operation | None:
@@ -152,9 +196,7 @@ class Gcp:
         zones = sorted(zone for zone in zones if names.region_of(zone) == request.region)
         if not zones:
             raise InvalidRequest(f"region: Google Cloud has no region {request.region!r}")
-        mine = {f"{zone}/{name}": zone for zone in zones for name in names.node_names(request)}
-        made = [instance.id for instance in self._list(f'name eq "{request.token}(-[0-9]+)?"')]
-        return next(([mine[id_]] for id_ in made if id_ in mine), zones)
+        return next(([made.zone] for made in self._by_name(request) if made.zone), zones)
 
     def _open_firewall(self, ports: Sequence[int]) -> None:
         """Let SSH and the task's ports in from this machine's address, and from nowhere else."""
@@ -177,25 +219,61 @@ class Gcp:
 
     # --- looking ---------------------------------------------------------------------------------------------
 
-    def find(self, tags: Mapping[str, str], *, regions: Sequence[str] | None = None) -> list[Instance]:
+    def find(
+        self, tags: Mapping[str, str], *, regions: Sequence[str] | None = None, instance_type: str | None = None
+    ) -> Found:
         """aggregatedList by label over all zones, and the TPU nodes of all locations."""
         labels = names.labels(tags)
-        machines = self._list(" AND ".join(f'labels.{key}="{value}"' for key, value in labels.items()))
-        return [
-            instance
-            for instance in [*machines, *self._tpus.all_hosts()]
-            if tags.items() <= instance.tags.items() and (regions is None or instance.region in regions)
-        ]
+        asks = {
+            "compute": lambda: self._list(" AND ".join(f'labels.{key}="{value}"' for key, value in labels.items())),
+            "tpu": self._tpus.all_hosts,
+        }
+        if instance_type is not None:
+            asks.pop("compute" if instance_type == names.TPU_INSTANCE_TYPE else "tpu")
+        looks, refusals = [], {}
+        for api, ask in asks.items():
+            try:
+                looks.append(ask())
+            except CloudError as error:
+                refusals[api] = error
+        if not looks and any(isinstance(error, AuthError) for error in refusals.values()):
+            raise next(iter(refusals.values()))
+        unreachable = {api: str(error) for api, error in refusals.items()}
+        for look in looks:
+            unreachable |= look.unreachable
+        return Found(
+            tuple(
+                instance
+                for look in looks
+                for instance in look.instances
+                if tags.items() <= instance.tags.items()
+                and (regions is None or instance.region in regions)
+                and instance_type in (None, instance.instance_type)
+            ),
+            {
+                place: why
+                for place, why in unreachable.items()
+                if regions is None or place in asks or names.region_of(place) in regions
+            },
+        )
 
-    def _list(self, filter_: str) -> list[Instance]:
+    def _list(self, filter_: str) -> Found:
         call = compute.AggregatedListInstancesRequest(project=self.project, filter=filter_)
         with cloud_errors("list instances"):
             scopes = list(self._instances.aggregated_list(request=call, retry=RETRY, timeout=CALL_S))
-        return [bodies.instance(machine) for _, scope in scopes for machine in scope.instances]
+        warnings: dict[str, Any] = {name.rpartition("/")[2]: scope.warning for name, scope in scopes}
+        return Found(
+            tuple(bodies.instance(machine) for _, scope in scopes for machine in scope.instances),
+            {zone: warning.message for zone, warning in warnings.items() if warning.code == "UNREACHABLE"},
+        )
 
     def describe(self, ids: Sequence[str]) -> list[Instance]:
-        """Each machine as it is; one that is not there any more is gone."""
-        return [self._tpus.describe(id_) if "/tpu/" in id_ else self._describe(id_) for id_ in ids]
+        """Each machine as it is; one that is not there any more is gone. A TPU node is told host by host."""
+        return [
+            instance
+            for id_ in ids
+            for instance in (self._tpus.describe(id_) if "/tpu/" in id_ else [self._describe(id_)])
+        ]
 
     def _describe(self, id_: str) -> Instance:
         zone, name = id_.split("/")
@@ -233,9 +311,16 @@ class Gcp:
             )
         return None
 
-    def _delete_and_wait(self, zone: str, made: Collection[str]) -> None:
-        """Delete machines and see them gone, so that their names are free again."""
-        deletions = {name: self._delete(zone, name) for name in made}
+    def _take_back(self, zone: str, operations: Mapping[str, compute.Operation | None]) -> None:
+        """Delete a gang's machines and see them gone, so that their names are free again.
+
+        An insert that is still under way is waited for: what is not there yet cannot be deleted.
+        """
+        for name, operation in operations.items():
+            if operation is not None:
+                with suppress(*REFUSALS):
+                    self._wait(f"insert {zone}/{name}", zone, operation)
+        deletions = {name: self._delete(zone, name) for name in operations}
         for name, operation in deletions.items():
             if operation is not None:
                 self._wait(f"delete {zone}/{name}", zone, operation)
@@ -253,3 +338,7 @@ class Gcp:
         if self.config.storage_endpoint:
             return {"endpoint_url": self.config.storage_endpoint, "token": "anon", "project": self.project}
         return {"project": self.project}
+
+
+if TYPE_CHECKING:
+    _keeps_the_contract: type[Cloud] = Gcp

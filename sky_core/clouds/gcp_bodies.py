@@ -33,6 +33,7 @@ STATES: Mapping[str, State] = {
     "REPAIRING": "stopping",
     "DEPROVISIONING": "stopping",
 }
+ENDED = frozenset({"STOPPED", "TERMINATED", "SUSPENDED"})
 
 
 def instance_body(zone: str, name: str, request: LaunchRequest, user_data: str) -> compute.Instance:
@@ -101,10 +102,16 @@ def instance(machine: compute.Instance) -> Instance:
         state=STATES.get(machine.status, "pending"),
         ip=outside or None,
         private_ip=(interface.network_i_p or None) if interface else None,
-        launched_at=datetime.fromisoformat(machine.creation_timestamp).timestamp(),
+        launched_at=_seconds(machine.last_start_timestamp or machine.creation_timestamp),
+        ended_at=_seconds(machine.last_stop_timestamp) if machine.status in ENDED else None,
         tags=given_tags({item.key: item.value for item in machine.metadata.items}, machine.labels),
         reason="" if STATES.get(machine.status) == "running" else machine.status_message or machine.status,
     )
+
+
+def _seconds(timestamp: str) -> float | None:
+    """Seconds since the epoch of one of the API's RFC 3339 timestamps; None for an empty one."""
+    return datetime.fromisoformat(timestamp).timestamp() if timestamp else None
 
 
 def given_tags(metadata: Mapping[str, str], labels: Mapping[str, str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ of google.rpc. A stock-out is never an HTTP error: the call succeeds and its ope
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -17,6 +18,7 @@ from google.api_core.retry import Retry, if_transient_error
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError, TransportError
 from google.cloud.compute_v1.types import Error, Operation
 
+from sky_core.clouds.base import REFUSALS
 from sky_core.errors import (
     AuthError,
     CapacityError,
@@ -28,16 +30,22 @@ from sky_core.errors import (
     UnknownOutcome,
 )
 
-CAPACITY_CODES = frozenset(
+log = logging.getLogger(__name__)
+
+ZONE_CAPACITY = frozenset(
     {
         "ZONE_RESOURCE_POOL_EXHAUSTED",
         "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS",
         "RESOURCE_POOL_EXHAUSTED",
+        "GPU_STOCKOUT",
+        "VM_MIN_COUNT_NOT_REACHED",
         "insufficientCapacity",
         "UNSUPPORTED_OPERATION",  # what an insert says when the machine was preempted while it was being made
     }
 )
-QUOTA_CODES = frozenset({"QUOTA_EXCEEDED", "quotaExceeded", "limitExceeded"})
+REGION_CAPACITY = frozenset({"REGION_RESOURCE_POOL_EXHAUSTED"})
+NO_ADDRESS = "External IP resource pool is exhausted"  # comes under several codes
+QUOTA_CODES = frozenset({"QUOTA_EXCEEDED", "quotaExceeded", "limitExceeded", "IP_SPACE_EXHAUSTED"})
 THROTTLE_CODES = frozenset(
     {
         "rateLimitExceeded",
@@ -45,8 +53,15 @@ THROTTLE_CODES = frozenset(
         "RATE_LIMIT_EXCEEDED",
         "RESOURCE_OPERATION_RATE_EXCEEDED",
         "operationRateExceeded",
+        "RESOURCE_NOT_READY",
     }
 )
+AUTH_CODES = frozenset({"PERMISSIONS_ERROR", "SERVICE_ACCOUNT_ACCESS_DENIED"})  # come with status 0 and 400
+POLICY_CODES = frozenset(
+    {"conditionNotMet", "CONDITION_NOT_MET"}
+)  # of an organisation's constraint, or of something else
+# A text around a stock-out's code that tells of a request which no zone will ever accept.
+NEVER = "features are not compatible"
 # For calls that may be made twice: reads, deletes, waits.
 RETRY = Retry(predicate=if_transient_error, initial=0.2, maximum=2.0, timeout=10.0)
 LOGIN = "run: gcloud auth application-default login"
@@ -54,21 +69,43 @@ LOGIN = "run: gcloud auth application-default login"
 
 def sort_code(code: str, status: int, message: str) -> CloudError:
     """The error for a reason or operation code and an HTTP status (0 where there is none)."""
-    if code in CAPACITY_CODES:
+    if NEVER in message:
+        return InvalidRequest(message, code=code)
+    if code in REGION_CAPACITY or NO_ADDRESS in message:
+        return CapacityError(message, scope="region", code=code)
+    if code in ZONE_CAPACITY:
         return CapacityError(message, scope="zone", code=code)
     if code in QUOTA_CODES:
         return QuotaError(message, scope="cloud" if "ALL_REGIONS" in message else "region", code=code)
     if code in THROTTLE_CODES or status == HTTPStatus.TOO_MANY_REQUESTS:
         return Throttled(message, code=code)
-    if status == HTTPStatus.NOT_FOUND and ("machineTypes/" in message or "acceleratorTypes/" in message):
-        return CapacityError(message, scope="zone", code=code)  # this zone does not sell it; another one may
+    if _is_not_sold_here(status, message):
+        return CapacityError(message, scope="zone", code=code)  # another zone may sell it
+    if code in AUTH_CODES or code in POLICY_CODES or status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return _refused_right(code, status, message)
+    if status == HTTPStatus.NOT_FOUND and "serviceAccount" in message:
+        cure = "make the project's default service account anew"
+        return AuthError(message, code=code, cure=cure)
+    if 400 <= status < 500 and status != HTTPStatus.REQUEST_TIMEOUT:
+        return InvalidRequest(message, scope="cloud" if "global/networks/" in message else "zone", code=code)
+    return UnknownOutcome(message, code=code)
+
+
+def _is_not_sold_here(status: int, message: str) -> bool:
+    if status == HTTPStatus.NOT_FOUND:
+        return any(kind in message for kind in ("machineTypes/", "acceleratorTypes/", "accelerator type"))
+    return status == HTTPStatus.BAD_REQUEST and "field 'resource.machineType'" in message
+
+
+def _refused_right(code: str, status: int, message: str) -> CloudError:
+    """The error for a missing login or role, or for an organisation's policy, which may be about one place only."""
     if status == HTTPStatus.UNAUTHORIZED:
         return AuthError(message, code=code, cure=LOGIN)
-    if status == HTTPStatus.FORBIDDEN:
-        return AuthError(message, code=code, cure="grant the role, or enable the API, that the message names")
-    if 400 <= status < 500 and status != HTTPStatus.REQUEST_TIMEOUT:
+    if code in POLICY_CODES and "constraints/" not in message:
         return InvalidRequest(message, code=code)
-    return UnknownOutcome(message, code=code)
+    if "constraints/gcp.resourceLocations" in message:
+        return AuthError(message, scope="region", code=code, cure="the organisation allows other locations")
+    return AuthError(message, code=code, cure="grant the role, enable the API or change the policy that it names")
 
 
 def operation_error(operation: Operation) -> CloudError | None:
@@ -102,7 +139,7 @@ def tpu_error(code: int, message: str) -> CloudError:
     if code == 3 and "PREEMPTED" in message:  # taken back while it was being made
         return CapacityError(message, scope="zone", code="PREEMPTED")
     if code in (7, 16):
-        return AuthError(message, code=str(code), cure=LOGIN)
+        return _tpu_right(AuthError(message, code=str(code), cure=LOGIN))
     if code in (3, 5, 9):
         return InvalidRequest(message, code=str(code))
     return UnknownOutcome(message, code=str(code))
@@ -123,6 +160,25 @@ def cloud_errors(what: str) -> Iterator[None]:
         raise UnknownOutcome(f"{what}: {error.cause}", code=type(error.cause).__name__) from error
     except (requests.RequestException, TransportError, GoogleAuthError) as error:
         raise UnknownOutcome(f"{what}: {error}", code=type(error).__name__) from error
+
+
+@contextmanager
+def tpu_errors(what: str) -> Iterator[None]:
+    """:func:`cloud_errors` for the TPU API, whose refusals say nothing about Compute Engine's machines."""
+    try:
+        with cloud_errors(what):
+            yield
+    except AuthError as error:
+        raise _tpu_right(error) from error
+
+
+def _tpu_right(error: AuthError) -> AuthError:
+    """A missing right to use TPUs: in a zone that is closed to the project, or the API as a whole."""
+    if "Location" in str(error) and "is not found or access is unauthorized" in str(error):
+        error.scope = "zone"
+    elif error.code != "UNAUTHENTICATED" and error.code != "authError":
+        error.scope = "type"
+    return error
 
 
 def sort_call(error: GoogleAPICallError, what: str) -> CloudError:
@@ -150,16 +206,18 @@ def all_or_nothing(made: Collection[str], undo: Callable[[Collection[str]], None
     """Launch a gang inside, noting what was ``made``; a refusal of one machine undoes the others.
 
     Raises:
-        UnknownOutcome: instead of the refusal, if it could not be undone; and instead of Throttled, if something
-            was made. The same call may then be made again: it takes up what is there.
+        CloudError: the refusal, which is not settled if the others could not be undone.
+        UnknownOutcome: instead of Throttled, if something was made. The same call may then be made again: it takes up
+            what is there.
     """
     try:
         yield
-    except (CapacityError, QuotaError, AuthError, InvalidRequest) as refusal:
+    except REFUSALS as refusal:
         try:
             undo(made)
         except CloudError as error:
-            raise UnknownOutcome(f"{refusal}; and taking back {', '.join(made)} failed: {error}") from error
+            refusal.settled = False
+            log.warning("taking back %s failed: %s", ", ".join(made), error)
         raise
     except Throttled as error:
         if not made:

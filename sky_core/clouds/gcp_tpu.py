@@ -7,8 +7,9 @@ preempted stays, with state PREEMPTED, until it is deleted. The cloud has no lim
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from shlex import quote
@@ -19,12 +20,14 @@ from google.api_core.operation import Operation
 from google.cloud import tpu_v2
 
 from sky_core.clouds import gcp_names as names
-from sky_core.clouds.base import Instance, LaunchRequest, State
+from sky_core.clouds.base import REFUSALS, Found, Instance, LaunchRequest, State, whole_gang
 from sky_core.clouds.gcp_bodies import ALL_SCOPES, NETWORK_TAG, TAGS_KEY, given_tags
-from sky_core.clouds.gcp_errors import RETRY, all_or_nothing, cloud_errors, tpu_error
+from sky_core.clouds.gcp_errors import RETRY, all_or_nothing, tpu_error, tpu_errors
 from sky_core.clouds.userdata import cloud_config, public_key
 from sky_core.config import CloudConfig
-from sky_core.errors import InvalidRequest
+from sky_core.errors import CloudError, InvalidRequest, Throttled, UnknownOutcome
+
+log = logging.getLogger(__name__)
 
 CALL_S = 60.0  # time-out of one call
 # Refusals come within seconds, creation takes minutes: what has not been refused by then counts as accepted.
@@ -44,6 +47,7 @@ class Tpus:
         self._config = config
         self._project = project
         self._client = tpu_v2.TpuClient(transport="rest", **reach)
+        self._unclear: set[str] = set()  # tokens of calls of which nobody knows what they did
 
     # --- launching -------------------------------------------------------------------------------------------
 
@@ -56,20 +60,50 @@ class Tpus:
         zone = request.zone
         if zone is None:
             raise InvalidRequest(f"zone: TPUs are offered by zone, and {request.region} was asked for without one")
+        nodes = [f"{zone}/tpu/{name}" for name in names.node_names(request)]
+        try:
+            self._launch(zone, request)
+        except REFUSALS as refusal:
+            unclear = request.asked_before or request.token in self._unclear
+            if not unclear or not self._made_before(nodes, request, refusal):
+                raise
+        return [self._look(node) for node in nodes]
+
+    def _launch(self, zone: str, request: LaunchRequest) -> None:
         operations: dict[str, Operation | None] = {}
-        with all_or_nothing(operations, partial(self._delete_all, zone)):
-            for name in names.node_names(request):
-                operations[name] = self._create(zone, name, request)
-            deadline = time.monotonic() + ACCEPTED_S
-            for name, operation in operations.items():
-                if operation is not None:
-                    self._accepted(f"create {zone}/{name}", operation, deadline)
-        return [host for name in operations for host in self._hosts(f"{zone}/tpu/{name}")]
+        try:
+            with all_or_nothing(operations, partial(self._delete_all, zone)):
+                for name in names.node_names(request):
+                    operations[name] = self._create(zone, name, request)
+                deadline = time.monotonic() + ACCEPTED_S
+                for name, operation in operations.items():
+                    if operation is not None:
+                        self._accepted(f"create {zone}/{name}", operation, deadline)
+        except (UnknownOutcome, Throttled):
+            self._unclear.add(request.token)
+            raise
+
+    def _made_before(self, nodes: Sequence[str], request: LaunchRequest, refusal: CloudError) -> bool:
+        """Whether an earlier call with this token made the whole gang; what is left of one is deleted.
+
+        The refusal is marked as not settled: the earlier call may still be under way.
+        """
+        refusal.settled = False
+        try:
+            looks = [self._look(node) for node in nodes]
+            there = [look for look in looks if look.state != "gone" and request.tags.items() <= look.tags.items()]
+            if whole_gang(there, request):
+                return True
+            for look in there:
+                self.terminate(look.id)
+        except CloudError as error:
+            log.warning("%s: what an earlier call made could not be deleted: %s", request.token, error)
+        return False
 
     def _create(self, zone: str, name: str, request: LaunchRequest) -> Operation | None:
         """Ask for one node; None if it is there already, made by an earlier call with this token."""
         node = _node(request, self._config.ssh_user)
-        with cloud_errors(f"create {zone}/{name}"):
+        with tpu_errors(f"create {zone}/{name}"):
             try:
                 return self._client.create_node(parent=self._location(zone), node=node, node_id=name, timeout=CALL_S)
             except Conflict:
@@ -81,7 +115,7 @@ class Tpus:
 
     def _accepted(self, what: str, operation: Operation, deadline: float) -> None:
         """Wait until the node is there, refused, or ``deadline`` (monotonic seconds) has come."""
-        with cloud_errors(what):
+        with tpu_errors(what):
             while not operation.done() and time.monotonic() < deadline:  # type: ignore[no-untyped-call]
                 time.sleep(min(self._config.min_poll_s, 2.0))
             error = operation.operation.error
@@ -90,24 +124,37 @@ class Tpus:
 
     # --- looking ---------------------------------------------------------------------------------------------
 
-    def all_hosts(self) -> list[Instance]:
+    def all_hosts(self) -> Found:
         """The hosts of all nodes in every location; none where the project does not use the TPU API."""
-        with cloud_errors("list TPU nodes"):
+        call = tpu_v2.ListNodesRequest(parent=self._location("-"))
+        with tpu_errors("list TPU nodes"):
             try:
-                nodes = list(self._client.list_nodes(parent=self._location("-"), retry=RETRY, timeout=CALL_S))
+                pages = list(self._client.list_nodes(request=call, retry=RETRY, timeout=CALL_S).pages)
             except Forbidden as error:
                 if error.reason != "SERVICE_DISABLED":
                     raise
-                nodes = []
-        return [host for node in nodes for host in _instances(node)]
+                pages = []
+        return Found(
+            tuple(host for page in pages for node in page.nodes for host in _instances(node)),
+            {place.rpartition("/")[2]: "the TPU API does not reach it" for page in pages for place in page.unreachable},
+        )
 
-    def describe(self, id_: str) -> Instance:
-        """One host; gone if its node is not there any more."""
-        return next((host for host in self._hosts(_node_id(id_)) if host.id == id_), _gone(id_))
+    def describe(self, id_: str) -> list[Instance]:
+        """All hosts of a node, which has them once it is ready; the node itself before and after that.
+
+        An id with the number of a host in it is that one host.
+        """
+        node_id = _node_id(id_)
+        hosts = self._hosts(node_id)
+        return hosts if id_ == node_id else [next((host for host in hosts if host.id == id_), _gone(id_))]
+
+    def _look(self, node_id: str) -> Instance:
+        """The node as one machine: its first host stands for all."""
+        return self._hosts(node_id)[0]
 
     def _hosts(self, node_id: str) -> list[Instance]:
         zone, _, name = node_id.split("/")
-        with cloud_errors(f"get {node_id}"):
+        with tpu_errors(f"get {node_id}"):
             try:
                 return _instances(self._client.get_node(name=self._path(zone, name), retry=RETRY, timeout=CALL_S))
             except NotFound:
@@ -121,7 +168,7 @@ class Tpus:
         self._delete(zone, name)
 
     def _delete(self, zone: str, name: str) -> Operation | None:
-        with cloud_errors(f"delete {zone}/{name}"), suppress(NotFound):
+        with tpu_errors(f"delete {zone}/{name}"), suppress(NotFound):
             return self._client.delete_node(name=self._path(zone, name), retry=RETRY, timeout=CALL_S)
         return None
 

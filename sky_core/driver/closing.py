@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from sky_core.clouds.base import TAG_CLUSTER
+from sky_core.clouds.base import TAG_CLUSTER, Found
 from sky_core.driver.launch import observation
 from sky_core.driver.step import Step
-from sky_core.errors import CloudError, NotConnected
+from sky_core.errors import CloudError, NotConnected, UnknownOutcome
 from sky_core.job.attempts import MOST_IN_A_PLACE
 from sky_core.store import Cluster
 from sky_core.store.records import Seen
@@ -52,11 +52,14 @@ def _ended(step: Step, cluster: Cluster, outcome: str) -> bool:
     try:
         cloud = step.driving.clouds[cluster.cloud]
         # Only the tag finds what an interrupted launch may have left: its ids were never written down.
-        found = (
-            () if cluster.state == "launched" else cloud.find({TAG_CLUSTER: cluster.token}, regions=[cluster.region])
-        )
-        ids = cluster.instance_ids or tuple(instance.id for instance in found)
+        found = Found(())
+        if cluster.state != "launched":
+            place, kind = [cluster.region], cluster.instance_type
+            found = cloud.find({TAG_CLUSTER: cluster.token}, regions=place, instance_type=kind)
+        ids = cluster.instance_ids or tuple(instance.id for instance in found.instances)
         cloud.terminate(ids)
+        if found.unreachable:
+            raise UnknownOutcome("; ".join(f"{place}: {why}" for place, why in found.unreachable.items()))
         running = [i for i in cloud.describe(ids) if i.state in ("pending", "running")] if ids else []
     except NotConnected as error:
         if cluster.state == "launched":

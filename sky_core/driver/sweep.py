@@ -19,7 +19,7 @@ class Collected:
     Attributes:
         orphans: Machines of ours that no live job has a claim to.
         in_use: Machines of live jobs.
-        unreachable: Clouds that could not be asked, each with the reason.
+        unreachable: Clouds, and regions of clouds, that could not be asked, each with the reason.
     """
 
     orphans: tuple[Instance, ...]
@@ -35,7 +35,9 @@ def collect(settings: Settings, store: Store, *, terminate: bool) -> Collected:
     unreachable: dict[str, str] = {}
     for name in usable_clouds(settings):
         try:
-            found += clouds[name].find({TAG_OWNER: store.id})
+            look = clouds[name].find({TAG_OWNER: store.id})
+            found += look.instances
+            unreachable |= {f"{name}/{place}": why for place, why in look.unreachable.items()}
         except CloudError as error:
             unreachable[name] = str(error)
     claimed = {cluster.token for cluster in store.clusters(open_only=True)}

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from sky_core.errors import Scope
+
 JobState = Literal["submitted", "provisioning", "running", "recovering", "stopping", "succeeded", "failed", "cancelled"]
 TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 ClusterState = Literal["intended", "launched", "refused", "ended"]
@@ -191,7 +193,7 @@ class Observation:
     instance_type: str
     market: Market
     kind: Seen
-    scope: Literal["zone", "region", "cloud"] = "zone"
+    scope: Scope = "zone"
     hours: float | None = None
     accelerator: str | None = None
 

@@ -36,9 +36,10 @@ class Blocked:
 def blocked(observations: Iterable[Observation], now: float, ttl_s: float) -> list[Blocked]:
     """The scopes blocked at ``now``, each for ``ttl_s`` seconds after its last refusal, longer if it keeps refusing.
 
-    A refusal or preemption blocks this kind of machine in this market in its scope; bad credentials block the
-    whole cloud, and machines that cannot be reached all that is there. A later launch within the scope lifts the block,
-    but not that of a place out of reach: machines were to be had there all the time.
+    A refusal or preemption blocks this kind of machine in this market in its scope; missing rights block all kinds in
+    both markets, unless their scope is a market or a type; machines that cannot be reached block all that is there. A
+    later launch within the scope lifts the block, but not that of a place out of reach: machines were to be had there
+    all the time.
     """
     refused: dict[Blocked, list[Observation]] = defaultdict(list)
     for seen in sorted(observations, key=lambda item: item.at):
@@ -59,12 +60,14 @@ def blocked(observations: Iterable[Observation], now: float, ttl_s: float) -> li
 
 
 def _scope(seen: Observation) -> Blocked:
-    if seen.kind == "auth":
-        return Blocked(seen.cloud, None, None, None, None, None, 0.0, "")
     if seen.kind == "unreachable":
         return Blocked(seen.cloud, seen.region, seen.zone, None, None, None, 0.0, "")
-    region = None if seen.scope == "cloud" else seen.region
+    region = seen.region if seen.scope in ("zone", "region") else None
     zone = seen.zone if seen.scope == "zone" else None
+    if seen.kind == "auth":
+        instance_type = seen.instance_type if seen.scope == "type" else None
+        market = seen.market if seen.scope == "market" else None
+        return Blocked(seen.cloud, region, zone, instance_type, None, market, 0.0, "")
     return Blocked(seen.cloud, region, zone, seen.instance_type, seen.accelerator, seen.market, 0.0, "")
 
 

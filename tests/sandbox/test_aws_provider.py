@@ -41,10 +41,10 @@ def test_launch_log_in_and_terminate(sandbox: Sandbox, aws: Cloud, token: str) -
     assert machine.ip is not None
     session = connect(machine.ip, sandbox.settings.clouds["aws"].ssh_port)
     assert session.run("echo $SKY_SANDBOX; whoami") == (0, "1\nskyloom\n")
-    [found] = aws.find({"skyloom-cluster": token})
+    [found] = aws.find({"skyloom-cluster": token}).instances
     assert (found.id, found.tags["skyloom-cluster"]) == (machine.id, token)
     aws.terminate([machine.id])
-    assert aws.find({"skyloom-cluster": token}) == []
+    assert aws.find({"skyloom-cluster": token}).instances == ()
     [gone] = aws.describe([machine.id])
     assert (gone.state, gone.reason, gone.preempted) == ("gone", "Client.UserInitiatedShutdown", False)
 
@@ -145,7 +145,7 @@ def test_images_fit_the_machine(
 ) -> None:
     [machine] = aws.launch(request(token, instance_type=type_, accelerator=accelerator, arch=arch))
     assert isinstance(aws, Aws)
-    ec2 = aws._client("ec2", "us-east-1")
+    ec2 = aws._session.client("ec2", "us-east-1")
     name = machine.id.partition("/")[2]
     [details] = ec2.describe_instances(InstanceIds=[name])["Reservations"][0]["Instances"]
     [booted] = ec2.describe_images(ImageIds=[details["ImageId"]])["Images"]
@@ -178,7 +178,7 @@ def test_shutting_down_inside_terminates(sandbox: Sandbox, aws: Cloud, token: st
     session.client.exec_command("sudo shutdown -h now")
     gone = until(lambda: [i for i in aws.describe([machine.id]) if i.state == "gone"])
     assert (gone[0].preempted, gone[0].reason) == (False, "Client.InstanceInitiatedShutdown")
-    assert aws.find({"skyloom-cluster": token}) == []
+    assert aws.find({"skyloom-cluster": token}).instances == ()
 
 
 def test_unknown_and_ended_machines_are_fine(sandbox: Sandbox, aws: Cloud, token: str) -> None:
@@ -192,8 +192,8 @@ def test_unknown_and_ended_machines_are_fine(sandbox: Sandbox, aws: Cloud, token
 def test_find_looks_in_all_regions(sandbox: Sandbox, aws: Cloud, token: str) -> None:
     for region in ("us-west-2", "eu-central-1"):
         aws.launch(request(f"{token}-{region}", region=region, zone=f"{region}a", tags={"skyloom-job": token}))
-    assert {i.region for i in aws.find({"skyloom-job": token})} == {"us-west-2", "eu-central-1"}
-    assert {i.region for i in aws.find({"skyloom-job": token}, regions=["us-west-2"])} == {"us-west-2"}
+    assert {i.region for i in aws.find({"skyloom-job": token}).instances} == {"us-west-2", "eu-central-1"}
+    assert {i.region for i in aws.find({"skyloom-job": token}, regions=["us-west-2"]).instances} == {"us-west-2"}
 
 
 def test_wrong_credentials(sandbox: Sandbox) -> None:
@@ -232,7 +232,7 @@ def test_storage(sandbox: Sandbox, aws: Cloud) -> None:
 def test_instances_ask_for_what_safety_needs(sandbox: Sandbox, aws: Cloud, token: str) -> None:
     [machine] = aws.launch(request(token, ports=(8080,), disk_gib=100))
     assert isinstance(aws, Aws)
-    ec2 = aws._client("ec2", "us-east-1")
+    ec2 = aws._session.client("ec2", "us-east-1")
     name = machine.id.partition("/")[2]
     [details] = ec2.describe_instances(InstanceIds=[name])["Reservations"][0]["Instances"]
     assert details["MetadataOptions"]["HttpTokens"] == "required"
@@ -245,3 +245,53 @@ def test_instances_ask_for_what_safety_needs(sandbox: Sandbox, aws: Cloud, token
     [group] = ec2.describe_security_groups(GroupIds=[details["SecurityGroups"][0]["GroupId"]])["SecurityGroups"]
     ranges = {(p.get("FromPort"), r["CidrIp"]) for p in group["IpPermissions"] for r in p["IpRanges"]}
     assert ranges == {(sandbox.settings.clouds["aws"].ssh_port, "127.0.0.1/32"), (8080, "127.0.0.1/32")}
+
+
+@pytest.mark.parametrize("code", ["AuthFailure", "UnrecognizedClientException", "OptInRequired"])
+def test_a_region_that_is_not_opted_in_says_nothing_about_the_others(
+    sandbox: Sandbox, aws: Cloud, token: str, code: str
+) -> None:
+    """It answers a good login in the words of a bad one."""
+    sandbox.control.fault("aws", "*", "error", code=code, times=1000, region="eu-south-2")
+    with pytest.raises(AuthError) as refused:
+        aws.launch(request(token, region="eu-south-2", zone="eu-south-2a", asked_before=False))
+    assert (refused.value.scope, refused.value.settled) == ("region", True)
+    launched = aws.launch(request(f"{token}-2", region="eu-west-1", zone="eu-west-1a"))
+    found = aws.find({"skyloom-cluster": f"{token}-2"}, regions=["eu-south-2", "eu-west-1"])
+    assert [i.id for i in found.instances] == [i.id for i in launched]
+    assert list(found.unreachable) == ["eu-south-2"]
+
+
+def test_a_login_that_works_nowhere_is_told_from_a_closed_region(sandbox: Sandbox, token: str) -> None:
+    aws = Aws(sandbox.settings.clouds["aws"])
+    sandbox.control.fault("aws", "*", "error", code="AuthFailure", times=1000)
+    with pytest.raises(AuthError) as refused:
+        aws.launch(request(token, region="us-west-2", zone="us-west-2a"))
+    assert refused.value.scope == "cloud"
+    with pytest.raises(AuthError):
+        aws.find({"skyloom-cluster": token})
+
+
+def test_where_regions_may_not_be_listed_all_that_are_known_are_searched(
+    sandbox: Sandbox, aws: Cloud, token: str
+) -> None:
+    sandbox.control.fault("aws", "DescribeRegions", "error", code="UnauthorizedOperation", times=1000)
+    [machine] = aws.launch(request(token, region="us-west-2", zone="us-west-2a"))
+    assert [i.id for i in aws.find({"skyloom-cluster": token}).instances] == [machine.id]
+
+
+def test_a_token_that_was_used_with_other_user_data_leads_to_its_machine(
+    sandbox: Sandbox, aws: Cloud, token: str
+) -> None:
+    """A driver on another host, or a newer image, makes the request differ; the machine is there all the same."""
+    [machine] = aws.launch(request(token))
+    again = Aws(sandbox.settings.clouds["aws"]).launch(request(token, disk_gib=100, tags={"skyloom-cluster": "x"}))
+    assert [i.id for i in again] == [machine.id]
+
+
+def test_the_end_is_told_by_ec2(sandbox: Sandbox, aws: Cloud, token: str) -> None:
+    [machine] = running(aws, aws.launch(request(token)))
+    sandbox.control.preempt(machine.id.partition("/")[2], notice_s=0)
+    [gone] = until(lambda: [i for i in aws.describe([machine.id]) if i.state == "gone"])
+    assert gone.launched_at == pytest.approx(machine.launched_at, abs=1)
+    assert gone.ended_at == pytest.approx(time.time(), abs=120)

@@ -74,11 +74,11 @@ def test_launch_log_in_and_terminate(sandbox: Sandbox, azure: Azure, token: str)
     assert machine.launched_at == pytest.approx(time.time(), abs=300)
     session = ssh.connect(machine.ip, sandbox.settings.clouds["azure"].ssh_port)
     assert session.run("echo $SKY_SANDBOX; whoami") == (0, "1\nskyloom\n")
-    assert azure.find({TAG_CLUSTER: token}) == [machine]
+    assert azure.find({TAG_CLUSTER: token}).instances == (machine,)
     azure.terminate([machine.id])
     until(lambda: not sandbox.live())
     assert cleared(azure, token)
-    assert azure.find({TAG_CLUSTER: token}) == []
+    assert azure.find({TAG_CLUSTER: token}).instances == ()
     [gone] = azure.describe([machine.id])
     assert (gone.state, gone.preempted) == ("gone", False)
     azure.terminate([machine.id])
@@ -117,7 +117,7 @@ def test_when_all_replies_are_lost_the_machine_is_still_found(sandbox: Sandbox, 
     sandbox.control.fault("azure", "virtualMachines.put", "lost", code="GatewayTimeout", times=4, token=token)
     with pytest.raises(UnknownOutcome):
         azure.launch(request(token))
-    [found] = azure.find({TAG_CLUSTER: token})
+    [found] = azure.find({TAG_CLUSTER: token}).instances
     assert ids(azure.launch(request(token))) == [found.id]
     assert len(sandbox.live()) == 1
 
@@ -188,7 +188,7 @@ def test_refusals_are_sorted_however_they_arrive(
     [
         ("AuthorizationFailed", AuthError),
         ("ExpiredAuthenticationToken", AuthError),
-        ("RequestDisallowedByPolicy", InvalidRequest),
+        ("RequestDisallowedByPolicy", AuthError),
         ("InvalidParameter", InvalidRequest),
         ("TooManyRequests", Throttled),
         ("InternalServerError", UnknownOutcome),
@@ -222,7 +222,7 @@ def test_what_an_interrupted_launch_left_is_found_and_removed(sandbox: Sandbox, 
     sandbox.control.fault("azure", "virtualMachines.put", "error", code="InternalServerError", times=4, token=token)
     with pytest.raises(UnknownOutcome):
         azure.launch(request(token))
-    [remains] = azure.find({TAG_CLUSTER: token})
+    [remains] = azure.find({TAG_CLUSTER: token}).instances
     assert (remains.state, remains.ip, remains.tags[TAG_OWNER]) == ("stopping", None, "tests")
     azure.terminate([remains.id])
     assert cleared(azure, token)
@@ -233,7 +233,7 @@ def test_a_machine_whose_creation_failed_is_still_found(sandbox: Sandbox, azure:
     sandbox.control.fault("azure", "resourceGroups.delete", "error", code="AuthorizationFailed", token=token)
     with pytest.raises(CapacityError):
         azure.launch(request(token))
-    [failed] = azure.find({TAG_CLUSTER: token})
+    [failed] = azure.find({TAG_CLUSTER: token}).instances
     assert failed.state == "stopping"
     azure.terminate([failed.id])
     assert cleared(azure, token)
@@ -267,7 +267,7 @@ def test_a_machine_that_halts_itself_still_costs(sandbox: Sandbox, azure: Azure,
     [machine] = running(azure, azure.launch(request(token, use_spot=False)))
     ssh.connect(str(machine.ip), sandbox.settings.clouds["azure"].ssh_port).run("sudo poweroff")
     until(lambda: azure.describe([machine.id])[0].state == "stopping")
-    [halted] = azure.find({TAG_CLUSTER: token})
+    [halted] = azure.find({TAG_CLUSTER: token}).instances
     assert (halted.reason, halted.preempted) == ("stopped", False)
 
 
@@ -275,10 +275,10 @@ def test_find_is_by_all_tags_and_by_region(azure: Azure, token: str) -> None:
     here = azure.launch(request(token))
     there = azure.launch(request(f"{token}-b", region="westeurope", zone="westeurope-3"))
     owner = {TAG_OWNER: "tests"}
-    assert set(ids(here + there)) <= set(ids(azure.find(owner)))
-    assert ids(azure.find({**owner, TAG_CLUSTER: token})) == ids(here)
-    assert azure.find({TAG_OWNER: "others", TAG_CLUSTER: token}) == []
-    found = azure.find(owner, regions=["westeurope"])
+    assert set(ids(here + there)) <= set(ids(azure.find(owner).instances))
+    assert ids(azure.find({**owner, TAG_CLUSTER: token}).instances) == ids(here)
+    assert azure.find({TAG_OWNER: "others", TAG_CLUSTER: token}).instances == ()
+    found = azure.find(owner, regions=["westeurope"]).instances
     assert [(i.region, i.zone) for i in found if i.id in ids(there)] == [("westeurope", "westeurope-3")]
     assert not set(ids(here)) & set(ids(found))
 

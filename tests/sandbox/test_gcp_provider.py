@@ -41,9 +41,9 @@ def test_launch_log_in_and_terminate(sandbox: Sandbox, gcp: Gcp, token: str) -> 
     assert machine.ip is not None
     session = connect(machine.ip, sandbox.settings.clouds["gcp"].ssh_port)
     assert session.run("echo $SKY_SANDBOX; whoami") == (0, "1\nskyloom\n")
-    assert [i.id for i in gcp.find({"skyloom-cluster": token})] == [machine.id]
+    assert [i.id for i in gcp.find({"skyloom-cluster": token}).instances] == [machine.id]
     gcp.terminate([machine.id])
-    until(lambda: gcp.find({"skyloom-cluster": token}) == [])
+    until(lambda: gcp.find({"skyloom-cluster": token}).instances == ())
     [gone] = gcp.describe([machine.id])
     assert (gone.state, gone.preempted) == ("gone", False)
     assert sandbox.live() == []
@@ -103,11 +103,12 @@ def test_a_refusal_of_then_is_no_answer_for_now(sandbox: Sandbox, gcp: Gcp, toke
     assert len(sandbox.live()) == 1
 
 
-def test_a_gang_that_cannot_be_taken_back_is_unclear(sandbox: Sandbox, gcp: Gcp, token: str) -> None:
+def test_a_gang_that_cannot_be_taken_back_is_not_settled(sandbox: Sandbox, gcp: Gcp, token: str) -> None:
     sandbox.control.capacity(ZONE, "*", "spot", 1)
     sandbox.control.fault("gcp", "instances.delete", "error", code="forbidden", times=10)
-    with pytest.raises(UnknownOutcome, match="taking back"):
-        gcp.launch(vm(token, num_nodes=2))
+    with pytest.raises(CapacityError) as refused:
+        gcp.launch(vm(token, num_nodes=2, asked_before=False))
+    assert not refused.value.settled
 
 
 @pytest.mark.parametrize("type_", ["n1-standard-8", "n1-standard-16"])
@@ -169,7 +170,7 @@ def test_a_passing_fault_of_a_read_is_not_seen(sandbox: Sandbox, gcp: Gcp, token
     sandbox.control.fault("gcp", "instances.aggregatedList", "error", code="backendError")
     sandbox.control.fault("gcp", "zones.list", "slow", seconds=0.2)
     gcp.check()
-    assert gcp.find({"skyloom-cluster": token}) == []
+    assert gcp.find({"skyloom-cluster": token}).instances == ()
 
 
 @pytest.mark.parametrize(
@@ -199,7 +200,7 @@ def test_preemption_is_told_during_its_grace_and_after(sandbox: Sandbox, gcp: Gc
     sandbox.control.preempt(taken.id, notice_s=0)
     gone = until(lambda: [i for i in gcp.describe([taken.id]) if i.state == "gone"])
     assert (gone[0].preempted, gone[0].reason) == (True, "compute.instances.preempted")
-    assert [i.id for i in gcp.find({"skyloom-cluster": token})] == [warned.id], "it was deleted with its disk"
+    assert [i.id for i in gcp.find({"skyloom-cluster": token}).instances] == [warned.id], "it was deleted with its disk"
     assert [i.state for i in gcp.launch(vm(token, num_nodes=2))] == ["stopping", "gone"], "and is not made twice"
 
 
@@ -209,10 +210,10 @@ def test_a_machine_that_halted_itself_is_still_found(sandbox: Sandbox, gcp: Gcp,
     assert machine.ip is not None
     connect(machine.ip, sandbox.settings.clouds["gcp"].ssh_port).client.exec_command("sudo shutdown -h now")
     until(lambda: [m["state"] for m in sandbox.control.machines(live=True)] == ["off"])
-    [halted] = gcp.find({"skyloom-cluster": token})
+    [halted] = gcp.find({"skyloom-cluster": token}).instances
     assert (halted.state, halted.preempted, halted.reason) == ("stopping", False, "TERMINATED")
     gcp.terminate([halted.id])
-    assert gcp.find({"skyloom-cluster": token}) == []
+    assert gcp.find({"skyloom-cluster": token}).instances == ()
 
 
 def test_unknown_and_ended_machines_are_fine(sandbox: Sandbox, gcp: Gcp, token: str) -> None:
@@ -233,10 +234,10 @@ def test_tags_of_any_spelling_are_found_and_kept(sandbox: Sandbox, gcp: Gcp, tok
             zone="europe-west4-b",
         )
     )
-    [machine] = gcp.find({"skyloom-job": "DAG/Run 1:Train[3]"})
+    [machine] = gcp.find({"skyloom-job": "DAG/Run 1:Train[3]"}).instances
     assert (machine.id, dict(machine.tags)) == (f"{ZONE}/{token}", tags)
-    assert {i.region for i in gcp.find({"skyloom": token})} == {"us-central1", "europe-west4"}
-    assert {i.region for i in gcp.find({"skyloom": token}, regions=["europe-west4"])} == {"europe-west4"}
+    assert {i.region for i in gcp.find({"skyloom": token}).instances} == {"us-central1", "europe-west4"}
+    assert {i.region for i in gcp.find({"skyloom": token}, regions=["europe-west4"]).instances} == {"europe-west4"}
 
 
 def test_machines_end_themselves_after_max_hours(sandbox: Sandbox, gcp: Gcp, token: str) -> None:

@@ -28,15 +28,17 @@ def test_launch_log_in_and_terminate(sandbox: Sandbox, gcp: Gcp, token: str) -> 
     [machine] = until(lambda: [i for i in gcp.describe([machine.id]) if i.state == "running"])
     assert machine.ip is not None
     assert connect(machine.ip, sandbox.settings.clouds["gcp"].ssh_port).run("whoami") == (0, "skyloom\n")
-    assert [i.id for i in gcp.find({"skyloom-cluster": token})] == [machine.id]
+    assert [i.id for i in gcp.find({"skyloom-cluster": token}).instances] == [machine.id]
     gcp.terminate([machine.id])
     until(lambda: gcp.describe([machine.id])[0].state == "gone")
     gcp.terminate([machine.id])
-    assert gcp.find({"skyloom-cluster": token}) == []
+    assert gcp.find({"skyloom-cluster": token}).instances == ()
 
 
 def test_a_slice_has_a_machine_for_each_host(sandbox: Sandbox, gcp: Gcp, token: str) -> None:
-    hosts = gcp.launch(tpu(token, accelerator="tpu-v3-32"))
+    """The hosts are told once the node is ready, under the one id that its launch gave."""
+    [node] = gcp.launch(tpu(token, accelerator="tpu-v3-32"))
+    hosts = gcp.describe([node.id])
     assert [i.id for i in hosts] == [f"{ZONE}/tpu/{token}{suffix}" for suffix in ("", "/1", "/2", "/3")]
     assert len({i.ip for i in hosts}) == 4
     assert [i.id for i in gcp.describe([hosts[2].id])] == [hosts[2].id]
@@ -106,9 +108,9 @@ def test_a_preempted_node_is_found_until_it_is_deleted(sandbox: Sandbox, gcp: Gc
     sandbox.control.preempt(machine.id, notice_s=0)
     taken = until(lambda: [i for i in gcp.describe([machine.id]) if i.preempted])
     assert (taken[0].state, taken[0].reason) == ("stopping", "PREEMPTED")
-    assert [i.id for i in gcp.find({"skyloom-cluster": token})] == [machine.id]
+    assert [i.id for i in gcp.find({"skyloom-cluster": token}).instances] == [machine.id]
     gcp.terminate([machine.id])
-    until(lambda: gcp.find({"skyloom-cluster": token}) == [])
+    until(lambda: gcp.find({"skyloom-cluster": token}).instances == ())
 
 
 def test_the_startup_script_is_sound_shell(token: str) -> None:

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sky_core.errors import Scope
 from sky_core.store.records import Observation
-from sky_core.tracker import Offering, Tracker, checkpoint_interval, expected_overhead
+from sky_core.tracker import Blocked, Offering, Tracker, checkpoint_interval, expected_overhead
 from sky_core.tracker.beliefs import published_rate
 
 NOW = 1_800_000_000.0
@@ -45,6 +46,24 @@ def test_scopes_widen_to_the_region_and_for_bad_credentials_to_the_cloud() -> No
     (auth,) = tracker(replace(SEEN, kind="auth", scope="cloud")).blocked(600)
     assert auth.covers(Offering("aws", "eu-west-1", None, "m5.large", "on-demand"))
     assert not auth.covers(Offering("gcp", "us-central1", None, "n1-standard-8", "spot"))
+
+
+def test_missing_rights_block_no_more_than_their_scope() -> None:
+    def blocked(scope: Scope) -> Blocked:
+        (block,) = tracker(replace(SEEN, kind="auth", scope=scope)).blocked(600)
+        return block
+
+    other_type = replace(HERE, instance_type="m5.large", accelerator=None)
+    elsewhere = replace(HERE, region="us-west-2", zone=None)
+    on_demand = replace(HERE, market="on-demand")
+    assert blocked("region").covers(replace(other_type, market="on-demand"))
+    assert not blocked("region").covers(elsewhere)
+    assert blocked("zone").covers(on_demand)
+    assert not blocked("zone").covers(replace(HERE, zone="us-east-1f"))
+    assert blocked("market").covers(elsewhere)
+    assert not blocked("market").covers(on_demand), "who may not have spot machines may still have others"
+    assert blocked("type").covers(replace(elsewhere, market="on-demand"))
+    assert not blocked("type").covers(other_type)
 
 
 def test_a_machine_refused_with_an_accelerator_may_still_be_had_without() -> None:
