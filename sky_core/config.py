@@ -8,10 +8,11 @@ endpoints, throw-away credentials and the time scale are read from the file that
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,17 @@ from sky_core.facts import clouds as known_clouds
 
 SANDBOX_FILE = "sandbox/endpoints.json"
 EVERY_REGION = ("*",)
+VARIABLES = {"store_url": "SKYLOOM_STORE", "profile": "SKYLOOM_PROFILE", "key": "SKYLOOM_KEY"}
+SpotPolicy = Literal[
+    "skyloom",
+    "on-demand",
+    "greedy",
+    "time-sliced",
+    "uniform-progress",
+    "uniform-progress-hysteresis",
+    "randomized-shifted-greedy",
+    "ross",
+]
 
 
 def default_home(environ: Mapping[str, str] | None = None) -> Path:
@@ -103,12 +115,12 @@ class Settings(BaseModel):
     key_file: Path | None = None
     clouds: Mapping[str, CloudConfig]
     scale: Scale = Scale()
-    poll_s: float = 5.0
-    orphan_ttl_s: float = 1800.0
-    publish_patience_s: float = 1800.0
-    lease_s: float = 60.0
-    blocked_ttl_s: float = 600.0
-    spot_policy: str = "skyloom"
+    poll_s: float = Field(5.0, gt=0)
+    orphan_ttl_s: float = Field(1800.0, gt=0)
+    publish_patience_s: float = Field(1800.0, ge=0)
+    lease_s: float = Field(60.0, gt=0)
+    blocked_ttl_s: float = Field(600.0, ge=0)
+    spot_policy: SpotPolicy = "skyloom"
     max_attempts: int = Field(8, ge=1)
     boot_timeout_s: float = Field(900.0, gt=0)
 
@@ -117,32 +129,30 @@ class Settings(BaseModel):
         """Read the settings of ``$SKYLOOM_HOME``.
 
         Raises:
-            SpecError: for a config file with unknown or ill-typed fields.
+            SpecError: for a setting that is unknown or cannot be meant; one line that names it and where it stands.
             SandboxNotRunning: when the sandbox profile is chosen and no sandbox was started in this home.
         """
         env = os.environ if environ is None else environ
         home = default_home(env)
-        data = _read_toml(home / "config.toml")
-        for key, variable in (("store_url", "SKYLOOM_STORE"), ("profile", "SKYLOOM_PROFILE"), ("key", "SKYLOOM_KEY")):
-            if env.get(variable):
-                data[key] = env[variable]
+        file = home / "config.toml"
+        data = _read_toml(file)
+        data |= {field: env[variable] for field, variable in VARIABLES.items() if env.get(variable)}
         data.setdefault("store_url", f"sqlite:///{home / 'skyloom.db'}")
         data["home"] = home
-        clouds: dict[str, Any] = {name: {} for name in known_clouds()} | data.get("clouds", {})
+        clouds: dict[str, Any] = {name: {} for name in known_clouds()} | _clouds_of(file, data)
         if data.get("profile") == "sandbox":
             sandbox = read_sandbox(home)
             clouds = dict(sandbox.pop("clouds"))
             data |= sandbox
         if env.get("SKYLOOM_CLOUDS"):
-            wanted = {name.strip() for name in env["SKYLOOM_CLOUDS"].split(",")}
+            wanted = {name.strip() for name in env["SKYLOOM_CLOUDS"].split(",") if name.strip()}
+            _refuse_unknown("SKYLOOM_CLOUDS", wanted, clouds)
             clouds = {name: {**cloud, "enabled": name in wanted} for name, cloud in clouds.items()}
         data["clouds"] = clouds
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise SpecError(f"{home / 'config.toml'}: {field}: {first['msg']}") from None
+            raise SpecError(_slip(file, env, error)) from None
 
     def enabled_clouds(self) -> tuple[str, ...]:
         """Names of the clouds that may be used, in alphabetical order."""
@@ -154,8 +164,43 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return {}
     try:
         return tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise SpecError(f"{path}: {error}") from None
+
+
+def _clouds_of(file: Path, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables ``[clouds.<name>]``."""
+    said = data.get("clouds", {})
+    if not isinstance(said, dict) or not all(isinstance(table, dict) for table in said.values()):
+        raise SpecError(f"{file}: clouds: write a table for each cloud, [clouds.gcp]; SKYLOOM_CLOUDS takes a list")
+    _refuse_unknown(f"{file}: clouds", said, known_clouds())
+    return said
+
+
+def _refuse_unknown(source: str, said: Iterable[str], known: Iterable[str]) -> None:
+    for name in sorted(set(said) - set(known)):
+        raise SpecError(f"{source}: no cloud {name!r}; there are {', '.join(sorted(known))}{_nearest(name, known)}")
+
+
+def _slip(file: Path, env: Mapping[str, str], error: ValidationError) -> str:
+    """The first thing that is wrong, in one line."""
+    first = error.errors(include_url=False)[0]
+    parts = [str(part) for part in first["loc"]]
+    variable = VARIABLES.get(parts[0], "")
+    source = variable if env.get(variable) else f"{file}: {'.'.join(parts)}"
+    if first["type"] == "extra_forbidden":
+        inner: Mapping[str, type[BaseModel]] = {"clouds": CloudConfig, "scale": Scale}
+        known = inner.get(parts[0], Settings).model_fields
+        return f"{source}: no such setting{_nearest(parts[-1], known)}"
+    if first["type"] == "literal_error":
+        expected = first["ctx"]["expected"]
+        return f"{source}: {first['input']!r} is not {expected}{_nearest(str(first['input']), expected.split(chr(39)))}"
+    return f"{source}: {first['msg'][0].lower()}{first['msg'][1:]}"
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def read_sandbox(home: Path) -> dict[str, Any]:

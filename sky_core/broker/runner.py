@@ -22,6 +22,7 @@ class PipelineRun:
         key: Whoever runs the same key again goes on where the last one stopped.
         on_event: Called with (task name, event).
         on_log: Called with (task name, line).
+        to_the_end: Whether the jobs are wanted until they are over, even if this process should die.
     """
 
     broker: Broker
@@ -29,6 +30,7 @@ class PipelineRun:
     pipeline: Pipeline
     on_event: Callable[[str, Event], None]
     on_log: Callable[[str, str], None]
+    to_the_end: bool = False
     _followers: dict[str, Follower] = field(default_factory=dict)
     _jobs: dict[str, Job] = field(default_factory=dict)
 

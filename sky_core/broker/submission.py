@@ -46,6 +46,16 @@ def secrets_of(task: Task, environ: Mapping[str, str]) -> dict[str, str]:
     return {name: environ[name] for name in task.secrets}
 
 
+def check(task: Task, environ: Mapping[str, str], base: Path) -> None:
+    """See that a task can be submitted from here.
+
+    Raises:
+        SpecError: if its folder or a secret is missing.
+    """
+    workdir_of(task, base)
+    secrets_of(task, environ)
+
+
 def needs_of(
     task: Task, job_id: str, settings: Settings, store: Store, environ: Mapping[str, str], base: Path
 ) -> Needs:

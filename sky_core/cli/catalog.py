@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
+
+from sky_core.cli.terminal import complain, console, say
 
 if TYPE_CHECKING:
     import polars as pl
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from sky_core.catalog.stats import Spread
 
 app = typer.Typer(no_args_is_help=True, help="What the clouds sell, where, at what price.")
-console = Console()
 
 PICTURE_WIDTH = 60
 BARS = " ▁▂▃▄▅▆▇█"
@@ -193,7 +193,7 @@ def stats() -> None:
     for row in covered.iter_rows():
         table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row))
     console.print(table)
-    console.print(f"{catalog.table.height:,} rows (cloud, zone, machine); the dissertation: over 76,000 in 294 zones")
+    say(f"{catalog.table.height:,} rows (cloud, zone, machine); the dissertation: over 76,000 in 294 zones")
 
     table = _table("kind", "zones", "price max/min", "CV", "spot max/min", "CV", title="Table 4.5: here (dissertation)")
     for line in table_4_5(catalog.table):
@@ -229,16 +229,16 @@ def refresh(
         results = refresh_from(settings.home, chosen, known.table, status.update)
     for result in results:
         _report(result)
-    console.print(f"catalog {Catalog.load(settings.home).version}", highlight=False)
+    say(f"catalog {Catalog.load(settings.home).version}")
     raise typer.Exit(1 if all(result.refused for result in results) else 0)
 
 
 def _report(result: Result) -> None:
     if result.refused:
-        console.print(f"[red]{result.source}: refused: {result.refused}[/red]", highlight=False, soft_wrap=True)
+        complain(f"{result.source}: refused: {result.refused}")
     else:
-        console.print(f"{result.source}: {result.rows:,} rows, {result.changed:,} prices changed", highlight=False)
+        say(f"{result.source}: {result.rows:,} rows, {result.changed:,} prices changed")
     most: list[tuple[str, Any]] = sorted(result.rejected.items(), key=lambda item: -item[1])
     for reason, count in most[:EXAMPLES_SHOWN]:
         example = result.examples[reason]
-        console.print(f"  left out {count:,}: {reason} ({example})", highlight=False, soft_wrap=True, markup=False)
+        say(f"  left out {count:,}: {reason} ({example})")

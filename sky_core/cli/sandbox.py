@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from sky_core.cli.terminal import console, say
 from sky_core.clouds.base import TAG_JOB
 
 app = typer.Typer(no_args_is_help=True, help="AWS, GCP and Azure emulated on loopback: try everything, spend nothing.")
-console = Console()
 
 CloudOption = Annotated[str | None, typer.Option(help="aws, gcp or azure.")]
 
@@ -40,8 +39,8 @@ def up(
         options |= {f"{cloud}_notice_s": notice_s for cloud in client.CLOUDS}
     control = client.up(_home(), **options)
     scale = f"one real second counts as {hours_per_second:g} hours, one MB as {gb_per_mb:g} GB"
-    console.print(f"the sandbox runs (process {control.pid}); {scale}", soft_wrap=True)
-    console.print("use it with: export SKYLOOM_PROFILE=sandbox", highlight=False)
+    say(f"the sandbox runs (process {control.pid}); {scale}")
+    say("use it with: export SKYLOOM_PROFILE=sandbox")
 
 
 @app.command()
@@ -49,7 +48,7 @@ def down() -> None:
     """Stop the sandbox with all its machines."""
     from sky_sandbox import client
 
-    console.print("stopped" if client.down(_home()) else "no sandbox runs")
+    say("stopped" if client.down(_home()) else "no sandbox runs")
 
 
 @app.command()
@@ -63,7 +62,7 @@ def status() -> None:
         table.add_row(*(str(machine[key]) for key in ("id", "cloud", "zone", "type", "market", "state", "ip")))
     console.print(table)
     for key, value in control.status().items():
-        console.print(f"{key}: {value}", highlight=False)
+        say(f"{key}: {value}")
 
 
 @app.command()
@@ -94,7 +93,7 @@ def preempt(
 
     where: dict[str, Any] = {key: value for key, value in (("cloud", cloud), ("zone", zone)) if value is not None}
     taken = client.control(_home()).preempt(machine, notice_s=notice_s, **where)
-    console.print(f"preempted: {', '.join(taken) or 'none matched'}")
+    say(f"preempted: {', '.join(taken) or 'none matched'}")
 
 
 @app.command()
@@ -108,7 +107,7 @@ def capacity(
     from sky_sandbox import client
 
     client.control(_home()).capacity(zone, type_, market, None if count < 0 else count)
-    console.print(f"{zone} {type_} {market}: {'any number' if count < 0 else count}")
+    say(f"{zone} {type_} {market}: {'any number' if count < 0 else count}")
 
 
 @app.command()
@@ -122,4 +121,4 @@ def replay(
     from sky_sandbox import client
 
     track = {"path": str(trace), "zone": zone, "type": type_, "count": 1}
-    console.print(client.control(_home()).replay([track], speed=speed))
+    say(str(client.control(_home()).replay([track], speed=speed)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import threading
 import time
@@ -29,6 +30,7 @@ from sky_core.store import Job, LeaseLost, Reach, Store
 log = logging.getLogger("skyloom.driver")
 
 THREADS = 32
+TURN_S = 2.0  # between two looks whether another driver of this home has ended
 IDLE_S = 10.0  # how long the process stays after its last job
 TICK_S = 0.1
 MAX_STEP_ERRORS = 10  # unexpected errors in a row before a job is failed and its machines are taken down
@@ -67,6 +69,7 @@ class Driver:
                 elif time.monotonic() - last_live > idle_s:
                     break
                 self._stop.wait(TICK_S)
+        self.driving.store.release_leases(self.driving.holder)  # another host need not wait until they run out
         self.driving.store.close()
 
     def stop(self) -> None:
@@ -125,16 +128,51 @@ class Driver:
             return True
 
 
+def serve() -> None:
+    """Be the driver of ``$SKYLOOM_HOME`` until SIGTERM or SIGINT, idle or not: ``skyloom driver``.
+
+    Waits its turn while another one drives, and begins anew when the settings have changed.
+    """
+    _log_to_stderr()
+    ended, running = threading.Event(), list[Driver]()
+
+    def end(*_: object) -> None:
+        ended.set()
+        for driver in running:
+            driver.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    while not ended.is_set():
+        settings = Settings.load()
+        lock = try_lock(settings)
+        if lock is None:
+            ended.wait(TURN_S)
+            continue
+        try:
+            running[:] = [Driver(settings)]
+            log.info("driving the jobs of store %s", running[0].driving.store.id)
+            if ended.is_set():  # while it was being made
+                break
+            running[0].run(idle_s=float("inf"))
+        finally:
+            os.close(lock)
+
+
 def main() -> None:
     """Be the driver of ``$SKYLOOM_HOME`` unless there is one."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("paramiko").setLevel(logging.CRITICAL)
-    for chatty in (name for facts in clouds().values() for name in facts.chatty_loggers):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    _log_to_stderr()
     settings = Settings.load()
     # Started by an engine, we have the lock already; started by hand, we have to get it.
     if LOCK_VARIABLE in os.environ or try_lock(settings) is not None:
         Driver(settings).run()
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+    for chatty in (name for facts in clouds().values() for name in facts.chatty_loggers):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 if __name__ == "__main__":

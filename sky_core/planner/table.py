@@ -32,7 +32,7 @@ def plan_view(plan: Plan) -> Group:
 
 def plan_text(plan: Plan, width: int = 140) -> str:
     """The same as plain text, for logs."""
-    console = Console(file=StringIO(), width=width, no_color=True, force_terminal=False)
+    console = Console(file=StringIO(), width=width, no_color=True, force_terminal=False, markup=False)
     console.print(plan_view(plan))
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()

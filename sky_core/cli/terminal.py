@@ -1,0 +1,19 @@
+"""The terminal. What is printed is printed as it is: square brackets in a user's names and values are no markup."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.text import Text
+
+console = Console(markup=False, highlight=False)
+errors = Console(stderr=True, markup=False, highlight=False)
+
+
+def say(text: str, style: str = "") -> None:
+    """Print a line, which the terminal may fold but which stays one line where it is copied or piped."""
+    console.print(Text(text, style), soft_wrap=True)
+
+
+def complain(text: str, style: str = "red") -> None:
+    """Print a line to stderr."""
+    errors.print(Text(text, style), soft_wrap=True)
