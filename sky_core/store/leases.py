@@ -58,11 +58,19 @@ class Leases(Part):
         return bool(db.execute(sa.update(JOBS).where(mine).values(lease_until=self._now(db) + seconds)).rowcount)
 
     @writes
+    def release_lease(self, db: sa.Connection, job_id: str, holder: str) -> None:
+        """Let go of a job, so that any driver may take it at once; what this one still writes is refused."""
+        _let_go(db, (JOBS.c.id == job_id) & (JOBS.c.lease_holder == holder))
+
+    @writes
     def release_leases(self, db: sa.Connection, holder: str) -> None:
-        """Let go of all jobs of a driver that leaves, so that any other may take them at once; it writes no more."""
-        mine = (JOBS.c.lease_holder == holder) & JOBS.c.state.not_in(TERMINAL)
-        values = {"lease_holder": None, "lease_until": 0.0, "lease_epoch": JOBS.c.lease_epoch + 1}
-        db.execute(sa.update(JOBS).where(mine).values(**values))
+        """Let go of all jobs of a driver that leaves."""
+        _let_go(db, (JOBS.c.lease_holder == holder) & JOBS.c.state.not_in(TERMINAL))
+
+
+def _let_go(db: sa.Connection, which: sa.ColumnElement[bool]) -> None:
+    values = {"lease_holder": None, "lease_until": 0.0, "lease_epoch": JOBS.c.lease_epoch + 1}
+    db.execute(sa.update(JOBS).where(which).values(**values))
 
 
 def held(lease: Lease) -> sa.ColumnElement[bool]:
