@@ -149,7 +149,7 @@ class AuthError(CloudError):
 
 
 class NotConnected(AuthError):
-    """This machine cannot connect a cloud at all: its SDK is missing here, or there is no cloud of that name."""
+    """This machine cannot connect a cloud at all: its SDK or its account is missing here, or nobody provides it."""
 
 
 class Throttled(CloudError):

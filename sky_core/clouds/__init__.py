@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from sky_core.clouds.base import Cloud, Instance, LaunchRequest, Storage
+from sky_core.clouds.base import Cloud, Found, Instance, LaunchRequest, Storage
 from sky_core.config import Settings
-from sky_core.errors import MissingExtra, SpecError
+from sky_core.errors import NotConnected
 from sky_core.facts import clouds
 
 
@@ -18,19 +18,20 @@ def connect(name: str, settings: Settings) -> Cloud:
     """The cloud of that name, reached as the settings say.
 
     Raises:
-        SpecError: if there is no such cloud.
-        MissingExtra: if its SDK is not installed.
+        NotConnected: if there is no such cloud, its SDK is not installed, or the settings choose no account.
+        AuthError: if there are no credentials.
     """
-    if name not in clouds():
-        raise SpecError(f"clouds: no cloud {name!r}; there are {', '.join(clouds())}")
+    if name not in clouds() or name not in settings.clouds:
+        cure = f"Skyloom can launch on {', '.join(clouds())}; a package can add a cloud"
+        raise NotConnected(f"nobody provides a cloud {name!r}", cure=cure)
     facts = clouds()[name]
     module, _, attribute = facts.provider.partition(":")
     try:
         factory = getattr(import_module(module), attribute)
     except ModuleNotFoundError as error:
-        raise MissingExtra(error.name or module, facts.extra) from None
+        raise NotConnected(f"{name}: {error.name} is not installed", cure=facts.install) from None
     cloud: Cloud = factory(settings.clouds[name])
     return cloud
 
 
-__all__ = ["Cloud", "Instance", "LaunchRequest", "Storage", "connect"]
+__all__ = ["Cloud", "Found", "Instance", "LaunchRequest", "Storage", "connect"]

@@ -43,7 +43,7 @@ from sky_core.clouds.base import (
 )
 from sky_core.clouds.caller import public_address
 from sky_core.config import CloudConfig
-from sky_core.errors import AuthError, CapacityError, CloudError, UnknownOutcome
+from sky_core.errors import CapacityError, CloudError, NotConnected, UnknownOutcome
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class Azure:
         subscription = config.account or os.environ.get("AZURE_SUBSCRIPTION_ID")
         if not subscription:
             cure = "set account in [clouds.azure] of config.toml, or AZURE_SUBSCRIPTION_ID"
-            raise AuthError("Azure: no subscription is chosen", cure=cure)
+            raise NotConnected("Azure: no subscription is chosen", cure=cure)
         self._subscription = subscription
         options: dict[str, Any] = {
             "retry_policy": _ShortRetries(retry_total=3, retry_backoff_factor=min(0.8, config.min_poll_s)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from sky_core.config import CloudConfig
@@ -18,6 +19,9 @@ def why_unusable(name: str, config: CloudConfig, environ: Mapping[str, str] | No
         return f"no cloud is called {name!r}; there are {', '.join(clouds())}"
     if not config.enabled:
         return "disabled in the settings"
+    missing = [module for module in facts.sdk if not _is_installed(module)]
+    if missing:
+        return f"{', '.join(missing)} not installed: {facts.install}"
     if config.credentials or "enabled" in config.model_fields_set:
         return None
     home, known = Path(env.get("HOME", "~")).expanduser(), facts.credentials
@@ -28,3 +32,11 @@ def why_unusable(name: str, config: CloudConfig, environ: Mapping[str, str] | No
     if known.account and not told:
         return f"{known.account} is missing: set it in [clouds.{name}] of config.toml"
     return None
+
+
+def _is_installed(module: str) -> bool:
+    """Whether a module could be imported; no more than the packages around it are."""
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False

@@ -30,7 +30,15 @@ from sky_core.clouds.gcp_storage import Buckets
 from sky_core.clouds.gcp_tpu import Tpus
 from sky_core.clouds.userdata import cloud_config
 from sky_core.config import CloudConfig
-from sky_core.errors import AuthError, CapacityError, CloudError, InvalidRequest, Throttled, UnknownOutcome
+from sky_core.errors import (
+    AuthError,
+    CapacityError,
+    CloudError,
+    InvalidRequest,
+    NotConnected,
+    Throttled,
+    UnknownOutcome,
+)
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +65,7 @@ class Gcp:
                 credentials, found = google.auth.default(scopes=bodies.ALL_SCOPES)
             project = project or found
         if not project:
-            raise AuthError("Google Cloud: no project", cure="set account in [clouds.gcp] of config.toml")
+            raise NotConnected("Google Cloud: no project", cure="set account in [clouds.gcp] of config.toml")
         self.project = project
         reach: dict[str, Any] = {"credentials": credentials}
         if config.endpoint:

@@ -10,7 +10,6 @@ from typing import Any
 from sky_core.clouds import Cloud, connect
 from sky_core.config import Settings
 from sky_core.driver.lead.berths import Pilot
-from sky_core.errors import MissingExtra, NotConnected, SpecError
 from sky_core.job.memory import Memory
 from sky_core.job.needs import Needs
 from sky_core.planner.market import current_market
@@ -35,10 +34,7 @@ class Clouds:
     def __getitem__(self, name: str) -> Cloud:
         with self._lock:
             if name not in self._clouds:
-                try:
-                    self._clouds[name] = connect(name, self._settings)
-                except (SpecError, MissingExtra, KeyError) as error:  # KeyError: the settings have no such cloud
-                    raise NotConnected(f"{name} cannot be connected from here: {error}") from error
+                self._clouds[name] = connect(name, self._settings)
             return self._clouds[name]
 
 

@@ -42,5 +42,6 @@ FACTS = CloudFacts(
     zone=re.compile(r"^(.+-\d+)[a-z]$"),
     billed_gb_bytes=2**30,  # S3 FAQ
     gbit_out=5.0,  # a cap of the cloud's: Skyplane, NSDI'23, section 2
+    least_billed_s=lambda _: 60.0,  # EC2 On-Demand price page, "Per Second Billing"; Linux, Ubuntu among others
     cpu_maker=cpu_maker,
 )

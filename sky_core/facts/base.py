@@ -14,6 +14,10 @@ def _unknown(_: str) -> CpuMaker | None:
     return None
 
 
+def _nothing(_: str) -> float:
+    return 0.0
+
+
 @dataclass(frozen=True)
 class Credentials:
     """Where an SDK's default chain looks first, so that planning can tell a usable cloud without importing it.
@@ -53,6 +57,7 @@ class CloudFacts:
         billed_gb_bytes: Bytes in a gigabyte of its egress bill.
         gbit_out: Gbit/s that one machine sends out of its region.
         preemptions_per_hour: What it publishes of spot machines' lives, where the catalog has nothing better.
+        least_billed_s: From a machine type to the seconds that are charged for a machine which has run at all.
         cpu_maker: From a machine type to its processor's maker; None where it varies or is unknown.
         chatty_loggers: Loggers of its SDK that say at INFO what nobody asked for.
     """
@@ -71,9 +76,19 @@ class CloudFacts:
     billed_gb_bytes: int = 10**9
     gbit_out: float = 1.0
     preemptions_per_hour: float = 0.025
+    least_billed_s: Callable[[str], float] = _nothing
     cpu_maker: Callable[[str], CpuMaker | None] = _unknown
     chatty_loggers: tuple[str, ...] = ()
 
     def arch(self, instance_type: str) -> Literal["arm64", "x86_64"]:
         """The architecture of a machine type's processor."""
         return "arm64" if self.cpu_maker(instance_type) == "arm" else "x86_64"
+
+    def billed_hours(self, instance_type: str, hours: float) -> float:
+        """The hours that are charged for a machine which existed so long: all of the clouds count by the second."""
+        return max(hours, self.least_billed_s(instance_type) / 3600) if hours > 0 else 0.0
+
+    @property
+    def install(self) -> str:
+        """How to install what its provider needs."""
+        return f"pip install 'skyloom[{self.extra}]'" if self.extra else f"pip install {' '.join(self.sdk)}"

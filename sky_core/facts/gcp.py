@@ -38,5 +38,7 @@ FACTS = CloudFacts(
     billed_gb_bytes=2**30,  # VPC price page: "GiB"
     gbit_out=7.0,  # a cap of the cloud's: Skyplane, NSDI'23, section 2
     preemptions_per_hour=0.10 / 24,  # "5% to 15% a day": Compute Engine documentation, "Preemptible VM instances"
+    # "VM instance pricing": one minute at least. The page of Cloud TPU names no minimum.
+    least_billed_s=lambda instance_type: 0.0 if instance_type.startswith("TPU") else 60.0,
     cpu_maker=cpu_maker,
 )

@@ -71,3 +71,20 @@ def test_asking_imports_no_sdk() -> None:
     assert "boto3" not in loaded
     assert "google.cloud" not in loaded
     assert "polars" not in loaded
+
+
+@pytest.mark.parametrize(
+    ("cloud", "instance_type", "seconds", "charged"),
+    [
+        ("aws", "m5.large", 5.0, 60.0),
+        ("aws", "m5.large", 61.5, 61.5),
+        ("gcp", "n2-standard-2", 59.0, 60.0),
+        ("gcp", "TPU-VM", 5.0, 5.0),
+        ("azure", "Standard_D2s_v5", 5.0, 5.0),
+        ("aws", "m5.large", 0.0, 0.0),
+    ],
+)
+def test_each_cloud_charges_by_the_second_from_its_own_minimum_on(
+    cloud: str, instance_type: str, seconds: float, charged: float
+) -> None:
+    assert facts.facts_of(cloud).billed_hours(instance_type, seconds / 3600) * 3600 == pytest.approx(charged)

@@ -1,0 +1,71 @@
+"""Which clouds look usable, and what is said of those that do not."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sky_core.clouds import connect
+from sky_core.clouds.credentials import why_unusable
+from sky_core.config import CloudConfig, Settings
+from sky_core.errors import NotConnected
+
+
+class Uninstalled:
+    """An import hook under which some packages are not there."""
+
+    def __init__(self, *packages: str) -> None:
+        self._packages = packages
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
+        if name.split(".")[0] in self._packages:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return None
+
+
+@pytest.fixture
+def without_boto3(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] in ("boto3", "botocore")]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in [name for name in sys.modules if name.startswith("sky_core.clouds.aws")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Uninstalled("boto3", "botocore"), *sys.meta_path])
+    assert importlib.util.find_spec("json") is not None
+
+
+def settings(tmp_path: Path) -> Settings:
+    return Settings.load({"SKYLOOM_HOME": str(tmp_path)})
+
+
+def test_a_cloud_whose_sdk_is_missing_is_left_out_and_says_how_to_get_it(without_boto3: None) -> None:
+    why = why_unusable("aws", CloudConfig(enabled=True), {})
+    assert why is not None
+    assert "boto3" in why
+    assert "pip install 'skyloom[aws]'" in why
+    assert why_unusable("gcp", CloudConfig(enabled=True), {}) is None
+
+
+def test_connecting_it_is_refused_with_the_cure(without_boto3: None, tmp_path: Path) -> None:
+    with pytest.raises(NotConnected, match=r"boto.* is not installed.*skyloom\[aws\]"):
+        connect("aws", settings(tmp_path))
+
+
+def test_a_cloud_that_nobody_provides_cannot_be_connected(tmp_path: Path) -> None:
+    with pytest.raises(NotConnected, match="'lab'"):
+        connect("lab", settings(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["gcp", "azure"])
+def test_a_cloud_needs_an_account(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("AZURE_SUBSCRIPTION_ID", "GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT"):
+        monkeypatch.delenv(variable, raising=False)
+    found = settings(tmp_path)
+    endpoint = found.clouds[name].model_copy(update={"endpoint": "http://127.0.0.1:9"})
+    with pytest.raises(NotConnected, match="account"):
+        connect(name, found.model_copy(update={"clouds": {**found.clouds, name: endpoint}}))
