@@ -100,6 +100,8 @@ class Settings(BaseModel):
     """All settings of one Skyloom home.
 
     Attributes:
+        store_patience_s: How long flows, triggers and commands wait for a store that cannot be used; drivers wait
+            for as long as it takes.
         key: The team key itself, from ``SKYLOOM_KEY``; None leaves it to ``key_file``.
         key_file: Where the team key is kept; None for the home's own, ``<home>/key``.
         max_attempts: Launches without progress after which a job fails, unless its task says otherwise.
@@ -111,6 +113,7 @@ class Settings(BaseModel):
     home: Path
     profile: Literal["default", "sandbox"] = "default"
     store_url: str
+    store_patience_s: float = 60.0
     key: SecretStr | None = None
     key_file: Path | None = None
     clouds: Mapping[str, CloudConfig]

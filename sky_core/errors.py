@@ -94,6 +94,26 @@ class SandboxNotRunning(SkyloomError):
         super().__init__(f"the sandbox is not running: {detail}", cure="start it with: skyloom sandbox up")
 
 
+class StoreTrouble(SkyloomError):
+    """The store cannot be used at present. What was asked of it was not done; asking again later may do."""
+
+
+class StoreBusy(StoreTrouble):
+    """Others keep the store to themselves: its write lock is held, or all its connections are in use."""
+
+
+class StoreAway(StoreTrouble):
+    """The store cannot be reached or written: server down, disk full, read-only or failing."""
+
+
+class StoreRefused(StoreAway):
+    """The database server does not let us in; only waiting for somebody to change that helps."""
+
+
+class StoreDamaged(SkyloomError):
+    """What is in the file is not a database any more."""
+
+
 class StoreTooNew(SkyloomError):
     """A newer Skyloom has upgraded the store; this one would write what the newer one cannot read."""
 

@@ -30,7 +30,7 @@ class Broker:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.store = Store(settings.store_url)
+        self.store = Store(settings.store_url, patience_s=settings.store_patience_s)
 
     @classmethod
     def open(cls, settings: Settings | None = None) -> Broker:

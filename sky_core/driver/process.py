@@ -44,7 +44,7 @@ class Driver:
         holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self.driving = Driving(
             settings=settings,
-            store=Store(settings.store_url),
+            store=Store(settings.store_url, patience_s=None),
             clouds=Clouds(settings),
             executor=Executor(keys.client_keys(settings)),
             holder=holder[:80],

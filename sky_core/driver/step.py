@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -110,12 +110,12 @@ class Step:
         after_s: float = 0.0,
         state: JobState | None = None,
         attempt: int | None = None,
-        events: Iterable[NewEvent] = (),
+        events: Sequence[NewEvent] = (),
         cluster: Cluster | None = None,
         log: tuple[int, bytes] | None = None,
-        launches: Iterable[Launch] = (),
-        observations: Iterable[Observation] = (),
-        runs: Iterable[Run] = (),
+        launches: Sequence[Launch] = (),
+        observations: Sequence[Observation] = (),
+        runs: Sequence[Run] = (),
         **memory: Any,
     ) -> None:
         """Write the step down, all or nothing; keyword arguments are fields of :class:`Memory` that changed.

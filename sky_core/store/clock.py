@@ -17,7 +17,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from sky_core.store.attempt import transact
 from sky_core.store.database import Database
+from sky_core.store.patience import Patience
 from sky_core.store.records import TERMINAL
 from sky_core.store.tables import JOBS, META
 from sky_core.store.transactions import upsert
@@ -39,18 +41,12 @@ class StoreClock:
         return _since_boot() + self.offset
 
 
-def store_clock(database: Database) -> StoreClock:
+def store_clock(database: Database, patience: Patience) -> StoreClock:
     """The clock of a store whose tables are there."""
     if not database.is_sqlite:
         return StoreClock(None)
-    with database.begin(writes=False) as db:
-        offset = _kept(db)
-    if offset is None:
-        with database.begin(writes=True) as db:
-            offset = _kept(db)
-            if offset is None:
-                offset = _start(db)
-    return StoreClock(offset)
+    offset = transact(database, patience, _kept, writes=False)
+    return StoreClock(transact(database, patience, _start, writes=True) if offset is None else offset)
 
 
 def _kept(db: sa.Connection) -> float | None:
@@ -61,6 +57,9 @@ def _kept(db: sa.Connection) -> float | None:
 
 def _start(db: sa.Connection) -> float:
     """Begin to count for this boot. No driver has outlived the last one: every job is free, and is looked at."""
+    kept = _kept(db)
+    if kept is not None:
+        return kept  # somebody else was faster
     last = db.execute(sa.select(sa.func.max(JOBS.c.lease_until))).scalar_one() or 0.0
     now = max(time.time(), last)  # a clock that is not yet set at boot does not take the store back in time
     offset = now - _since_boot()

@@ -15,22 +15,16 @@ import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
+from sky_core.errors import StoreAway, StoreBusy
+from sky_core.store.engines import READS_ONLY, postgres_engine, sqlite_engine
 from sky_core.store.forks import Gate
 from sky_core.store.urls import parse
 
 CONNECTIONS = 4  # at most, per process and database; threads beyond that wait for their turn
-BUSY_MS = 5000  # how long one attempt waits for another process's write lock
-READS_ONLY = "sky_reads_only"  # execution option: this transaction writes nothing
-
-# Sockets in PostgreSQL's care: find out within a minute that the server is gone, also in the middle of a query.
-# Prepared statements do not survive a pooler such as PgBouncer between us and the server.
-POSTGRES_ARGS = {"connect_timeout": 10, "keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3,
-                 "tcp_user_timeout": 50_000, "prepare_threshold": None}  # fmt: skip
+TURN_S = 30.0  # how long they wait before it is called trouble
 
 
 class Database:
@@ -53,11 +47,17 @@ class Database:
 
     @contextmanager
     def begin(self, *, writes: bool) -> Iterator[sa.Connection]:
-        """A transaction, committed at the end of the block. Waits for its turn; never begun inside another one."""
+        """A transaction, committed at the end of the block. Waits for its turn; never begun inside another one.
+
+        Raises:
+            StoreBusy: if its turn does not come.
+            sqlalchemy.exc.DBAPIError: what the database says.
+        """
         with ExitStack() as turn:
-            if writes:
-                turn.enter_context(self._writing)
-            turn.enter_context(self._room)
+            for queue in (self._writing, self._room) if writes else (self._room,):
+                if not queue.acquire(timeout=TURN_S):
+                    raise StoreBusy(f"the store {self.url.render_as_string()}: this process's connections are in use")
+                turn.callback(queue.release)
             if self.is_sqlite:
                 turn.enter_context(_gate.inside())
             connection = turn.enter_context(self._connectable().connect())
@@ -68,7 +68,8 @@ class Database:
     def _connectable(self) -> sa.Engine:
         with self._making:
             if self._engine is None:
-                self._engine = _sqlite(self.url) if self.is_sqlite else _postgres(self.url)
+                make = sqlite_engine if self.is_sqlite else postgres_engine
+                self._engine = make(self.url, CONNECTIONS)
             return self._engine
 
     def close_connections(self) -> None:
@@ -96,7 +97,7 @@ def share(url: str) -> Database:
 
     Raises:
         SpecError, MissingExtra: from :func:`sky_core.store.urls.parse`.
-        OSError: if the file's folder cannot be made or written.
+        StoreAway: if the file is not there and cannot be made.
     """
     parsed = parse(url)
     with _registry:
@@ -121,48 +122,18 @@ def release(database: Database) -> None:
 
 
 def _create_file(path: Path) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with suppress(FileExistsError):  # it is there, and may be in use: not ours to open
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):  # it is there, and may be in use: not ours to open
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except OSError as error:
+        cure = "set SKYLOOM_HOME or store_url to a place that this user can write"
+        raise StoreAway(f"the store {path} cannot be made: {error.strerror}", cure=cure) from None
 
 
 def _file_id(url: sa.URL) -> tuple[int, int]:
     about = os.stat(str(url.database))
     return about.st_dev, about.st_ino
-
-
-def _sqlite(url: sa.URL) -> sa.Engine:
-    engine = sa.create_engine(url, connect_args={"timeout": BUSY_MS / 1000}, poolclass=QueuePool, **_pool())
-    sa.event.listen(engine, "connect", _configure_sqlite)
-    sa.event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _postgres(url: sa.URL) -> sa.Engine:
-    connect_args = {name: value for name, value in POSTGRES_ARGS.items() if name not in url.query}
-    return sa.create_engine(
-        url, connect_args=connect_args, isolation_level="READ COMMITTED", pool_pre_ping=True, **_pool()
-    )
-
-
-def _pool() -> dict[str, Any]:
-    return {"pool_size": CONNECTIONS, "max_overflow": 0, "pool_use_lifo": True}
-
-
-def _configure_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:
-    connection.isolation_level = None  # we say BEGIN ourselves, see below
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout={BUSY_MS}")
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.close()
-
-
-def _begin_sqlite(connection: sa.Connection) -> None:
-    # A deferred transaction that first reads and then writes can fail at once with SQLITE_BUSY, whatever the
-    # time-out; taking the write lock at the start waits instead. Readers never need it.
-    reads_only = connection.get_execution_options().get(READS_ONLY, False)
-    connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
 
 
 def _before_fork() -> None:

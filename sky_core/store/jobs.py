@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -118,12 +118,12 @@ class Jobs(Part):
         memory: Mapping[str, Any] | None = None,
         result: Mapping[str, Any] | None = None,
         after_s: float | None = None,
-        events: Iterable[NewEvent] = (),
-        clusters: Iterable[Cluster] = (),
+        events: Sequence[NewEvent] = (),
+        clusters: Sequence[Cluster] = (),
         log: tuple[int, bytes] | None = None,
-        launches: Iterable[Launch] = (),
-        observations: Iterable[Observation] = (),
-        runs: Iterable[Run] = (),
+        launches: Sequence[Launch] = (),
+        observations: Sequence[Observation] = (),
+        runs: Sequence[Run] = (),
     ) -> Job:
         """Write one step of a job's life, all or nothing: its new state, and all that is to be known with it.
 

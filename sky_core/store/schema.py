@@ -10,7 +10,9 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from sky_core.errors import StoreTooNew
+from sky_core.store.attempt import transact
 from sky_core.store.database import Database
+from sky_core.store.patience import Patience
 from sky_core.store.tables import META
 from sky_core.store.transactions import insert_if_absent
 
@@ -23,23 +25,24 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 _alembic = threading.Lock()  # its context is global to the process
 
 
-def prepare(database: Database) -> str:
+def prepare(database: Database, patience: Patience) -> str:
     """Create or upgrade the tables if need be; the store's id. Safe from many processes at once.
 
     Raises:
         StoreTooNew: if a newer Skyloom has upgraded the store to a schema that this one does not know.
     """
-    with database.begin(writes=False) as db:
-        if _version(db) == HEAD:
-            return _id(db)
-    with database.begin(writes=True) as db:
-        if db.dialect.name == "postgresql":  # SQLite's write lock, held by now, does the same
-            db.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))
-        version = _version(db)
-        if version != HEAD:
-            _upgrade(db, version)
-        insert_if_absent(db, META, key="id", value=f"sky-{uuid.uuid4().hex[:16]}")
-        return _id(db)
+    known = transact(database, patience, lambda db: _id(db) if _version(db) == HEAD else None, writes=False)
+    return transact(database, patience, _make, writes=True) if known is None else known
+
+
+def _make(db: sa.Connection) -> str:
+    if db.dialect.name == "postgresql":  # SQLite's write lock, held by now, does the same
+        db.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))
+    version = _version(db)
+    if version != HEAD:
+        _upgrade(db, version)
+    insert_if_absent(db, META, key="id", value=f"sky-{uuid.uuid4().hex[:16]}")
+    return _id(db)
 
 
 def _upgrade(db: sa.Connection, version: str | None) -> None:

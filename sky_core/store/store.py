@@ -15,9 +15,12 @@ from sky_core.store.jobs import Jobs
 from sky_core.store.launches import Launches
 from sky_core.store.leases import Leases
 from sky_core.store.observed import Observed
+from sky_core.store.patience import Patience
 from sky_core.store.plans import Plans
 from sky_core.store.schema import prepare
 from sky_core.store.transactions import reads
+
+PATIENCE_S = 60.0
 
 
 class Store(Plans, Jobs, Leases, Launches, Interests, Observed):
@@ -27,6 +30,7 @@ class Store(Plans, Jobs, Leases, Launches, Interests, Observed):
 
     Args:
         url: ``sqlite:///path`` or ``postgresql://user@host/database``.
+        patience_s: How long each call waits for a store that is locked, full, read-only or away; None: for ever.
         clock: For tests: the time, in seconds since the epoch, in place of the host's clock and the store's own.
 
     Attributes:
@@ -34,15 +38,20 @@ class Store(Plans, Jobs, Leases, Launches, Interests, Observed):
 
     Raises:
         SpecError, MissingExtra: for a URL that cannot be used.
+        StoreTrouble: if the store cannot be used, or made, within the patience. So does every method.
+        StoreTooNew, StoreDamaged: if waiting does not help.
     """
 
-    def __init__(self, url: str, clock: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self, url: str, clock: Callable[[], float] | None = None, *, patience_s: float | None = PATIENCE_S
+    ) -> None:
         self._database = database.share(url)
+        self._patience = Patience(patience_s)
         self._clock = clock or time.time
         self._release = weakref.finalize(self, database.release, self._database)
         self._release.atexit = False
-        self.id = prepare(self._database)
-        steady = store_clock(self._database)
+        self.id = prepare(self._database, self._patience)
+        steady = store_clock(self._database, self._patience)
         self._now = steady.now if clock is None else lambda db: clock()
 
     @reads

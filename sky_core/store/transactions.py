@@ -1,4 +1,7 @@
-"""One method of the store is one transaction: the two decorators that make it so."""
+"""One method of the store is one transaction: the two decorators that make it so.
+
+A transaction may be done anew as a whole, so that a method takes nothing as an argument that can be read once only.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sky_core.errors import SpecError
+from sky_core.store.attempt import transact
 from sky_core.store.database import Database
+from sky_core.store.patience import Patience
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -22,11 +27,13 @@ class Part:
 
     Attributes:
         _database: The connections that this process has to the database.
+        _patience: How long trouble with it is waited out.
         _clock: Wall-clock time in seconds since the epoch, for what people read.
         _now: The store's own clock, for what processes compare.
     """
 
     _database: Database
+    _patience: Patience
     _clock: Callable[[], float]
     _now: Callable[[sa.Connection], float]
 
@@ -44,8 +51,7 @@ def writes(method: Callable[Concatenate[S, sa.Connection, P], T]) -> Callable[Co
 def _within(method: Callable[Concatenate[S, sa.Connection, P], T], *, writes: bool) -> Callable[Concatenate[S, P], T]:
     @functools.wraps(method)
     def in_transaction(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        with self._database.begin(writes=writes) as db:
-            return method(self, db, *args, **kwargs)
+        return transact(self._database, self._patience, lambda db: method(self, db, *args, **kwargs), writes=writes)
 
     return in_transaction
 

@@ -1,0 +1,198 @@
+"""A store that is locked, full, read-only, failing or away is waited for, and what was asked of it is done once."""
+
+import logging
+import re
+import resource
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+
+import pytest
+import sqlalchemy as sa
+
+from sky_core.errors import (
+    MissingExtra,
+    SpecError,
+    StoreAway,
+    StoreBusy,
+    StoreDamaged,
+    StoreRefused,
+)
+from sky_core.store import Store
+from tests.store.wire import Wire
+
+
+def submit(store, key="k"):
+    return store.submit(key, plan_key="p", task="t", spec="{}", owner=None)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "s.db"
+
+
+def in_background(work):
+    """Start ``work`` in a thread; what joins it returns what came of it."""
+    seen = []
+
+    def run():
+        try:
+            seen.append(work())
+        except Exception as error:  # noqa: BLE001 - the test looks at it
+            seen.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+
+    def joined():
+        thread.join(120)
+        assert seen, "still waiting"
+        return seen[0]
+
+    return joined
+
+
+def pragma(store, text):
+    """Set a PRAGMA on every connection that the store opens from now on; () to undo it."""
+    engine = store._database._connectable()
+    listener = lambda connection, _: connection.execute(f"PRAGMA {text}")  # noqa: E731
+    sa.event.listen(engine, "connect", listener)
+    store._database.close_connections()
+    return lambda: sa.event.remove(engine, "connect", listener)
+
+
+def test_a_locked_store_is_waited_for(path, caplog):
+    store = Store(f"sqlite:///{path}", patience_s=None)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with caplog.at_level(logging.WARNING, "skyloom.store"):
+            done = in_background(lambda: submit(store).key)
+            while not caplog.records:
+                time.sleep(0.01)
+        assert re.search(r"s\.db is locked by another process.*; waiting for it", caplog.text)
+        other.execute("COMMIT")
+    assert done() == "k"
+    assert [event.kind for event in store.events(store.find_job("k").id)] == ["submitted"]
+
+
+def test_patience_with_a_locked_store_ends_with_a_word(path):
+    store = Store(f"sqlite:///{path}", patience_s=0.5)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreBusy, match="is locked by another process"):
+            submit(store)
+        assert store.jobs() == [], "who only reads is not kept waiting"
+
+
+@pytest.mark.parametrize(
+    ("setting", "why"), [("max_page_count=1", "its disk is full"), ("query_only=ON", "it is read-only")]
+)
+def test_a_full_or_read_only_store_is_waited_for(path, setting, why):
+    hasty, store = (Store(f"sqlite:///{path}", patience_s=seconds) for seconds in (0.5, None))
+    undo = pragma(store, setting)
+    with pytest.raises(StoreAway, match=f"cannot be used: {why}"):
+        submit(hasty, "x" * 10_000)  # more than the free room in the file's last page
+    there = len(store.jobs())
+    done = in_background(lambda: submit(store, "late" + "x" * 10_000))
+    undo()
+    assert done().key.startswith("late")
+    assert len(store.jobs()) == there + 1
+
+
+FAILING_DISK = """
+import resource, sys, threading
+from sky_core.store import Store
+store = Store(sys.argv[1], patience_s=None)
+def fill():
+    for number in range(50):
+        store.submit(f"job-{number}", plan_key="p", task="t", spec="x" * 4000, owner=None)
+soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+thread = threading.Thread(target=fill)
+thread.start()
+thread.join(3)
+assert thread.is_alive(), "it was to be waiting"
+resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+thread.join(60)
+print(len(store.jobs()), sum(len(store.events(job.id)) for job in store.jobs()))
+"""
+
+
+def test_writes_that_fail_halfway_are_done_again_and_once(path):
+    command = [sys.executable, "-c", FAILING_DISK, f"sqlite:///{path}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["50", "50"], done.stderr
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY, "ours was left alone"
+
+
+def test_a_file_that_is_no_database_is_told_at_once(path):
+    path.write_bytes(b"not a database, for long enough to be looked at" * 100)
+    with pytest.raises(StoreDamaged, match="put back a backup"):
+        Store(f"sqlite:///{path}", patience_s=None)
+
+
+def test_a_store_that_cannot_be_made_is_told_at_once(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreAway, match=r"cannot be made: .*set SKYLOOM_HOME"):
+        Store(f"sqlite:///{tmp_path / 'file' / 's.db'}", patience_s=None)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "sqlite://", "sqlite:///:memory:", "mysql://root@localhost/x"])
+def test_a_url_that_cannot_be_used_names_the_setting(url):
+    with pytest.raises(SpecError, match=r"store_url: .*sqlite:///<path"):
+        Store(url)
+
+
+def test_without_psycopg_the_extra_is_named(monkeypatch):
+    monkeypatch.setattr("sky_core.store.urls.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"skyloom\[postgres\]"):
+        Store("postgresql://me@127.0.0.1/db")
+
+
+def test_a_server_that_is_down_is_waited_for(postgres):
+    url = postgres.database()
+    hasty, store = Store(url, patience_s=1.0), Store(url, patience_s=None)
+    submit(store, "before")
+    postgres.stop()
+    try:
+        with pytest.raises(StoreAway, match=r"is away: .*(terminat|closed|refused|socket)"):
+            submit(hasty, "refused")
+        done = in_background(lambda: submit(store, "late"))
+    finally:
+        postgres.start()
+    assert done().key == "late"
+    assert sorted(job.key for job in store.jobs()) == ["before", "late"]
+
+
+@pytest.mark.parametrize("what", ["database", "role"])
+def test_a_server_that_lets_nobody_in_is_told_at_once(postgres, what):
+    good = postgres.database()
+    bad = postgres.url("no_such_database") if what == "database" else good.replace("skyloom@", "stranger@")
+    with pytest.raises(StoreRefused, match=f"{what} .* does not exist.*mend store_url"):
+        Store(bad, patience_s=600)
+
+
+@pytest.mark.parametrize("cut", ["before", "after"])
+def test_a_commit_whose_answer_is_lost_is_neither_lost_nor_doubled(postgres, cut):
+    wire = Wire(postgres.folder)
+    name = postgres.database().partition("@/")[2].partition("?")[0]
+    store = Store(f"postgresql://skyloom@127.0.0.1:{wire.port}/{name}", patience_s=None)
+    job = submit(store)
+    store.lease_due("me", 600, 1)
+    for number in range(3):
+        wire.cut = cut
+        store.save_job(job, "me", state="running", events=[("told", {"number": number})])
+        assert wire.cut is None, "it was cut"
+        wire.cut = cut
+        assert submit(store, f"job-{number}").key == f"job-{number}"
+        wire.cut = cut
+        assert store.create_plan(f"plan-{number}", "P", "one").version == 1
+        wire.cut = cut
+        assert store.replace_plan(f"plan-{number}", 1, "P", "two"), "the answer is that of the write that was kept"
+    told = [event.data["number"] for event in store.events(job.id) if event.kind == "told"]
+    assert told == [0, 1, 2]
+    assert [len(store.events(store.find_job(f"job-{number}").id)) for number in range(3)] == [1, 1, 1]
+    wire.close()
