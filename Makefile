@@ -2,8 +2,8 @@ PY ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup check test demo bench clean
-setup: $(VENV)/.ready
+.PHONY: setup servers check test demo bench clean
+setup: $(VENV)/.ready servers
 
 # One environment with both engines: Airflow 3.3 and Prefect 3.7 agree on FastAPI.
 $(VENV)/.ready: pyproject.toml constraints/dev.txt
@@ -11,6 +11,10 @@ $(VENV)/.ready: pyproject.toml constraints/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints/dev.txt --editable '.[all,dev]'
 	touch $@
+
+# sshd and PostgreSQL, where they may be installed.
+servers:
+	tests/install_servers.sh
 
 # Lint, types, floors, unit tests: what to run before every commit.
 check: setup

@@ -40,7 +40,7 @@ def test_launch_log_in_and_terminate(sandbox: Sandbox, aws: Cloud, token: str) -
     [machine] = running(aws, [pending])
     assert machine.ip is not None
     session = connect(machine.ip, sandbox.settings.clouds["aws"].ssh_port)
-    assert session.run("echo $SKY_SANDBOX; whoami") == (0, "1\nskyloom\n")
+    assert session.run("echo $SKY_SANDBOX; echo $LOGNAME") == (0, "1\nskyloom\n")
     [found] = aws.find({"skyloom-cluster": token}).instances
     assert (found.id, found.tags["skyloom-cluster"]) == (machine.id, token)
     aws.terminate([machine.id])

@@ -73,7 +73,7 @@ def test_launch_log_in_and_terminate(sandbox: Sandbox, azure: Azure, token: str)
     assert machine.ip is not None
     assert machine.launched_at == pytest.approx(time.time(), abs=300)
     session = ssh.connect(machine.ip, sandbox.settings.clouds["azure"].ssh_port)
-    assert session.run("echo $SKY_SANDBOX; whoami") == (0, "1\nskyloom\n")
+    assert session.run("echo $SKY_SANDBOX; echo $LOGNAME") == (0, "1\nskyloom\n")
     assert azure.find({TAG_CLUSTER: token}).instances == (machine,)
     azure.terminate([machine.id])
     until(lambda: not sandbox.live())

@@ -40,7 +40,7 @@ def test_launch_log_in_and_terminate(sandbox: Sandbox, gcp: Gcp, token: str) -> 
     [machine] = running(gcp, [accepted])
     assert machine.ip is not None
     session = connect(machine.ip, sandbox.settings.clouds["gcp"].ssh_port)
-    assert session.run("echo $SKY_SANDBOX; whoami") == (0, "1\nskyloom\n")
+    assert session.run("echo $SKY_SANDBOX; echo $LOGNAME") == (0, "1\nskyloom\n")
     assert [i.id for i in gcp.find({"skyloom-cluster": token}).instances] == [machine.id]
     gcp.terminate([machine.id])
     until(lambda: gcp.find({"skyloom-cluster": token}).instances == ())

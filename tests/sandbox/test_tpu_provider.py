@@ -27,7 +27,7 @@ def test_launch_log_in_and_terminate(sandbox: Sandbox, gcp: Gcp, token: str) -> 
     assert (machine.id, machine.instance_type, machine.use_spot) == (f"{ZONE}/tpu/{token}", "TPU-VM", True)
     [machine] = until(lambda: [i for i in gcp.describe([machine.id]) if i.state == "running"])
     assert machine.ip is not None
-    assert connect(machine.ip, sandbox.settings.clouds["gcp"].ssh_port).run("whoami") == (0, "skyloom\n")
+    assert connect(machine.ip, sandbox.settings.clouds["gcp"].ssh_port).run("echo $LOGNAME") == (0, "skyloom\n")
     assert [i.id for i in gcp.find({"skyloom-cluster": token}).instances] == [machine.id]
     gcp.terminate([machine.id])
     until(lambda: gcp.describe([machine.id])[0].state == "gone")
