@@ -30,15 +30,20 @@ STATE_NAMES = {"launching": "Provisioning", "recovering": "Recovering", "started
 def remote_clone(node: Node, broker: Broker, plan_key: str, stopped: threading.Event) -> Task[..., Any]:
     """The node's task with its function replaced by one that submits the call to the broker and waits.
 
-    Task key, source, cache policy, hooks, retries and time-outs stay: the engine does not notice.
+    Task key, source, cache policy, hooks, retries and time-outs stay: the engine does not notice. Only a task whose
+    job was cancelled is not tried again: whoever cancelled it does not want another job.
     """
     function = node.task.fn
+    clone = copy.copy(node.task)
 
     @functools.wraps(function)
     def elsewhere(*args: Any, **kwargs: Any) -> Reference:
-        return call(node, broker, plan_key, stopped, function, args, kwargs)
+        try:
+            return call(node, broker, plan_key, stopped, function, args, kwargs)
+        except JobCancelled:
+            clone.retries = 0
+            raise
 
-    clone = copy.copy(node.task)
     clone.fn = elsewhere
     clone.isasync = clone.isgenerator = False
     return clone
@@ -55,14 +60,35 @@ def call(
 ) -> Reference:
     """Make one call on a machine; returns where its value lies.
 
+    Left in any other way than by its return (a time-out, Ctrl-C, a cancelled flow, an error of a log handler), it
+    cancels the job at once: nobody waits for it any more.
+
     Raises:
         TaskFailed, JobFailed, JobCancelled: as the job ended.
     """
     assert node.needs is not None
+    gone = JobCancelled(f"{node.name}: the flow run ended before this task")
+    if stopped.is_set():
+        raise gone
     payload, inputs = pack(function, args, kwargs, plain=plain_lists)
     sha = broker.store.put_payload(payload)
     task = build_task(node.name, node.needs, function=sha, inputs=inputs)
-    job = broker.submit(broker.resumable_key(f"{plan_key}/{node.name}"), task, plan_key)
+    key = broker.resumable_key(f"{plan_key}/{node.name}")
+    try:
+        job = broker.submit(key, task, plan_key)
+        job = broker.watch(job.id, on_event=_teller(node), on_log=get_run_logger().info, stop=stopped.is_set)
+        if not job.over:
+            raise gone
+    except BaseException as left:
+        if found := broker.store.find_job(key):  # by its key: the interruption may have hit submit itself
+            broker.cancel(found.id, f"Prefect does not wait for it any more: {str(left) or type(left).__name__}")
+        raise
+    broker.raise_for(job)
+    return Reference(job.id, broker.outputs(job)[RESULT])
+
+
+def _teller(node: Node) -> Callable[[Event], None]:
+    """Logs a job's events, and shows in Prefect's UI how far it is."""
     logger = get_run_logger()
 
     def on_event(event: Event) -> None:
@@ -71,12 +97,7 @@ def call(
             state: State[Any] = State(type=StateType.RUNNING, name=name, message=describe(event))
             compat.show_state(node.task_run, state, node.context)
 
-    job = broker.watch(job.id, on_event=on_event, on_log=logger.info, stop=stopped.is_set)
-    if not job.over:
-        broker.cancel(job.id, "the flow run ended before this task")
-        raise JobCancelled(f"{node.name}: the flow run ended before this task")
-    broker.raise_for(job)
-    return Reference(job.id, broker.outputs(job)[RESULT])
+    return on_event
 
 
 def fetch(broker: Broker, reference: Reference) -> Any:

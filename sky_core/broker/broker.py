@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sky_core.broker.apart import apart, let_signals_interrupt, polars_inherited
 from sky_core.broker.spawn import ensure_driver
 from sky_core.config import Settings
 from sky_core.errors import JobCancelled, JobFailed, SkyloomError, TaskFailed
@@ -52,12 +53,17 @@ class Broker:
         Raises:
             SkyloomError: what :meth:`plan` raises; SpecError for a working folder that is not there.
         """
-        from sky_core.broker.submission import workdir_of
-        from sky_core.planner.market import current_market
-        from sky_core.planner.planning import make_plan
+from sky_core.broker.submission import workdir_of
 
         for task in pipeline.tasks:
             workdir_of(task, base or Path.cwd())
+        if polars_inherited():
+            plan: Plan = apart(_preview, self.settings, pipeline, objective, base)
+            return plan
+        from sky_core.planner.market import current_market
+        from sky_core.planner.planning import make_plan
+
+        let_signals_interrupt()
         market = current_market(self.settings, self.store, pipeline.name)
         return make_plan(pipeline, market, objective, explain=True)
 
@@ -78,9 +84,13 @@ class Broker:
         Raises:
             NoCloudEnabled, UnknownAccelerator, NoFeasibleOffering, Infeasible, SpecError: as ``make_plan``.
         """
+        if polars_inherited():
+            apart_made: Plan = apart(_plan, self.settings, key, pipeline, objective, dict(pinned or {}))
+            return apart_made
         from sky_core.planner.market import current_market
         from sky_core.planner.planning import freeze_hours, make_plan
 
+        let_signals_interrupt()
         while True:
             found = self.store.plan(key)
             if found is None:
@@ -114,13 +124,13 @@ class Broker:
     def resumable_key(self, stem: str) -> str:
         """The key of the present try below ``stem``: that of its running or finished job, else a fresh one.
 
-        An engine's process that was killed and comes again finds its job by this. A job that failed or was
-        cancelled is not found again: retries mean to try anew.
+        An engine's process that was killed and comes again finds its job by this. A job that failed, was cancelled
+        or is about to be is not found again: retries mean to try anew.
         """
         for number in itertools.count():
             key = f"{stem}/{number}"
             found = self.store.find_job(key)
-            if found is None or found.state not in ("failed", "cancelled"):
+            if found is None or found.state == "succeeded" or not (found.over or found.cancel_reason):
                 break
         return key
 
@@ -250,3 +260,13 @@ class Broker:
         from sky_core.job.bill import make_bill
 
         return make_bill(self.store, self.settings, self.store.jobs(plan_key=plan_key))
+
+
+def _preview(settings: Settings, pipeline: Pipeline, objective: Objective | None, base: Path | None) -> Plan:
+    return Broker(settings).preview(pipeline, objective, base=base)
+
+
+def _plan(
+    settings: Settings, key: str, pipeline: Pipeline, objective: Objective | None, pinned: Mapping[str, str]
+) -> Plan:
+    return Broker(settings).plan(key, pipeline, objective, pinned=pinned)

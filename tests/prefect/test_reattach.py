@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -17,31 +13,6 @@ from tests.conftest import until
 
 pytestmark = pytest.mark.slow
 FLOW = Path(__file__).with_name("reattach_flow.py")
-
-
-@pytest.fixture(scope="module")
-def environment(world, tmp_path_factory):
-    """A Prefect server of our own, and the variables that lead to it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    variables = {
-        **os.environ, **world.environ, "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect-home")),
-        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api", "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    }  # fmt: skip
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    server = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def healthy():
-        assert server.poll() is None, "the server ended"
-        with contextlib.suppress(OSError):
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=2).close()
-            return True
-
-    until(healthy)
-    yield variables
-    server.terminate()
-    server.wait()
 
 
 def test_a_killed_flow_finds_its_job_again(world, environment):

@@ -1,0 +1,74 @@
+"""A Prefect server of our own for the tests that run flows, and the sandbox that their tasks run in."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from sky_core.broker import Broker
+from tests.conftest import Sandbox, until
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """A Prefect server on a free port; the variables that lead to it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    variables = {
+        "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect-home")),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, env={**os.environ, **variables}, **silent)
+
+    def healthy() -> bool:
+        assert process.poll() is None, "the server ended"
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(f"{variables['PREFECT_API_URL']}/health", timeout=2).close()
+            return True
+        return False
+
+    until(healthy)
+    yield variables
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def environment(world: Sandbox, server: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process that runs flows in the module's sandbox."""
+    return {**os.environ, **world.environ, **server}
+
+
+@pytest.fixture(scope="module")
+def here(environment: Mapping[str, str]) -> Iterator[None]:
+    """Flows of this process run in the module's sandbox, too."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("SKYLOOM_HOME", "SKYLOOM_PROFILE"):
+            patch.setenv(name, environment[name])
+        with temporary_settings({PREFECT_API_URL: environment["PREFECT_API_URL"]}):
+            yield
+
+
+@pytest.fixture
+def broker(world: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: None) -> Iterator[Broker]:
+    """A broker with a store of the test's own, which the test's flows use."""
+    monkeypatch.setenv("SKYLOOM_STORE", f"sqlite:///{tmp_path / 's.db'}")
+    broker = Broker.open()
+    yield broker
+    for job in broker.store.jobs(live=True):
+        broker.cancel(job.id, "the test is over")
+    until(lambda: not broker.store.jobs(live=True))
