@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, time, timedelta
+from itertools import chain
 from typing import Any
 
 from airflow.sdk import DAG
 from airflow.sdk.definitions.xcom_arg import XComArg
 
+from sky_airflow import mapped
 from sky_core.broker.calls import RESULT
 from sky_core.errors import SpecError
 from sky_core.spec import Artifact, Objective, OutputRef, Pipeline, Resources, Task
@@ -44,7 +46,9 @@ def is_sky(operator: Any) -> bool:
 
 
 def pipeline_of(dag: DAG) -> Pipeline:
-    """All Sky tasks of a DAG. Other tasks in between carry order, not cost; a mapped task counts once.
+    """All Sky tasks of a DAG. Other tasks in between carry order, not cost.
+
+    A mapped task counts once, unless its instances differ in what planning looks at (:mod:`sky_airflow.mapped`).
 
     Raises:
         SpecError: if there are none, or one cannot be meant.
@@ -52,28 +56,37 @@ def pipeline_of(dag: DAG) -> Pipeline:
     ours = {operator.task_id: operator for operator in dag.tasks if is_sky(operator)}
     if not ours:
         raise SpecError(f"DAG {dag.dag_id}: no SkyOperator or @task.sky in it")
-    tasks, order = [], set()
+    for operator in ours.values():
+        refuse_own_limits(operator, dag)
+    planned = {task_id: planned_tasks(operator) for task_id, operator in ours.items()}
+    order = set()
     for task_id, operator in ours.items():
-        task = planned_task(operator)
-        direct = {source.task for source in task.inputs.values() if isinstance(source, OutputRef)}
-        order |= {(up, task_id) for up in _sky_ancestors(dag, operator, ours) if up not in direct}
-        tasks.append(task)
-    return Pipeline(name=dag.dag_id, tasks=tuple(tasks), order=tuple(sorted(order)))
+        for task in planned[task_id]:
+            direct = {source.task for source in task.inputs.values() if isinstance(source, OutputRef)}
+            upstream = [up for up in _sky_ancestors(dag, operator, ours) if up not in direct]
+            order |= {(before.name, task.name) for up in upstream for before in planned[up]}
+    return Pipeline(name=dag.dag_id, tasks=tuple(chain(*planned.values())), order=tuple(sorted(order)))
 
 
-def planned_task(operator: Any) -> Task:
-    """The task as planning sees it: inputs that come from other Sky tasks are references to their outputs."""
+def planned_tasks(operator: Any) -> list[Task]:
+    """The tasks that an operator of a DAG amounts to: one, or one for each instance of a mapped one."""
     said = parameters(operator)
+    varying = mapped.varying(operator)
+    return [_planned(name, said | own) for name, own in zip(mapped.names(operator), varying, strict=True)]
+
+
+def _planned(name: str, said: Mapping[str, Any]) -> Task:
+    """The task as planning sees it: inputs that come from other Sky tasks are references to their outputs."""
     function = said.get("python_callable") is not None
     inputs: dict[str, Any] = {}
-    for name, value in (said.get("inputs") or {}).items():
-        inputs[name] = next(_references(value), None) or value
+    for key, value in (said.get("inputs") or {}).items():
+        inputs[key] = next(_references(value), None) or value
     arguments = [said.get("op_args"), said.get("op_kwargs")] if function else []
     for number, reference in enumerate(dict.fromkeys(ref for argument in arguments for ref in _references(argument))):
         inputs[f"arg_{number}"] = reference
     outputs = artifacts(said.get("outputs") or {})
     payload = {"function": "planned"} if function else {"run": str(said.get("run") or "true")}
-    return build_task(operator.task_id, said, inputs=inputs, outputs=outputs, **payload)
+    return build_task(name, said, inputs=inputs, outputs=outputs, **payload)
 
 
 def parameters(operator: Any) -> dict[str, Any]:
@@ -88,7 +101,7 @@ def parameters(operator: Any) -> dict[str, Any]:
 def objective_of(dag: DAG, started: datetime) -> Objective | None:
     """The DAG's own limits, ``default_args={"sky": {"minimize": …, "deadline": "06:00", "budget_usd": …}}``.
 
-    A deadline given as a time of day is the next one (UTC) after the run's start.
+    A deadline given as a time of day is the next one after the run's start: UTC, or with an offset (``06:00+05:30``).
 
     Raises:
         SpecError: for limits that cannot be meant.
@@ -101,9 +114,24 @@ def objective_of(dag: DAG, started: datetime) -> Objective | None:
             clock = time.fromisoformat(said["deadline"])
         except ValueError:
             raise SpecError(f"DAG {dag.dag_id}: sky.deadline: {said['deadline']!r} is not a time of day") from None
-        due = datetime.combine(started.astimezone(UTC).date(), clock, tzinfo=UTC)
+        zone = clock.tzinfo or UTC
+        due = datetime.combine(started.astimezone(zone).date(), clock.replace(tzinfo=zone))
         said["deadline"] = due if due > started else due + timedelta(days=1)
     return Objective(**said)
+
+
+def refuse_own_limits(operator: Any, dag: DAG) -> None:
+    """Limits are the whole run's, so one task may not have others than its DAG.
+
+    Raises:
+        SpecError: if it has.
+    """
+    own = operator.partial_kwargs.get("sky") if operator.is_mapped else operator.sky
+    if own and dict(own) != dict(dag.default_args.get("sky") or {}):
+        raise SpecError(
+            f"Task.{operator.task_id}: sky: limits are those of a whole run",
+            cure=f'write DAG("{dag.dag_id}", default_args={{"sky": …}}); for one task there is deadline=…',
+        )
 
 
 def artifacts(outputs: Mapping[str, Any]) -> dict[str, Artifact]:

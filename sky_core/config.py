@@ -107,6 +107,8 @@ class Settings(BaseModel):
         max_attempts: Launches without progress after which a job fails, unless its task says otherwise.
         boot_timeout_s: Seconds from a launch to a started agent after which machines count as unreachable. Azure's
             slowest images take several minutes.
+        interest_ttl_s: Seconds without a word from whoever waits for a job, after which its engine is asked.
+        unwanted_ttl_s: Seconds that a job goes on for when nobody waits and nobody can be asked; 0 for ever.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -122,6 +124,8 @@ class Settings(BaseModel):
     orphan_ttl_s: float = Field(1800.0, gt=0)
     publish_patience_s: float = Field(1800.0, ge=0)
     lease_s: float = Field(60.0, gt=0)
+    interest_ttl_s: float = Field(300.0, gt=0)
+    unwanted_ttl_s: float = Field(6 * 3600.0, ge=0)
     blocked_ttl_s: float = Field(600.0, ge=0)
     spot_policy: SpotPolicy = "skyloom"
     max_attempts: int = Field(8, ge=1)

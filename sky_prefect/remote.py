@@ -15,12 +15,13 @@ from prefect.states import State
 
 from sky_core.broker import Broker
 from sky_core.broker.calls import RESULT, Reference, pack
-from sky_core.errors import JobCancelled
+from sky_core.errors import JobCancelled, TaskFailed
 from sky_core.job.narrate import describe
 from sky_core.store import Event, Job
 from sky_prefect import compat
 from sky_prefect.futures import plain_lists
 from sky_prefect.needs import build_task
+from sky_prefect.wanting import waiter_of
 from sky_prefect.window import Node
 
 # Which of a job's events change the state that Prefect's UI shows.
@@ -65,6 +66,7 @@ def call(
 
     Raises:
         TaskFailed, JobFailed, JobCancelled: as the job ended.
+        Exception: what the function itself has raised.
     """
     assert node.needs is not None
     gone = JobCancelled(f"{node.name}: the flow run ended before this task")
@@ -76,15 +78,36 @@ def call(
     key = broker.resumable_key(f"{plan_key}/{node.name}")
     try:
         job = broker.submit(key, task, plan_key)
-        job = broker.watch(job.id, on_event=_teller(node), on_log=get_run_logger().info, stop=stopped.is_set)
+        job = broker.watch(
+            job.id, on_event=_teller(node), on_log=get_run_logger().info, stop=stopped.is_set,
+            waiter=waiter_of(node.task_run),
+        )  # fmt: skip
         if not job.over:
             raise gone
     except BaseException as left:
         if found := broker.store.find_job(key):  # by its key: the interruption may have hit submit itself
             broker.cancel(found.id, f"Prefect does not wait for it any more: {str(left) or type(left).__name__}")
         raise
-    broker.raise_for(job)
+    try:
+        broker.raise_for(job)
+    except TaskFailed as failed:
+        if own := _own_error(broker, job):
+            raise own from failed
+        raise
     return Reference(job.id, broker.outputs(job)[RESULT])
+
+
+def _own_error(broker: Broker, job: Job) -> Exception | None:
+    """What the function itself has raised, if it could be sent here: flows catch it, retry conditions look at it."""
+    if "value" not in job.result:
+        return None
+    try:
+        broker.value(job)
+    except Exception as error:  # noqa: BLE001 - the user's
+        return error
+    except BaseException:  # noqa: BLE001 - an exit there is a failure here
+        return None
+    return None
 
 
 def _teller(node: Node) -> Callable[[Event], None]:

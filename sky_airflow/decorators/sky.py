@@ -46,14 +46,12 @@ class SkyDecoratedOperator(DecoratedOperator, SkyOperator):
             outputs={RESULT: Artifact(size_gb=output_gb)}, **kwargs,
         )  # fmt: skip
 
-    def build(self, broker: Broker) -> Task:
+    def build(self, broker: Broker, name: str) -> Task:
         """The call pickled into the store, with references to other tasks' outputs as inputs."""
         args, kwargs = to_references(list(self.op_args)), to_references(dict(self.op_kwargs))
         payload, inputs = pack(self.python_callable, args, kwargs)
         sha = broker.store.put_payload(payload)
-        return build_task(
-            self.task_id, vars(self), function=sha, inputs=inputs, outputs=artifacts(self.declared_outputs)
-        )
+        return build_task(name, vars(self), function=sha, inputs=inputs, outputs=artifacts(self.declared_outputs))
 
     def returned(self, job: Job, produced: Mapping[str, Artifact]) -> Any:
         """The function's value where it is small and plain JSON, else the reference to it."""

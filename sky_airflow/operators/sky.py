@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.definitions.xcom_arg import XComArg
+from airflow.sdk.exceptions import AirflowFailException
 
-from sky_airflow.dags import artifacts, build_task, objective_of, pipeline_of, planned_task
+from sky_airflow.dags import artifacts, build_task, objective_of, pipeline_of, planned_tasks, refuse_own_limits
 from sky_airflow.exchange import to_artifact, to_xcom
 from sky_airflow.hooks.sky import SkyHook
 from sky_airflow.links.sky import SkyPlanLink
+from sky_airflow.mapped import plan_name
+from sky_airflow.wanting import how_of, waiter_of
+from sky_core.errors import JobCancelled
 from sky_core.spec import Artifact, Task
 
 if TYPE_CHECKING:
@@ -33,7 +37,7 @@ class SkyOperator(BaseOperator):
         requires: What each machine needs: a mapping of the fields of :class:`sky_core.spec.Resources`.
         inputs: URIs, artifacts, or other Sky tasks' outputs (``train.outputs["model"]``), by name.
         outputs: Artifacts that the command leaves, by name; their sizes are what planning charges egress for.
-        sky: Limits of the whole DAG run (minimize, deadline, budget_usd); best set in the DAG's ``default_args``.
+        sky: Limits of the whole DAG run (minimize, deadline, budget_usd), from the DAG's ``default_args``.
         deferrable: Wait in the triggerer rather than in a worker's slot.
         sky_conn_id: A ``skyloom`` connection; None takes the settings from the environment.
 
@@ -56,7 +60,7 @@ class SkyOperator(BaseOperator):
         setup: str | None = None,
         workdir: str | None = None,
         envs: Mapping[str, str] | None = None,
-        secrets: Sequence[str] = (),
+        secrets: str | Sequence[str] = (),
         num_nodes: int = 1,
         hours: Any = None,
         checkpoint: Any = None,
@@ -75,7 +79,7 @@ class SkyOperator(BaseOperator):
         self.setup = setup
         self.workdir = workdir
         self.envs = envs
-        self.secrets = tuple(secrets)
+        self.secrets = (secrets,) if isinstance(secrets, str) else tuple(secrets)
         self.num_nodes = num_nodes
         self.hours = hours
         self.checkpoint = checkpoint
@@ -86,7 +90,12 @@ class SkyOperator(BaseOperator):
         self.sky_conn_id = sky_conn_id
         self._job_id: str | None = None
         self._owner: str | None = None
-        planned_task(self)  # a mistake is said when the file is parsed, not when the task runs
+        self._killed = False
+        # A mistake is said when the file is parsed, not when the task runs.
+        planned_tasks(self)
+        if self.sky and self.has_dag():
+            refuse_own_limits(self, self.dag)
+            objective_of(self.dag, datetime.now(UTC))
 
     @property
     def outputs(self) -> dict[str, XComArg]:
@@ -106,19 +115,27 @@ class SkyOperator(BaseOperator):
         plan_key = plan_run(broker, context)
         stem = f"{plan_stem(context)}/{self.task_id}/{ti.map_index}/{self._epoch(ti)}"
         self._owner = str(ti.id)
-        task = self.build(broker)
+        name = plan_name(context["dag"].get_task(self.task_id), ti.map_index)
+        task = self.build(broker, name)
         base = Path(context["dag"].fileloc).parent
         job = broker.submit(broker.resumable_key(stem), task, plan_key, owner=self._owner, base=base)
         self._job_id = job.id
+        how = how_of(ti)
+        waiter = waiter_of(self._owner, how)
+        waiter.renew(broker.store, broker.settings, job.id)
         ti.xcom_push(key="sky_job", value={"job_id": job.id, "plan": plan_key})
         if job.over:
             return self._finish(context, broker, job)
         if self.deferrable:
             limit = self.execution_timeout
             until = datetime.now(UTC).timestamp() + limit.total_seconds() if limit else None
-            trigger = SkyJobTrigger(job_id=job.id, owner=self._owner, until=until, sky_conn_id=self.sky_conn_id)
+            trigger = SkyJobTrigger(job.id, self._owner, until, self.sky_conn_id, how)
             self.defer(trigger=trigger, method_name="execute_complete")
-        job = broker.watch(job.id, on_event=self._log_event, on_log=self.log.info)
+        try:
+            job = broker.watch(job.id, on_event=self._log_event, on_log=self.log.info, waiter=waiter)
+        except BaseException as left:  # a time-out, an error of a log handler: nobody waits any more
+            broker.cancel(job.id, f"Airflow does not wait for it any more: {left!r}", owner=self._owner)
+            raise
         return self._finish(context, broker, job)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> Any:
@@ -140,15 +157,14 @@ class SkyOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """Cancel the job, unless a newer try owns it by now."""
+        self._killed = True
         if self._job_id is not None:
             self.broker.cancel(self._job_id, "the Airflow task was killed", owner=self._owner)
 
-    def build(self, broker: Broker) -> Task:
-        """The task to submit, templates rendered and references resolved."""
+    def build(self, broker: Broker, name: str) -> Task:
+        """The task to submit under its name in the plan, templates rendered and references resolved."""
         inputs = {name: to_artifact(value) for name, value in (self.inputs or {}).items()}
-        return build_task(
-            self.task_id, vars(self), run=self.run, inputs=inputs, outputs=artifacts(self.declared_outputs)
-        )
+        return build_task(name, vars(self), run=self.run, inputs=inputs, outputs=artifacts(self.declared_outputs))
 
     def _epoch(self, ti: Any) -> int:
         # Clearing raises max_tries by the tries used, a retry does not: same epoch, same work.
@@ -160,7 +176,12 @@ class SkyOperator(BaseOperator):
         self.log.info(describe(event))
 
     def _finish(self, context: Context, broker: Broker, job: Job) -> Any:
-        broker.raise_for(job)
+        try:
+            broker.raise_for(job)
+        except JobCancelled as cancelled:
+            if self._killed:  # by Airflow: it knows whether to try again
+                raise
+            raise AirflowFailException(str(cancelled)) from cancelled  # by somebody who does not want another one
         produced = broker.outputs(job)
         for name in self.declared_outputs:
             context["ti"].xcom_push(key=name, value=to_xcom(job.id, produced[name]))

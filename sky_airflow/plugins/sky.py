@@ -10,6 +10,7 @@ from airflow.sdk.plugins_manager import AirflowPlugin
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.responses import HTMLResponse
 
+from sky_airflow import listener
 from sky_airflow.hooks.sky import SkyHook
 
 if TYPE_CHECKING:
@@ -76,9 +77,10 @@ def _happenings(broker: Broker, key: str) -> list[str]:
 
 
 class SkyloomPlugin(AirflowPlugin):
-    """Registers the page and a tab on every DAG run."""
+    """Registers the page, a tab on every DAG run, and the listener that ends jobs of tasks that were failed."""
 
     name = "skyloom"
+    listeners = [listener]  # noqa: RUF012
     fastapi_apps = [{"app": app, "url_prefix": "/skyloom", "name": "Skyloom"}]  # noqa: RUF012
     external_views = [  # noqa: RUF012
         {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from sky_airflow.hooks.sky import SkyHook
+from sky_airflow.wanting import waiter_of
 
 # One pool for all our triggers of the process: the event loop belongs to every trigger of the installation.
 _THREADS = ThreadPoolExecutor(8, thread_name_prefix="sky-trigger")
@@ -25,33 +26,46 @@ class SkyJobTrigger(BaseTrigger):
         job_id: The job.
         owner: The try that waits: only it may cancel.
         until: Absolute time (epoch seconds) of the task's execution_timeout, which Airflow ignores while deferred.
+        how: How Airflow can be asked whether it still wants the job (:func:`sky_airflow.wanting.how_of`).
     """
 
     def __init__(
-        self, job_id: str, owner: str | None = None, until: float | None = None, sky_conn_id: str | None = None
+        self,
+        job_id: str,
+        owner: str | None = None,
+        until: float | None = None,
+        sky_conn_id: str | None = None,
+        how: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.job_id = job_id
         self.owner = owner
         self.until = until
         self.sky_conn_id = sky_conn_id
+        self.how = dict(how or {})
+        self._hook = SkyHook(sky_conn_id)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments."""
-        kwargs = {"job_id": self.job_id, "owner": self.owner, "until": self.until, "sky_conn_id": self.sky_conn_id}
-        return "sky_airflow.triggers.sky.SkyJobTrigger", kwargs
+        names = ("job_id", "owner", "until", "sky_conn_id", "how")
+        return "sky_airflow.triggers.sky.SkyJobTrigger", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Follow the job; also keeps the driver alive that advances it."""
+        """Follow the job; also keeps alive the interest in it and the driver that advances it."""
         from sky_core.broker.spawn import ensure_driver
         from sky_core.job.narrate import describe
 
-        hook = SkyHook(self.sky_conn_id)
-        broker = await self._in_thread(lambda: hook.broker)
+        broker = await self._in_thread(lambda: self._hook.broker)
         following = broker.follow(self.job_id)
+        waiter = waiter_of(self.owner or self.job_id, self.how)
         checked = 0.0
+
+        def look() -> Any:
+            waiter.renew(broker.store, broker.settings, self.job_id)
+            return next(following)
+
         while True:
-            job, events, lines = await self._in_thread(partial(next, following))
+            job, events, lines = await self._in_thread(look)
             for text in [*map(describe, events), *lines]:
                 self.log.info(text)
             if job.over:
@@ -67,8 +81,8 @@ class SkyJobTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Called for mark failed, clear, a failed run and its time-out, not when a triggerer stops: cancel the job."""
-        hook = SkyHook(self.sky_conn_id)
-        await self._in_thread(lambda: hook.broker.cancel(self.job_id, "the Airflow task was ended", owner=self.owner))
+        why = "the Airflow task was ended"
+        await self._in_thread(lambda: self._hook.broker.cancel(self.job_id, why, owner=self.owner))
 
     async def _in_thread(self, call: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(_THREADS, call)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sky_core.broker.apart import apart, let_signals_interrupt, polars_inherited
+from sky_core.broker.interest import Waiter
 from sky_core.broker.spawn import ensure_driver
 from sky_core.config import Settings
 from sky_core.errors import JobCancelled, JobFailed, SkyloomError, TaskFailed
@@ -53,7 +54,7 @@ class Broker:
         Raises:
             SkyloomError: what :meth:`plan` raises; SpecError for a working folder that is not there.
         """
-from sky_core.broker.submission import workdir_of
+        from sky_core.broker.submission import workdir_of
 
         for task in pipeline.tasks:
             workdir_of(task, base or Path.cwd())
@@ -201,14 +202,18 @@ from sky_core.broker.submission import workdir_of
         on_event: Callable[[Event], None] = lambda event: None,
         on_log: Callable[[str], None] = lambda line: None,
         stop: Callable[[], bool] = lambda: False,
+        waiter: Waiter | None = None,
     ) -> Job:
         """Follow a job until it is over, handing on its events and whole log lines as they come.
 
-        Returns early, with the job as it is, once ``stop()`` is true. Keeps the driver alive meanwhile.
+        Returns early, with the job as it is, once ``stop()`` is true. Keeps the driver alive meanwhile, and the
+        interest in the job: ``waiter`` says whose, by default this process's.
         """
+        waiter = waiter or Waiter.this_process()
         following = self.follow(job_id)
         checked = 0.0
         while True:
+            waiter.renew(self.store, self.settings, job_id)
             job, events, lines = next(following)
             for event in events:
                 on_event(event)

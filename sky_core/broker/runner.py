@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from sky_core.broker.broker import DRIVER_CHECK_S, Broker
+from sky_core.broker.interest import Waiter, want_to_the_end
 from sky_core.broker.spawn import ensure_driver
 from sky_core.spec import Artifact, Objective, OutputRef, Pipeline, Task
 from sky_core.store import Event, Job
@@ -31,6 +32,7 @@ class PipelineRun:
     on_event: Callable[[str, Event], None]
     on_log: Callable[[str, str], None]
     to_the_end: bool = False
+    _waiter: Waiter = field(default_factory=Waiter.this_process)
     _followers: dict[str, Follower] = field(default_factory=dict)
     _jobs: dict[str, Job] = field(default_factory=dict)
 
@@ -70,12 +72,15 @@ class PipelineRun:
         }
         job = self.broker.submit(f"{self.key}/{task.name}", task, self.key, inputs=inputs)
         self._jobs[task.name] = job
+        if self.to_the_end:
+            want_to_the_end(self.broker.store, job.id)
         self._followers[task.name] = self.broker.follow(job.id)
 
     def _look(self) -> None:
         for name, follower in self._followers.items():
             if self._jobs[name].over:
                 continue
+            self._waiter.renew(self.broker.store, self.broker.settings, self._jobs[name].id)
             self._jobs[name], events, lines = next(follower)
             for event in events:
                 self.on_event(name, event)

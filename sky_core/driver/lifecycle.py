@@ -14,7 +14,7 @@ with when to come back. All of it may be interrupted anywhere and done again by 
 
 from __future__ import annotations
 
-from sky_core.driver import closing, launch, placing, running
+from sky_core.driver import closing, launch, placing, running, wanted
 from sky_core.driver.step import Driving, Step
 from sky_core.store import Job
 
@@ -26,7 +26,9 @@ def advance(driving: Driving, job: Job) -> None:
         LeaseLost: if the lease went to another driver meanwhile; nothing was written.
     """
     step = Step.load(driving, job)
-    if job.cancel_reason is not None and step.memory.verdict is None:
+    if job.cancel_reason is None and step.memory.verdict is None:
+        wanted.look(step)
+    if step.job.cancel_reason is not None and step.memory.verdict is None:
         closing.cancel(step)
     if step.memory.closing is not None:
         closing.close(step)

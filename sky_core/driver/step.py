@@ -10,6 +10,7 @@ from typing import Any
 from sky_core.clouds import Cloud, connect
 from sky_core.config import Settings
 from sky_core.driver.lead.berths import Pilot
+from sky_core.driver.wanted import Inquiries
 from sky_core.job.memory import Memory
 from sky_core.job.needs import Needs
 from sky_core.planner.market import current_market
@@ -44,6 +45,7 @@ class Driving:
 
     Attributes:
         holder: Its name on leases.
+        inquiries: Whether jobs are still wanted, as far as their engines have answered.
         pilots: By job id, the pilot of each job with a deadline that it leads; None where there is no choice.
     """
 
@@ -52,6 +54,7 @@ class Driving:
     clouds: Clouds
     executor: Executor
     holder: str
+    inquiries: Inquiries = field(default_factory=Inquiries)
     pilots: dict[str, Pilot | None] = field(default_factory=dict)
 
 

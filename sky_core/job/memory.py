@@ -56,6 +56,17 @@ class Promise(Record):
         return self.kind.hours_at_most
 
 
+class Dismissed(Record):
+    """A job that nobody wants any more, on its way to its end.
+
+    Attributes:
+        until: How long it may take for a last checkpoint, by the store's clock.
+    """
+
+    why: str
+    until: float
+
+
 class Memory(Record):
     """The working state of one job.
 
@@ -82,6 +93,8 @@ class Memory(Record):
         idle: Whether the job waits for spot, by its policy's decision.
         tries: What its launches so far came to.
         close_errors: Calls in a row that could not end the open cluster.
+        unwanted: Whether the user was told that nobody waits for the job.
+        dismissed: Why it is being ended, if nobody wants it; None for all others.
     """
 
     placement: Placement | None = None
@@ -107,6 +120,8 @@ class Memory(Record):
     idle: bool = False
     tries: Tries = Tries()
     close_errors: int = 0
+    unwanted: bool = False
+    dismissed: Dismissed | None = None
 
     def next_attempt(self) -> Memory:
         """What is left of it when a new attempt begins: the log, the checkpoints, the promise, what was tried."""
@@ -117,6 +132,8 @@ class Memory(Record):
             checkpoint=self.checkpoint,
             promise=self.promise and self.promise.model_copy(update={"looked": None}),
             tries=self._tries(),
+            unwanted=self.unwanted,
+            dismissed=self.dismissed,
         )
 
     def _tries(self) -> Tries:

@@ -73,6 +73,11 @@ _WORDS: dict[str, Callable[[Data], str]] = {
     "terminated": lambda d: f"attempt {d['attempt']}: machines terminated ({d['outcome']})",
     "terminate failed": lambda d: f"terminating failed, trying again: {d['error']}",
     "cancel requested": lambda d: f"cancel requested: {d['reason']}",
+    "unwanted": lambda d: (
+        f"nobody has waited for it for {d['silent_s'] / 60:.0f} min"
+        + ("" if d["ends_in_s"] is None else f"; if nobody does, it is ended in {d['ends_in_s'] / 3600:.1f} h")
+    ),
+    "dismissed": lambda d: f"not wanted any more: {d['why']}",
     "step failed": lambda d: f"unexpected {d['type']}, trying again: {d['error']}",
     "succeeded": lambda d: "succeeded",
     "failed": lambda d: f"failed: {d.get('error')}",

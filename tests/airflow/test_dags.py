@@ -9,6 +9,7 @@ from airflow.sdk import DAG, task
 from sky_airflow import get_provider_info
 from sky_airflow.dags import objective_of, pipeline_of
 from sky_airflow.exchange import is_reference, to_artifact, to_references, to_xcom
+from sky_airflow.mapped import plan_name
 from sky_airflow.operators.sky import SkyOperator
 from sky_core import Artifact
 from sky_core.broker.calls import Reference
@@ -67,6 +68,54 @@ def test_the_dags_limits_are_read_from_its_default_args():
     assert objective_of(dag(), started) is None
     with pytest.raises(SpecError, match="'26:00' is not a time of day"):
         objective_of(dag(default_args={"sky": {"deadline": "26:00"}}), started)
+
+
+def test_a_time_of_day_with_an_offset_is_kept():
+    started = datetime(2026, 5, 1, 22, 0, tzinfo=UTC)
+    objective = objective_of(dag(default_args={"sky": {"deadline": "06:00+05:30"}}), started)
+    assert objective.deadline.astimezone(UTC) == datetime(2026, 5, 2, 0, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("limits", [{"budget_usd": 1e-7}, {"minimise": "time"}])
+def test_limits_of_one_task_are_refused(limits):
+    with dag(), pytest.raises(SpecError, match=r"Task\.t: sky: limits are those of a whole run"):
+        SkyOperator(task_id="t", run="x", sky=limits)
+
+
+def test_limits_that_cannot_be_meant_are_refused_when_the_file_is_parsed():
+    with dag(default_args={"sky": {"minimise": "time"}}), pytest.raises(SpecError, match="minimise: no such field"):
+        SkyOperator(task_id="t", run="x")
+
+
+def test_one_secret_may_be_written_as_it_is():
+    with dag() as found:
+        SkyOperator(task_id="t", run="x", secrets="ACCESS_TOKEN")
+    assert pipeline_of(found).task("t").secrets == ("ACCESS_TOKEN",)
+
+
+def test_mapped_instances_with_needs_of_their_own_are_planned_one_by_one():
+    with dag() as found:
+        first = SkyOperator(task_id="first", run="x", outputs={"data": {"size_gb": 1}})
+        mapped = SkyOperator.partial(task_id="train", run="y", inputs={"data": first.outputs["data"]}).expand(
+            requires=[{"accelerators": "T4"}, {"accelerators": "V100:8"}], hours=[1, 2]
+        )
+        mapped >> SkyOperator(task_id="last", run="z")
+    pipeline = pipeline_of(found)
+    wanted = {task.name: (dict(task.resources.accelerators), task.hours) for task in pipeline.tasks[1:-1]}
+    t4, v100 = {"T4": 1}, {"V100": 8}
+    assert wanted == {"train[0]": (t4, 1), "train[1]": (t4, 2), "train[2]": (v100, 1), "train[3]": (v100, 2)}
+    assert set(pipeline.data_edges()) == {("first", name) for name in wanted}
+    assert set(pipeline.order) == {(name, "last") for name in wanted}
+    assert [plan_name(found.get_task("train"), index) for index in range(4)] == list(wanted)
+    assert plan_name(found.get_task("last"), -1) == "last"
+
+
+def test_mapped_instances_that_differ_in_their_command_only_share_a_place():
+    with dag() as found:
+        SkyOperator.partial(task_id="train", requires={"cpus": 2}).expand(run=["a", "b"])
+        SkyOperator.partial(task_id="each").expand_kwargs([{"run": "a", "requires": {"cpus": 2}}, {"run": "b"}])
+    assert [task.name for task in pipeline_of(found).tasks] == ["train", "each[0]", "each[1]"]
+    assert plan_name(found.get_task("train"), 1) == "train"
 
 
 def test_artifacts_go_through_xcom_as_references():

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from sky_core.broker import Broker
+from sky_core.broker.interest import TO_THE_END
 from tests.conftest import until
 from tests.sandbox.test_broker import drivers, submit, task
 
@@ -67,7 +68,7 @@ def test_a_detached_run_outlives_its_terminal_and_is_gone_on_with(world, broker,
     assert done.returncode == 0, done.stderr
     log, key = re.search(r"its log is (.*)", done.stdout)[1], re.search(r"--key (\S+)", done.stdout)[1]
     (follower,) = until(lambda: [p for p in psutil.process_iter(["cmdline"]) if key in (p.info["cmdline"] or [])])
-    until(lambda: broker.store.jobs())
+    until(lambda: [i for job in broker.store.jobs() for i in broker.store.interest_of(job.id) if i.who == TO_THE_END])
     follower.kill()
     follower.wait()
     (first,) = broker.store.jobs()

@@ -15,17 +15,21 @@ class Telling(SkyOperator):
         return super().execute(context)
 
 
-TICKS = "for i in $(seq 60); do echo tick $i; sleep 0.25; done"
-
-for name, deferrable in (("deferred", True), ("blocking", False)):
+# name, whether it waits in the triggerer, retries, seconds
+for name, deferrable, retries, seconds in (
+    ("deferred", True, 2, 15),
+    ("blocking", False, 2, 15),
+    ("long", True, 0, 600),
+    ("last", False, 0, 600),
+):
     with DAG(f"ticking_{name}", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
         Telling(
             task_id=name,
-            run=TICKS,
+            run=f"for i in $(seq {4 * seconds}); do echo tick $i; sleep 0.25; done",
             hours=1,
             requires={"cloud": "aws", "region": "us-east-1", "cpus": 2},
             deferrable=deferrable,
-            retries=2,
+            retries=retries,
             retry_delay=timedelta(seconds=1),
         )
     globals()[dag.dag_id] = dag
