@@ -76,6 +76,7 @@ class Arm:
         try:
             if not call.headers.get("authorization", "").startswith("Bearer "):
                 raise ArmError("InvalidAuthenticationToken", "The 'Authorization' header is missing.")
+            self._authorize(call)
             if match := OPERATION.match(call.key):
                 return self.operations.tell(match["style"], match["id"])
             about |= _about(call)
@@ -89,6 +90,18 @@ class Arm:
         if fault is not None and fault.kind == "lost":
             return ArmError(fault.code or "GatewayTimeout", about=about).response()
         return response
+
+    def _authorize(self, call: Call) -> None:
+        """A machine's identity may do what a role that is assigned in its group lets it; everybody else may do all."""
+        kind, _, principal = call.headers["authorization"].removeprefix("Bearer ").partition(" ")
+        if kind != "identity":
+            return
+        roles = [entry for entry in self.entries.values() if entry.type == "microsoft.authorization/roleassignments"]
+        granted = {
+            entry.body["id"].split("/")[4] for entry in roles if entry.properties.get("principalId") == principal
+        }
+        if call.group not in granted:
+            raise ArmError("AuthorizationFailed")
 
     def _suffer(self, call: Call, fault: Fault | None, about: Mapping[str, str]) -> Body | None:
         """Let an injected fault take effect; the error, if it is to fail the creation of a VM after its acceptance."""
@@ -283,6 +296,8 @@ class Arm:
         entry.due, entry.error = time.monotonic() + ALLOCATION_S, late
         created = datetime.now(UTC).isoformat()
         entry.properties.update(provisioningState="Creating", vmId=str(uuid.uuid4()), timeCreated=created)
+        if entry.body.get("identity", {}).get("type") == "SystemAssigned":
+            entry.body["identity"] = {"type": "SystemAssigned", "principalId": str(uuid.uuid4())}
         self._reject_missing(list(entry.references()))
         user_data = base64.b64decode(entry.properties["osProfile"].pop("customData", "")).decode()
         if entry.error is None:
@@ -309,6 +324,8 @@ class Arm:
     def _allocate(self, call: Call, entry: Entry, user_data: str) -> Machine:
         wanted, nic = Wanted.parse(call.body), next(iter(entry.references()))
         size, extra = wanted.size, {"name": entry.body["name"], "group": call.group, "vm_id": entry.properties["vmId"]}
+        if "identity" in entry.body:
+            extra["principal"] = entry.body["identity"]["principalId"]
         machine = Machine(
             id=call.path,
             cloud="azure",

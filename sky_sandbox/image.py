@@ -51,6 +51,7 @@ class Guest:
         host_key: Private SSH host key, OpenSSH format.
         authorized_keys: Public keys that may log in as ``user``.
         env: Environment of every session, without HOME, USER and PATH.
+        boot: What cloud-init runs first of all (``bootcmd``), as shell commands.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Guest:
     host_key: str
     authorized_keys: tuple[str, ...]
     env: Mapping[str, str]
+    boot: str = ""
 
     @property
     def home(self) -> Path:
@@ -89,7 +91,9 @@ def machine_folder(machine: Machine, folder: Path) -> Path:
     return folder / "machines" / ("ip-" + machine.ip.replace(".", "-"))
 
 
-def guest(machine: Machine, folder: Path, ssh_port: int, metadata_port: int) -> Guest:
+def guest(
+    machine: Machine, folder: Path, ssh_port: int, metadata_port: int, apis: Mapping[str, str] | None = None
+) -> Guest:
     """The guest of a machine, its keys taken from the machine's cloud-init user data.
 
     Raises:
@@ -107,7 +111,8 @@ def guest(machine: Machine, folder: Path, ssh_port: int, metadata_port: int) -> 
         user=user.get("name", DEFAULT_USER),
         host_key=config.get("ssh_keys", {}).get("ed25519_private") or _new_key(),
         authorized_keys=tuple(user.get("ssh_authorized_keys", ())),
-        env=_environment(machine, f"{machine.ip}:{metadata_port}"),
+        env={**_environment(machine, f"{machine.ip}:{metadata_port}"), **(apis or {})},
+        boot="\n".join(map(str, config.get("bootcmd") or ())),
     )
 
 

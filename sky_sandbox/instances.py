@@ -138,6 +138,7 @@ class Hypervisor:
     Attributes:
         ended: Told the id of a machine that ended without being killed by us, and why: ``self`` (it shut itself
             down) or ``killed`` (somebody killed its process).
+        apis: Variables that lead a machine's programs to its cloud's API.
     """
 
     def __init__(self, runner: Runner, metadata: Metadata, folder: Path, ssh_port: int) -> None:
@@ -146,6 +147,7 @@ class Hypervisor:
         self.folder = folder
         self.ssh_port = ssh_port
         self.ended: Callable[[str, Cause], None] = lambda machine_id, cause: None
+        self.apis: dict[str, str] = {}
         self._running: dict[str, Running] = {}
         self._up: set[str] = set()
 
@@ -155,7 +157,7 @@ class Hypervisor:
         Raises:
             OSError: if it does not come up; the message ends with what its log says.
         """
-        new = guest(machine, self.folder, self.ssh_port, self.metadata.port)
+        new = guest(machine, self.folder, self.ssh_port, self.metadata.port, self.apis)
         new.home.mkdir(parents=True)
         self.metadata.add(machine)
         running = self._running[machine.id] = self.runner.start(new)

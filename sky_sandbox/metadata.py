@@ -172,6 +172,10 @@ async def _gce(service: Service, request: web.Request) -> web.Response:
         "instance/machine-type": f"projects/1/machineTypes/{machine.type}",
         "instance/network-interfaces/0/ip": machine.ip,
         "instance/attributes/user-data": machine.user_data,
+        **{f"instance/attributes/{key}": value for key, value in machine.extra.get("metadata", {}).items()},
+        "instance/service-accounts/default/token": json.dumps(
+            {"access_token": "sandbox", "expires_in": 3599, "token_type": "Bearer"}
+        ),
         "project/project-id": machine.extra.get("project", "sandbox"),
     }
     if key not in values:
@@ -210,4 +214,10 @@ async def _azure(service: Service, request: web.Request) -> web.Response:
             "priority": "Spot" if machine.market == "spot" else "Regular",
         }
         return web.json_response({"compute": compute})
+    if request.path == "/metadata/identity/oauth2/token":
+        if "principal" not in machine.extra:
+            return web.json_response(
+                {"error": "invalid_request", "error_description": "Identity not found"}, status=400
+            )
+        return web.json_response({"access_token": f"identity {machine.extra['principal']}", "token_type": "Bearer"})
     return web.Response(status=404)

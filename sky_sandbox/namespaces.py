@@ -136,6 +136,10 @@ def _boot_script(guest: Guest, home: str) -> str:
     order = sorted(covers, key=lambda covered: str(guest.root).startswith(f"{covered}/"))
     lines += [_mount("--move", covers[covered], covered) for covered in order]
     owner = "" if os.getuid() == 0 else f"unshare --user --map-user={os.getuid()} --map-group={os.getgid()} "
+    if guest.boot:
+        variables = {**guest.env, "HOME": home, "PATH": path(home)}
+        told = " ".join(f"{name}={quote(value)}" for name, value in variables.items())
+        lines.append(f"env {told} sh -c {quote(guest.boot)}")
     lines += ["cd /", f"exec {owner}{_sshd()} -D -e -f /run/sky/sshd_config"]
     return "\n".join(lines)
 

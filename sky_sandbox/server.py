@@ -103,11 +103,20 @@ class Sandbox:
         self.certificates = make_certificates(self.folder / "tls")
         self._aws = make_server(LOOPBACK, 0, aws.Aws(self.world), threaded=True, request_handler=aws.RequestHandler)
         threading.Thread(target=self._aws.serve_forever, daemon=True).start()
+        arm = azure.app(self.world)
         self.listeners = {
             "gcp": Listener(gcp.app(self.world)),
-            "azure": Listener(azure.app(self.world), self.certificates),
+            "azure": Listener(arm, self.certificates),
+            "azure inside": Listener(arm),  # machines do not have our certificates
             "storage": Listener(storage.app(self.folder / "objects")),
             "admin": Listener(admin.app(self)),
+        }
+
+        inside = {name: f"http://{LOOPBACK}:{listener.port}" for name, listener in self.listeners.items()}
+        self.hypervisor.apis = {
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"{inside['gcp']}/compute/v1/",
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_TPU": f"{inside['gcp']}/v2/",
+            "ARM_ENDPOINT": inside["azure inside"],
         }
 
     def endpoints(self) -> dict[str, Any]:

@@ -84,6 +84,8 @@ async def _serve(guest: Guest, lifeline: int) -> None:
         sftp_factory=True,
         encoding=None,
     )
+    if guest.boot:
+        await asyncio.create_subprocess_exec("sh", "-c", guest.boot, env=env, start_new_session=True)
     await over.wait()
     sweep(os.getpid(), MARK, guest.mark)
     os._exit(0)  # threads still wait for the sessions just killed

@@ -122,7 +122,13 @@ class Tpu:
                 user_data=body.get("metadata", {}).get("user-data", ""),
                 created_at=now,
                 pools=(f"tpu-{GENERATION[prefix]}-{size}",),
-                extra={"project": call.path["project"], "name": name, "node": body, "host": index},
+                extra={
+                    "project": call.path["project"],
+                    "name": name,
+                    "node": body,
+                    "host": index,
+                    "metadata": body.get("metadata", {}),
+                },
                 rests=RESTS,
             )
             for index in range(math.ceil(int(size) / per_host))

@@ -12,6 +12,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -78,13 +79,14 @@ class Aws:
                 raise
         self._unclear.discard(request.token)
         self._fresh |= {instance.id: (time.monotonic(), instance) for instance in instances}
-        return instances
+        # Powering off terminates: to do so is all that the machine's timer needs to be able to.
+        return [replace(instance, armed="machine" if request.switch else "none") for instance in instances]
 
     def _ask(self, request: LaunchRequest) -> list[Instance]:
         with self._session.errors(request.region):
             image = self._image(request)
             group = self._network.group(request.region, request.ports)
-        body = _run_instances(request, image, group, cloud_config(request, self.config.ssh_user))
+        body = _run_instances(request, image, group, cloud_config(request, self.config.ssh_user, self.name))
         retrying = Retrying(
             retry=retry_if_exception_type((Throttled, UnknownOutcome)),
             wait=wait_random_exponential(multiplier=0.5, max=5),

@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -34,6 +35,7 @@ from sky_core.clouds.base import (
     REFUSALS,
     TAG_CLUSTER,
     TAG_OWNER,
+    Armed,
     Cloud,
     Found,
     Instance,
@@ -48,6 +50,7 @@ from sky_core.errors import CapacityError, CloudError, NotConnected, UnknownOutc
 log = logging.getLogger(__name__)
 
 NETWORK_API = "2024-05-01"
+ROLES_API = "2022-04-01"
 ALLOCATION_TIMEOUT_S = 600.0
 SETTLE_S = 300.0  # deleting a group that a refused launch has made takes minutes
 MAX_RETRY_AFTER_S = 5.0  # a longer wait is the caller's to plan
@@ -109,7 +112,13 @@ class Azure:
             if not there:
                 raise
             return there
-        return self.describe(self._ids(request))
+        armed = self._armed(request.token)
+        return [replace(instance, armed=armed) for instance in self.describe(self._ids(request))]
+
+    def _armed(self, token: str) -> Armed:
+        with cloud_errors():
+            group = self._group(token)
+        return "machine" if group is not None and (group.tags or {}).get(looks.TAG_ARMED) == "machine" else "none"
 
     def _made_before(self, request: LaunchRequest, refusal: CloudError) -> list[Instance]:
         """The gang that an earlier call with this token made, if it is whole; what is left of one is deleted.
@@ -148,7 +157,32 @@ class Azure:
         ]
         _together(self._put, interfaces)
         _together(lambda name: self._allocate(request, name), names)
-        self._groups.update(token, {"tags": {**request.tags, looks.TAG_LAUNCHED: str(int(time.time()))}})
+        armed = self._arm(request)
+        tags = {**request.tags, looks.TAG_LAUNCHED: str(int(time.time())), looks.TAG_ARMED: armed}
+        self._groups.update(token, {"tags": tags})
+
+    def _arm(self, request: LaunchRequest) -> Armed:
+        """Let each machine's own identity end it: powered off by a timer, it would go on costing.
+
+        Only who may assign roles (Owner, User Access Administrator) can grant that; a Contributor cannot.
+        """
+        if request.switch is None:
+            return "none"
+        try:
+            with cloud_errors():
+                for name in looks.names_of(request):
+                    machine = self._machines.get(request.token, name)
+                    if machine.identity is None:  # made by an earlier call, without a switch
+                        return "none"
+                    principal = str(machine.identity.principal_id)
+                    assignment = uuid.uuid5(uuid.NAMESPACE_URL, f"{machine.id}/{principal}")
+                    path = f"{self._id(request.token)}/providers/Microsoft.Authorization/roleAssignments/{assignment}"
+                    role = bodies.role(principal, self._subscription)
+                    self._resources.begin_create_or_update_by_id(path, role, api_version=ROLES_API).result()
+        except CloudError as error:
+            log.warning("%s: its machines cannot end themselves: %s", request.token, error)
+            return "none"
+        return "machine"
 
     def _put(self, resource: tuple[str, bodies.Body]) -> None:
         id_, body = resource

@@ -21,6 +21,9 @@ Body = dict[str, Any]
 CONFIDENTIAL_VM = re.compile(r"^Standard_(?:DC|EC|NCC)\d+(?:-\d+)?[a-z]*[ae][a-z]*_")
 AMD_GPU = re.compile(r"^MI\d")
 
+# https://learn.microsoft.com/azure/role-based-access-control/built-in-roles/compute#virtual-machine-contributor
+VM_CONTRIBUTOR = "9980e02c-c2be-4d73-94e8-173b1dc7cf3c"
+
 UBUNTU = "Canonical:0001-com-ubuntu-server-jammy:22_04-lts-gen2:latest"
 UBUNTU_ARM = "Canonical:0001-com-ubuntu-server-jammy:22_04-lts-arm64:latest"
 UBUNTU_CONFIDENTIAL = "Canonical:0001-com-ubuntu-confidential-vm-jammy:22_04-lts-cvm:latest"
@@ -135,7 +138,17 @@ def machine(request: LaunchRequest, name: str, interface: str, user: str) -> Bod
     body = _located(request, properties)
     if zones(request):
         body["zones"] = zones(request)
+    if request.switch:
+        body["identity"] = {"type": "SystemAssigned"}
     return body
+
+
+def role(principal: str, subscription: str) -> Body:
+    """Role assignment that lets a machine's identity (its object id) end machines in the scope it is put in."""
+    definition = f"/subscriptions/{subscription}/providers/Microsoft.Authorization/roleDefinitions/{VM_CONTRIBUTOR}"
+    return {
+        "properties": {"roleDefinitionId": definition, "principalId": principal, "principalType": "ServicePrincipal"}
+    }
 
 
 def _login(request: LaunchRequest, name: str, user: str) -> Body:
@@ -144,7 +157,7 @@ def _login(request: LaunchRequest, name: str, user: str) -> Body:
         "computerName": name,
         "adminUsername": user,
         "linuxConfiguration": {"disablePasswordAuthentication": True, "ssh": {"publicKeys": [key]}},
-        "customData": base64.b64encode(cloud_config(request, user).encode()).decode(),
+        "customData": base64.b64encode(cloud_config(request, user, "azure").encode()).decode(),
     }
 
 

@@ -13,6 +13,7 @@ NAME = "azure"
 # Tags of a resource group beside those of the request: what is told of machines that no longer exist.
 TAG_LAUNCHED = "skyloom-launched"
 TAG_ENDED = "skyloom-ended"  # ranks of machines that we ended one by one
+TAG_ARMED = "skyloom-armed"  # what ends its machines if nobody does
 TAG_MARKET, TAG_TYPE, TAG_ZONE = "skyloom-market", "skyloom-type", "skyloom-zone"
 
 

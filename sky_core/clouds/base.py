@@ -21,6 +21,26 @@ TAG_CLUSTER = "skyloom-cluster"  # value: the cluster's token
 TAG_JOB = "skyloom-job"
 
 
+# What ends a machine if nobody does: the cloud itself, the machine by its own timer, or nothing.
+Armed = Literal["cloud", "machine", "none"]
+
+
+@dataclass(frozen=True)
+class Switch:
+    """A dead man's switch, armed at the first moment of a machine's boot, before and apart from any agent.
+
+    Attributes:
+        program: Python source, standard library only, that ends the bill of the machine that runs it; its one argument
+            is the cloud's name.
+        idle_s: The machine ends itself when nothing has touched ``~/.skyloom/alive`` for so many real seconds.
+        max_s: It ends so many real seconds after its boot in any case.
+    """
+
+    program: str
+    idle_s: float
+    max_s: float
+
+
 @dataclass(frozen=True)
 class LaunchRequest:
     """One gang of equal machines, all or nothing.
@@ -31,7 +51,7 @@ class LaunchRequest:
         host_key: Private SSH host key (OpenSSH PEM) that the machines must present.
         authorized_key: Public SSH key allowed to log in.
         accelerator: Name in the field's spelling ("V100", "tpu-v3-8", "Inferentia"), or None.
-        max_hours: The cloud itself ends the machines after so long where it can (dead man's switch), or None.
+        switch: What ends each machine if nobody else does, or None for nothing.
         asked_before: Whether an earlier call with this token may have been made. Only who has just made the token up
             can deny it.
     """
@@ -51,7 +71,7 @@ class LaunchRequest:
     host_key: str = ""
     authorized_key: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
-    max_hours: float | None = None
+    switch: Switch | None = None
     asked_before: bool = True
 
     def __repr__(self) -> str:  # keeps the private host key out of logs and tracebacks
@@ -69,6 +89,7 @@ class Instance:
         ended_at: When it ended by the cloud's own record, or None while it runs and where unknown.
         reason: Why it stopped, in the cloud's words, e.g. ``Server.SpotInstanceTermination``; "" while it runs.
         preempted: True when the cloud took it back (spot), False when unknown or ended by us.
+        armed: What ends it if nobody does, as ``launch`` knows it; "none" from all other calls.
     """
 
     id: str
@@ -85,6 +106,7 @@ class Instance:
     tags: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
     preempted: bool = False
+    armed: Armed = "none"
 
 
 def whole_gang(there: Sequence[Instance], request: LaunchRequest) -> bool:

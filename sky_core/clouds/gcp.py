@@ -94,13 +94,13 @@ class Gcp:
         if names.is_tpu(request):
             return self._tpus.launch(request)
         try:
-            return self._launch(request)
+            launched = self._launch(request)
         except REFUSALS as refusal:
             unclear = request.asked_before or request.token in self._unclear
-            there = self._made_before(request, refusal) if unclear else []
-            if not there:
+            launched = self._made_before(request, refusal) if unclear else []
+            if not launched:
                 raise
-            return there
+        return [replace(instance, armed="cloud" if request.switch else "none") for instance in launched]
 
     def _made_before(self, request: LaunchRequest, refusal: CloudError) -> list[Instance]:
         """The gang that an earlier call with this token made, if it is whole; what is left of one is deleted.
@@ -160,7 +160,7 @@ class Gcp:
         Google remembers request ids for a while and answers a known one with its operation. That makes up for a
         lost reply; but a refusal from then is no answer for now, hence the second, fresh id.
         """
-        body = bodies.instance_body(zone, name, request, cloud_config(request, self.config.ssh_user))
+        body = bodies.instance_body(zone, name, request, cloud_config(request, self.config.ssh_user, self.name))
         same = uuid.uuid5(uuid.NAMESPACE_URL, f"{self.project}/{zone}/{name}")
         for request_id in (same, uuid.uuid4()):
             call = compute.InsertInstanceRequest(

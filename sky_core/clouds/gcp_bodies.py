@@ -79,11 +79,11 @@ def _scheduling(request: LaunchRequest) -> compute.Scheduling:
         scheduling.provisioning_model = "SPOT"
     if request.use_spot or request.accelerator:
         scheduling.on_host_maintenance = "TERMINATE"
-    if request.use_spot or request.max_hours:
+    if request.use_spot or request.switch:
         scheduling.instance_termination_action = "DELETE"
-    if request.max_hours:
+    if request.switch:
         least, most = MAX_RUN_S
-        scheduling.max_run_duration = compute.Duration(seconds=min(max(int(request.max_hours * 3600), least), most))
+        scheduling.max_run_duration = compute.Duration(seconds=min(max(int(request.switch.max_s), least), most))
     return scheduling
 
 

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from shlex import quote
 from typing import Any
@@ -20,15 +21,16 @@ from google.api_core.operation import Operation
 from google.cloud import tpu_v2
 
 from sky_core.clouds import gcp_names as names
-from sky_core.clouds.base import REFUSALS, Found, Instance, LaunchRequest, State, whole_gang
+from sky_core.clouds.base import REFUSALS, Armed, Found, Instance, LaunchRequest, State, whole_gang
 from sky_core.clouds.gcp_bodies import ALL_SCOPES, NETWORK_TAG, TAGS_KEY, given_tags
 from sky_core.clouds.gcp_errors import RETRY, all_or_nothing, tpu_error, tpu_errors
-from sky_core.clouds.userdata import cloud_config, public_key
+from sky_core.clouds.userdata import arming, cloud_config, public_key
 from sky_core.config import CloudConfig
 from sky_core.errors import CloudError, InvalidRequest, Throttled, UnknownOutcome
 
 log = logging.getLogger(__name__)
 
+NODE_KEY = "skyloom-node"  # metadata: the node's resource name, which its machines cannot tell by themselves
 CALL_S = 60.0  # time-out of one call
 # Refusals come within seconds, creation takes minutes: what has not been refused by then counts as accepted.
 ACCEPTED_S = 30.0
@@ -67,7 +69,9 @@ class Tpus:
             unclear = request.asked_before or request.token in self._unclear
             if not unclear or not self._made_before(nodes, request, refusal):
                 raise
-        return [self._look(node) for node in nodes]
+        # The API has no limit of run time. A machine that powers off goes on costing: it has to delete its node.
+        armed: Armed = "machine" if request.switch else "none"
+        return [replace(self._look(node), armed=armed) for node in nodes]
 
     def _launch(self, zone: str, request: LaunchRequest) -> None:
         operations: dict[str, Operation | None] = {}
@@ -102,7 +106,7 @@ class Tpus:
 
     def _create(self, zone: str, name: str, request: LaunchRequest) -> Operation | None:
         """Ask for one node; None if it is there already, made by an earlier call with this token."""
-        node = _node(request, self._config.ssh_user)
+        node = _node(request, self._config.ssh_user, self._path(zone, name))
         with tpu_errors(f"create {zone}/{name}"):
             try:
                 return self._client.create_node(parent=self._location(zone), node=node, node_id=name, timeout=CALL_S)
@@ -187,13 +191,14 @@ class Tpus:
         return f"{self._location(zone)}/nodes/{name}"
 
 
-def _node(request: LaunchRequest, user: str) -> tpu_v2.Node:
-    """The node that a request asks for."""
+def _node(request: LaunchRequest, user: str, path: str) -> tpu_v2.Node:
+    """The node that a request asks for; it is told its own resource name, by which it can delete itself."""
     kind, runtime = names.tpu_version(request.accelerator or "")
     metadata = {
-        "user-data": cloud_config(request, user),
+        "user-data": cloud_config(request, user, "gcp"),
         "startup-script": startup_script(request, user),
         TAGS_KEY: json.dumps(dict(request.tags)),
+        NODE_KEY: path,
     }
     return tpu_v2.Node(
         accelerator_type=kind,
@@ -215,7 +220,7 @@ def startup_script(request: LaunchRequest, user: str) -> str:
     name, home = quote(user), quote(f"/home/{user}")
     private, public = quote(request.host_key.strip()), quote(public_key(request.host_key))
     return f"""#!/bin/bash
-set -eu
+{arming(request.switch, "gcp", user)}set -eu
 id -u {name} >/dev/null 2>&1 || useradd --create-home --shell /bin/bash {name}
 echo {quote(f"{user} ALL=(ALL) NOPASSWD:ALL")} >/etc/sudoers.d/90-skyloom
 install -d -m 700 -o {name} -g {name} {home}/.ssh

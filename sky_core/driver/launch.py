@@ -27,6 +27,7 @@ from sky_core.errors import (
 )
 from sky_core.planner.plan import Placement
 from sky_core.remote import keys
+from sky_core.remote.switch import switch
 from sky_core.store import Cluster, JobState, Observation
 from sky_core.store.records import Seen
 
@@ -80,13 +81,13 @@ def launch(step: Step, cluster: Cluster) -> None:
     launched = replace(
         cluster, state="launched", launched_at=time.time(), instance_ids=tuple(instance.id for instance in instances)
     )
-    ids = list(launched.instance_ids)
+    ids, armed = list(launched.instance_ids), instances[0].armed
     moves = cluster is step.successor
     step.save(
         cluster=launched,
         launch_errors=0,
         observations=[observation(cluster, "launched")],
-        events=[("launched", {"attempt": cluster.attempt, "instances": ids, **where(cluster)})],
+        events=[("launched", {"attempt": cluster.attempt, "instances": ids, "armed": armed, **where(cluster)})],
         **({"leaving": True} if moves else {"waiting_since": time.time()}),
     )
 
@@ -111,6 +112,7 @@ def _request(step: Step, cluster: Cluster) -> LaunchRequest:
         host_key=identity.host_key(cluster.token),
         authorized_key=public_key(identity.client_key),
         tags={TAG_OWNER: step.driving.store.id, TAG_CLUSTER: cluster.token, TAG_JOB: step.job.id},
+        switch=switch(step.driving.settings, placement.hours),
     )
 
 

@@ -52,7 +52,7 @@ class Park:
         )  # fmt: skip
         ip = f"127.{78 + (number >> 16) % 100}.{number >> 8 & 255}.{number & 255}"
         emulated = world.Machine(
-            token, cloud, "region", ZONES[cloud], "m5.large", "spot", 2, {}, ip, cloud_config(request, "skyloom"),
+            token, cloud, "region", ZONES[cloud], "m5.large", "spot", 2, {}, ip, cloud_config(request, "skyloom", cloud),
             time.time(),
         )  # fmt: skip
         self.hypervisor.boot(emulated)

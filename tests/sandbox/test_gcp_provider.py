@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sky_core.clouds.base import LaunchRequest
+from sky_core.clouds.base import LaunchRequest, Switch
 from sky_core.clouds.gcp import Gcp
 from sky_core.errors import (
     AuthError,
@@ -240,8 +240,8 @@ def test_tags_of_any_spelling_are_found_and_kept(sandbox: Sandbox, gcp: Gcp, tok
     assert {i.region for i in gcp.find({"skyloom": token}, regions=["europe-west4"]).instances} == {"europe-west4"}
 
 
-def test_machines_end_themselves_after_max_hours(sandbox: Sandbox, gcp: Gcp, token: str) -> None:
-    [machine] = gcp.launch(vm(token, use_spot=False, max_hours=2.0))
+def test_google_ends_machines_at_their_maximum(sandbox: Sandbox, gcp: Gcp, token: str) -> None:
+    [machine] = gcp.launch(vm(token, use_spot=False, switch=Switch("", 60.0, 7200.0)))
     scheduling = gcp._instances.get(project=gcp.project, zone=ZONE, instance=token).scheduling
     assert scheduling.max_run_duration.seconds == 7200
     assert scheduling.instance_termination_action == "DELETE"

@@ -21,7 +21,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from . import artifacts, eviction, processes, trees
+from . import artifacts, eviction, halting, processes, trees
 from .call import RESULT
 from .checkpoints import Checkpoints
 from .courier import Courier, TransferFailed
@@ -30,6 +30,7 @@ from .state import State
 
 TICK_S = 0.25
 ORPHAN_GRACE_S = 30.0
+ALIVE, ALIVE_S = "alive", 2.0  # the file, below the agent's root, whose age the machine's own timer looks at
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0  # between two tries to publish an output
 LAST_UPLOAD_SHARE = 0.5  # of the time left before an eviction is kept for the last checkpoint
 
@@ -68,11 +69,13 @@ class Supervisor:
         self._command: subprocess.Popen[bytes] | None = None
         self._checkpoints = Checkpoints(job, place, state, self._courier, self._writing, self.say)
         self._lease = Lease(place.lease, job.orphan_ttl_s)
+        self._needed = True
 
     def run(self) -> None:
         """Lead the job to its end; all that can happen to it is in the state afterwards."""
         processes.adopt_orphans()
         threading.Thread(target=self._watch_cloud, daemon=True).start()
+        threading.Thread(target=self._keep_machine, daemon=True).start()
         try:
             code = self._live()
             self.state.enter("done", exit_code=code)
@@ -98,9 +101,9 @@ class Supervisor:
             time.sleep(min(5.0, self.job.orphan_ttl_s / 4))
         if others_live(self.place):
             return
-        self.say("nobody has asked for this job any more: halting the machine")
-        halt = ["shutdown", "-h", "now"]
-        subprocess.call(halt if os.getuid() == 0 else ["sudo", "-n", *halt], stdin=subprocess.DEVNULL)
+        self.say("nobody has asked for this job any more: ending the machine")
+        self._needed = False  # should the cloud not let us, then the machine's own timer tries for good
+        self.say(halting.end_bill(self.job.cloud))
 
     def say(self, text: str) -> None:
         """Write a line of our own to the job's log."""
@@ -256,6 +259,13 @@ class Supervisor:
         if self.state["phase"] == "running":
             self._checkpoints.tick()
         return None
+
+    def _keep_machine(self) -> None:
+        """Hold the machine's own timer back, which would end it where no agent lives."""
+        while self._needed:
+            with contextlib.suppress(OSError):  # a full disk, say: it is tried again
+                (root() / ALIVE).touch()
+            time.sleep(ALIVE_S)
 
     def _watch_cloud(self) -> None:
         at = eviction.watch(self.job.cloud)

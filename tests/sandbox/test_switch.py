@@ -1,0 +1,87 @@
+"""The dead man's switch: a machine that nobody needs ends its own bill, on every cloud, whoever died."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from sky_core.clouds import connect
+from sky_core.clouds.base import Cloud, Instance
+from sky_core.clouds.userdata import cloud_config
+from sky_core.config import Settings
+from sky_core.remote.switch import switch
+from tests.conftest import Sandbox, until
+from tests.sandbox import ssh
+from tests.sandbox.test_contract import SUBJECTS, Subject
+
+IDLE_S = 4.0
+ARMED = {"aws": "machine", "gcp": "cloud", "tpu": "machine", "azure": "machine"}
+
+
+@pytest.fixture(params=SUBJECTS)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def subject(name: str) -> Subject:
+    return SUBJECTS[name]
+
+
+@pytest.fixture
+def cloud(sandbox: Sandbox, subject: Subject) -> Cloud:
+    return connect(subject.cloud, sandbox.settings)
+
+
+def launched(sandbox: Sandbox, cloud: Cloud, subject: Subject, token: str, *, max_s: float = 3600.0) -> Instance:
+    armed = replace(switch(sandbox.settings, 1.0), idle_s=IDLE_S, max_s=max_s)
+    [machine] = cloud.launch(subject.request(token, switch=armed))
+    return machine
+
+
+def test_a_machine_on_which_no_agent_starts_ends_its_bill(
+    sandbox: Sandbox, name: str, subject: Subject, cloud: Cloud, token: str
+) -> None:
+    """As when the driver died between the launch and its first contact, for good."""
+    machine = launched(sandbox, cloud, subject, token)
+    assert machine.armed == ARMED[name]
+    until(lambda: sandbox.live() == [])
+    until(lambda: cloud.describe([machine.id])[0].state == "gone")
+
+
+def test_a_machine_with_a_living_agent_stays_until_that_dies(sandbox: Sandbox, token: str) -> None:
+    subject, cloud = SUBJECTS["aws"], connect("aws", sandbox.settings)
+    [machine] = ssh.running(cloud, [launched(sandbox, cloud, subject, token)])
+    assert machine.ip is not None
+    session = ssh.connect(machine.ip, sandbox.settings.clouds["aws"].ssh_port)
+    began = time.monotonic()
+    beat = "mkdir -p ~/.skyloom; for i in $(seq 12); do touch ~/.skyloom/alive; sleep 1; done"
+    assert session.run(beat)[0] == 0, "the machine lives for as long as its agent does"
+    assert time.monotonic() - began > 2 * IDLE_S
+    until(lambda: sandbox.live() == [])
+
+
+def test_nothing_lives_longer_than_its_maximum(sandbox: Sandbox, token: str) -> None:
+    subject, cloud = SUBJECTS["aws"], connect("aws", sandbox.settings)
+    [machine] = ssh.running(cloud, [launched(sandbox, cloud, subject, token, max_s=6.0)])
+    assert machine.ip is not None
+    session = ssh.connect(machine.ip, sandbox.settings.clouds["aws"].ssh_port)
+    session.client.exec_command("mkdir -p ~/.skyloom; while :; do touch ~/.skyloom/alive; sleep 0.5; done")
+    until(lambda: sandbox.live() == [])
+
+
+def test_where_roles_may_not_be_assigned_nothing_is_armed_and_that_is_told(sandbox: Sandbox, token: str) -> None:
+    """A Contributor on Azure: the machine is launched all the same, and it is for the sweep to end it."""
+    cloud = connect("azure", sandbox.settings)
+    sandbox.control.fault("azure", "roleAssignments.put", "error", code="AuthorizationFailed", times=100)
+    assert launched(sandbox, cloud, SUBJECTS["azure"], token).armed == "none"
+    assert len(sandbox.live()) == 1
+
+
+@pytest.mark.parametrize("kind", ["aws", "gcp", "azure"])
+def test_user_data_holds_no_more_than_ec2_takes(kind: str, tmp_path: object) -> None:
+    settings = Settings.load({"SKYLOOM_HOME": str(tmp_path)})
+    request = SUBJECTS["aws"].request("size", switch=switch(settings, 100.0))
+    assert len(cloud_config(request, "skyloom", kind).encode()) < 16 * 1024
