@@ -34,7 +34,10 @@ def _replanned(data: Data) -> str:
 _WORDS: dict[str, Callable[[Data], str]] = {
     "submitted": lambda d: f"submitted under plan {d['plan']}",
     "launching": lambda d: f"attempt {d['attempt']}: launching {d['machine']}",
-    "launched": lambda d: f"attempt {d['attempt']}: {_place(d)} accepted the launch ({', '.join(d['instances'])})",
+    "launched": lambda d: (
+        f"attempt {d['attempt']}: {_place(d)} accepted the launch ({', '.join(d['instances'])})"
+        + ("; should all of us die, only a sweep ends it: skyloom gc" if d.get("armed") == "none" else "")
+    ),
     "refused": lambda d: f"attempt {d['attempt']}: {_place(d)} refused ({d['why']}): {d['message']}",
     "launch unclear": lambda d: f"launch call without a clear outcome, asking again: {d['message']}",
     "gave up": lambda d: f"{_place(d)} given up: {d['message']}",
