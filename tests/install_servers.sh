@@ -19,7 +19,8 @@ fi
 apt-get -qq -o DPkg::Lock::Timeout=600 update >/dev/null || echo "apt-get update failed; trying with the lists there are"
 if ! have_postgres; then
   echo "installing PostgreSQL for the tests"
-  install postgresql-common && echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.d/tests.conf
+  install postgresql-common && mkdir -p /etc/postgresql-common/createcluster.d
+  echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.d/tests.conf
   install postgresql || echo "PostgreSQL cannot be installed"
 fi
 if ! have_sshd; then

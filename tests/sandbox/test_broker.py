@@ -18,14 +18,15 @@ from tests.sandbox.ssh import request
 
 pytestmark = pytest.mark.slow
 SANDBOX = {"hours_per_second": 0.1}
+on_sqlite = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)  # one store is enough for these
 
 
 @pytest.fixture
-def broker(world, tmp_path, monkeypatch):
+def broker(world, store_url, monkeypatch):
     """A broker with a store of its own: what one test learns of refusals does not bother the next."""
     for name, value in world.environ.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("SKYLOOM_STORE", f"sqlite:///{tmp_path / 's.db'}")
+    monkeypatch.setenv("SKYLOOM_STORE", store_url)
     broker = Broker.open()
     yield broker
     for process in drivers(broker):
@@ -73,6 +74,7 @@ def test_a_pipeline_runs_over_two_regions_and_is_billed(world, broker):
     assert world.live() == []
 
 
+@on_sqlite
 def test_a_command_that_exits_with_3_fails_with_3_and_its_last_lines(world, broker):
     job = broker.watch(submit(broker, task(run="echo almost; echo no luck >&2; exit 3")).id)
     with pytest.raises(TaskFailed, match="no luck") as caught:
@@ -81,6 +83,7 @@ def test_a_command_that_exits_with_3_fails_with_3_and_its_last_lines(world, brok
     assert world.live() == []
 
 
+@on_sqlite
 def test_missing_capacity_leads_elsewhere(world, broker):
     one = task(resources={"use_spot": True})
     plan = broker.plan("run", Pipeline(name="p", tasks=(one,)))
@@ -94,6 +97,7 @@ def test_missing_capacity_leads_elsewhere(world, broker):
     assert outcomes[-1][1] != placement.zone
 
 
+@on_sqlite
 def test_a_sudden_death_is_survived_from_the_last_checkpoint(world, broker):
     script = """
     i=$(cat "$SKY_CHECKPOINT_DIR/i" 2>/dev/null || echo 0); echo from $i
@@ -133,6 +137,7 @@ def test_cancel_takes_the_machine_down(world, broker):
     assert world.live() == []
 
 
+@on_sqlite
 def test_gc_finds_what_no_record_knows(world, broker):
     from sky_core.clouds import connect
 
