@@ -19,7 +19,7 @@ def try_lock(settings: Settings) -> int | None:
 
     The kernel lets go of it when the last process that has it open ends.
     """
-    settings.home.mkdir(parents=True, exist_ok=True)
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     # The sandbox and the real clouds may share a store, but never a driver.
     store = hashlib.sha256(f"{settings.profile} {settings.store_url}".encode()).hexdigest()[:8]
     lock = os.open(settings.home / f"driver-{store}.lock", os.O_CREAT | os.O_RDWR, 0o600)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sky_core.store import rows
 from sky_core.store.records import Interest
 from sky_core.store.tables import INTEREST
-from sky_core.store.transactions import Part, reads, refuse_nul, upsert, writes
+from sky_core.store.transactions import Part, reads, refuse_odd, upsert, writes
 
 
 class Interests(Part):
@@ -20,7 +20,7 @@ class Interests(Part):
     @writes
     def show_interest(self, db: sa.Connection, job_id: str, who: str, how: Mapping[str, Any]) -> None:
         """Say that ``who`` wants the job as of now; ``how`` tells how he can be asked later, JSON."""
-        refuse_nul(who=who)
+        refuse_odd(who=who)
         upsert(db, INTEREST, job_id=job_id, who=who, how=json.dumps(dict(how)), seen_at=self._now(db))
 
     @reads

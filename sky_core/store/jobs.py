@@ -14,7 +14,7 @@ from sky_core.store import rows
 from sky_core.store.leases import LeaseLost, held
 from sky_core.store.records import TERMINAL, Cluster, Event, Job, JobState, Launch, Observation, Run
 from sky_core.store.tables import CLUSTERS, EVENTS, JOBS, LAUNCHES, LOGS, OBSERVATIONS, RUNS
-from sky_core.store.transactions import Part, insert_if_absent, reads, refuse_nul, upsert, writes
+from sky_core.store.transactions import Part, insert_if_absent, reads, refuse_odd, upsert, writes
 
 NewEvent = tuple[str, Mapping[str, Any]]  # kind, data
 
@@ -53,7 +53,7 @@ class Jobs(Part):
         Raises:
             SpecError: if one of the names has a NUL character in it.
         """
-        refuse_nul(key=key, plan_key=plan_key, task=task, spec=spec, owner=owner)
+        refuse_odd(key=key, plan_key=plan_key, task=task, spec=spec, owner=owner)
         now, wake_at, job_id, needs = self._clock(), self._now(db), self.job_id(key), needs or {}
         created = insert_if_absent(
             db, JOBS, id=job_id, key=key, plan_key=plan_key, task=task, spec=spec, state="submitted", owner=owner,

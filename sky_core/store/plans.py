@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sky_core.store.leases import insist
 from sky_core.store.records import Lease, StoredPlan
 from sky_core.store.tables import PAYLOADS, PLANS
-from sky_core.store.transactions import Part, insert_if_absent, reads, refuse_nul, writes
+from sky_core.store.transactions import Part, insert_if_absent, reads, refuse_odd, writes
 
 
 class Plans(Part):
@@ -18,7 +18,7 @@ class Plans(Part):
     @writes
     def create_plan(self, db: sa.Connection, key: str, pipeline: str, plan: str) -> StoredPlan:
         """Keep the first plan of ``key``; whoever comes second gets the newest there is."""
-        refuse_nul(plan_key=key)
+        refuse_odd(plan_key=key)
         insert_if_absent(db, PLANS, key=key, version=1, created_at=self._clock(), pipeline=pipeline, plan=plan)
         found = _newest(db, key)
         assert found is not None

@@ -21,6 +21,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 S = TypeVar("S", bound="Part")
 
+# PostgreSQL's indexes hold 2,704 bytes a row, and one of them has a plan's key and a task's name.
+LONGEST = {"key": 2000, "plan_key": 2000, "task": 500}
+
 
 class Part:
     """What the parts of a store have in common.
@@ -74,12 +77,16 @@ def upsert(db: sa.Connection, table: sa.Table, **values: Any) -> None:
     db.execute(insert(table).values(**values).on_conflict_do_update(index_elements=key, set_=rest))
 
 
-def refuse_nul(**texts: str | None) -> None:
-    """Refuse what PostgreSQL cannot store and SQLite can.
+def refuse_odd(**texts: str | None) -> None:
+    """Refuse names that PostgreSQL cannot hold, on SQLite as well.
 
     Raises:
-        SpecError: if one of the texts has a NUL character in it.
+        SpecError: if one of the texts has a NUL character in it, or is too long for an index.
     """
-    for name, text in texts.items():
+    for argument, text in texts.items():
+        name = argument.replace("_", " ")
         if text is not None and "\0" in text:
-            raise SpecError(f"{name.replace('_', ' ')}: {text[:80]!r} has a NUL character in it", cure="take it out")
+            raise SpecError(f"{name}: {text[:80]!r} has a NUL character in it", cure="take it out")
+        longest = LONGEST.get(argument)
+        if text is not None and longest is not None and len(text.encode(errors="replace")) > longest:
+            raise SpecError(f"{name}: {text[:80]!r}… is too long", cure=f"{longest} bytes at most")

@@ -1,10 +1,14 @@
 """The store keeps its promises: idempotent creates, exclusive leases, fenced writes, logs once and in order."""
 
+import random
+import string
 import threading
 
 import pytest
 
+from sky_core.errors import SpecError
 from sky_core.store import LeaseLost, Observation, Store, StoredPlan
+from sky_core.store.transactions import LONGEST
 
 
 @pytest.fixture
@@ -113,3 +117,30 @@ def test_observations_come_back_in_order(store):
 def test_the_database_file_is_private(tmp_path):
     Store(f"sqlite:///{tmp_path / 'x' / 's.db'}").close()
     assert (tmp_path / "x" / "s.db").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("names", "word"),
+    [({"key": "a\0b"}, "key: .*NUL"), ({"owner": "\0"}, "owner: .*NUL"), ({"task": "é" * 300}, "task: .*500 bytes"),
+     ({"plan_key": "x" * 2001}, "plan key: .*2000 bytes"), ({"key": "x" * 2001}, "^key: .*2000 bytes")],
+)  # fmt: skip
+def test_names_that_one_database_cannot_hold_are_refused_by_both(store, names, word):
+    with pytest.raises(SpecError, match=word):
+        store.submit(**{"key": "k", "plan_key": "p", "task": "t", "spec": "{}", "owner": None, **names})
+    assert store.jobs() == []
+
+
+def test_the_longest_names_fit(store):
+    rng = random.Random(1)
+    incompressible = {name: "".join(rng.choices(string.printable, k=size)) for name, size in LONGEST.items()}
+    job = store.submit(**incompressible, spec="{}", owner=incompressible["key"])
+    store.create_plan(incompressible["plan_key"], "P", "p")
+    assert store.job(job.id).owner == incompressible["key"]
+    assert store.plan_keys() == [incompressible["plan_key"]]
+
+
+def test_plan_keys_are_found_by_their_beginning(store):
+    for key in ("run_1/a", "runX1/b", "RUN_1/c", "run_1/d", "other"):
+        store.create_plan(key, "P", "p")
+    assert store.plan_keys(prefix="run_1/") == ["run_1/a", "run_1/d"], "no wildcards, and case matters"
+    assert len(store.plan_keys()) == 5
