@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,10 @@ def app(sandbox: Sandbox) -> Starlette:
         "preempt": api.preempt,
         "fault": api.fault,
         "hang": api.hang,
+        "kill": api.kill,
+        "remove": api.remove,
+        "estrange": api.estrange,
+        "storage_outage": api.storage_outage,
         "replay": api.replay,
         "audit": api.audit,
         "ledger": api.ledger,
@@ -96,10 +100,14 @@ class Admin:
         }
 
     def machines(self, body: Body) -> list[Body]:
-        """All machines there ever were, the oldest first; with ``live`` only those that are not gone."""
+        """All machines there ever were, the oldest first; ``live``: those not gone; ``tags``: those tagged so."""
         with self.world.lock:
             machines = list(self.world.machines.values())
-        return [describe(machine) for machine in machines if machine.state != "gone" or not body.get("live")]
+        return [
+            describe(machine)
+            for machine in machines
+            if (machine.state != "gone" or not body.get("live")) and _tagged(machine.tags, body)
+        ]
 
     def capacity(self, body: Body) -> Body:
         """Limit (or with null free) the machines of a zone, type and market; ``evict`` preempts those above."""
@@ -151,6 +159,28 @@ class Admin:
         self.sandbox.hypervisor.freeze(body["id"], body.get("hung", True))
         return {}
 
+    def kill(self, body: Body) -> Body:
+        """Let a machine's host fail."""
+        self.world.stop(body["id"], "killed")
+        return {}
+
+    def remove(self, body: Body) -> Body:
+        """Delete a machine by another hand than its owner's, as from the cloud's console."""
+        self.world.stop(body["id"], "user")
+        return {}
+
+    def estrange(self, body: Body) -> Body:
+        """Let a machine's host fail, and give its address to a stranger's machine, which has another host key."""
+        machine = self.world.machines[body["id"]]
+        self.world.stop(machine.id, "killed")
+        self.sandbox.hypervisor.estrange(machine)
+        return {}
+
+    def storage_outage(self, body: Body) -> Body:
+        """Let the object stores answer 503 for buckets of this prefix, for so many seconds from now."""
+        self.sandbox.outages.add(body["prefix"], body["seconds"])
+        return {}
+
     def replay(self, body: Body) -> Body:
         """Play spot traces, aligned in time; returns at once."""
         tracks = [Track.load(Path(t["path"]), t["zone"], t.get("type", "*"), t.get("count", 1)) for t in body["tracks"]]
@@ -164,9 +194,13 @@ class Admin:
         return self.world.audit()
 
     def ledger(self, body: Body) -> list[Body]:
-        """What the clouds bill, the oldest entry first; with ``open`` only what is billed now."""
+        """What the clouds bill, the oldest entry first; ``open``: what is billed now; ``tags``: what has them."""
         entries = self.world.ledger.entries(self.world.clock())
-        return [entry for entry in entries if entry["ended"] is None or not body.get("open")]
+        return [
+            entry
+            for entry in entries
+            if (entry["ended"] is None or not body.get("open")) and _tagged(entry["tags"], body)
+        ]
 
     def reset(self, body: Body) -> Body:
         """Kill all machines; forget limits, faults and replays."""
@@ -183,6 +217,10 @@ class Admin:
         """End the sandbox; the caller waits for its process to go."""
         self.sandbox.over.set()
         return {}
+
+
+def _tagged(tags: Mapping[str, str], body: Body) -> bool:
+    return all(tags.get(name) == value for name, value in (body.get("tags") or {}).items())
 
 
 def _memory(server: psutil.Process) -> int:

@@ -1,7 +1,7 @@
 """The emulated AWS: moto behind a door that checks credentials, injects faults and keeps the audit log.
 
 Names of calls in faults and the audit log are the API's actions, e.g. ``RunInstances``; they can be matched by
-``region``, ``zone``, ``type``, ``market`` and ``token``. Object storage is not here: see ``storage``.
+``region``, ``zone``, ``type``, ``market``, ``token`` and ``caller``. Object storage is not here: see ``storage``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl
 
 from sky_core.clouds.aws_images import parameters
 from sky_sandbox.ec2 import ACCOUNT, AwsError, Ec2
-from sky_sandbox.world import Fault, World
+from sky_sandbox.world import CALLER, Fault, World
 
 from moto.ec2.models import ec2_backends  # isort: skip - after ec2, which tells moto not to load 1,300 AMIs a region
 from moto.ec2.models.amis import Ami  # isort: skip
@@ -121,6 +121,7 @@ class Aws:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         call = Call.read(environ)
+        CALLER.set(call.key)
         answer = self._answer(call, environ)
         if AUDITED.match(call.action):
             ids = [found.decode() for found in INSTANCE_ID.findall(answer.body)]
@@ -129,7 +130,7 @@ class Aws:
         return [answer.body]
 
     def _answer(self, call: Call, environ: WSGIEnvironment) -> Answer:
-        if call.key != ACCESS_KEY:
+        if not call.key.startswith(ACCESS_KEY):
             error = AwsError("AuthFailure", "AWS was not able to validate the provided access credentials")
             return Answer.of(error, environ)
         fault = self.world.fault("aws", call.action, **call.about())

@@ -43,7 +43,7 @@ from sky_sandbox.azure_wire import (
 )
 from sky_sandbox.ledger import Entry as LedgerEntry
 from sky_sandbox.ledger import Kind
-from sky_sandbox.world import Fault, Machine, Refused, World
+from sky_sandbox.world import CALLER, Fault, Machine, Refused, World
 
 ALLOCATION_S = 0.2  # from the accepted request to an allocated machine, or to the failure of the allocation
 DELETION_S = 0.2
@@ -72,6 +72,7 @@ class Arm:
     def handle(self, call: Call) -> Response:
         """Answer one request, after the fault that was injected for it, and log it if it changes anything."""
         about = {"token": call.group} if call.group else {}
+        CALLER.set(call.headers.get("authorization", "").removeprefix("Bearer "))
         fault, code = None, ""
         try:
             if not call.headers.get("authorization", "").startswith("Bearer "):

@@ -47,20 +47,20 @@ class Control:
         """Numbers of live machines by cloud, limits, faults, replays, memory (MB)."""
         return dict(self._call("status"))
 
-    def machines(self, *, live: bool = False) -> list[Json]:
+    def machines(self, *, live: bool = False, tags: Mapping[str, str] | None = None) -> list[Json]:
         """All machines there ever were, or those not gone, with state, ip, tags, market and cause of their end."""
-        return list(self._call("machines", live=live))
+        return list(self._call("machines", live=live, tags=dict(tags or {})))
 
     def audit(self) -> list[Json]:
         """The log: API calls that create or end something (``api``), and machines (``start``, ``notice``, ``end``)."""
         return list(self._call("audit"))
 
-    def ledger(self, *, open_only: bool = False) -> list[Json]:
+    def ledger(self, *, open_only: bool = False, tags: Mapping[str, str] | None = None) -> list[Json]:
         """What the clouds bill, knowing nothing of who launched what; see :mod:`sky_sandbox.ledger`.
 
-        ``open_only``: only what is billed at this moment.
+        ``open_only``: only what is billed at this moment; ``tags``: only what carries them.
         """
-        return list(self._call("ledger", open=open_only))
+        return list(self._call("ledger", open=open_only, tags=dict(tags or {})))
 
     def capacity(self, zone: str, type_: str, market: Market, count: int | None, *, evict: bool = False) -> list[str]:
         """Let there be ``count`` machines at most, or with None any number. ``evict``: preempt those above.
@@ -93,7 +93,7 @@ class Control:
         self,
         cloud: str,
         action: str,
-        kind: Literal["error", "lost", "slow"],
+        kind: Literal["error", "lost", "slow", "mute"],
         *,
         code: str = "",
         seconds: float = 0.0,
@@ -114,6 +114,22 @@ class Control:
     def hang(self, machine_id: str, hung: bool = True) -> None:
         """Freeze a machine without a word (SIGSTOP), or let it go on."""
         self._call("hang", id=machine_id, hung=hung)
+
+    def kill(self, machine_id: str) -> None:
+        """Let the host of a machine fail: what its cloud then does with it, and bills, is the cloud's affair."""
+        self._call("kill", id=machine_id)
+
+    def remove(self, machine_id: str) -> None:
+        """Delete a machine, as somebody does in the cloud's console."""
+        self._call("remove", id=machine_id)
+
+    def estrange(self, machine_id: str) -> None:
+        """Let a machine die and a stranger's machine, which has another host key, answer at its address."""
+        self._call("estrange", id=machine_id)
+
+    def storage_outage(self, prefix: str, seconds: float) -> None:
+        """Let all object stores answer 503 for the buckets whose name begins with ``prefix``."""
+        self._call("storage_outage", prefix=prefix, seconds=seconds)
 
     def replay(self, tracks: Sequence[Mapping[str, Any]], *, speed: float, start_s: float = 0.0) -> Json:
         """Play spot traces at ``speed`` trace seconds per real second, from ``start_s`` on.

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from sky_sandbox.world import Machine, World
+from sky_sandbox.world import CALLER, Machine, World
 
 API = "https://www.googleapis.com/compute/v1"
 Resource = dict[str, Any]
@@ -64,12 +64,16 @@ def invalid(field_: str, value: object, why: str) -> ApiError:
 
 @dataclass
 class Call:
-    """One API call: path parameters, query and JSON body; ``refusal`` is an operation error injected into it."""
+    """One API call: path parameters, query and JSON body; ``refusal`` is an operation error injected into it.
+
+    ``caller`` is the bearer token that it came with: the sandbox takes any.
+    """
 
     path: Mapping[str, str]
     query: Mapping[str, str]
     body: Resource = field(default_factory=dict)
     refusal: str = ""
+    caller: str = ""
 
 
 Handler = Callable[[Call], Resource]
@@ -86,6 +90,7 @@ def endpoint(
     creates = action.endswith((".insert", ".create"))
 
     def answer(call: Call) -> Response:
+        CALLER.set(call.caller)
         try:
             fault = world.fault("gcp", action, **about(call))
             if fault is not None and fault.kind == "slow":
@@ -103,7 +108,8 @@ def endpoint(
 
     async def serve(request: Request) -> Response:
         body = await request.body()
-        call = Call(request.path_params, request.query_params, json.loads(body) if body else {})
+        caller = request.headers.get("authorization", "").removeprefix("Bearer ")
+        call = Call(request.path_params, request.query_params, json.loads(body) if body else {}, caller=caller)
         return await run_in_threadpool(answer, call)
 
     return serve

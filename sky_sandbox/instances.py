@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -150,6 +151,7 @@ class Hypervisor:
         self.apis: dict[str, str] = {}
         self._running: dict[str, Running] = {}
         self._up: set[str] = set()
+        self._mute: dict[str, socket.socket] = {}
 
     def boot(self, machine: Machine) -> None:
         """Start the machine and return once its sshd answers.
@@ -176,6 +178,14 @@ class Hypervisor:
         if by_itself and machine_id in self._up:
             self.ended(machine_id, "killed" if status == -signal.SIGKILL else "self")
 
+    def mute(self, machine: Machine) -> None:
+        """Hold the machine's SSH port without ever answering; nothing else of it is there."""
+        self._mute[machine.id] = socket.create_server((machine.ip, self.ssh_port), backlog=16)
+
+    def estrange(self, machine: Machine) -> None:
+        """Give the address of a machine that has ended to somebody else's, with keys of its own."""
+        self.boot(replace(machine, id=f"{machine.id} of a stranger", user_data=""))
+
     def notice(self, machine: Machine, seconds: float) -> None:
         """Let the machine's metadata service announce its end in ``seconds``."""
         self.metadata.announce(machine, seconds)
@@ -185,6 +195,8 @@ class Hypervisor:
         running = self._running.pop(machine.id, None)
         if running is not None:
             running.kill()
+        if machine.id in self._mute:
+            self._mute.pop(machine.id).close()
         self._up.discard(machine.id)
         self.metadata.remove(machine)
         discard(machine_folder(machine, self.folder))
@@ -200,7 +212,9 @@ class Hypervisor:
             send(process, number)
 
     def close(self) -> None:
-        """Release what all machines share; they have been killed."""
+        """Release what all machines share; those of the world have been killed, strangers end now."""
+        for running in list(self._running.values()):
+            running.kill()
         self.runner.close()
         self.metadata.close()
 

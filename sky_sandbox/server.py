@@ -31,6 +31,7 @@ from sky_sandbox.ec2 import ACCOUNT
 from sky_sandbox.instances import Hypervisor, RunnerName, choose_runner
 from sky_sandbox.ledger import Ledger
 from sky_sandbox.metadata import Metadata
+from sky_sandbox.storage.outages import Outages
 from sky_sandbox.tls import Certificates, make_certificates
 from sky_sandbox.world import World
 
@@ -100,6 +101,7 @@ class Sandbox:
             ledger=Ledger(chosen.hours_per_second),
         )
         self.hypervisor.ended = self.world.stop
+        self.outages = Outages()
         self.certificates = make_certificates(self.folder / "tls")
         self._aws = make_server(LOOPBACK, 0, aws.Aws(self.world), threaded=True, request_handler=aws.RequestHandler)
         threading.Thread(target=self._aws.serve_forever, daemon=True).start()
@@ -108,7 +110,7 @@ class Sandbox:
             "gcp": Listener(gcp.app(self.world)),
             "azure": Listener(arm, self.certificates),
             "azure inside": Listener(arm),  # machines do not have our certificates
-            "storage": Listener(storage.app(self.folder / "objects")),
+            "storage": Listener(storage.app(self.folder / "objects", self.outages)),
             "admin": Listener(admin.app(self)),
         }
 

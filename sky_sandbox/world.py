@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -23,6 +24,8 @@ Market = Literal["on-demand", "spot"]
 MachineState = Literal["pending", "running", "stopping", "off", "gone"]
 Cause = Literal["", "user", "deallocated", "preempted", "self", "killed", "failed"]
 
+# Who makes the API call that is being answered: the AWS access key, or the bearer token.
+CALLER: ContextVar[str] = ContextVar("CALLER", default="")
 HIDDEN = ("user_data", "extra", "rests")  # fields of a machine that are not for the audit log: keys, our own notes
 
 
@@ -56,6 +59,7 @@ class Machine:
     pools: tuple[str, ...] = ()
     rests: frozenset[Cause] = frozenset()
     deleted: bool = False  # its account has asked for its deletion
+    caller: str = ""  # who launched it
 
 
 @dataclass
@@ -63,16 +67,19 @@ class Fault:
     """An injected failure of API calls.
 
     Attributes:
-        action: The call, as the audit log names it ("RunInstances", "instances.insert", "virtualMachines.put"), or "*".
-        kind: ``error`` answers ``code`` without doing anything; ``lost`` does it and then drops the reply with
-            ``code`` (time-out after success); ``slow`` waits ``seconds`` first.
-        match: Only calls with these values (cloud, region, zone, type, market, token), all of them.
+        action: The call, as the audit log names it ("RunInstances", "instances.insert", "virtualMachines.put"), or "*";
+            or ``boot``, what a launched machine goes through.
+        kind: ``error`` answers ``code`` without doing anything; ``lost`` does it and then answers ``code`` (time-out
+            after success); ``slow`` waits ``seconds``, then does it, whether or not the caller still listens. A boot
+            can fail (``error``), or leave the machine running without an answer on its SSH port (``mute``).
+        match: Only calls with these values (region, zone, type, market, token, caller), all of them. The caller is the
+            AWS access key or the bearer token.
         times: How many calls it hits.
     """
 
     cloud: str
     action: str
-    kind: Literal["error", "lost", "slow"]
+    kind: Literal["error", "lost", "slow", "mute"]
     code: str = ""
     seconds: float = 0.0
     match: dict[str, str] = field(default_factory=dict)
@@ -92,6 +99,9 @@ class Host(Protocol):
 
     def boot(self, machine: Machine) -> None:
         """Start sshd for the machine and return once it accepts connections."""
+
+    def mute(self, machine: Machine) -> None:
+        """Start a machine that takes connections on its SSH port and never says a word, as behind a bad firewall."""
 
     def notice(self, machine: Machine, seconds: float) -> None:
         """Let the machine's metadata service announce the eviction in ``seconds``."""
@@ -168,6 +178,7 @@ class World:
 
     def start(self, machine: Machine) -> None:
         """Add a machine; it boots in its own thread and is ``running`` once its sshd answers."""
+        machine.caller = CALLER.get()
         with self.lock:
             self.machines[machine.id] = machine
             self.ledger.note(machine, self.clock())
@@ -179,8 +190,16 @@ class World:
         with self.lock:
             if machine.state != "pending":
                 return
+        about = {"region": machine.region, "zone": machine.zone, "type": machine.type, "market": machine.market}
+        CALLER.set(machine.caller)  # this thread is the machine's own
+        fault = self.fault(machine.cloud, "boot", **about)
         try:
-            self.host.boot(machine)
+            if fault is not None and fault.kind == "error":
+                raise OSError(fault.code or "failed by the sandbox")
+            if fault is not None and fault.kind == "mute":
+                self.host.mute(machine)
+            else:
+                self.host.boot(machine)
         except OSError as error:
             machine.extra["boot_error"] = str(error)
             self.stop(machine.id, "failed")
@@ -287,13 +306,14 @@ class World:
 
     def fault(self, cloud: str, action: str, **about: str) -> Fault | None:
         """The injected fault that this call meets, used up by one."""
+        known = {"caller": CALLER.get(), **about}
         with self.lock:
             for fault in self.faults:
                 if (
                     fault.times > 0
                     and fault.cloud in (cloud, "*")
                     and fault.action in (action, "*")
-                    and all(about.get(key) == value for key, value in fault.match.items())
+                    and all(known.get(key) == value for key, value in fault.match.items())
                 ):
                     fault.times -= 1
                     return fault

@@ -23,12 +23,13 @@ from starlette.types import Receive, Scope, Send
 from sky_sandbox.storage.blob import Blob
 from sky_sandbox.storage.gcs import Gcs
 from sky_sandbox.storage.objects import Objects
+from sky_sandbox.storage.outages import Outages
 from sky_sandbox.storage.s3 import S3
 
 GCS_PATHS = ("/storage/v1/", "/upload/storage/v1/", "/download/storage/v1/", "/batch/storage/v1")
 
 
-def app(root: Path) -> Starlette:
+def app(root: Path, outages: Outages | None = None) -> Starlette:
     """The object store over the folder ``root``, as an ASGI application. What it holds survives a restart."""
     objects = Objects(root)
     s3, gcs, blob = S3(objects), Gcs(objects), Blob(objects)
@@ -37,7 +38,9 @@ def app(root: Path) -> Starlette:
         request = Request(scope, receive)
         path = scope["raw_path"].decode()  # undecoded: GCS writes "/" within object names as %2F
         try:
-            if path.startswith(GCS_PATHS):
+            if outages is not None and outages.hit(path):
+                response = Response(status_code=503)
+            elif path.startswith(GCS_PATHS):
                 response = await gcs.answer(request, path)
             elif "x-ms-version" in request.headers:  # every request of Azure's clients carries it
                 response = await blob.answer(request, path)
