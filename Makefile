@@ -2,7 +2,7 @@ PY ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup servers check test demo bench clean
+.PHONY: setup servers check test crash-matrix demo bench clean
 setup: $(VENV)/.ready servers
 
 # One environment with both engines: Airflow 3.3 and Prefect 3.7 agree on FastAPI.
@@ -26,6 +26,10 @@ check: setup
 
 test: check
 	$(BIN)/pytest -q tests/store tests/sandbox tests/prefect tests/airflow
+
+# Everything that can go wrong, once each, on both databases: an hour on two cores. QUICK=1: a sample, five minutes.
+crash-matrix: setup
+	$(BIN)/python -m tests.crash
 
 demo: setup
 	$(BIN)/python -m demo

@@ -1,0 +1,48 @@
+"""The verdict on a trial, from the sandbox's ledger, the witness and an outside reader of the buckets."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from tests.crash.witness import Copy
+
+GRACE_H = 2 / 60  # hours within which everything of a job must be gone after its end
+BILL_S = 1.0  # seconds of the sandbox's clock that a bill may be off, for each machine…
+BILL_SHARE = 0.01  # …or this share of it
+
+
+def left_over(entries: list[dict[str, Any]], over_at: float, grace_s: float) -> list[str]:
+    """Things of the job's that cost money longer than ``grace_s`` real seconds after ``over_at``."""
+    late = [entry for entry in entries if entry["ended"] is None or entry["ended"] > over_at + grace_s]
+    return [f"{_name(entry)} {_until(entry, over_at)}" for entry in late]
+
+
+def _until(entry: dict[str, Any], over_at: float) -> str:
+    return "is still there" if entry["ended"] is None else f"ended {entry['ended'] - over_at:.1f} s late"
+
+
+def doubled(copies: list[Copy]) -> list[str]:
+    """Copies of the command that were alive at once."""
+    return [
+        f"two copies ran at once: on {one.machine} until {one.last - one.began:.1f} s, on {other.machine} from "
+        f"{other.began - one.began:.1f} s"
+        for one, other in itertools.pairwise(copies)
+        if other.began < one.last
+    ]
+
+
+def misbilled(entries: list[dict[str, Any]], billed_h: float, hours_per_second: float) -> list[str]:
+    """A bill that differs from the ledger's machines. ``billed_h`` are the hours on the product's bill."""
+    machines = [entry for entry in entries if entry["kind"] == "machine"]
+    true_s, told_s = sum(entry["billed_s"] for entry in machines), billed_h * 3600
+    allowed = max(BILL_S * hours_per_second * 3600 * max(1, len(machines)), BILL_SHARE * true_s)
+    if abs(true_s - told_s) <= allowed:
+        return []
+    each = ", ".join(f"{entry['seconds']:.2f} s" for entry in machines)
+    per_second = hours_per_second * 3600
+    return [f"billed {told_s / per_second:.2f} s, the ledger says {true_s / per_second:.2f} s ({each})"]
+
+
+def _name(entry: dict[str, Any]) -> str:
+    return f"{entry['cloud']} {entry['kind']} {entry['id'].rpartition('/')[2]}"

@@ -1,0 +1,162 @@
+"""The points of the matrix: everything that may go wrong, once per cloud and database.
+
+A point is data: what the driver is ordered to suffer (:mod:`tests.crash.inject`), which faults the clouds have, and
+what fate does at which moment. Points of the kinds ``kill`` and ``lose`` are enumerated from the boundaries of a clean
+run, so that a new call of the product is a new point.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Cloud = Literal["aws", "gcp", "tpu", "azure"]
+CLOUDS: tuple[Cloud, ...] = ("aws", "gcp", "tpu", "azure")
+
+# The same call over and over is the same boundary; commits tell more by their number than by their tables.
+TIMES = {"http": 2, "ssh": 2, "commit": 14}
+POLLED_TIMES = 2  # of commits of one statement: leases and their renewal, at no fixed number
+
+CREATE = {"aws": "RunInstances", "gcp": "instances.insert", "tpu": "nodes.create", "azure": "virtualMachines.put"}
+DESCRIBE = {"aws": "DescribeInstances", "gcp": "instances.get", "tpu": "nodes.get", "azure": "virtualMachines.get"}
+END = {"aws": "TerminateInstances", "gcp": "instances.delete", "tpu": "nodes.delete", "azure": "resourceGroups.delete"}
+REFUSALS: dict[Cloud, dict[str, str]] = {
+    "aws": {
+        "capacity": "InsufficientInstanceCapacity", "quota": "VcpuLimitExceeded", "auth": "AuthFailure",
+        "policy": "UnauthorizedOperation", "invalid": "InvalidParameterValue", "expired": "RequestExpired",
+    },
+    "gcp": {
+        "capacity": "ZONE_RESOURCE_POOL_EXHAUSTED", "quota": "QUOTA_EXCEEDED", "auth": "forbidden",
+        "invalid": "invalid", "expired": "authError",
+    },
+    "tpu": {
+        "capacity": "RESOURCE_EXHAUSTED", "quota": "QUOTA_EXCEEDED", "auth": "forbidden", "invalid": "invalid",
+        "expired": "authError",
+    },
+    "azure": {
+        "capacity": "SkuNotAvailable", "late capacity": "AllocationFailed", "quota": "OperationNotAllowed",
+        "auth": "AuthorizationFailed", "policy": "RequestDisallowedByPolicy", "invalid": "InvalidParameter",
+        "expired": "ExpiredAuthenticationToken",
+    },
+}  # fmt: skip
+LOST = {"aws": "InternalError", "gcp": "503", "tpu": "503", "azure": "GatewayTimeout"}
+BROKEN = {"aws": "InternalError", "gcp": "500", "tpu": "500", "azure": "InternalServerError"}
+THROTTLED = {"aws": "RequestLimitExceeded", "gcp": "429", "tpu": "429", "azure": "TooManyRequests"}
+SLOW_S = 5.0  # stands for 90 s
+
+MOMENTS = ("launched", "up", "begun", "half", "ended")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One way for things to go wrong.
+
+    Attributes:
+        orders: What the driver suffers from within.
+        faults: What the clouds do: arguments of the sandbox's ``fault``.
+        fate: What happens from outside, at ``moment``, for ``seconds`` where it lasts.
+        ends: How the job has to end: ``succeeded``; ``any``, if the fault may forbid that; ``abandoned``: nobody drives
+            it any more, its machines have to end by themselves.
+        beats: How long the job is, in beats of 0.3 s.
+    """
+
+    cloud: Cloud
+    name: str
+    orders: dict[str, Any] = field(default_factory=dict)
+    faults: tuple[dict[str, Any], ...] = ()
+    fate: str = ""
+    moment: str = ""
+    seconds: float = 0.0
+    ends: Literal["succeeded", "any", "abandoned"] = "succeeded"
+    beats: int = 5
+
+    @property
+    def id(self) -> str:
+        return f"{self.cloud}: {self.name}"
+
+
+def boundaries(recorded: Iterable[dict[str, Any]]) -> list[tuple[str, int]]:
+    """The boundaries worth dying at, as (label, number), in the order in which a clean run met them."""
+    chosen, seen = [], Counter[str]()
+    for entry in recorded:
+        label = entry["label"]
+        seen[label] += 1
+        times = TIMES[label.split()[0]]
+        if label.startswith("commit ") and "," not in label:
+            times = POLLED_TIMES
+        if seen[label] <= times:
+            chosen.append((label, seen[label]))
+    return chosen
+
+
+def deaths(cloud: Cloud, recorded: Iterable[dict[str, Any]]) -> Iterator[Point]:
+    """A driver killed before and after each boundary, and each reply lost."""
+    for label, number in boundaries(recorded):
+        for when in ("before", "after"):
+            orders = {"kill": {"at": label, "number": number, "when": when}}
+            yield Point(cloud, f"killed {when} {label} #{number}", orders)
+        if label.startswith("http ") and number == 1:
+            yield Point(cloud, f"reply lost of {label} #{number}", {"lose": {"at": label, "number": number}})
+
+
+def refusals(cloud: Cloud) -> Iterator[Point]:
+    """What a cloud may answer to a launch, a look and an end."""
+    provider, create = ("gcp" if cloud == "tpu" else cloud), CREATE[cloud]
+
+    def fault(action: str, kind: str, code: str = "", **more: Any) -> dict[str, Any]:
+        return {"cloud": provider, "action": action, "kind": kind, "code": code, **more}
+
+    lost = fault(create, "lost", LOST[cloud])
+    for why, code in REFUSALS[cloud].items():
+        ends: Literal["succeeded", "any"] = "any" if why == "expired" else "succeeded"
+        yield Point(cloud, f"create refused: {why}", faults=(fault(create, "error", code),), ends=ends)
+        twice = (lost, fault(create, "error", code, times=2))
+        yield Point(cloud, f"create lost, then refused: {why}", faults=twice, ends=ends)
+    for action, what in ((create, "create"), (DESCRIBE[cloud], "describe"), (END[cloud], "end")):
+        yield Point(cloud, f"{what} lost", faults=(fault(action, "lost", LOST[cloud]),))
+        yield Point(cloud, f"{what} slow", faults=(fault(action, "slow", seconds=SLOW_S),))
+        yield Point(cloud, f"{what} answered 5xx", faults=(fault(action, "error", BROKEN[cloud], times=2),))
+        yield Point(cloud, f"{what} throttled", faults=(fault(action, "error", THROTTLED[cloud], times=3, seconds=1),))
+    yield Point(cloud, "end refused: auth", faults=(fault(END[cloud], "error", REFUSALS[cloud]["auth"], times=2),))
+
+
+def fates(cloud: Cloud) -> Iterator[Point]:
+    """What happens to machines, to our own network, to the store, to the clock, and to a driver that never returns."""
+    for moment in MOMENTS:
+        yield Point(cloud, f"machine dead when {moment}", fate="dead", moment=moment)
+        yield Point(cloud, f"own network out when {moment}", fate="netout", moment=moment, seconds=6)
+    for moment in ("up", "half", "ended"):
+        yield Point(cloud, f"machine hung when {moment}", fate="hung", moment=moment)
+        yield Point(cloud, f"object store out when {moment}", fate="storeout", moment=moment, seconds=6)
+    for moment in ("launched", "half"):
+        for step in (3600, -3600):
+            about = {"orders": {"clock": True}, "fate": "clock", "moment": moment, "seconds": step}
+            yield Point(cloud, f"clock {step:+} s when {moment}", **about)
+    for moment in ("now", "half"):
+        for fate in ("locked", "full", "away"):
+            yield Point(cloud, f"store {fate} when {moment}", fate=fate, moment=moment, seconds=8)
+    for moment in ("launched", "up", "begun", "half"):
+        about = {"fate": "gone", "moment": moment, "ends": "abandoned", "beats": 600}
+        yield Point(cloud, f"driver gone for good when {moment}", **about)
+    yield Point(cloud, "cancelled, and killed, when half", fate="cancel and kill", moment="half", ends="any", beats=60)
+    yield Point(cloud, "address given to a stranger when half", fate="stranger", moment="half", beats=10)
+    mute = {"cloud": "gcp" if cloud == "tpu" else cloud, "action": "boot", "kind": "mute"}
+    yield Point(cloud, "SSH unreachable", faults=(mute,))
+
+
+def enumerate_points(recordings: dict[Cloud, list[dict[str, Any]]]) -> list[Point]:
+    """All points of the clouds recorded; no two have the same id."""
+    points = itertools.chain.from_iterable(
+        itertools.chain([Point(cloud, "nothing goes wrong")], deaths(cloud, recorded), refusals(cloud), fates(cloud))
+        for cloud, recorded in recordings.items()
+    )
+    return list({point.id: point for point in points}.values())
+
+
+def slug(point: Point) -> str:
+    """A short name for folders."""
+    return re.sub(r"[^a-z0-9]+", "-", point.id.lower())[:60].strip("-")
