@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import time
 
 import numpy as np
 
+from sky_core.optimizer.goal import Effort
 from sky_core.optimizer.model import Model, Placement, Solver
 from sky_core.optimizer.problem import Floats, Limit
 from sky_core.optimizer.space import Space
@@ -46,6 +46,6 @@ def heaviest(space: Space, weight: Floats, solver: Solver) -> list[int]:
         model.add_row([(begun[[v]], 1.0), (done[[v]], -1.0)], 0.0, math.inf)
     for link in space.links:
         model.add_row([(done[[link.parent]], 1.0), (begun[[link.child]], -1.0)], 0.0, math.inf)
-    answer = solver(model, time.monotonic() + 60, None)
+    answer = solver(model, Effort.of(60.0), None)
     assert answer.values is not None, "running nothing is always possible"
     return [v for v in range(len(space.tasks)) if answer.values[begun[v]] - answer.values[done[v]] > 0.5]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-import time
 
 import numpy as np
 import pulp
 
+from sky_core.optimizer.goal import Effort
 from sky_core.optimizer.model import Answer, Known, Model
 
 
-def run(model: Model, until: float, known: Known | None = None) -> Answer:
+def run(model: Model, effort: Effort, known: Known | None = None) -> Answer:
     """Solve to optimality; CBC tells no bound when it runs out of time, so that the bound is then -inf.
 
     ``known`` is not used: CBC takes start values from files only.
@@ -34,7 +34,7 @@ def run(model: Model, until: float, known: Known | None = None) -> Answer:
             program += terms >= low
         else:
             program += terms <= high
-    left = max(0.1, until - time.monotonic())
+    left = max(0.1, effort.left)
     program.solve(pulp.PULP_CBC_CMD(msg=False, timeLimit=left, gapRel=1e-7, threads=1))
     if program.status == pulp.LpStatusInfeasible:
         return Answer(None, math.inf, True)

@@ -8,15 +8,15 @@ whatever has side constraints, is for the integer program.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
 from sky_core.optimizer import integer, labels, messages, model
-from sky_core.optimizer.goal import ROUNDING, TINY, Goal, above
+from sky_core.optimizer.descent import cheaper, faster
+from sky_core.optimizer.goal import ROUNDING, TINY, Effort, Goal, above
 from sky_core.optimizer.labels import Question
 from sky_core.optimizer.messages import Bound, Prices
 from sky_core.optimizer.model import Solver
@@ -26,6 +26,7 @@ from sky_core.optimizer.space import Space, ends, prepare, within
 Method = Literal["auto", "labels", "ilp", "cbc"]
 WIDTHS = (200, 2_000, 16_000, 128_000)
 LOOSER = (1.0, 0.8, 1.25)  # deadlines, relative to the asked one, at which time is priced: one price fits no label
+SMALL = 2_000  # candidates left over all tasks
 MEMORY = "messages about cost"
 
 
@@ -51,86 +52,132 @@ class Best:
         return self.bound >= self.value - ROUNDING * abs(self.value) - TINY
 
 
-def minimum(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, *, method: Method, until: float) -> Best:
+def minimum(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, *, method: Method, effort: Effort) -> Best:
     """The best plan over the allowed candidates, as far as the clock lets it be proven."""
     if goal.weights.time == 0 and math.isfinite(goal.budget_usd):  # the cheapest plan keeps the budget, or none does
-        best = minimum(problem, allowed, replace(goal, budget_usd=math.inf), method=method, until=until)
+        best = minimum(problem, allowed, replace(goal, budget_usd=math.inf), method=method, effort=effort)
         if best.value <= goal.budget_usd:
             return best
         return replace(best, choice=None, bound=math.inf if best.bound > goal.budget_usd else best.bound)
     if method in ("ilp", "cbc") or goal.limits or goal.reuse is not None:
-        return _by_program(problem, allowed, goal, method, until)
+        return _by_program(problem, allowed, goal, method, effort)
     if not goal.timed:
-        best = _by_messages(problem, allowed, goal, until)
+        best = _by_messages(problem, allowed, goal, effort)
     else:
-        left = until - time.monotonic()
-        best = _by_labels(problem, allowed, goal, until - left / 3 if method == "auto" else until)
-    if method == "labels" or best.proven:
+        best = _by_labels(problem, allowed, goal, effort.share(2 / 3) if method == "auto" else effort)
+    if method == "labels" or best.proven or effort.enough(best.value, best.bound):
         return best
-    program = _by_program(problem, allowed, goal, method, until, best.choice)
+    program = _by_program(problem, allowed, goal, method, effort, best.choice)
     winner = min(best, program, key=lambda found: found.value)
     return replace(winner, bound=max(best.bound, program.bound))
 
 
-def _by_messages(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, until: float) -> Best:
+def _by_messages(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, effort: Effort) -> Best:
     """The least cost. What was learnt about the same problem before is where messages start from."""
     # Often the places that cost tells apart are those that time does: then one space serves for breaking ties too.
     space = prepare(problem, allowed, priced=True, timed=problem.same_places)
     warm = problem.memory.get(MEMORY)
-    known = messages.bound(space, Prices.of_cost(space), warm=warm if isinstance(warm, Bound) else None, until=until)
+    start = warm if isinstance(warm, Bound) else None
+    known = messages.bound(space, Prices.of_cost(space), warm=start, until=effort.until)
     problem.memory[MEMORY] = known
     question = Question(goal, [known], [np.zeros(len(at)) for at in space.at])
     if not known.closed:
-        return _widen(problem, space, question, until, known.picks)
+        return _widen(problem, space, question, effort, known.picks)
     choice = space.choice(known.picks)
     best = Best(choice, _value(problem, goal, choice), known.floor, "messages")
     if not problem.same_places:
         space = prepare(problem, allowed, priced=True, timed=True)
-        known = messages.bound(space, known.prices, until=until)
-    return _settled(space, goal, best, known, until)
+        known = messages.bound(space, known.prices, until=effort.until)
+    return _fastest(space, goal, best, known, effort)
 
 
-def _settled(space: Space, goal: Goal, best: Best, known: Bound, until: float) -> Best:
-    """The fastest of the cheapest plans."""
-    question = Question(goal, [known], ends(space)[1])
-    found = labels.search(space, question, cutoff=above(best.value), width=WIDTHS[-1], until=until)
-    if found is None or found.picks is None:
-        return best
-    return replace(best, choice=space.choice(found.picks), settled=True)
+def _fastest(space: Space, goal: Goal, best: Best, known: Bound, effort: Effort) -> Best:
+    """The fastest of the cheapest plans; of a large DAG one that no change of a single task makes faster."""
+    if best.choice is not None and _small(space):
+        question = Question(goal, [known], ends(space)[1])
+        found = labels.search(space, question, cutoff=above(best.value), width=WIDTHS[-1], until=effort.until)
+        if found is not None and found.picks is not None:
+            return replace(best, choice=space.choice(found.picks), settled=True)
+    start = space.picks(best.choice or {})
+    return replace(best, choice=space.choice(faster(space, start)) if start else best.choice, settled=True)
 
 
-def _by_labels(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, until: float) -> Best:
+def cheapest_of_equal(
+    problem: Problem, allowed: Mapping[str, Ints], goal: Goal, best: Best, *, method: Method, effort: Effort
+) -> Best:
+    """The cheapest plan that is as fast as ``best``; of a large DAG one that no change of a single task makes cheaper.
+
+    ``goal`` is to minimize cost under a deadline that is the makespan of ``best``.
+    """
+    assert best.choice is not None
+    if goal.limits or goal.reuse is not None:
+        second = minimum(problem, allowed, goal, method=method, effort=effort)
+        return best if second.choice is None else replace(best, choice=second.choice, reused=second.reused)
+    space = prepare(problem, allowed, priced=True, timed=True)
+    choice, start = best.choice, space.picks(best.choice)
+    if start is not None:
+        choice = space.choice(cheaper(space, start, goal.deadline_hours))
+    narrowed = within(space, goal.deadline_hours) if _small(space) else None
+    prices = _relaxed(narrowed, goal, effort) if narrowed is not None else None
+    if narrowed is not None and prices:
+        question = Question(goal, [messages.bound(narrowed, price) for price in prices], ends(narrowed)[1])
+        value = _value(problem, goal, choice)
+        found = labels.search(narrowed, question, cutoff=above(value), width=WIDTHS[0], until=effort.until)
+        choice = narrowed.choice(found.picks) if found is not None and found.picks is not None else choice
+    return replace(best, choice=choice)
+
+
+def _small(space: Space) -> bool:
+    """Whether a search for what breaks ties takes less than finding what is to be broken."""
+    return sum(len(at) for at in space.at) <= SMALL
+
+
+def _by_labels(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, effort: Effort) -> Best:
     space: Space | None = prepare(problem, allowed, priced=goal.priced, timed=True)
     if space is not None and math.isfinite(goal.deadline_hours):
         space = within(space, goal.deadline_hours)
     if space is None:
         return Best(None, math.inf, math.inf, "labels")
-    prices = _relaxed(space, goal, until - (until - time.monotonic()) / 2)
+    prices = _relaxed(space, goal, effort.share(0.5))
     if prices is None:
         return Best(None, math.inf, math.inf, "labels")
+    until = effort.until
     bounds = [messages.bound(space, price, until=until) for price in prices]
     spending = messages.bound(space, Prices.of_cost(space), until=until) if math.isfinite(goal.budget_usd) else None
     question = Question(goal, bounds, ends(space)[1], spending)
-    return _widen(problem, space, question, until)
+    return _widen(problem, space, question, effort, _read_off(problem, space, goal, bounds))
 
 
-def _relaxed(space: Space, goal: Goal, until: float) -> list[Prices] | None:
+def _read_off(problem: Problem, space: Space, goal: Goal, bounds: Sequence[Bound]) -> list[int] | None:
+    """The best plan that the messages came upon, if one keeps the limits; often it is the optimum already."""
+    best: tuple[float, list[int] | None] = (math.inf, None)
+    for known in bounds:
+        cost, finish = assess(problem, space.choice(known.picks))
+        hours = max(finish.values())
+        if cost <= goal.budget_usd and hours <= goal.deadline_hours and goal.value(cost, hours) < best[0]:
+            best = (goal.value(cost, hours), known.picks)
+    return best[1]
+
+
+def _relaxed(space: Space, goal: Goal, effort: Effort) -> list[Prices] | None:
     """Prices of time (and of the budget) from the linear relaxation, or None if it shows that there is no plan."""
     try:
         from sky_core.optimizer import highs
     except ImportError:  # pragma: no cover - without highspy, labels have the bounds of `ends` only
         return []
     factors = LOOSER if math.isfinite(goal.deadline_hours) else LOOSER[:1]
-    return highs.prices(space, model.build(space, goal), goal, factors, until=until)
+    return highs.prices(space, model.build(space, goal), goal, factors, effort=effort)
 
 
-def _widen(problem: Problem, space: Space, question: Question, until: float, start: list[int] | None = None) -> Best:
+def _widen(problem: Problem, space: Space, question: Question, effort: Effort, start: list[int] | None = None) -> Best:
     """Search with more and more labels until nothing that was dropped could have been better."""
     best = Best(None, math.inf, max((known.floor for known in question.bounds), default=0.0), "labels")
     if start is not None:
         best = replace(best, choice=space.choice(start), value=_value(problem, question.goal, space.choice(start)))
+    if best.proven and question.goal.weights.cost == 0:
+        return best
     for width in WIDTHS:
-        found = labels.search(space, question, cutoff=above(best.value), width=width, until=until)
+        found = labels.search(space, question, cutoff=above(best.value), width=width, until=effort.until)
         if found is None:
             break
         if found.picks is not None:
@@ -139,7 +186,7 @@ def _widen(problem: Problem, space: Space, question: Question, until: float, sta
         best = replace(
             best, bound=max(best.bound, min(best.value, found.dropped)), settled=found.dropped > above(best.value)
         )
-        if best.settled or (best.proven and question.goal.weights.cost == 0):
+        if best.settled or (best.proven and question.goal.weights.cost == 0) or effort.enough(best.value, best.bound):
             break
     return best
 
@@ -154,7 +201,7 @@ def _by_program(
     allowed: Mapping[str, Ints],
     goal: Goal,
     method: Method,
-    until: float,
+    effort: Effort,
     start: Mapping[str, int] | None = None,
 ) -> Best:
     solver, name = _solver(method)
@@ -164,7 +211,7 @@ def _by_program(
         space = within(space, goal.deadline_hours)
     if space is None:
         return Best(None, math.inf, math.inf, name)
-    outcome = integer.solve(space, goal, solver, until=until, start=space.picks(start) if start else None)
+    outcome = integer.solve(space, goal, solver, effort=effort, start=space.picks(start) if start else None)
     if outcome.picks is None:
         return Best(None, math.inf, outcome.bound, name)
     choice = space.choice(outcome.picks)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from sky_core.errors import Infeasible
 from sky_core.optimizer.exact import Method
+from sky_core.optimizer.goal import Effort
 from sky_core.optimizer.problem import Problem, Request, Solution, objective_of
 from sky_core.optimizer.solve import answer
 
@@ -61,15 +61,14 @@ def explain(
     """
     names = groups or {str(place): [place] for place in range(problem.locations)}
     free = [task for task in problem.tasks if task not in solution.request.fixed]
-    until, left = time.monotonic() + time_limit_s, len(free) + len(names)
+    effort, left = Effort.of(time_limit_s), len(free) + len(names)
 
     def ask(request: Request) -> Solution | None:
         nonlocal left
-        now = time.monotonic()
-        share = max(0.05, until - now) / max(1, left)
+        share = Effort.of(max(0.05, effort.left) / max(1, left))
         left -= 1
         try:
-            return answer(problem, request, method=method, until=now + share)
+            return answer(problem, request, method=method, effort=share)
         except Infeasible:
             return None
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from sky_core.errors import SpecError
 from sky_core.optimizer.exact import Method
+from sky_core.optimizer.goal import Effort
 from sky_core.optimizer.problem import Bools, Limit, Problem, Request, Reuse, Solution
 from sky_core.optimizer.solve import answer
 
@@ -36,13 +36,12 @@ def frontier(
     """
     if points < 2:
         raise SpecError(f"frontier: points: {points} is too few; a frontier has two ends")
-    until = time.monotonic() + time_limit_s
+    effort = Effort.of(time_limit_s)
     request = Request(fixed=fixed or {}, blocked=blocked or {}, limits=limits, reuse=reuse)
 
     def ask(change: Request, ahead: int) -> Solution:
         """Answer with a fair share of what is left of the time, ``ahead`` more questions to come."""
-        now = time.monotonic()
-        return answer(problem, change, method=method, until=now + max(0.1, until - now) / (ahead + 1))
+        return answer(problem, change, method=method, effort=Effort.of(max(0.1, effort.left) / (ahead + 1)))
 
     fastest = ask(replace(request, minimize="time"), points - 1)
     cheapest = ask(request, points - 2)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 
 import highspy
 import numpy as np
 
-from sky_core.optimizer.goal import Goal
+from sky_core.optimizer.goal import Effort, Goal, now
 from sky_core.optimizer.messages import Prices
 from sky_core.optimizer.model import Answer, Known, Model, Placement
 from sky_core.optimizer.problem import Floats
 from sky_core.optimizer.space import Space
 
+ROOM_S = 2.0  # HiGHS looks at the clock on the wall, which runs faster than CPU time on a busy host
 ROOM = 1e-6  # relative: what the relaxation's deadline is looser by, so that rounding cannot make it infeasible
 INFEASIBLE = (highspy.HighsModelStatus.kInfeasible, highspy.HighsModelStatus.kUnboundedOrInfeasible)
 
@@ -41,11 +41,11 @@ def load(model: Model, *, relaxed: bool) -> highspy.Highs:
     return highs
 
 
-def run(model: Model, until: float, known: Known | None = None) -> Answer:
-    """Solve to a relative gap of 1e-7, from the values of some columns if they are known."""
+def run(model: Model, effort: Effort, known: Known | None = None) -> Answer:
+    """Solve to a relative gap of 1e-7, or to what is good enough by now, from known values of some columns."""
     highs = load(model, relaxed=False)
-    highs.setOptionValue("time_limit", max(0.1, until - time.monotonic()))
-    highs.setOptionValue("mip_rel_gap", 1e-7)
+    highs.setOptionValue("time_limit", max(0.1, ROOM_S * effort.left))
+    highs.setOptionValue("mip_rel_gap", max(1e-7, effort.gap if now() > effort.patient_until else 0.0))
     highs.setOptionValue("mip_abs_gap", 1e-9)
     if known is not None:
         highs.setSolution(len(known[0]), known[0].astype(np.int32), known[1])
@@ -63,7 +63,7 @@ def prices(
     goal: Goal,
     factors: Sequence[float],
     *,
-    until: float,
+    effort: Effort,
 ) -> list[Prices] | None:
     """What the linear relaxation charges for time at these multiples of the deadline, the deadline itself first.
 
@@ -73,7 +73,7 @@ def prices(
     highs = load(placement.model, relaxed=True)
     found: list[Prices] = []
     for factor in factors:
-        highs.setOptionValue("time_limit", max(0.1, until - time.monotonic()))
+        highs.setOptionValue("time_limit", max(0.1, ROOM_S * effort.left))
         highs.changeColBounds(placement.makespan, 0.0, goal.deadline_hours * factor * (1 + ROOM))
         highs.run()
         status = highs.getModelStatus()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sky_core.optimizer.capacity import add_limit, overdrawn
-from sky_core.optimizer.goal import Goal
+from sky_core.optimizer.goal import Effort, Goal, now
 from sky_core.optimizer.model import Known, Placement, Solver, build
 from sky_core.optimizer.problem import Floats, Ints, Limit, Reuse
 from sky_core.optimizer.space import Space
@@ -27,7 +26,7 @@ class Outcome:
     reused: dict[int, int]
 
 
-def solve(space: Space, goal: Goal, solver: Solver, *, until: float, start: list[int] | None = None) -> Outcome:
+def solve(space: Space, goal: Goal, solver: Solver, *, effort: Effort, start: list[int] | None = None) -> Outcome:
     """Solve; limits on what runs at once are added where a plan breaks them, until none does."""
     placement = build(space, goal)
     for limit in goal.limits:
@@ -36,7 +35,7 @@ def solve(space: Space, goal: Goal, solver: Solver, *, until: float, start: list
     known = None if start is None else _incumbent(placement, start)
     bound = -math.inf
     while True:
-        answer = solver(placement.model, until, known)
+        answer = solver(placement.model, effort, known)
         bound = max(bound, answer.bound)
         if answer.values is None:
             return Outcome(None, bound, {})
@@ -49,7 +48,7 @@ def solve(space: Space, goal: Goal, solver: Solver, *, until: float, start: list
                 broken = True
         if not broken:
             return Outcome(picks, bound, _reused(placement, answer.values))
-        if time.monotonic() > until:
+        if now() > effort.until:
             return Outcome(None, bound, {})
 
 

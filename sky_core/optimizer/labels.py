@@ -10,13 +10,12 @@ is then a bound on everything unseen, so every search ends with a plan and a pro
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sky_core.optimizer.goal import TINY, Goal, above
+from sky_core.optimizer.goal import TINY, Goal, above, now
 from sky_core.optimizer.messages import Bound
 from sky_core.optimizer.problem import Floats, Ints
 from sky_core.optimizer.space import Space
@@ -90,7 +89,7 @@ def search(space: Space, question: Question, *, cutoff: float, width: int, until
     steps: list[tuple[Ints, Ints]] = []
     dropped = math.inf
     for v in range(len(space.tasks)):
-        if time.monotonic() > until:
+        if now() > until:
             return None
         labels, bound, rows, picks, lost = _extend(space, question, labels, v, cutoff, width)
         keep = _rivals(space, labels, bound)

@@ -8,12 +8,11 @@ itself, and on chains one pass over the tasks and back makes it exact: the min-p
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
 
-from sky_core.optimizer.goal import above
+from sky_core.optimizer.goal import above, now
 from sky_core.optimizer.problem import Floats
 from sky_core.optimizer.space import Space
 
@@ -154,7 +153,7 @@ class Passes:
 
 
 def bound(space: Space, prices: Prices, *, warm: Bound | None = None, until: float = np.inf) -> Bound:
-    """Pass messages until the bound meets the plan, stalls, or the clock reaches ``until`` (time.monotonic)."""
+    """Pass messages until the bound meets the plan, stalls, or the clock reaches ``until`` (CPU seconds)."""
     passes = Passes(space, prices, (warm.ahead, warm.back) if warm else None)
     best: tuple[float, list[int]] = (np.inf, [])
     highest, rest, stalled = -np.inf, np.zeros(len(space.tasks) + 1), 0
@@ -169,7 +168,7 @@ def bound(space: Space, prices: Prices, *, warm: Bound | None = None, until: flo
             highest, rest, kept = lower[0], lower, (list(passes.back), list(passes.ahead))
         gap = best[0] - highest
         stalled = 0 if gain > 0.01 * gap else stalled + 1
-        if best[0] <= above(highest) or stalled >= STALLED or time.monotonic() > until:
+        if best[0] <= above(highest) or stalled >= STALLED or now() > until:
             break
     places, value = passes.forward()
     if value < best[0]:

@@ -17,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sky_core.optimizer.goal import Goal
+from sky_core.optimizer.goal import Effort, Goal
 from sky_core.optimizer.problem import Bools, Floats, Ints, Reuse
 from sky_core.optimizer.space import Link, Space
 
@@ -71,7 +71,7 @@ class Answer:
 
 
 Known = tuple[Ints, Floats]  # some columns and their values in a known solution
-Solver = Callable[[Model, float, Known | None], Answer]  # the float: until when, as time.monotonic
+Solver = Callable[[Model, Effort, Known | None], Answer]
 
 
 @dataclass

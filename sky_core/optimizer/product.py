@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import heapq
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 
 from sky_core.optimizer.exact import Best, Method, minimum
-from sky_core.optimizer.goal import Goal, above
+from sky_core.optimizer.goal import Effort, Goal, above, now
 from sky_core.optimizer.problem import Ints, Problem, Weighted, assess
 
 GAP = 1e-7  # relative: pieces whose bound is this close to the best plan are not cut further
 
 
-def least_product(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, *, method: Method, until: float) -> Best:
+def least_product(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, *, method: Method, effort: Effort) -> Best:
     """The plan with the least product within the goal's limits (its weights do not matter).
 
     On makespans in [low, high], where no plan costs less than ``usd``, a product c × t is at least
@@ -24,7 +23,7 @@ def least_product(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, *, 
 
     def least(weights: Weighted, deadline_hours: float) -> Best:
         piece = replace(goal, weights=weights, deadline_hours=deadline_hours)
-        return minimum(problem, allowed, piece, method=method, until=until)
+        return minimum(problem, allowed, piece, method=method, effort=effort)
 
     fastest = least(Weighted(0.0, 1.0), goal.deadline_hours)
     if fastest.choice is None:
@@ -35,7 +34,7 @@ def least_product(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, *, 
     best, value = plans[values.index(min(values))], min(values)
     high = max(assess(problem, plans[-1].choice or {}, goal.reuse, plans[-1].reused)[1].values())
     pieces = [(fastest.bound * cheapest.bound, fastest.bound, high)]
-    while pieces and pieces[0][0] < value * (1 - GAP) and time.monotonic() < until:
+    while pieces and pieces[0][0] < value * (1 - GAP) and now() < effort.until:
         bound, low, high = heapq.heappop(pieces)
         middle = (low + high) / 2
         for start, end in ((low, middle), (middle, high)):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from sky_core.errors import Infeasible, SpecError
-from sky_core.optimizer.exact import Best, Method, minimum
-from sky_core.optimizer.goal import Goal, above
+from sky_core.optimizer.exact import Best, Method, cheapest_of_equal, minimum
+from sky_core.optimizer.goal import Effort, Goal, above, now
 from sky_core.optimizer.problem import (
     Bools,
     Ints,
@@ -37,6 +36,8 @@ def solve(
     deadline_hours: float | None = None,
     budget_usd: float | None = None,
     time_limit_s: float = 60.0,
+    patience_s: float = 2.0,
+    gap: float = 0.01,
     method: Method = "auto",
     fixed: Mapping[str, int] | None = None,
     blocked: Mapping[str, Bools] | None = None,
@@ -45,15 +46,17 @@ def solve(
 ) -> Solution:
     """The best plan for the whole DAG.
 
-    Of equally cheap plans the fastest is returned, of equally fast ones the cheapest; what is equal in both is
-    told apart by the order of the candidates. Solving the same problem again, with tasks fixed or candidates
-    blocked, starts from what the last time has shown.
+    Of equally cheap plans the fastest is returned, of equally fast ones the cheapest; in DAGs of hundreds of tasks one
+    that no change of a single task makes better. What is equal in both is told apart by the order of the candidates.
+    Solving the same problem again, with tasks fixed or candidates blocked, starts from what the last time has shown.
 
     Args:
         minimize: USD, hours of makespan, a weighted sum of the two, or their product.
         deadline_hours: The makespan may not exceed this.
         budget_usd: The cost may not exceed this.
-        time_limit_s: After this the best plan so far is returned, with its proven bound.
+        time_limit_s: CPU seconds after which the best plan so far is returned, with its proven bound.
+        patience_s: CPU seconds after which a plan is good enough that is proven to lie within ``gap`` of the best.
+        gap: Relative to the objective.
         method: ``auto`` picks; ``labels``, ``ilp`` (HiGHS) and ``cbc`` (through PuLP) insist. They agree.
         fixed: Task to the candidate it must take, blocked or not.
         blocked: Task to a (C_v,) mask, True where a candidate may not be taken.
@@ -65,11 +68,11 @@ def solve(
         SpecError: for names of tasks or an objective that do not exist.
     """
     request = Request(minimize, deadline_hours, budget_usd, fixed or {}, blocked or {}, limits, reuse)
-    return answer(problem, request, method=method, until=time.monotonic() + time_limit_s)
+    return answer(problem, request, method=method, effort=Effort.of(time_limit_s, patience_s, gap))
 
 
-def answer(problem: Problem, request: Request, *, method: Method = "auto", until: float) -> Solution:
-    """What :func:`solve` returns, for a question that has been put together before; ``until`` as time.monotonic."""
+def answer(problem: Problem, request: Request, *, method: Method = "auto", effort: Effort) -> Solution:
+    """What :func:`solve` returns, for a question that has been put together before."""
     allowed = _allowed(problem, request)
     goal = Goal(
         weights=Weighted(1.0, 0.0),
@@ -79,14 +82,14 @@ def answer(problem: Problem, request: Request, *, method: Method = "auto", until
         reuse=request.reuse,
     )
     if request.minimize == "cost*time":
-        best = least_product(problem, allowed, goal, method=method, until=until)
+        best = least_product(problem, allowed, goal, method=method, effort=effort)
     else:
         weights = request.minimize if isinstance(request.minimize, Weighted) else WEIGHTS.get(request.minimize)
         if weights is None:
             raise SpecError(f"minimize: {request.minimize!r} is none of 'cost', 'time', 'cost*time', Weighted(…)")
-        best = _best(problem, allowed, replace(goal, weights=weights), method, until)
+        best = _best(problem, allowed, replace(goal, weights=weights), method, effort)
     if best.choice is None:
-        raise _infeasible(problem, allowed, goal, best, method, until)
+        raise _infeasible(problem, allowed, goal, best, method, effort)
     return _solution(problem, request, best, goal)
 
 
@@ -117,19 +120,19 @@ def _allowed(problem: Problem, request: Request) -> dict[str, Ints]:
     return allowed
 
 
-def _best(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, method: Method, until: float) -> Best:
+def _best(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, method: Method, effort: Effort) -> Best:
     """The minimum, and of what is equal to it the best in the other respect."""
-    first = minimum(problem, allowed, goal, method=method, until=until)
+    first = minimum(problem, allowed, goal, method=method, effort=effort)
     by_cost, by_time = goal.weights.time == 0, goal.weights.cost == 0
     if first.choice is None or not (by_cost or by_time) or (by_cost and first.settled):
         return first
     cost, finish = assess(problem, first.choice, goal.reuse, first.reused)
     if by_cost:
         second_goal = replace(goal, weights=WEIGHTS["time"], budget_usd=above(cost))
-    else:
-        second_goal = replace(goal, weights=WEIGHTS["cost"], deadline_hours=above(max(finish.values())))
-    second = minimum(problem, allowed, second_goal, method=method, until=until)
-    return first if second.choice is None else replace(first, choice=second.choice, reused=second.reused)
+        second = minimum(problem, allowed, second_goal, method=method, effort=effort)
+        return first if second.choice is None else replace(first, choice=second.choice, reused=second.reused)
+    as_fast = replace(goal, weights=WEIGHTS["cost"], deadline_hours=above(max(finish.values())))
+    return cheapest_of_equal(problem, allowed, as_fast, first, method=method, effort=effort)
 
 
 def _solution(problem: Problem, request: Request, best: Best, goal: Goal) -> Solution:
@@ -143,7 +146,7 @@ def _solution(problem: Problem, request: Request, best: Best, goal: Goal) -> Sol
 
 
 def _infeasible(
-    problem: Problem, allowed: Mapping[str, Ints], goal: Goal, best: Best, method: Method, until: float
+    problem: Problem, allowed: Mapping[str, Ints], goal: Goal, best: Best, method: Method, effort: Effort
 ) -> Infeasible:
     """Which limit cannot be kept, found by lifting them one after the other."""
     if math.isfinite(best.bound):
@@ -152,25 +155,25 @@ def _infeasible(
         )
     free = Goal(Weighted(1.0, 0.0), reuse=goal.reuse)
     for limit in goal.limits:
-        if _least(problem, allowed, replace(free, limits=[limit]), method, until) is None:
+        if _least(problem, allowed, replace(free, limits=[limit]), method, effort) is None:
             return Infeasible(limit.name, None, f"no plan keeps {limit.name} within {limit.count:g}")
     free = replace(free, limits=goal.limits)
-    hours = _least(problem, allowed, replace(free, weights=WEIGHTS["time"]), method, until)
+    hours = _least(problem, allowed, replace(free, weights=WEIGHTS["time"]), method, effort)
     if hours is None:
         names = " and ".join(limit.name for limit in goal.limits)
         return Infeasible(names, None, f"no plan keeps {names} all at once")
     if hours > goal.deadline_hours:
         return _short_of_time(goal, hours, "")
-    usd = _least(problem, allowed, free, method, until)
+    usd = _least(problem, allowed, free, method, effort)
     if usd is not None and usd > goal.budget_usd:
         return _short_of_money(goal, usd, "")
-    usd = _least(problem, allowed, replace(free, deadline_hours=goal.deadline_hours), method, until)
+    usd = _least(problem, allowed, replace(free, deadline_hours=goal.deadline_hours), method, effort)
     assert usd is not None, "the deadline alone can be kept"
     return _short_of_money(goal, usd, f" within {goal.deadline_hours:g} h")
 
 
-def _least(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, method: Method, until: float) -> float | None:
-    best = minimum(problem, allowed, goal, method=method, until=max(until, time.monotonic() + 10.0))
+def _least(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, method: Method, effort: Effort) -> float | None:
+    best = minimum(problem, allowed, goal, method=method, effort=replace(effort, until=max(effort.until, now() + 10.0)))
     return None if best.choice is None else best.value
 
 
