@@ -83,7 +83,7 @@ def planned(file: Path) -> None:
             run="true",
             resources=Resources(cpus="2+"),
             hours=max(seconds, 1e-3) / 3600,
-            inputs={f"from_t{one}": OutputRef(task=f"t{one}", output="out") for one in into.get(number, ())},
+            inputs=into.get(number, {}),
             outputs={"out": Artifact(size_gb=out.get(number, 0.0))},
         )
         for number, seconds in enumerate(dag["seconds"])
