@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sky_core.broker.interest import TO_THE_END
@@ -34,7 +34,7 @@ class Inquiries:
         self._looked: dict[str, float] = {}
         self._open: dict[str, How] = {}
         self._answers: dict[str, tuple[float, Answer]] = {}
-        self._asking = False
+        self._asking: Mapping[str, How] | None = None  # what is being asked; None while no thread does so
 
     def due(self, job_id: str, every_s: float) -> bool:
         """Whether a job has not been looked at for that long; it has been, then."""
@@ -52,9 +52,10 @@ class Inquiries:
             at, answer = self._answers.get(question, (float("-inf"), None))
             if time.monotonic() - at <= fresh_s:
                 return True, answer
-            self._open[question] = how
-            if not self._asking:
-                self._asking = True
+            if question not in (self._asking or {}):
+                self._open[question] = how
+            if self._asking is None:
+                self._asking = {}
                 threading.Thread(target=self._work, name="sky-asking", daemon=True).start()
             return False, None
 
@@ -62,9 +63,9 @@ class Inquiries:
         while True:
             with self._lock:
                 batch, self._open = self._open, {}
-                if not batch:
-                    self._asking = False
-                    return
+                self._asking = batch or None
+            if not batch:
+                return
             answers = self._ask(list(batch.values()))
             with self._lock:
                 now = time.monotonic()
@@ -115,7 +116,7 @@ def _asked(step: Step, interests: Sequence[Interest]) -> tuple[bool, Answer]:
 
 def _dismiss(step: Step, why: str) -> None:
     """Begin to end the job: a command that keeps checkpoints is stopped as for a move, any other at once."""
-    saves = step.memory.phase == "running" and step.task.checkpoint is not None
+    saves = step.memory.phase == "running" and step.task.checkpoint is not None and step.successor is None
     dismissed = Dismissed(why=why, until=step.driving.store.now() + (FAREWELL_S if saves else 0.0))
     step.save(dismissed=dismissed, leaving=saves, events=[("dismissed", {"why": why})])
     _bid_farewell(step, dismissed)

@@ -26,6 +26,7 @@ class Step:
     memory: Memory = field(default_factory=lambda: Memory(started=True, phase="running"))
     task: Task = field(default_factory=lambda: Task(name="t", run="x", checkpoint="5m", resources=Resources()))
     cluster: object = "a cluster"
+    successor: object = None
     events: list = field(default_factory=list)
 
     def save(self, events=(), **memory):
@@ -37,7 +38,7 @@ class Step:
         for _ in range(2):
             self.driving.inquiries._looked.clear()
             wanted.look(self)
-            until(lambda: not self.driving.inquiries._asking)
+            until(lambda: self.driving.inquiries._asking is None)
         return self
 
 
