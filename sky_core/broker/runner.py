@@ -37,8 +37,19 @@ class PipelineRun:
     _jobs: dict[str, Job] = field(default_factory=dict)
 
     def run(self, objective: Objective | None = None) -> dict[str, Job]:
-        """Plan, run to the end, and return the jobs by task. A failed task keeps its downstream tasks from starting."""
+        """Plan, run to the end, and return the jobs by task. A failed task keeps its downstream tasks from starting.
+
+        Left in any other way (Ctrl-C, an error of a callback), it cancels its jobs, unless they are wanted to the end.
+        """
         self.broker.plan(self.key, self.pipeline, objective)
+        try:
+            return self._follow()
+        except BaseException as left:
+            if not self.to_the_end:
+                self.cancel("interrupted" if isinstance(left, KeyboardInterrupt) else f"its run has failed: {left!r}")
+            raise
+
+    def _follow(self) -> dict[str, Job]:
         checked = time.monotonic()
         while True:
             for task in self.pipeline.tasks:
@@ -53,8 +64,8 @@ class PipelineRun:
             time.sleep(min(self.broker.settings.poll_s, 1.0))
 
     def cancel(self, reason: str) -> None:
-        """Ask for the end of every job that is not over."""
-        for job in self._jobs.values():
+        """Ask for the end of every job of the run that is not over."""
+        for job in self.broker.store.jobs(plan_key=self.key, live=True):
             self.broker.cancel(job.id, reason)
 
     def _waiting(self) -> list[Task]:

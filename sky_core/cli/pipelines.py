@@ -146,7 +146,6 @@ def _follow(broker: Broker, key: str, pipeline: Pipeline, objective: Objective |
     try:
         jobs = following.run(objective)
     except KeyboardInterrupt:
-        following.cancel("interrupted at the terminal")
         say("cancelled; machines are being taken down (skyloom jobs shows when they are gone)")
         return False
     for job in jobs.values():

@@ -29,7 +29,7 @@ def run(program, home, seconds=120):
 def test_scheduler_triggerer_and_dag_processor_never_load_polars(tmp_path):
     """A process that has used it must not fork, which the first does all day; and it weighs 100 MB."""
     program = """
-        import asyncio, sys
+        import asyncio, os, sys
         from datetime import datetime
         from airflow.sdk import DAG, task
         import sky_airflow.plugins.sky
@@ -51,6 +51,12 @@ def test_scheduler_triggerer_and_dag_processor_never_load_polars(tmp_path):
             return [event async for event in trigger.run()]
         (event,) = asyncio.run(fires())
         assert event.payload["timeout"], event
+        others = [SkyJobTrigger(job_id=job.id)._hook.broker for _ in range(20)]
+        assert all(other.store.job(job.id) for other in others)
+        links = [f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd")]
+        database = [link for link in links if os.path.exists(link) and os.readlink(link).endswith("skyloom.db")]
+        assert len(database) <= 4, database
+
         heavy = {"polars", "highspy", "pulp", "boto3", "paramiko"}
         print("loaded:", *sorted({name.partition(".")[0] for name in sys.modules} & heavy))
     """

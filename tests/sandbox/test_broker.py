@@ -138,6 +138,20 @@ def test_cancel_takes_the_machine_down(world, broker):
 
 
 @on_sqlite
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError("the terminal is gone")])
+def test_a_run_that_is_left_before_its_end_leaves_nothing_running(world, broker, error):
+    def tell(name, line):
+        raise error
+
+    long = task(run="echo begun; sleep 600")
+    with pytest.raises(type(error)):
+        PipelineRun(broker, "run", Pipeline(name="p", tasks=(long,)), lambda *_: None, tell).run()
+    until(lambda: not broker.store.jobs(live=True))
+    assert [job.state for job in broker.store.jobs()] == ["cancelled"]
+    assert world.live() == []
+
+
+@on_sqlite
 def test_gc_finds_what_no_record_knows(world, broker):
     from sky_core.clouds import connect
 
