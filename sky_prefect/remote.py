@@ -15,7 +15,7 @@ from prefect.states import State
 
 from sky_core.broker import Broker
 from sky_core.broker.calls import RESULT, Reference, pack
-from sky_core.errors import JobCancelled, TaskFailed
+from sky_core.errors import JobCancelled, StoreTrouble, TaskFailed
 from sky_core.job.narrate import describe
 from sky_core.store import Event, Job
 from sky_prefect import compat
@@ -62,7 +62,7 @@ def call(
     """Make one call on a machine; returns where its value lies.
 
     Left in any other way than by its return (a time-out, Ctrl-C, a cancelled flow, an error of a log handler), it
-    cancels the job at once: nobody waits for it any more.
+    cancels the job at once: nobody waits for it any more. Only a store that is away for too long leaves it running.
 
     Raises:
         TaskFailed, JobFailed, JobCancelled: as the job ended.
@@ -84,6 +84,8 @@ def call(
         )  # fmt: skip
         if not job.over:
             raise gone
+    except StoreTrouble:
+        raise  # the job goes on, and a retry finds it
     except BaseException as left:
         if found := broker.store.find_job(key):  # by its key: the interruption may have hit submit itself
             broker.cancel(found.id, f"Prefect does not wait for it any more: {str(left) or type(left).__name__}")

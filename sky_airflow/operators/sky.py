@@ -17,7 +17,7 @@ from sky_airflow.hooks.sky import SkyHook
 from sky_airflow.links.sky import SkyPlanLink
 from sky_airflow.mapped import plan_name
 from sky_airflow.wanting import how_of, waiter_of
-from sky_core.errors import JobCancelled
+from sky_core.errors import JobCancelled, StoreTrouble
 from sky_core.spec import Artifact, Task
 
 if TYPE_CHECKING:
@@ -133,6 +133,8 @@ class SkyOperator(BaseOperator):
             self.defer(trigger=trigger, method_name="execute_complete")
         try:
             job = broker.watch(job.id, on_event=self._log_event, on_log=self.log.info, waiter=waiter)
+        except StoreTrouble:
+            raise  # the job goes on, and a retry finds it
         except BaseException as left:  # a time-out, an error of a log handler: nobody waits any more
             broker.cancel(job.id, f"Airflow does not wait for it any more: {left!r}", owner=self._owner)
             raise

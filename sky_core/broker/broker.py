@@ -16,7 +16,7 @@ from sky_core.broker.apart import apart, let_signals_interrupt, polars_inherited
 from sky_core.broker.interest import Waiter
 from sky_core.broker.spawn import ensure_driver
 from sky_core.config import Settings
-from sky_core.errors import JobCancelled, JobFailed, SkyloomError, TaskFailed
+from sky_core.errors import JobCancelled, JobFailed, SkyloomError, StoreTrouble, TaskFailed
 from sky_core.planner.plan import Placement, Plan, dag_hash
 from sky_core.spec import Artifact, Objective, OutputRef, Pipeline, Task
 from sky_core.store import Event, Job, Store
@@ -227,13 +227,21 @@ class Broker:
             time.sleep(min(self.settings.poll_s, 1.0))
 
     def follow(self, job_id: str) -> Iterator[tuple[Job, list[Event], list[str]]]:
-        """An endless iterator over (job, new events, new whole log lines); one read of the store each step."""
-        seen, offset, rest = 0, 0, b""
+        """An endless iterator over (job, new events, new whole log lines); one read of the store each step.
+
+        While the store cannot be used, it gives the job as it was last seen, once in ``store_patience_s``.
+        """
+        job, seen, offset, rest = self.store.job(job_id), 0, 0, b""
         while True:
-            job = self.store.job(job_id)  # read first: what belongs to its end is in the store by then
-            events = self.store.events(job_id, seen)
+            try:
+                found = self.store.job(job_id)  # read first: what belongs to its end is in the store by then
+                events = self.store.events(job_id, seen)
+                data = self.store.log(job_id, offset)
+            except StoreTrouble:
+                yield job, [], []
+                continue
+            job = found
             seen = events[-1].id if events else seen
-            data = self.store.log(job_id, offset)
             offset += len(data)
             *whole, rest = (rest + data).split(b"\n")
             if job.over and rest:

@@ -10,10 +10,12 @@ import socket
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from sky_core.config import Settings
+from sky_core.errors import StoreTrouble
 from sky_core.store import Store
 
 RENEW_S = 30.0
@@ -40,11 +42,12 @@ class Waiter:
         return cls(f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}")
 
     def renew(self, store: Store, settings: Settings, job_id: str) -> None:
-        """Say that the job is wanted, unless that was said a moment ago."""
+        """Say that the job is wanted, unless that was said a moment ago or the store cannot be used at present."""
         now = time.monotonic()
         if now - self._said.get(job_id, float("-inf")) >= min(RENEW_S, settings.interest_ttl_s / 4):
-            store.show_interest(job_id, self.who, self.how)
-            self._said[job_id] = now
+            with suppress(StoreTrouble):
+                store.show_interest(job_id, self.who, self.how)
+                self._said[job_id] = now
 
 
 def want_to_the_end(store: Store, job_id: str) -> None:

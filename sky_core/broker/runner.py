@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from sky_core.broker.broker import DRIVER_CHECK_S, Broker
 from sky_core.broker.interest import Waiter, want_to_the_end
 from sky_core.broker.spawn import ensure_driver
+from sky_core.errors import StoreTrouble
 from sky_core.spec import Artifact, Objective, OutputRef, Pipeline, Task
 from sky_core.store import Event, Job
 
@@ -44,6 +45,8 @@ class PipelineRun:
         self.broker.plan(self.key, self.pipeline, objective)
         try:
             return self._follow()
+        except StoreTrouble:
+            raise  # the jobs go on; whoever runs the key again finds them
         except BaseException as left:
             if not self.to_the_end:
                 self.cancel("interrupted" if isinstance(left, KeyboardInterrupt) else f"its run has failed: {left!r}")

@@ -94,6 +94,16 @@ def test_without_a_triggerer_a_job_goes_on_until_its_task_is_failed(world, airfl
         airflow.start("triggerer")
 
 
+def test_a_job_that_somebody_cancelled_is_not_tried_again(world, airflow, store):
+    before = {job.id for job in store.jobs()}
+    run = airflow.trigger("ticking_deferred")
+    job = ticking(store, "deferred", 5, besides=before)
+    assert store.request_cancel(job.id, "enough")
+    assert airflow.wait("ticking_deferred", run) == "failed"
+    assert airflow.task_instances("ticking_deferred", run)["deferred"]["try_number"] == 1
+    ended(world, store, job)
+
+
 def test_a_killed_task_without_retries_ends_its_job(world, airflow, store):
     """Nobody is called then: Airflow says so when its driver asks."""
     run = airflow.trigger("ticking_last")
