@@ -30,7 +30,10 @@ def programs() -> Path | None:
 
 
 class Postgres:
-    """A running server; :meth:`database` gives a fresh, empty database on it."""
+    """A running server; :meth:`database` gives what a store takes for an empty database of its own.
+
+    It is a schema, in truth: a database is a thousand files to make and to remove.
+    """
 
     def __init__(self, bin_dir: Path) -> None:
         self._bin = bin_dir
@@ -58,17 +61,18 @@ class Postgres:
         self.stop()
         shutil.rmtree(self.folder)
 
-    def url(self, database: str) -> str:
+    def url(self, database: str = "postgres") -> str:
+        """The URL of a database as a whole."""
         return f"postgresql://{ROLE}@/{database}?host={self.folder}"
 
     def database(self) -> str:
-        """The URL of a new, empty database."""
+        """The URL of a new, empty database, as far as its user sees."""
         import psycopg
 
         name = f"t{next(self._numbers)}"
-        with psycopg.connect(self.url("postgres"), autocommit=True) as admin:
-            admin.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
-        return self.url(name)
+        with psycopg.connect(self.url(), autocommit=True) as admin:
+            admin.execute(f"CREATE SCHEMA {name}")  # type: ignore[call-overload]
+        return f"{self.url()}&options=-csearch_path%3D{name}"
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self._bin / program), "--pgdata", str(self.folder / "data"), *arguments]

@@ -178,8 +178,8 @@ def test_a_server_that_lets_nobody_in_is_told_at_once(postgres, what):
 @pytest.mark.parametrize("cut", ["before", "after"])
 def test_a_commit_whose_answer_is_lost_is_neither_lost_nor_doubled(postgres, cut):
     wire = Wire(postgres.folder)
-    name = postgres.database().partition("@/")[2].partition("?")[0]
-    store = Store(f"postgresql://skyloom@127.0.0.1:{wire.port}/{name}", patience_s=None)
+    url = postgres.database().replace("@/", f"@127.0.0.1:{wire.port}/").replace(f"host={postgres.folder}&", "")
+    store = Store(url, patience_s=None)
     job = submit(store)
     store.lease_due("me", 600, 1)
     for number in range(3):
