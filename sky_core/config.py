@@ -109,6 +109,7 @@ class Settings(BaseModel):
             slowest images take several minutes.
         interest_ttl_s: Seconds without a word from whoever waits for a job, after which its engine is asked.
         unwanted_ttl_s: Seconds that a job goes on for when nobody waits and nobody can be asked; 0 for ever.
+        sweep_s: Seconds between two sweeps of a driver for machines that belong to no live job.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -130,6 +131,7 @@ class Settings(BaseModel):
     spot_policy: SpotPolicy = "skyloom"
     max_attempts: int = Field(8, ge=1)
     boot_timeout_s: float = Field(900.0, gt=0)
+    sweep_s: float = Field(600.0, gt=0)
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Settings:

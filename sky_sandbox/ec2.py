@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import threading
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 from xml.sax.saxutils import escape
 
 os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"  # 15 MB per region; read when a region is first used
 
 from moto.core.models import DEFAULT_ACCOUNT_ID
-from moto.core.utils import utcnow
 from moto.ec2 import utils as ec2_utils
 from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models.instances import Instance, InstanceBackend, Reservation, StateReason
@@ -197,7 +197,8 @@ class Ec2:
         if machine.cause:
             reason, message = REASONS[machine.cause]
             instance.state_reason = StateReason(f"{reason}: {message}", reason)
-            instance._reason = f"{message} ({utcnow():%Y-%m-%d %H:%M:%S} GMT)"
+            when = datetime.fromtimestamp(machine.ended_at, UTC) if machine.ended_at else datetime.now(UTC)
+            instance._reason = f"{message} ({when:%Y-%m-%d %H:%M:%S} GMT)"
         instance._state.name, instance._state.code = state, code
         interface = instance.nics[0]
         interface.private_ip_address = machine.ip

@@ -51,12 +51,16 @@ def gc(
 ) -> None:
     """End machines that are ours and belong to no live job. Asks the clouds, not our records."""
     from sky_core.broker import Broker
+    from sky_core.clouds.base import TAG_JOB
     from sky_core.driver.sweep import collect
 
     broker = Broker.open()
     found = collect(broker.settings, broker.store, terminate=not dry_run)
     for instance in found.orphans:
         say(f"{'found' if dry_run else 'terminated'} {instance.cloud} {instance.id} ({instance.instance_type})")
+    for instance in found.undriven:
+        job = instance.tags.get(TAG_JOB, "")
+        say(f"nobody drives {job} on {instance.cloud} {instance.id}: skyloom logs -f {job} lets it go on")
     for cloud, why in found.unreachable.items():
         complain(f"{cloud} could not be asked: {why}", "yellow")
     say(f"{len(found.orphans)} orphans, {len(found.in_use)} machines in use")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
-from sky_core.clouds.base import TAG_CLUSTER, Found
-from sky_core.driver.launch import observation
+from sky_core.clouds import Cloud
+from sky_core.clouds.base import TAG_CLUSTER, Found, Instance
+from sky_core.driver.launch import observation, request_for
 from sky_core.driver.step import Step
 from sky_core.errors import CloudError, NotConnected, UnknownOutcome
 from sky_core.job.attempts import MOST_IN_A_PLACE
+from sky_core.job.bill import lifetime
 from sky_core.store import Cluster
 from sky_core.store.records import Seen
 
@@ -49,38 +52,67 @@ def drop(step: Step, successor: Cluster) -> None:
 
 def _ended(step: Step, cluster: Cluster, outcome: str) -> bool:
     """Terminate the cluster's machines; True once none of them runs and that is written down."""
+    # Only the tag finds what an interrupted launch may have left: its ids were never written down.
+    unasked = step.never_asked(cluster)
+    seen: list[Instance] = []
     try:
-        cloud = step.driving.clouds[cluster.cloud]
-        # Only the tag finds what an interrupted launch may have left: its ids were never written down.
-        found = Found(())
-        if cluster.state != "launched":
-            place, kind = [cluster.region], cluster.instance_type
-            found = cloud.find({TAG_CLUSTER: cluster.token}, regions=place, instance_type=kind)
-        ids = cluster.instance_ids or tuple(instance.id for instance in found.instances)
-        cloud.terminate(ids)
-        if found.unreachable:
-            raise UnknownOutcome("; ".join(f"{place}: {why}" for place, why in found.unreachable.items()))
-        running = [i for i in cloud.describe(ids) if i.state in ("pending", "running")] if ids else []
+        if not unasked:
+            seen = _taken_down(step.driving.clouds[cluster.cloud], cluster)
     except NotConnected as error:
         if cluster.state == "launched":
             return _not_yet(step, error)
-        ids, running = (), []  # no launch was ever asked for from here
+        # It was not asked for from here; if it was from another host, it stays owed.
     except CloudError as error:
         return _not_yet(step, error)
-    if running:
+    if any(instance.state in ("pending", "running") for instance in seen):
         step.save(after_s=step.driving.settings.poll_s)
         return False
-    now = time.time()
-    ended = replace(cluster, state="ended", ended_at=now, outcome=outcome, instance_ids=ids)
-    since = cluster.launched_at or now
-    hours = step.driving.settings.scale.hours(now - since)
+    ended = _as_ended(cluster, outcome, seen)
+    known = unasked or cluster.state == "launched"
     step.save(
         cluster=ended,
         close_errors=0,
-        observations=[observation(cluster, _seen(step, outcome), hours=hours)],
+        launches=[request_for(cluster, settled=outcome)] if known else (),
+        observations=[observation(ended, _seen(step, outcome), hours=lifetime(ended, step.driving.settings.scale))],
         events=[("terminated", {"attempt": cluster.attempt, "outcome": outcome})],
     )
+    step.driving.unasked.pop(cluster.token, None)
     return True
+
+
+def _taken_down(cloud: Cloud, cluster: Cluster) -> list[Instance]:
+    """The cluster's machines after they were told to end.
+
+    Raises:
+        CloudError: if that cannot be done, or their region does not say what is there.
+    """
+    found = Found(())
+    if cluster.state != "launched":
+        tags = {TAG_CLUSTER: cluster.token}
+        found = cloud.find(tags, regions=[cluster.region], instance_type=cluster.instance_type)
+    ids = cluster.instance_ids or tuple(dict.fromkeys(instance.id for instance in found.instances))
+    cloud.terminate(ids)
+    if found.unreachable:
+        raise UnknownOutcome("; ".join(f"{place}: {why}" for place, why in found.unreachable.items()))
+    now = cloud.describe(ids) if ids else []
+    started = {instance.id: instance.launched_at for instance in found.instances}
+    return [replace(i, launched_at=i.launched_at or started.get(i.id)) for i in now]
+
+
+def _as_ended(cluster: Cluster, outcome: str, seen: Sequence[Instance]) -> Cluster:
+    """The cluster as it ended: by the cloud's own record of its machines where it has one, else just now."""
+    now = time.time()
+    starts = [instance.launched_at for instance in seen if instance.launched_at is not None]
+    ends = [instance.ended_at for instance in seen if instance.ended_at is not None]
+    return replace(
+        cluster,
+        state="ended",
+        ended_at=now,
+        outcome=outcome,
+        instance_ids=tuple(dict.fromkeys(instance.id for instance in seen)) or cluster.instance_ids,
+        started_at=cluster.started_at if cluster.started_at is not None else min(starts, default=None),
+        stopped_at=max(ends) if seen and len(ends) == len(seen) else None,
+    )
 
 
 def _not_yet(step: Step, error: CloudError) -> bool:

@@ -28,7 +28,7 @@ from sky_core.errors import (
 from sky_core.planner.plan import Placement
 from sky_core.remote import keys
 from sky_core.remote.switch import switch
-from sky_core.store import Cluster, JobState, Observation
+from sky_core.store import Cluster, JobState, Launch, Observation
 from sky_core.store.records import Seen
 
 log = logging.getLogger(__name__)
@@ -55,11 +55,13 @@ def intend(step: Step, placement: Placement) -> None:
         intended_at=time.time(), accelerator=placement.accelerator,
     )  # fmt: skip
     about = {"attempt": attempt, "machine": placement.machine, **where(cluster)}
+    owed, told = request_for(cluster), [("launching", about)]
     if step.cluster is not None:
-        step.save(attempt=attempt, cluster=cluster, successor=placement, events=[("launching", about)])
+        step.save(attempt=attempt, cluster=cluster, successor=placement, launches=[owed], events=told)
     else:
         state: JobState = "recovering" if step.memory.log_base else "provisioning"
-        step.save(state=state, attempt=attempt, cluster=cluster, placement=placement, events=[("launching", about)])
+        step.save(state=state, attempt=attempt, cluster=cluster, placement=placement, launches=[owed], events=told)
+    step.driving.unasked[token] = step.job.lease_epoch
 
 
 def launch(step: Step, cluster: Cluster) -> None:
@@ -67,19 +69,29 @@ def launch(step: Step, cluster: Cluster) -> None:
 
     It then leads back to :func:`place`, unless the job is running elsewhere: it stays there.
     """
+    known = never_asked = step.never_asked(cluster)  # known: whether all that this launch may have made is
     try:
-        instances = step.driving.clouds[cluster.cloud].launch(_request(step, cluster))
+        cloud = step.driving.clouds[cluster.cloud]
+        request = _request(step, cluster, asked_before=not never_asked)
+        step.driving.unasked.pop(cluster.token, None)
+        known = True
+        instances = cloud.launch(request)
     except NotConnected as error:
-        _out_of_hand(step, cluster, error)
+        _out_of_hand(step, cluster, error, known=known)
         return
     except (CapacityError, QuotaError, AuthError, InvalidRequest) as error:
-        _refused(step, cluster, error)
+        _refused(step, cluster, error, known=known and error.settled)
         return
     except (Throttled, UnknownOutcome) as error:
         _unclear(step, cluster, error)
         return
+    starts = [instance.launched_at for instance in instances if instance.launched_at is not None]
     launched = replace(
-        cluster, state="launched", launched_at=time.time(), instance_ids=tuple(instance.id for instance in instances)
+        cluster,
+        state="launched",
+        launched_at=time.time(),
+        started_at=min(starts, default=None),
+        instance_ids=tuple(dict.fromkeys(instance.id for instance in instances)),
     )
     ids, armed = list(launched.instance_ids), instances[0].armed
     moves = cluster is step.successor
@@ -92,7 +104,7 @@ def launch(step: Step, cluster: Cluster) -> None:
     )
 
 
-def _request(step: Step, cluster: Cluster) -> LaunchRequest:
+def _request(step: Step, cluster: Cluster, *, asked_before: bool) -> LaunchRequest:
     task, identity = step.task, keys.identity(step.driving.settings, step.job.key_id)
     placement = step.memory.successor if cluster is step.successor else step.memory.placement
     assert placement is not None
@@ -111,12 +123,13 @@ def _request(step: Step, cluster: Cluster) -> LaunchRequest:
         ports=task.resources.ports,
         host_key=identity.host_key(cluster.token),
         authorized_key=public_key(identity.client_key),
+        asked_before=asked_before,
         tags={TAG_OWNER: step.driving.store.id, TAG_CLUSTER: cluster.token, TAG_JOB: step.job.id},
         switch=switch(step.driving.settings, placement.hours),
     )
 
 
-def _out_of_hand(step: Step, cluster: Cluster, error: NotConnected) -> None:
+def _out_of_hand(step: Step, cluster: Cluster, error: NotConnected, *, known: bool) -> None:
     """Leave a cloud that cannot be connected out of this job's plans. Others may have it: their drivers, their jobs."""
     told = {"attempt": cluster.attempt, "why": "not connected", "message": str(error), **where(cluster)}
     moves = cluster is step.successor
@@ -124,12 +137,13 @@ def _out_of_hand(step: Step, cluster: Cluster, error: NotConnected) -> None:
         state=None if moves else "provisioning",
         successor=None,
         cluster=replace(cluster, state="refused", ended_at=time.time(), outcome="not connected"),
+        launches=[request_for(cluster, settled="not connected")] if known else (),
         tries=step.memory.tries.without(cluster.cloud, str(error)),
         events=[("refused", told)],
     )
 
 
-def _refused(step: Step, cluster: Cluster, error: CloudError) -> None:
+def _refused(step: Step, cluster: Cluster, error: CloudError, *, known: bool) -> None:
     # What a cloud will never sell (a retired type, a stale catalog row) is blocked like missing capacity.
     kind, seen = next(pair for kind_of, pair in REFUSALS.items() if isinstance(error, kind_of))
     scope: Scope = getattr(error, "scope", "zone")
@@ -137,6 +151,7 @@ def _refused(step: Step, cluster: Cluster, error: CloudError) -> None:
     step.save(
         state=None if moves else "provisioning",
         successor=None,
+        launches=[request_for(cluster, settled=kind)] if known else (),  # else it stays owed
         cluster=replace(cluster, state="refused", ended_at=time.time(), outcome=kind),
         launch_errors=0,
         observations=[observation(cluster, seen, scope)],
@@ -155,6 +170,14 @@ def _unclear(step: Step, cluster: Cluster, error: CloudError) -> None:
     wait = min(0.5 * 2**errors, 60.0)
     log.warning("%s: launch of %s: %s; again in %.1f s", step.job.id, cluster.token, error, wait)
     step.save(after_s=wait, launch_errors=errors, events=[("launch unclear", {"message": str(error)})])
+
+
+def request_for(cluster: Cluster, *, settled: str | None = None) -> Launch:
+    """The launch of a cluster as the store keeps it: owed, or ``settled`` with a word on how."""
+    return Launch(
+        cluster.token, cluster.job_id, cluster.cloud, cluster.region, cluster.zone, asked_at=cluster.intended_at,
+        settled_at=None if settled is None else time.time(), note=settled or "",
+    )  # fmt: skip
 
 
 def where(cluster: Cluster) -> dict[str, object]:

@@ -21,6 +21,7 @@ from sky_core.broker.spawn import LOCK_VARIABLE, try_lock
 from sky_core.config import Settings
 from sky_core.driver.lifecycle import advance
 from sky_core.driver.step import Clouds, Driving
+from sky_core.driver.sweep import Sweeper
 from sky_core.errors import SkyloomError
 from sky_core.facts import clouds
 from sky_core.remote import keys
@@ -49,14 +50,16 @@ class Driver:
             executor=Executor(keys.client_keys(settings)),
             holder=holder[:80],
         )
+        self._sweeper = Sweeper(self.driving)
         self._reach = Reach(settings.profile, keys.team_key(settings).id)
         self._busy: dict[str, Future[None]] = {}
         self._errors: dict[str, int] = {}
         self._stop = threading.Event()
 
     def run(self, *, idle_s: float = IDLE_S) -> None:
-        """Drive until there has been no live job for ``idle_s`` seconds, or the settings have changed."""
+        """Drive until no job has been live and no launch owed for ``idle_s`` seconds, or the settings have changed."""
         threading.Thread(target=self._heartbeat, daemon=True).start()
+        self._sweeper.start()
         last_live = time.monotonic()
         with ThreadPoolExecutor(THREADS) as pool:
             while not self._stop.is_set():
@@ -64,11 +67,12 @@ class Driver:
                 free = THREADS - len(self._busy)
                 for job in self._due(free):
                     self._busy[job.id] = pool.submit(self._step, job)
-                if self._busy or self.driving.store.has_live(self._reach):
+                if self._busy or self._sweeper.busy or self.driving.store.has_live(self._reach):
                     last_live = time.monotonic()
                 elif time.monotonic() - last_live > idle_s:
                     break
                 self._stop.wait(TICK_S)
+        self._sweeper.stop()
         self.driving.store.release_leases(self.driving.holder)  # another host need not wait until they run out
         self.driving.store.close()
 

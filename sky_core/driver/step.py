@@ -47,6 +47,8 @@ class Driving:
         holder: Its name on leases.
         inquiries: Whether jobs are still wanted, as far as their engines have answered.
         pilots: By job id, the pilot of each job with a deadline that it leads; None where there is no choice.
+        unasked: Tokens of launches that it has intended and not asked for yet, each with the epoch of the job's lease:
+            as long as that is the same, nobody else can have.
     """
 
     settings: Settings
@@ -56,6 +58,7 @@ class Driving:
     holder: str
     inquiries: Inquiries = field(default_factory=Inquiries)
     pilots: dict[str, Pilot | None] = field(default_factory=dict)
+    unasked: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -87,6 +90,10 @@ class Step:
         found = self.driving.store.plan(self.job.plan_key)
         assert found is not None, "a job is submitted under a plan"
         return found.version, Pipeline.model_validate_json(found.pipeline), Plan.model_validate_json(found.plan)
+
+    def never_asked(self, cluster: Cluster) -> bool:
+        """Whether the cluster's launch cannot have been asked for by anybody."""
+        return self.driving.unasked.get(cluster.token) == self.job.lease_epoch
 
     def market(self, pipeline: str) -> Market:
         """What the job may be planned on right now: without what is blocked, for all or for this job."""

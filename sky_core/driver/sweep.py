@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sky_core.clouds.base import TAG_CLUSTER, TAG_OWNER, Instance
 from sky_core.config import Settings
-from sky_core.driver.step import Clouds
+from sky_core.driver.owed import Debts
+from sky_core.driver.step import Clouds, Driving
 from sky_core.errors import CloudError
 from sky_core.planner.market import usable_clouds
 from sky_core.store import Store
+
+log = logging.getLogger(__name__)
+
+LOOK_BACK_S = 30 * 24 * 3600.0  # places in which nothing was launched for so long are not searched by the driver
+TICK_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -18,31 +28,101 @@ class Collected:
 
     Attributes:
         orphans: Machines of ours that no live job has a claim to.
-        in_use: Machines of live jobs.
+        in_use: Machines of live jobs that somebody drives.
+        undriven: Machines of live jobs that nobody drives at present; a driver takes them over.
         unreachable: Clouds, and regions of clouds, that could not be asked, each with the reason.
     """
 
     orphans: tuple[Instance, ...]
     in_use: tuple[Instance, ...]
+    undriven: tuple[Instance, ...]
     unreachable: dict[str, str]
 
 
 def collect(settings: Settings, store: Store, *, terminate: bool) -> Collected:
     """Ask every usable cloud for our machines; with ``terminate``, end those that belong to no live job."""
-    clouds = Clouds(settings)
-    # An intent is written before its launch: a machine of ours without an open cluster is nobody's.
+    places: dict[str, Sequence[str] | None] = dict.fromkeys(usable_clouds(settings))
+    return search(Clouds(settings), store, places, terminate=terminate)
+
+
+def search(clouds: Clouds, store: Store, places: Mapping[str, Sequence[str] | None], *, terminate: bool) -> Collected:
+    """Ask clouds for our machines, in these regions (None: in all); what refuses is told and left out."""
     found: list[Instance] = []
     unreachable: dict[str, str] = {}
-    for name in usable_clouds(settings):
+    for name, regions in places.items():
         try:
-            look = clouds[name].find({TAG_OWNER: store.id})
+            look = clouds[name].find({TAG_OWNER: store.id}, regions=regions)
             found += look.instances
             unreachable |= {f"{name}/{place}": why for place, why in look.unreachable.items()}
         except CloudError as error:
             unreachable[name] = str(error)
-    claimed = {cluster.token for cluster in store.clusters(open_only=True)}
-    orphans = tuple(instance for instance in found if instance.tags.get(TAG_CLUSTER) not in claimed)
+    # An intent is written before its launch, and read here after the search: a machine of ours without an open cluster
+    # is nobody's.
+    claims = {cluster.token: cluster.job_id for cluster in store.clusters(open_only=True)}
+    driven = store.driven()
+    orphans = tuple(instance for instance in found if instance.tags.get(TAG_CLUSTER) not in claims)
     if terminate:
-        for name in {instance.cloud for instance in orphans}:
-            clouds[name].terminate([instance.id for instance in orphans if instance.cloud == name])
-    return Collected(orphans, tuple(i for i in found if i not in orphans), unreachable)
+        unreachable |= _end(clouds, orphans)
+    claimed = [(claims[token], i) for i in found if (token := i.tags.get(TAG_CLUSTER, "")) in claims]
+    return Collected(
+        orphans,
+        in_use=tuple(instance for job_id, instance in claimed if job_id in driven),
+        undriven=tuple(instance for job_id, instance in claimed if job_id not in driven),
+        unreachable=unreachable,
+    )
+
+
+def _end(clouds: Clouds, orphans: Sequence[Instance]) -> dict[str, str]:
+    """End these machines; what could not be ended, and why, by cloud and region."""
+    failed = {}
+    for name, region in sorted({(instance.cloud, instance.region) for instance in orphans}):
+        there = [instance.id for instance in orphans if (instance.cloud, instance.region) == (name, region)]
+        try:
+            clouds[name].terminate(there)
+        except CloudError as error:
+            failed[f"{name}/{region}"] = f"{', '.join(there)} could not be ended: {error}"
+    return failed
+
+
+class Sweeper:
+    """A driver's second thread: settles launches that are owed, and sweeps where its store has ever launched."""
+
+    def __init__(self, driving: Driving) -> None:
+        self._driving = driving
+        self._debts = Debts(driving)
+        self._stop = threading.Event()
+        self._swept: float | None = None  # monotonic seconds
+        self.busy = True
+        """Whether something is owed, or may be: the driver stays until it is settled."""
+
+    def start(self) -> None:
+        """Begin, in a thread that does not keep the process."""
+        threading.Thread(target=self._run, name="sweeper", daemon=True).start()
+
+    def stop(self) -> None:
+        """Let the thread end after what it is doing."""
+        self._stop.set()
+
+    def turn(self) -> None:
+        """Settle what is due, and sweep if it is time to."""
+        owed = self._debts.settle()
+        if self._swept is None or time.monotonic() - self._swept > self._driving.settings.sweep_s:
+            self._swept = time.monotonic()
+            self._sweep()
+        self.busy = owed > 0
+
+    def _run(self) -> None:
+        while not self._stop.wait(TICK_S):
+            try:
+                self.turn()
+            except Exception as error:  # noqa: BLE001 - a locked store, a network that is down: the next turn may do
+                log.warning("the sweep was cut short: %s: %s", type(error).__name__, error)
+
+    def _sweep(self) -> None:
+        settings, store = self._driving.settings, self._driving.store
+        places = store.launch_places(settings.profile, time.time() - LOOK_BACK_S)
+        seen = search(self._driving.clouds, store, places, terminate=True)
+        for instance in seen.orphans:
+            log.warning("ended %s %s, which belonged to no live job", instance.cloud, instance.id)
+        for place, why in seen.unreachable.items():
+            log.warning("not swept: %s: %s", place, why)

@@ -64,7 +64,18 @@ def _line(store: Store, scale: Scale, job: Job) -> Line:
 
 
 def cluster_hours(cluster: Cluster, scale: Scale) -> float:
-    """Machine hours of a cluster so far: from the launch being accepted to its end, for each of its machines."""
-    if cluster.launched_at is None:
+    """Machine hours of a cluster so far: as long as it existed, for each of its machines."""
+    return lifetime(cluster, scale) * cluster.num_nodes
+
+
+def lifetime(cluster: Cluster, scale: Scale, now: float | None = None) -> float:
+    """Hours that a cluster's machines existed: by their cloud's record, else from the launch being accepted to its end.
+
+    Never less than none, whatever the clocks of the cloud and of this machine say of each other.
+    """
+    began = cluster.started_at if cluster.started_at is not None else cluster.launched_at
+    if began is None:
         return 0.0
-    return scale.hours((cluster.ended_at or time.time()) - cluster.launched_at) * cluster.num_nodes
+    ended = cluster.stopped_at if cluster.stopped_at is not None else cluster.ended_at
+    moment = time.time() if now is None else now
+    return scale.hours(max(0.0, (moment if ended is None else ended) - began))

@@ -75,6 +75,7 @@ _WORDS: dict[str, Callable[[Data], str]] = {
     "recovering": lambda d: f"recovering after: {d['after']}",
     "terminated": lambda d: f"attempt {d['attempt']}: machines terminated ({d['outcome']})",
     "terminate failed": lambda d: f"terminating failed, trying again: {d['error']}",
+    "stray ended": lambda d: f"ended what a launch of unknown outcome had left: {', '.join(d['instances'])}",
     "cancel requested": lambda d: f"cancel requested: {d['reason']}",
     "unwanted": lambda d: (
         f"nobody has waited for it for {d['silent_s'] / 60:.0f} min"

@@ -130,7 +130,7 @@ class Jobs(Part):
         Args:
             job: As read when the step began; what was written to it since then by others than drivers stays.
             after_s: Seconds until the job wants to be advanced next. A cancel that came meanwhile cuts them short.
-            launches: Requests for machines that are about to be made, and are owed from here on.
+            launches: Requests for machines that are about to be made, and are owed from here on; or that are settled.
 
         Raises:
             LeaseLost: if ``holder`` does not hold the job's lease any more, or not without a break since ``job``
@@ -150,7 +150,7 @@ class Jobs(Part):
         for cluster in clusters:
             _put_cluster(db, cluster)
         for launch in launches:
-            insert_if_absent(db, LAUNCHES, **asdict(launch))
+            upsert(db, LAUNCHES, **asdict(launch))
         for observation in observations:
             db.execute(sa.insert(OBSERVATIONS).values(**asdict(observation)))
         for run in runs:

@@ -51,6 +51,12 @@ class Leases(Part):
         forsaken &= (JOBS.c.lease_until < self._now(db)) & JOBS.c.state.not_in(TERMINAL)
         return [rows.job(row) for row in db.execute(sa.select(JOBS).where(forsaken))]
 
+    @reads
+    def driven(self, db: sa.Connection) -> set[str]:
+        """Ids of the live jobs that somebody drives at present."""
+        held_now = (JOBS.c.lease_until >= self._now(db)) & JOBS.c.state.not_in(TERMINAL)
+        return set(db.execute(sa.select(JOBS.c.id).where(held_now)).scalars())
+
     @writes
     def renew_lease(self, db: sa.Connection, job_id: str, holder: str, seconds: float) -> bool:
         """Hold on to a job during a long step; False if somebody else has it."""

@@ -1,0 +1,106 @@
+"""Launches are owed until accounted for: whatever a call may have made, its cloud is asked until nothing of it is left.
+
+A call whose reply was lost, or that was still under way when its driver died, may make machines after its job is over.
+Each launch is on the store's list from before it is made; it goes off the list once its attempt's machines were seen
+to have ended, or once its cloud, asked again after its settling time, says that nothing is there.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sky_core.clouds.base import TAG_CLUSTER, TAG_OWNER, Instance
+from sky_core.driver.step import Driving
+from sky_core.errors import CloudError
+from sky_core.store import Cluster, Launch
+
+log = logging.getLogger(__name__)
+
+SOON_S = 2.0  # between two looks at machines that are being ended
+LONGEST_WAIT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Later:
+    """A launch that is not accounted for yet.
+
+    Attributes:
+        after_s: When to look again.
+        why: What its cloud said, if it could not be asked.
+    """
+
+    after_s: float
+    why: str = ""
+
+
+def settle(driving: Driving, launch: Launch) -> Later | None:
+    """End what is there of a launch whose attempt is over; None once it is accounted for."""
+    store = driving.store
+    cluster = next((c for c in store.clusters(job_id=launch.job_id) if c.token == launch.token), None)
+    try:
+        cloud = driving.clouds[launch.cloud]
+        tags = {TAG_OWNER: store.id, TAG_CLUSTER: launch.token}
+        kind = cluster.instance_type if cluster else None
+        found = cloud.find(tags, regions=[launch.region], instance_type=kind)
+        alive = [instance for instance in found.instances if instance.state in ("pending", "running")]
+        if alive:
+            cloud.terminate([instance.id for instance in alive])
+            _tell(driving, launch, cluster, alive)
+        left = ((cluster and cluster.ended_at) or launch.asked_at) + cloud.settle_s - time.time()
+    except CloudError as error:
+        return Later(SOON_S, str(error))
+    if found.unreachable:
+        return Later(SOON_S, "; ".join(f"{place}: {why}" for place, why in found.unreachable.items()))
+    if found.instances:
+        return Later(SOON_S)
+    if left > 0:
+        return Later(min(left, LONGEST_WAIT_S))
+    store.settle_launch(launch.token, "nothing is there")
+    return None
+
+
+def _tell(driving: Driving, launch: Launch, cluster: Cluster | None, alive: Sequence[Instance]) -> None:
+    """Put what was found on the bill and into the job's story."""
+    ids = [instance.id for instance in alive]
+    log.warning("%s: ended %s, which a launch of unknown outcome has left", launch.job_id, ", ".join(ids))
+    driving.store.tell_once(launch.job_id, "stray ended", {"instances": ids, "cloud": launch.cloud})
+    if cluster is not None:
+        starts = [instance.launched_at for instance in alive if instance.launched_at is not None]
+        began = cluster.started_at if cluster.started_at is not None else min(starts, default=cluster.intended_at)
+        driving.store.put_cluster(replace(cluster, started_at=began, stopped_at=time.time()))
+
+
+class Debts:
+    """The launches that one driver sees to, and when it looks at each of them next."""
+
+    def __init__(self, driving: Driving) -> None:
+        self._driving = driving
+        self._due: dict[str, float] = {}  # by token, monotonic seconds
+        self._errors: dict[str, int] = {}
+
+    def settle(self) -> int:
+        """Look at those that are due; how many are left whose jobs do not see to them any more."""
+        store = self._driving.store
+        owed = store.owed_launches(profile=self._driving.settings.profile)
+        claimed = {
+            cluster.token for cluster in store.clusters(open_only=True)
+        }  # read last: an attempt may end meanwhile
+        left = 0
+        for launch in owed:
+            if launch.token not in claimed:
+                left += self._due.get(launch.token, 0.0) > time.monotonic() or not self._settled(launch)
+        return left
+
+    def _settled(self, launch: Launch) -> bool:
+        later = settle(self._driving, launch)
+        if later is None:
+            self._due.pop(launch.token, None)
+            return True
+        errors = self._errors[launch.token] = min(self._errors.get(launch.token, 0) + 1, 10) if later.why else 0
+        if errors:
+            log.warning("%s: cannot tell what a launch in %s has left: %s", launch.job_id, launch.region, later.why)
+        self._due[launch.token] = time.monotonic() + min(later.after_s * 2.0**errors, LONGEST_WAIT_S)
+        return False
