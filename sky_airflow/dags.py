@@ -22,6 +22,7 @@ from sky_core.spec import Artifact, Objective, OutputRef, Pipeline, Resources, T
 RETURN_VALUE = "return_value"
 SPEC_FIELDS = (
     "setup", "workdir", "envs", "secrets", "num_nodes", "hours", "checkpoint", "deadline", "max_attempts",
+    "budget_usd",
 )  # fmt: skip
 
 

@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 # What decides where a task is placed, and what that costs.
-DECIDING = frozenset({"requires", "num_nodes", "hours", "checkpoint", "deadline", "inputs", "outputs", "max_attempts"})
+DECIDING = frozenset(
+    {"requires", "num_nodes", "hours", "checkpoint", "deadline", "inputs", "outputs", "max_attempts", "budget_usd"}
+)
 
 
 def varying(operator: Any) -> list[Mapping[str, Any]]:

@@ -96,6 +96,15 @@ class Scale(BaseModel):
         return size_bytes / 1e6 * self.gb_per_mb
 
 
+class Limits(BaseModel):
+    """What may be spent at most, USD; None for as much as it takes. What would exceed it is not launched."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    usd_per_job: float | None = Field(None, gt=0)
+    usd_per_run: float | None = Field(None, gt=0)
+    usd_per_day: float | None = Field(None, gt=0)
+
+
 class Settings(BaseModel):
     """All settings of one Skyloom home.
 
@@ -132,6 +141,7 @@ class Settings(BaseModel):
     max_attempts: int = Field(8, ge=1)
     boot_timeout_s: float = Field(900.0, gt=0)
     sweep_s: float = Field(600.0, gt=0)
+    limits: Limits = Limits()
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Settings:

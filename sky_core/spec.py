@@ -257,7 +257,8 @@ class Task(Spec):
     or an aware datetime. With ``use_spot`` and ``checkpoint`` a spot policy leads the task to it.
 
     ``max_attempts`` is after how many launches in a row on which the command did not even start to run the task fails;
-    None means what the settings say (8).
+    None means what the settings say (8). ``budget_usd`` is what it may cost at most, all attempts together: a launch
+    that would exceed it is not made.
     """
 
     name: str
@@ -275,6 +276,7 @@ class Task(Spec):
     checkpoint: Annotated[Checkpoint | None, BeforeValidator(_parse_checkpoint)] = None
     deadline: datetime | Hours | None = None
     max_attempts: Annotated[int, Field(ge=1)] | None = None
+    budget_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
     @field_validator("name")
     @classmethod

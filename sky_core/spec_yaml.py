@@ -19,7 +19,7 @@ from sky_core.spec import Artifact, Pipeline, Resources, Task
 
 TASK_FIELDS = {
     "name", "run", "setup", "workdir", "envs", "secrets", "num_nodes", "resources", "file_mounts", "inputs",
-    "outputs", "hours", "checkpoint", "deadline", "max_attempts",
+    "outputs", "hours", "checkpoint", "deadline", "max_attempts", "budget_usd",
 }  # fmt: skip
 
 

@@ -13,7 +13,9 @@ from sky_core.spec import Artifact, Resources, Task
 
 ATTRIBUTE = "__sky_needs__"
 RESOURCE_FIELDS = frozenset(Resources.model_fields)
-TASK_FIELDS = frozenset({"hours", "checkpoint", "setup", "envs", "secrets", "num_nodes", "deadline", "max_attempts"})
+TASK_FIELDS = frozenset(
+    {"hours", "checkpoint", "setup", "envs", "secrets", "num_nodes", "deadline", "max_attempts", "budget_usd"}
+)
 OWN_FIELDS = frozenset({"output_gb"})
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -66,6 +66,7 @@ class SkyOperator(BaseOperator):
         checkpoint: Any = None,
         deadline: Any = None,
         max_attempts: int | None = None,
+        budget_usd: float | None = None,
         sky: Mapping[str, Any] | None = None,
         deferrable: bool = True,
         sky_conn_id: str | None = None,
@@ -85,6 +86,7 @@ class SkyOperator(BaseOperator):
         self.checkpoint = checkpoint
         self.deadline = deadline
         self.max_attempts = max_attempts
+        self.budget_usd = budget_usd
         self.sky = sky
         self.deferrable = deferrable
         self.sky_conn_id = sky_conn_id

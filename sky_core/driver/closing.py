@@ -41,7 +41,9 @@ def close(step: Step) -> None:
             step.save(state=memory.verdict, events=[(memory.verdict, about)])
             step.driving.pilots.pop(step.job.id, None)
         return
-    fresh = memory.next_attempt().model_copy(update={"waiting_since": time.time()} if step.successor else {})
+    since, scale = memory.running_since, step.driving.settings.scale
+    ran = None if since is None else scale.hours(max(0.0, time.time() - since))
+    fresh = memory.next_attempt(ran).model_copy(update={"waiting_since": time.time()} if step.successor else {})
     step.save(state="recovering", events=[("recovering", {"after": memory.closing})], **dict(fresh))
 
 

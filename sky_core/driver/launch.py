@@ -25,6 +25,7 @@ from sky_core.errors import (
     Throttled,
     UnknownOutcome,
 )
+from sky_core.job.spending import caps, estimate, exceeded
 from sky_core.planner.plan import Placement
 from sky_core.remote import keys
 from sky_core.remote.switch import switch
@@ -44,7 +45,34 @@ MAX_LAUNCH_ERRORS = 8  # throttled or unclear calls in a row before a place is g
 
 
 def intend(step: Step, placement: Placement) -> None:
-    """Write down the intent to launch the next attempt's machines, as successors if the job is running."""
+    """Write down the intent to launch the next attempt's machines, as successors if the job is running.
+
+    Where that would cost more than may be spent, the job ends instead; a running job stays where it is.
+    """
+    with step.driving.purse:
+        if why := _too_dear(step, placement):
+            _hold_back(step, why)
+        else:
+            _intend(step, placement)
+
+
+def _too_dear(step: Step, placement: Placement, mine: Cluster | None = None) -> str | None:
+    """Which limit a launch there would exceed; ``mine`` is its intent, if that is written down already."""
+    _, _, plan = step.planned()
+    allowed = caps(step.settings, step.task, plan.objective)
+    usd = estimate(placement, step.memory, first=not step.memory.checkpoint_urls)
+    return exceeded(step.driving.store, step.settings, step.job, allowed, usd, mine) if allowed else None
+
+
+def _hold_back(step: Step, why: str) -> None:
+    if step.cluster is None:
+        result = {"exit_code": None, "error": why}
+        step.save(closing="limit", verdict="failed", result=result, events=[("limit", {"why": why})])
+    elif not step.memory.held_back:
+        step.save(held_back=why, events=[("limit", {"why": why})])
+
+
+def _intend(step: Step, placement: Placement) -> None:
     attempt = step.job.attempt + 1
     token = f"sky-{step.job.id.removeprefix('job-')}-{attempt}"
     host_key = public_key(keys.identity(step.driving.settings, step.job.key_id).host_key(token))
@@ -69,6 +97,8 @@ def launch(step: Step, cluster: Cluster) -> None:
 
     It then leads back to :func:`place`, unless the job is running elsewhere: it stays there.
     """
+    if step.never_asked(cluster) and _outbid(step, cluster):
+        return
     known = never_asked = step.never_asked(cluster)  # known: whether all that this launch may have made is
     try:
         cloud = step.driving.clouds[cluster.cloud]
@@ -102,6 +132,20 @@ def launch(step: Step, cluster: Cluster) -> None:
         events=[("launched", {"attempt": cluster.attempt, "instances": ids, "armed": armed, **where(cluster)})],
         **({"leaving": True} if moves else {"waiting_since": time.time()}),
     )
+
+
+def _outbid(step: Step, cluster: Cluster) -> bool:
+    """Whether another driver's intent, written down just before this one, has used up a limit meanwhile."""
+    placement = step.memory.successor if cluster is step.successor else step.memory.placement
+    why = _too_dear(step, placement, cluster) if placement else None
+    if why is None:
+        return False
+    told = [("limit", {"why": why})]
+    if cluster is step.successor:
+        step.save(successor=None, held_back=why, events=told)
+    else:
+        step.save(closing="limit", verdict="failed", result={"exit_code": None, "error": why}, events=told)
+    return True
 
 
 def _request(step: Step, cluster: Cluster, *, asked_before: bool) -> LaunchRequest:

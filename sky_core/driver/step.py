@@ -49,6 +49,7 @@ class Driving:
         pilots: By job id, the pilot of each job with a deadline that it leads; None where there is no choice.
         unasked: Tokens of launches that it has intended and not asked for yet, each with the epoch of the job's lease:
             as long as that is the same, nobody else can have.
+        purse: Held while a launch is held against the limits and written down.
     """
 
     settings: Settings
@@ -59,6 +60,7 @@ class Driving:
     inquiries: Inquiries = field(default_factory=Inquiries)
     pilots: dict[str, Pilot | None] = field(default_factory=dict)
     unasked: dict[str, int] = field(default_factory=dict)
+    purse: threading.Lock = field(default_factory=threading.Lock)
 
 
 @dataclass

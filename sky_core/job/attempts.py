@@ -57,6 +57,7 @@ class Tries(Record):
         generation: The newest checkpoint by then.
         places: The places of ``vain`` launches.
         shut: Clouds that cannot be connected from here.
+        kept_hours: Hours of running that ended with a newer checkpoint.
     """
 
     vain: int = 0
@@ -64,9 +65,16 @@ class Tries(Record):
     generation: int | None = None
     places: tuple[Vain, ...] = ()
     shut: tuple[Block, ...] = ()
+    kept_hours: float = 0.0
 
-    def after(self, place: Placement, why: str, *, ran: bool, generation: int | None) -> Tries:
-        """With one more launch, which ended for the reason ``why``; ``ran`` says whether the command ran on it."""
+    def after(self, place: Placement, why: str, *, hours: float | None, generation: int | None) -> Tries:
+        """With one more launch, which ended for the reason ``why``.
+
+        Args:
+            hours: How long the command ran on it; None if it did not begin to.
+            generation: The newest checkpoint.
+        """
+        ran, newer = hours is not None, generation != self.generation
         now = Vain(cloud=place.cloud, region=place.region, zone=place.zone, why=why,
                    use_spot=place.use_spot if why == "preempted" else None)  # fmt: skip
         before = next((vain.times for vain in self.places if vain.place == now.place), 0)
@@ -78,7 +86,8 @@ class Tries(Record):
         return self.model_copy(
             update={
                 "vain": 0 if ran else self.vain + 1,
-                "unkept": 0 if generation != self.generation else self.unkept + 1,
+                "unkept": 0 if newer else self.unkept + 1,
+                "kept_hours": self.kept_hours + (hours or 0.0 if newer else 0.0),
                 "generation": generation,
                 "places": places,
             }

@@ -52,13 +52,12 @@ def make_bill(store: Store, settings: Settings, jobs: Iterable[Job]) -> Bill:
 
 def _line(store: Store, scale: Scale, job: Job) -> Line:
     clusters = store.clusters(job_id=job.id)
-    egress = sum(event.data["usd"] for event in store.events(job.id) if event.kind in ("moved", "restored"))
     return Line(
         task=job.task,
         job_id=job.id,
         state=job.state,
         compute_usd=sum(cluster_hours(c, scale) * c.price for c in clusters),
-        egress_usd=egress,
+        egress_usd=egress_usd(store, job.id),
         hours=sum(cluster_hours(c, scale) for c in clusters),
     )
 
@@ -68,8 +67,15 @@ def cluster_hours(cluster: Cluster, scale: Scale) -> float:
     return lifetime(cluster, scale) * cluster.num_nodes
 
 
-def lifetime(cluster: Cluster, scale: Scale, now: float | None = None) -> float:
-    """Hours that a cluster's machines existed: by their cloud's record, else from the launch being accepted to its end.
+def egress_usd(store: Store, job_id: str, since: float = 0.0) -> float:
+    """What a job's transfers have cost since then."""
+    moved = (event for event in store.events(job_id) if event.kind in ("moved", "restored") and event.at >= since)
+    return float(sum(event.data["usd"] for event in moved))
+
+
+def lifetime(cluster: Cluster, scale: Scale, now: float | None = None, *, since: float = 0.0) -> float:
+    """Hours that a cluster's machines existed after ``since``: by their cloud's record, else from the launch being
+    accepted to its end.
 
     Never less than none, whatever the clocks of the cloud and of this machine say of each other.
     """
@@ -78,4 +84,4 @@ def lifetime(cluster: Cluster, scale: Scale, now: float | None = None) -> float:
         return 0.0
     ended = cluster.stopped_at if cluster.stopped_at is not None else cluster.ended_at
     moment = time.time() if now is None else now
-    return scale.hours(max(0.0, (moment if ended is None else ended) - began))
+    return scale.hours(max(0.0, (moment if ended is None else ended) - max(began, since)))

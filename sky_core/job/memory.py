@@ -93,6 +93,7 @@ class Memory(Record):
         idle: Whether the job waits for spot, by its policy's decision.
         tries: What its launches so far came to.
         close_errors: Calls in a row that could not end the open cluster.
+        held_back: What kept a running job from moving: the limit that the move would exceed.
         unwanted: Whether the user was told that nobody waits for the job.
         dismissed: Why it is being ended, if nobody wants it; None for all others.
     """
@@ -120,25 +121,30 @@ class Memory(Record):
     idle: bool = False
     tries: Tries = Tries()
     close_errors: int = 0
+    held_back: str = ""
     unwanted: bool = False
     dismissed: Dismissed | None = None
 
-    def next_attempt(self) -> Memory:
-        """What is left of it when a new attempt begins: the log, the checkpoints, the promise, what was tried."""
+    def next_attempt(self, ran_hours: float | None) -> Memory:
+        """What is left of it when a new attempt begins: the log, the checkpoints, the promise, what was tried.
+
+        Args:
+            ran_hours: How long the command ran in this attempt; None if it did not begin to.
+        """
         return Memory(
             log_base=self.log_base + self.log_offset,
             placement=self.successor or self.placement,
             checkpoint_urls=self.checkpoint_urls,
             checkpoint=self.checkpoint,
             promise=self.promise and self.promise.model_copy(update={"looked": None}),
-            tries=self._tries(),
+            tries=self._tries(ran_hours),
             unwanted=self.unwanted,
             dismissed=self.dismissed,
         )
 
-    def _tries(self) -> Tries:
+    def _tries(self, ran_hours: float | None) -> Tries:
         if self.placement is None:
             return self.tries
         generation = self.checkpoint.generation if self.checkpoint else None
         why = self.closing or "ended"
-        return self.tries.after(self.placement, why, ran=self.running_since is not None, generation=generation)
+        return self.tries.after(self.placement, why, hours=ran_hours, generation=generation)

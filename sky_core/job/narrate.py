@@ -42,6 +42,7 @@ _WORDS: dict[str, Callable[[Data], str]] = {
     "launch unclear": lambda d: f"launch call without a clear outcome, asking again: {d['message']}",
     "gave up": lambda d: f"{_place(d)} given up: {d['message']}",
     "replanned": _replanned,
+    "limit": lambda d: f"held back by a limit: {d['why']}",
     "placed apart": lambda d: (
         f"placed by itself on {d['to']} because of {d['why']} (the plan has {d['from'] or 'no such task'})"
     ),

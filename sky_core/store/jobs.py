@@ -167,13 +167,19 @@ class Jobs(Part):
         _put_cluster(db, cluster)
 
     @reads
-    def clusters(self, db: sa.Connection, *, job_id: str | None = None, open_only: bool = False) -> list[Cluster]:
-        """Clusters in the order of their intents: all, one job's, or only those that may still have machines."""
+    def clusters(
+        self, db: sa.Connection, *, job_id: str | None = None, open_only: bool = False, since: float | None = None
+    ) -> list[Cluster]:
+        """Clusters in the order of their intents: all, one job's, those that may still have machines or had some
+        after ``since``.
+        """
         query = sa.select(CLUSTERS).order_by(CLUSTERS.c.intended_at, CLUSTERS.c.attempt, CLUSTERS.c.token)
         if job_id is not None:
             query = query.where(CLUSTERS.c.job_id == job_id)
         if open_only:
             query = query.where(CLUSTERS.c.state.in_(("intended", "launched")))
+        if since is not None:
+            query = query.where(CLUSTERS.c.ended_at.is_(None) | (CLUSTERS.c.ended_at >= since))
         return [rows.cluster(row) for row in db.execute(query)]
 
     def _add_event(self, db: sa.Connection, job_id: str, kind: str, data: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ def placement(zone="z1", **fields):
 
 def after(*launches, tries=Tries(), generation=None):  # noqa: B008 - frozen
     for place, why, ran in launches:
-        tries = tries.after(place, why, ran=ran, generation=generation)
+        tries = tries.after(place, why, hours=1.0 if ran else None, generation=generation)
     return tries
 
 
@@ -59,8 +59,9 @@ def test_a_job_that_runs_and_keeps_nothing_ends_too_unless_it_takes_checkpoints(
     assert "newest checkpoint" in (after(*[ran] * 3 * MOST_UNKEPT).enough(3) or "")
     tries = Tries()
     for generation in range(100):
-        tries = tries.after(placement(), "preempted", ran=True, generation=generation)
+        tries = tries.after(placement(), "preempted", hours=0.5, generation=generation)
     assert tries.enough(3) is None
+    assert tries.kept_hours == 50
 
 
 def test_the_error_lists_each_attempt_once_with_its_reason_and_what_to_look_at():

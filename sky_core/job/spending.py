@@ -1,0 +1,105 @@
+"""What may be spent: hard caps per job, run and day, and how much of them is gone or promised."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from sky_core.config import Scale, Settings
+from sky_core.job.bill import egress_usd, lifetime
+from sky_core.job.memory import Memory
+from sky_core.planner.plan import Placement
+from sky_core.spec import Objective, Task
+from sky_core.store import Cluster, Job, Store
+
+DAY_S = 24 * 3600.0  # real seconds, from midnight UTC
+
+
+@dataclass(frozen=True)
+class Cap:
+    """A hard limit of what may be spent.
+
+    Attributes:
+        scope: What its money is for: this job, all jobs of its run, or all jobs of the store since midnight (UTC).
+        name: What it is called, and where it can be raised.
+    """
+
+    scope: Literal["job", "run", "day"]
+    usd: float
+    name: str
+
+
+def caps(settings: Settings, task: Task, goal: Objective) -> list[Cap]:
+    """The caps that a job is under."""
+    file, limits = settings.home / "config.toml", settings.limits
+    given: list[tuple[Literal["job", "run", "day"], float | None, str]] = [
+        ("job", limits.usd_per_job, f"usd_per_job, [limits] of {file}"),
+        ("job", task.budget_usd, f"budget_usd of Task.{task.name}"),
+        ("run", limits.usd_per_run, f"usd_per_run, [limits] of {file}"),
+        ("run", goal.budget_usd, "budget_usd of the run (--budget, or the flow's or DAG's own)"),
+        ("day", limits.usd_per_day, f"usd_per_day, [limits] of {file}"),
+    ]
+    return [Cap(scope, usd, name) for scope, usd, name in given if usd is not None]
+
+
+def estimate(place: Placement, memory: Memory, *, first: bool) -> float:
+    """USD that a launch there is expected to cost: what checkpoints hold is not done again, inputs are there once."""
+    hours = max(place.expected_hours - memory.tries.kept_hours, place.boot_hours)
+    return hours * place.price * place.num_nodes + (place.egress_usd if first else 0.0)
+
+
+def exceeded(
+    store: Store, settings: Settings, job: Job, allowed: Iterable[Cap], usd: float, mine: Cluster | None = None
+) -> str | None:
+    """Which cap another ``usd`` for the job would exceed, in one line; None if none.
+
+    Other jobs' open launches count with what they are expected to cost, if that is more than what they have cost.
+    With ``mine``, an intent of this job that is written down already, intents of others count if they came before it:
+    of two drivers that write first and ask then, one sees the other.
+    """
+    now = time.time()
+    for cap in allowed:
+        gone = _committed(store, settings.scale, job, cap, now, mine)
+        if gone + usd > cap.usd:
+            return (
+                f"a launch estimated at ${usd:.2f} is not made: ${gone:.2f} of ${cap.usd:.2f} are spent or promised; "
+                f"whoever set it can raise it: {cap.name}"
+            )
+    return None
+
+
+def _committed(store: Store, scale: Scale, job: Job, cap: Cap, now: float, mine: Cluster | None) -> float:
+    if cap.scope == "day":
+        since = now - now % DAY_S
+        return _sum(store, scale, store.clusters(since=since), job, now, mine, since)
+    jobs = [job] if cap.scope == "job" else store.jobs(plan_key=job.plan_key, limit=1_000_000)
+    clusters = [cluster for one in jobs for cluster in store.clusters(job_id=one.id)]
+    return _sum(store, scale, clusters, job, now, mine, 0.0)
+
+
+def _sum(
+    store: Store, scale: Scale, clusters: Iterable[Cluster], job: Job, now: float, mine: Cluster | None, since: float
+) -> float:
+    total, jobs = 0.0, set[str]()
+    for cluster in clusters:
+        jobs.add(cluster.job_id)
+        spent = lifetime(cluster, scale, now, since=since) * cluster.num_nodes * cluster.price
+        promised = 0.0
+        if cluster.job_id != job.id and cluster.state in ("intended", "launched") and _before(cluster, mine):
+            promised = _promised(store.job(cluster.job_id))
+        total += max(spent, promised)
+    return total + sum(egress_usd(store, job_id, since) for job_id in jobs)
+
+
+def _before(other: Cluster, mine: Cluster | None) -> bool:
+    if mine is None or other.state != "intended":
+        return True
+    return (other.intended_at, other.token) < (mine.intended_at, mine.token)
+
+
+def _promised(job: Job) -> float:
+    memory = Memory.model_validate(job.memory)
+    place = memory.successor or memory.placement
+    return estimate(place, memory, first=True) if place else 0.0
