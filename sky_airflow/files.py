@@ -33,7 +33,7 @@ class DagFiles:
         """
         dag = _dag_of(path)
         goal = objective or objective_of(dag, datetime.now(UTC))
-        return Broker.open().preview(pipeline_of(dag), goal, base=path.parent)
+        return Broker.open().preview(pipeline_of(dag), goal, base=path.parent, anywhere=True)
 
     def run(self, path: Path) -> bool:
         """Run the file's DAG once with ``airflow dags test``, without a scheduler.

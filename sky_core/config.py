@@ -156,7 +156,9 @@ class Settings(BaseModel):
         file = home / "config.toml"
         data = _read_toml(file)
         data |= {field: env[variable] for field, variable in VARIABLES.items() if env.get(variable)}
-        data.setdefault("store_url", f"sqlite:///{home / 'skyloom.db'}")
+        # What the emulated clouds refuse must not count against the real ones, nor a sweep of theirs settle anything.
+        file_name = "sandbox.db" if data.get("profile") == "sandbox" else "skyloom.db"
+        data.setdefault("store_url", f"sqlite:///{home / file_name}")
         data["home"] = home
         clouds: dict[str, Any] = {name: {} for name in known_clouds()} | _clouds_of(file, data)
         if data.get("profile") == "sandbox":

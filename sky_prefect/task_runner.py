@@ -191,7 +191,7 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
             return
         if self.dry_run:
             self._stopped.set()
-            raise DryRun(self.broker.preview(pipeline, self.objective))
+            raise DryRun(self.broker.preview(pipeline, self.objective, anywhere=True))
         plan = self.broker.plan(self.plan_key, pipeline, self.objective)
         get_run_logger().info("\n%s", plan_text(plan))
         self._artifact("skyloom-plan", f"```\n{plan_text(plan)}\n```")

@@ -45,11 +45,19 @@ class Broker:
 
     # Planning.
 
-    def preview(self, pipeline: Pipeline, objective: Objective | None = None, *, base: Path | None = None) -> Plan:
+    def preview(
+        self,
+        pipeline: Pipeline,
+        objective: Objective | None = None,
+        *,
+        base: Path | None = None,
+        anywhere: bool = False,
+    ) -> Plan:
         """Plan without keeping the plan: a dry run, with each task's next-best choice.
 
         Args:
             base: Where relative working folders start; None for the current directory.
+            anywhere: Where no cloud can be used yet, plan as if all could.
 
         Raises:
             SkyloomError: what :meth:`plan` raises; SpecError for a working folder that is not there.
@@ -59,14 +67,18 @@ class Broker:
         for task in pipeline.tasks:
             workdir_of(task, base or Path.cwd())
         if polars_inherited():
-            plan: Plan = apart(_preview, self.settings, pipeline, objective, base)
+            plan: Plan = apart(_preview, self._shareable(), pipeline, objective, base, anywhere)
             return plan
         from sky_core.planner.market import current_market
         from sky_core.planner.planning import make_plan
 
         let_signals_interrupt()
-        market = current_market(self.settings, self.store, pipeline.name)
+        market = current_market(self.settings, self.store, pipeline.name, anywhere=anywhere)
         return make_plan(pipeline, market, objective, explain=True)
+
+    def _shareable(self) -> Settings:
+        """The settings without the team key: what another process may be handed to plan with."""
+        return self.settings.model_copy(update={"key": None})
 
     def plan(
         self,
@@ -86,7 +98,7 @@ class Broker:
             NoCloudEnabled, UnknownAccelerator, NoFeasibleOffering, Infeasible, SpecError: as ``make_plan``.
         """
         if polars_inherited():
-            apart_made: Plan = apart(_plan, self.settings, key, pipeline, objective, dict(pinned or {}))
+            apart_made: Plan = apart(_plan, self._shareable(), key, pipeline, objective, dict(pinned or {}))
             return apart_made
         from sky_core.planner.market import current_market
         from sky_core.planner.planning import freeze_hours, make_plan
@@ -275,8 +287,10 @@ class Broker:
         return make_bill(self.store, self.settings, self.store.jobs(plan_key=plan_key))
 
 
-def _preview(settings: Settings, pipeline: Pipeline, objective: Objective | None, base: Path | None) -> Plan:
-    return Broker(settings).preview(pipeline, objective, base=base)
+def _preview(
+    settings: Settings, pipeline: Pipeline, objective: Objective | None, base: Path | None, anywhere: bool
+) -> Plan:
+    return Broker(settings).preview(pipeline, objective, base=base, anywhere=anywhere)
 
 
 def _plan(

@@ -58,7 +58,7 @@ def plan(
         made = engine_for(file).plan(file, objective)
     else:
         pipeline = load_pipeline(file)
-        made = Broker.open().preview(pipeline, objective)
+        made = Broker.open().preview(pipeline, objective, anywhere=True)
         unset = {name: task.name for task in pipeline.tasks for name in task.secrets if name not in os.environ}
         for name, task in unset.items():
             complain(f"Task.{task}: secrets: {name} is not set here; it has to be when the pipeline is run", "yellow")

@@ -77,5 +77,8 @@ def _notes(plan: Plan) -> list[str]:
     notes.append(f"{proof[0].upper()}{proof[1:]} ({plan.method}); prices of catalog {plan.catalog_version}.")
     sources = {placement.hours_source for placement in plan.placements.values()}
     notes.append(f"Run times from: {', '.join(sorted(sources))}.")
-    notes += [f"Left out: {cloud} ({why})." for cloud, why in plan.left_out.items()]
+    notes += [
+        f"{'To be set up' if cloud in plan.single_cloud else 'Left out'}: {cloud} ({why})."
+        for cloud, why in plan.left_out.items()
+    ]
     return notes

@@ -92,6 +92,19 @@ def test_cancel_and_logs_of_nothing_say_so(skyloom):
         assert (code, said) == (1, "error: there is no job 'job-0000000000000000' (skyloom jobs lists them)\n")
 
 
+def test_a_plan_needs_no_account_yet(skyloom, tmp_path, monkeypatch):
+    (tmp_path / "config.toml").write_text("[clouds.gcp]\nenabled = false\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "GOOGLE_APPLICATION_CREDENTIALS", "AZURE_CLIENT_ID"):
+        monkeypatch.delenv(name, raising=False)
+    code, said = skyloom("plan", "t.yaml")
+    assert code == 0
+    assert "m5.large" in said
+    assert "To be set up: aws (no credentials" in said
+    assert "Left out: gcp (disabled" in said
+    assert skyloom("run", "t.yaml", "--yes")[0] == 1
+
+
 class TestWhatOnlyTheSubmitterHas:
     def test_a_missing_folder_is_told_when_planned(self, skyloom, tmp_path):
         (tmp_path / "t.yaml").write_text(TASK + "workdir: ./nowhere\n")
