@@ -111,4 +111,4 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'skyloom.db'}"
     server: Postgres = request.getfixturevalue("postgres")
-    return server.database()
+    return server.schema()

@@ -87,7 +87,7 @@ class PostgresDatabase:
     def __init__(self, server: Postgres, alone: bool) -> None:
         self.server, self.alone = server, alone
         self.url = server.database()
-        self.name = self.url.rpartition("/")[2].partition("?")[0]
+        self.name = self.url.partition("@/")[2].partition("?")[0]
 
     def lock(self, seconds: float) -> None:
         """Another session holds every table against everybody."""

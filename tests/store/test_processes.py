@@ -131,7 +131,7 @@ def test_processes_that_open_a_fresh_store_at_once_agree(kind, tmp_path, request
         urls = [f"sqlite:///{tmp_path / str(number)}.db" for number in range(ROUNDS)]
     else:
         server: Postgres = request.getfixturevalue("postgres")
-        urls = [server.database() for _ in range(ROUNDS)]
+        urls = [server.schema() for _ in range(ROUNDS)]
     barrier, results = spawn.Barrier(PROCESSES), spawn.Queue()
     processes = [spawn.Process(target=_open_at_once, args=(barrier, urls, results)) for _ in range(PROCESSES)]
     for process in processes:

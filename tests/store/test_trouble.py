@@ -153,7 +153,7 @@ def test_without_psycopg_the_extra_is_named(monkeypatch):
 
 
 def test_a_server_that_is_down_is_waited_for(postgres):
-    url = postgres.database()
+    url = postgres.schema()
     hasty, store = Store(url, patience_s=1.0), Store(url, patience_s=None)
     submit(store, "before")
     postgres.stop()
@@ -169,7 +169,7 @@ def test_a_server_that_is_down_is_waited_for(postgres):
 
 @pytest.mark.parametrize("what", ["database", "role"])
 def test_a_server_that_lets_nobody_in_is_told_at_once(postgres, what):
-    good = postgres.database()
+    good = postgres.schema()
     bad = postgres.url("no_such_database") if what == "database" else good.replace("skyloom@", "stranger@")
     with pytest.raises(StoreRefused, match=f"{what} .* does not exist.*mend store_url"):
         Store(bad, patience_s=600)
@@ -178,7 +178,7 @@ def test_a_server_that_lets_nobody_in_is_told_at_once(postgres, what):
 @pytest.mark.parametrize("cut", ["before", "after"])
 def test_a_commit_whose_answer_is_lost_is_neither_lost_nor_doubled(postgres, cut):
     wire = Wire(postgres.folder)
-    url = postgres.database().replace("@/", f"@127.0.0.1:{wire.port}/").replace(f"host={postgres.folder}&", "")
+    url = postgres.schema().replace("@/", f"@127.0.0.1:{wire.port}/").replace(f"host={postgres.folder}&", "")
     store = Store(url, patience_s=None)
     job = submit(store)
     store.lease_due("me", 600, 1)
