@@ -67,6 +67,7 @@ class Compute:
             ("DELETE", instance, "instances.delete", self.delete),
             ("POST", instance + "/setLabels", "instances.setLabels", self.set_labels),
             ("GET", project + "/aggregated/instances", "instances.aggregatedList", self.aggregated_list),
+            ("GET", project + "/aggregated/disks", "disks.aggregatedList", self.aggregated_disks),
             ("GET", zone + "/operations", "zoneOperations.list", self.list_operations),
             ("GET", zone + "/operations/{name}", "zoneOperations.get", self.get_operation),
         )
@@ -170,6 +171,15 @@ class Compute:
             message = f"There are no results for scope 'zones/{zone}' on this page."
             items.setdefault(f"zones/{zone}", {"warning": {"code": "NO_RESULTS_ON_PAGE", "message": message}})
         return {"kind": "compute#instanceAggregatedList", "items": items}
+
+    def aggregated_disks(self, call: Call) -> Resource:
+        """https://cloud.google.com/compute/docs/reference/rest/v1/disks/aggregatedList; boot disks, all in use."""
+        items: Resource = {}
+        for resource in self._list(call, None):
+            disk = {"name": resource["name"], "zone": resource["zone"], "users": [resource["selfLink"]]}
+            scope = "zones/" + resource["zone"].rsplit("/", 1)[1]
+            items.setdefault(scope, {"disks": []})["disks"].append(disk)
+        return {"kind": "compute#diskAggregatedList", "items": items}
 
     def _list(self, call: Call, zone: str | None) -> list[Resource]:
         with self.world.lock:

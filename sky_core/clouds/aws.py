@@ -19,11 +19,23 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from sky_core.clouds import aws_leftovers
 from sky_core.clouds.aws_errors import LOGIN
 from sky_core.clouds.aws_images import parameters
 from sky_core.clouds.aws_network import Network
 from sky_core.clouds.aws_session import HOME_REGION, ONCE, Session
-from sky_core.clouds.base import REFUSALS, Cloud, Found, Instance, LaunchRequest, State, Storage, whole_gang
+from sky_core.clouds.base import (
+    REFUSALS,
+    Cloud,
+    Found,
+    Instance,
+    LaunchRequest,
+    Leftover,
+    Leftovers,
+    State,
+    Storage,
+    whole_gang,
+)
 from sky_core.clouds.userdata import cloud_config
 from sky_core.config import CloudConfig
 from sky_core.errors import AuthError, CloudError, InvalidRequest, Throttled, UnknownOutcome
@@ -140,10 +152,22 @@ class Aws:
             with self._session.errors(region):
                 self._session.client("ec2", region).terminate_instances(InstanceIds=names)
 
+    def leftovers(self, tags: Mapping[str, str]) -> Leftovers:
+        """See :mod:`sky_core.clouds.aws_leftovers`."""
+        return aws_leftovers.leftovers(self._session, tags, self._bucket_prefix())
+
+    def remove(self, leftover: Leftover) -> None:
+        """Delete a volume, an interface or a security group."""
+        aws_leftovers.remove(self._session, leftover)
+        self._network.forget()
+
+    def _bucket_prefix(self) -> str:
+        return self.config.bucket_prefix or f"skyloom-{self._session.account()}"
+
     def storage(self, region: str) -> Storage:
         """The bucket ``<prefix>-<region>``; new buckets are private and encrypted by AWS's own defaults."""
         if region not in self._buckets:
-            bucket = f"{self.config.bucket_prefix or f'skyloom-{self._session.account()}'}-{region}"
+            bucket = f"{self._bucket_prefix()}-{region}"
             with self._session.errors(region):
                 self._create_bucket(bucket, region)
             self._buckets[region] = Storage(f"s3://{bucket}", region)

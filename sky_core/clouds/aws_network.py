@@ -39,6 +39,10 @@ class Network:
             self._opened[key] = group
         return self._opened[key]
 
+    def forget(self) -> None:
+        """Look again for groups that were known: one was deleted."""
+        self._opened.clear()
+
     def _find(self, region: str, name: str) -> str | None:
         vpc = self._default_vpc(region)
         filters = [{"Name": "group-name", "Values": [name]}, {"Name": "vpc-id", "Values": [vpc]}]

@@ -40,12 +40,14 @@ from sky_core.clouds.base import (
     Found,
     Instance,
     LaunchRequest,
+    Leftover,
+    Leftovers,
     Storage,
     whole_gang,
 )
 from sky_core.clouds.caller import public_address
 from sky_core.config import CloudConfig
-from sky_core.errors import CapacityError, CloudError, NotConnected, UnknownOutcome
+from sky_core.errors import CapacityError, CloudError, InvalidRequest, NotConnected, UnknownOutcome
 
 log = logging.getLogger(__name__)
 
@@ -313,6 +315,15 @@ class Azure:
         forced = "Microsoft.Compute/virtualMachines"
         with cloud_errors():
             _found(lambda: self._groups.begin_delete(name, force_deletion_types=forced, polling=False))
+
+    def leftovers(self, tags: Mapping[str, str]) -> Leftovers:
+        """The storage accounts; all else is in a cluster's group, which :meth:`find` tells of while it is there."""
+        with cloud_errors():
+            return Leftovers(tuple(self._storage.leftovers()))
+
+    def remove(self, leftover: Leftover) -> None:
+        """Refused: there are no leftovers but those that hold data."""
+        raise InvalidRequest(f"{leftover.id} holds data: delete it by hand")
 
     # --- storage ---------------------------------------------------------------------------------------------
 

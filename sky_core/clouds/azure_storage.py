@@ -21,12 +21,13 @@ from azure.mgmt.resource.resources import ResourceManagementClient
 from azure.storage.blob import AccountSasPermissions, BlobServiceClient, ResourceTypes, generate_account_sas
 
 from sky_core.clouds.azure_errors import cloud_errors
-from sky_core.clouds.base import Storage
+from sky_core.clouds.base import Leftover, Storage
 from sky_core.config import CloudConfig
 from sky_core.errors import InvalidRequest
 
 STORAGE_API = "2023-05-01"
 SIGNATURE_LIFE = timedelta(days=30)  # longer than any one machine is kept
+GROUP = "skyloom-storage-"  # how the resource group of a region's account begins
 EMULATOR_KEY = "c2FuZGJveA=="  # any key does: the emulator does not check it
 
 
@@ -62,6 +63,13 @@ class AzureStorage:
         account = self._regional_account(region)
         self._put(f"{account}/blobServices/default/containers/{name}", {})
         return f"abfs://{name}@{account.rpartition('/')[2]}.dfs.core.windows.net"
+
+    def leftovers(self) -> list[Leftover]:
+        """The accounts that were made for a region each. One that the settings name is its owner's own affair."""
+        query = "resourceType eq 'Microsoft.Storage/storageAccounts'"
+        found = [str(account.id) for account in self._client.resources.list(filter=query)]
+        ours = {f"/{GROUP}" + id_.partition(f"/{GROUP}")[2]: id_ for id_ in found if f"/{GROUP}" in id_}
+        return [Leftover("bucket", id_, "azure", path.split("/")[1][len(GROUP) :]) for path, id_ in ours.items()]
 
     def options(self) -> Mapping[str, Any]:
         """adlfs options for all containers, to be used here and on the machines."""
@@ -112,7 +120,7 @@ class AzureStorage:
 
     def _regional_account(self, region: str) -> str:
         """ARM id of Skyloom's account in a region, made if needed. Account names are shared by all of Azure."""
-        group = f"skyloom-storage-{region}"
+        group = f"{GROUP}{region}"
         name = "sky" + hashlib.sha256(f"{self._subscription}/{region}".encode()).hexdigest()[:21]
         self._client.resource_groups.create_or_update(group, {"location": region})
         path = f"/subscriptions/{self._subscription}/resourceGroups/{group}"

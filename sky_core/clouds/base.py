@@ -109,6 +109,39 @@ class Instance:
     armed: Armed = "none"
 
 
+Kind = Literal["disk", "interface", "firewall", "bucket"]
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A thing beside machines that is ours and stays when they go.
+
+    Attributes:
+        id: What ``remove`` takes, unique with ``kind`` and ``cloud``.
+        region: "" for things that belong to none.
+        shared: Whether all stores of the account use it; harmless to remove, since a launch makes it again.
+    """
+
+    kind: Kind
+    id: str
+    cloud: str
+    region: str
+    shared: bool = False
+
+    @property
+    def holds_data(self) -> bool:
+        """Whether somebody may miss it: such things are told of, never removed."""
+        return self.kind == "bucket"
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    """What a search for leftovers saw, and why a place or an API could not be searched, by its name."""
+
+    things: tuple[Leftover, ...]
+    unreachable: Mapping[str, str] = field(default_factory=dict)
+
+
 def whole_gang(there: Sequence[Instance], request: LaunchRequest) -> bool:
     """Whether these machines are all that the request asks for, and alive."""
     alive = sum(instance.state in ("pending", "running") for instance in there)
@@ -181,6 +214,20 @@ class Cloud(Protocol):
 
     def terminate(self, ids: Sequence[str]) -> None:
         """End these machines with their disks, NICs and addresses. Unknown and ended ones are fine."""
+
+    def leftovers(self, tags: Mapping[str, str]) -> Leftovers:
+        """Things beside machines that carry these tags, or are shared by all stores, and that no machine holds.
+
+        Raises:
+            AuthError: if the credentials work nowhere. A region or an API that refuses is told in the answer instead.
+        """
+
+    def remove(self, leftover: Leftover) -> None:
+        """Delete it; fine if it is gone.
+
+        Raises:
+            InvalidRequest: if it holds data, or is in use after all.
+        """
 
     def storage(self, region: str) -> Storage:
         """Skyloom's bucket in that region and how to reach it; creates the bucket if needed (idempotent)."""

@@ -23,9 +23,20 @@ from google.cloud import compute_v1 as compute
 
 from sky_core.clouds import gcp_bodies as bodies
 from sky_core.clouds import gcp_names as names
-from sky_core.clouds.base import REFUSALS, Cloud, Found, Instance, LaunchRequest, Storage, whole_gang
+from sky_core.clouds.base import (
+    REFUSALS,
+    Cloud,
+    Found,
+    Instance,
+    LaunchRequest,
+    Leftover,
+    Leftovers,
+    Storage,
+    whole_gang,
+)
 from sky_core.clouds.caller import public_address
 from sky_core.clouds.gcp_errors import RETRY, all_or_nothing, cloud_errors, operation_error
+from sky_core.clouds.gcp_leftovers import Remains
 from sky_core.clouds.gcp_storage import Buckets
 from sky_core.clouds.gcp_tpu import Tpus
 from sky_core.clouds.userdata import cloud_config
@@ -76,6 +87,7 @@ class Gcp:
         self._zones = compute.ZonesClient(**reach)
         self._tpus = Tpus(config, project, reach)
         self._buckets = Buckets(config, project, credentials)
+        self._remains = Remains(project, reach, self._buckets)
         self._opened: set[str] = set()
         self._unclear: set[str] = set()  # tokens of calls of which nobody knows what they did
 
@@ -332,6 +344,16 @@ class Gcp:
         for name, operation in deletions.items():
             if operation is not None:
                 self._wait(f"delete {zone}/{name}", zone, operation)
+
+    def leftovers(self, tags: Mapping[str, str]) -> Leftovers:
+        """See :mod:`sky_core.clouds.gcp_leftovers`."""
+        return self._remains.find(tags)
+
+    def remove(self, leftover: Leftover) -> None:
+        """Delete a disk or a firewall rule."""
+        self._remains.remove(leftover)
+        if leftover.kind == "firewall":
+            self._opened.clear()  # the next launch makes it again
 
     # --- storage ---------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import Any
 from google.api_core.exceptions import Conflict, NotFound
 from google.cloud.storage import Client
 
-from sky_core.clouds.base import Storage
+from sky_core.clouds.base import Leftover, Storage
 from sky_core.clouds.gcp_errors import RETRY, cloud_errors
 from sky_core.config import CloudConfig
 
@@ -31,6 +31,17 @@ class Buckets:
         options = {"api_endpoint": endpoint} if endpoint else None
         return Client(project=self._project, credentials=self._credentials, client_options=options)
 
+    @property
+    def _prefix(self) -> str:
+        return self._config.bucket_prefix or f"skyloom-{self._project}"
+
+    def leftovers(self) -> list[Leftover]:
+        """All buckets of ours."""
+        prefix = f"{self._prefix}-"
+        with cloud_errors("list buckets"):
+            found = [bucket.name for bucket in self._client.list_buckets(prefix=prefix, retry=RETRY, timeout=CALL_S)]
+        return [Leftover("bucket", name, "gcp", name.removeprefix(prefix)) for name in found]
+
     def storage(self, region: str) -> Storage:
         """The region's bucket.
 
@@ -38,7 +49,7 @@ class Buckets:
             CloudError: if it cannot be made, or belongs to somebody else (then with the cloud's "forbidden").
         """
         if region not in self._known:
-            name = f"{self._config.bucket_prefix or f'skyloom-{self._project}'}-{region}"
+            name = f"{self._prefix}-{region}"
             with cloud_errors(f"make the bucket {name}"):
                 try:
                     self._client.get_bucket(name, retry=RETRY, timeout=CALL_S)

@@ -295,3 +295,15 @@ def test_the_end_is_told_by_ec2(sandbox: Sandbox, aws: Cloud, token: str) -> Non
     [gone] = until(lambda: [i for i in aws.describe([machine.id]) if i.state == "gone"])
     assert gone.launched_at == pytest.approx(machine.launched_at, abs=1)
     assert gone.ended_at == pytest.approx(time.time(), abs=120)
+
+
+def test_a_volume_that_lost_its_machine_is_ours_to_remove(sandbox: Sandbox, aws: Cloud, token: str) -> None:
+    assert isinstance(aws, Aws)
+    ec2 = aws._session.client("ec2", "us-west-2")
+    tags = [{"ResourceType": "volume", "Tags": [{"Key": "skyloom", "Value": token}]}]
+    volume = ec2.create_volume(AvailabilityZone="us-west-2a", Size=8, TagSpecifications=tags)["VolumeId"]
+    [disk] = [thing for thing in aws.leftovers({"skyloom": token}).things if thing.kind == "disk"]
+    assert (disk.id, disk.shared) == (f"us-west-2/{volume}", False)
+    for _ in range(2):
+        aws.remove(disk)
+    assert not [thing for thing in aws.leftovers({"skyloom": token}).things if thing.kind == "disk"]

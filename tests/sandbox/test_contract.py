@@ -13,7 +13,7 @@ import pytest
 
 from sky_core.clouds import connect
 from sky_core.clouds.base import REFUSALS, TAG_CLUSTER, TAG_OWNER, Cloud, Instance, LaunchRequest
-from sky_core.errors import AuthError, CloudError, Throttled, UnknownOutcome
+from sky_core.errors import AuthError, CloudError, InvalidRequest, Throttled, UnknownOutcome
 from tests.conftest import Sandbox, until
 from tests.sandbox import ssh
 
@@ -207,6 +207,32 @@ def test_a_search_that_is_refused_is_told(sandbox: Sandbox, subject: Subject, cl
         return  # the cloud has but this one call, and says no
     assert found.unreachable, "nothing was found, which means nothing"
     assert found.instances == ()
+
+
+def test_what_stays_when_machines_go_is_listed_and_removed_unless_it_holds_data(
+    sandbox: Sandbox, subject: Subject, cloud: Cloud, token: str
+) -> None:
+    bucket = cloud.storage(subject.place["region"]).url.partition("://")[2]
+    launched = cloud.launch(subject.request(token, ports=(8080,)))
+    assert not [thing for thing in cloud.leftovers({TAG_OWNER: "contract"}).things if thing.kind == "disk"]
+    cloud.terminate([instance.id for instance in launched])
+    until(lambda: sandbox.live() == [])
+    found = cloud.leftovers({TAG_OWNER: "contract"})
+    assert found.unreachable == {}
+    if subject.cloud == "azure":
+        return  # the rest of a machine is in its group; the emulator has one account, which is not ours to list
+    assert bucket in [thing.id for thing in found.things if thing.kind == "bucket"]
+    for thing in found.things:
+        assert (thing.cloud, thing.holds_data) == (subject.cloud, thing.kind == "bucket")
+        if thing.holds_data:
+            with pytest.raises(InvalidRequest, match="data"):
+                cloud.remove(thing)
+        else:
+            assert thing.shared
+            for _ in range(2):
+                cloud.remove(thing)
+    left = {thing.kind for thing in cloud.leftovers({TAG_OWNER: "contract"}).things}
+    assert left <= {"bucket"}
 
 
 def _call(subject: Subject, token: str, number: int | None = None) -> str:
