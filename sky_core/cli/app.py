@@ -49,9 +49,10 @@ def driver() -> None:
 def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list.")] = False,
 ) -> None:
-    """End machines that are ours and belong to no live job. Asks the clouds, not our records."""
+    """End machines of ours that belong to no live job, and list what else is ours. Asks the clouds, not our records."""
     from sky_core.broker import Broker
     from sky_core.clouds.base import TAG_JOB
+    from sky_core.driver.leftovers import leftovers
     from sky_core.driver.sweep import collect
 
     broker = Broker.open()
@@ -61,10 +62,15 @@ def gc(
     for instance in found.undriven:
         job = instance.tags.get(TAG_JOB, "")
         say(f"nobody drives {job} on {instance.cloud} {instance.id}: skyloom logs -f {job} lets it go on")
-    for cloud, why in found.unreachable.items():
+    other = leftovers(broker.settings, broker.store, remove=not dry_run)
+    for thing in other.things:
+        kept = ", kept: it holds data" if thing.holds_data else ", kept: others use it too" if thing.shared else ""
+        say(f"{'found' if dry_run or kept else 'removed'} {thing.cloud} {thing.kind} {thing.id}{kept}")
+    unreachable = {**found.unreachable, **other.unreachable}
+    for cloud, why in unreachable.items():
         complain(f"{cloud} could not be asked: {why}", "yellow")
     say(f"{len(found.orphans)} orphans, {len(found.in_use)} machines in use")
-    raise typer.Exit(1 if found.unreachable else 0)
+    raise typer.Exit(1 if unreachable else 0)
 
 
 @app.command()

@@ -40,18 +40,19 @@ def leftovers(session: Session, tags: Mapping[str, str], bucket_prefix: str) -> 
 
 
 def _in_region(session: Session, region: str, tags: Mapping[str, str]) -> Iterator[Leftover]:
+    wanted = [
+        {"Name": f"tag:{name}", "Values": [value, SHARED] if name == TAG_OWNER else [value]}
+        for name, value in tags.items()
+    ]
     for kind, (call, result, key, free) in LISTS.items():
         idle = [{"Name": free, "Values": ["available"]}] if free else []
-        owner = tags.get(TAG_OWNER)
-        for shared in (False, True):
-            wanted = {**tags, TAG_OWNER: SHARED} if shared else dict(tags)
-            if owner is None and shared:
-                continue
-            filters = [{"Name": f"tag:{name}", "Values": [value]} for name, value in wanted.items()] + idle
-            with session.errors(region):
-                pages = session.client("ec2", region).get_paginator(call).paginate(Filters=filters)
-                ids = [str(thing[key]) for page in pages for thing in page[result]]
-            yield from (Leftover(kind, f"{region}/{id_}", "aws", region, shared) for id_ in ids)
+        with session.errors(region):
+            pages = session.client("ec2", region).get_paginator(call).paginate(Filters=wanted + idle)
+            things = [thing for page in pages for thing in page[result]]
+        for thing in things:
+            carried = thing.get("Tags") or thing.get("TagSet") or ()  # as network interfaces have it
+            shared = {"Key": TAG_OWNER, "Value": SHARED} in carried
+            yield Leftover(kind, f"{region}/{thing[key]}", "aws", region, shared)
 
 
 def remove(session: Session, leftover: Leftover) -> None:
