@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from sky_core.clouds.base import TAG_CLUSTER, TAG_OWNER, Instance
 from sky_core.driver.step import Driving
-from sky_core.errors import CloudError
+from sky_core.errors import CloudError, NotConnected
 from sky_core.store import Cluster, Launch
 
 log = logging.getLogger(__name__)
@@ -30,10 +30,12 @@ class Later:
     Attributes:
         after_s: When to look again.
         why: What its cloud said, if it could not be asked.
+        here: Whether it can be asked from this host at all.
     """
 
     after_s: float
     why: str = ""
+    here: bool = True
 
 
 def settle(driving: Driving, launch: Launch) -> Later | None:
@@ -50,6 +52,8 @@ def settle(driving: Driving, launch: Launch) -> Later | None:
             cloud.terminate([instance.id for instance in alive])
             _tell(driving, launch, cluster, alive)
         left = ((cluster and cluster.ended_at) or launch.asked_at) + cloud.settle_s - time.time()
+    except NotConnected as error:
+        return Later(LONGEST_WAIT_S, str(error), here=False)
     except CloudError as error:
         return Later(SOON_S, str(error))
     if found.unreachable:
@@ -80,9 +84,10 @@ class Debts:
         self._driving = driving
         self._due: dict[str, float] = {}  # by token, monotonic seconds
         self._errors: dict[str, int] = {}
+        self._others: set[str] = set()  # tokens of launches that only another host can ask about
 
     def settle(self) -> int:
-        """Look at those that are due; how many are left whose jobs do not see to them any more."""
+        """Look at those that are due; how many are left for this host to see to, attempts under way not counted."""
         store = self._driving.store
         owed = store.owed_launches(profile=self._driving.settings.profile)
         claimed = {
@@ -91,7 +96,8 @@ class Debts:
         left = 0
         for launch in owed:
             if launch.token not in claimed:
-                left += self._due.get(launch.token, 0.0) > time.monotonic() or not self._settled(launch)
+                waits = self._due.get(launch.token, 0.0) > time.monotonic() or not self._settled(launch)
+                left += waits and launch.token not in self._others
         return left
 
     def _settled(self, launch: Launch) -> bool:
@@ -99,6 +105,8 @@ class Debts:
         if later is None:
             self._due.pop(launch.token, None)
             return True
+        if not later.here:
+            self._others.add(launch.token)
         errors = self._errors[launch.token] = min(self._errors.get(launch.token, 0) + 1, 10) if later.why else 0
         if errors:
             log.warning("%s: cannot tell what a launch in %s has left: %s", launch.job_id, launch.region, later.why)

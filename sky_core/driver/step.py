@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Unpack
 
 from sky_core.clouds import Cloud, connect
 from sky_core.config import Settings
 from sky_core.driver.lead.berths import Pilot
 from sky_core.driver.wanted import Inquiries
-from sky_core.job.memory import Memory
+from sky_core.job.memory import Changes, Memory
 from sky_core.job.needs import Needs
 from sky_core.planner.market import current_market
 from sky_core.planner.plan import Plan
@@ -128,14 +128,17 @@ class Step:
         launches: Sequence[Launch] = (),
         observations: Sequence[Observation] = (),
         runs: Sequence[Run] = (),
-        **memory: Any,
+        **memory: Unpack[Changes],
     ) -> None:
         """Write the step down, all or nothing; keyword arguments are fields of :class:`Memory` that changed.
 
         Raises:
             LeaseLost: if another driver has the job by now; nothing is written then.
+            TypeError: for a field that there is not, which a dictionary of changes may bring.
         """
-        updated = self.memory.model_copy(update=memory)
+        if unknown := memory.keys() - Memory.model_fields.keys():
+            raise TypeError(f"Memory has no field {', '.join(sorted(unknown))}")
+        updated = self.memory.model_copy(update=dict(memory))
         self.job = self.driving.store.save_job(
             self.job,
             self.driving.holder,

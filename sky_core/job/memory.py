@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from pydantic import Field
 
@@ -148,3 +148,34 @@ class Memory(Record):
         generation = self.checkpoint.generation if self.checkpoint else None
         why = self.closing or "ended"
         return self.tries.after(self.placement, why, hours=ran_hours, generation=generation)
+
+
+class Changes(TypedDict, total=False):
+    """Fields of :class:`Memory` that a step changes: the same names and types, all optional."""
+
+    placement: Placement | None
+    started: bool
+    addresses: tuple[str, ...]
+    bucket: str
+    checkpoint_urls: tuple[str, ...]
+    phase: str
+    log_base: int
+    log_offset: int
+    waiting_since: float | None
+    running_since: float | None
+    launch_errors: int
+    evicted: bool
+    accounted: bool
+    closing: str | None
+    verdict: Literal["succeeded", "failed", "cancelled"] | None
+    result: Mapping[str, Any]
+    checkpoint: Saved | None
+    promise: Promise | None
+    successor: Placement | None
+    leaving: bool
+    idle: bool
+    tries: Tries
+    close_errors: int
+    unwanted: bool
+    dismissed: Dismissed | None
+    held_back: str

@@ -134,3 +134,16 @@ def test_the_bill_is_the_clouds_though_nobody_looked_for_a_while(tidy, tmp_path)
         (job,) = home.drive(job, driving=home.new_driving())
         (seconds,) = charged(tidy, job)
         assert home.broker.bill("run").lines[0].hours == pytest.approx(0.1 * seconds, abs=0.2)
+
+
+def test_what_only_another_host_can_ask_about_stays_owed_and_keeps_no_driver_here(tidy, tmp_path):
+    with home_of(tidy, tmp_path, settle_s=0.1) as home:
+        job = home.submit(small())
+        home.drive(job, stop=lambda: home.store.clusters(job_id=job.id))
+        here = home.new_driving(home.settings.model_copy(update={"clouds": {}}))
+        home.store.request_cancel(job.id, "enough")
+        (job,) = home.drive(job, driving=here)
+        assert job.state == "cancelled"
+        assert Debts(here).settle() == 0
+        assert [launch.job_id for launch in home.store.owed_launches()] == [job.id]
+        until(lambda: settled(home))

@@ -1,0 +1,40 @@
+"""Machines are billed from and to the times that their cloud has on record, whatever our clock did meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from sky_core.config import Scale
+from sky_core.job.bill import cluster_hours, lifetime
+from sky_core.store import Cluster
+
+HOUR = 3600.0
+CLUSTER = Cluster(
+    token="t1", job_id="j", attempt=1, state="ended", cloud="aws", region="r", zone="z1", instance_type="m",
+    use_spot=False, num_nodes=2, price=1, host_key="", intended_at=0, launched_at=100.0, ended_at=100.0 + 10 * HOUR,
+)  # fmt: skip
+
+
+def test_the_clouds_times_come_before_those_of_a_driver_that_was_away():
+    assert lifetime(CLUSTER, Scale()) == pytest.approx(10)
+    known = replace(CLUSTER, started_at=90.0, stopped_at=90.0 + HOUR)
+    assert lifetime(known, Scale()) == pytest.approx(1)
+    assert cluster_hours(known, Scale()) == pytest.approx(2), "for each of its machines"
+
+
+def test_machines_found_by_tag_are_billed_though_their_launch_was_never_confirmed():
+    found = replace(CLUSTER, launched_at=None, started_at=100.0, stopped_at=100.0 + HOUR)
+    assert lifetime(found, Scale()) == pytest.approx(1)
+    assert lifetime(replace(CLUSTER, launched_at=None), Scale()) == 0
+
+
+def test_a_clock_that_steps_back_makes_no_bill_negative():
+    assert lifetime(replace(CLUSTER, ended_at=40.0), Scale()) == 0
+    assert lifetime(replace(CLUSTER, ended_at=None), Scale(), now=40.0) == 0
+
+
+def test_what_was_before_a_day_began_is_not_of_that_day():
+    assert lifetime(CLUSTER, Scale(), since=100.0 + 9 * HOUR) == pytest.approx(1)
+    assert lifetime(CLUSTER, Scale(), since=100.0 + 11 * HOUR) == 0
