@@ -295,11 +295,12 @@ class TestFunctions:
         with pytest.raises(ValueError, match="no good"):
             read_result(url, options)
 
-    def test_exceptions_that_cannot_be_loaded_come_back_as_text(self, park, machine, endpoint):
+    def test_exceptions_that_cannot_be_pickled_come_back_as_text(self, park, machine, endpoint):
         def fail():
             class Local(Exception):
                 def __init__(self, one, two):
                     super().__init__(f"{one} and {two}")
+                    self.lines = (line for line in "open")
 
             raise Local("this", "that")
 

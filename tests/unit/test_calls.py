@@ -171,3 +171,37 @@ def test_calls_packed_at_the_same_time_are_whole(tmp_path, monkeypatch):
 def test_errors_survive_pickling(error):
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again), again.args, vars(again)) == (type(error), str(error), error.args, vars(error))
+
+
+class Refused(ValueError):
+    """An error as people write them: it wants more than what it hands to its base."""
+
+    def __init__(self, code, text):
+        super().__init__(f"{code}: {text}")
+        self.code = code
+
+
+class Bad(Exception):
+    def __reduce__(self):
+        raise TypeError("not to be pickled")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (Refused(42, "bad"), Refused, "42: bad"),
+        (ValueError("outer", Refused(42, "inner")), ValueError, "('outer', Refused('42: inner'))"),
+        (UnicodeDecodeError("utf-8", b"x", 0, 1, "why"), UnicodeDecodeError, "codec can't decode byte"),
+        (OSError(2, "gone", "file"), FileNotFoundError, "gone: 'file'"),
+        (Bad("text"), call.RemoteError, "Bad: text"),
+    ],
+)
+def test_a_functions_own_error_comes_back(tmp_path, monkeypatch, error, kind, said):
+    monkeypatch.setenv("SKY_OUTPUT_RESULT", str(tmp_path / "result"))
+    monkeypatch.setattr(call, "_outcome", lambda path: (("error", error), 1))
+    assert call.main(str(tmp_path / "call")) == 1
+    with pytest.raises(kind) as caught:
+        call.value_of(*call.load(call.unpack("result", (tmp_path / "result").read_bytes())))
+    assert said in str(caught.value)
+    if kind is Refused:
+        assert caught.value.code == 42

@@ -8,6 +8,7 @@ A *packed* file is one line ``skyloom-pickle <what> <major.minor>`` and a pickle
 from __future__ import annotations
 
 import asyncio
+import copyreg
 import inspect
 import io
 import os
@@ -150,6 +151,27 @@ def _pickled(answer: tuple[str, Any]) -> bytes:
     import cloudpickle
 
     data: bytes = cloudpickle.dumps(answer)
-    if answer[0] == "error":
+    if answer[0] != "error":
+        return data
+    try:
         load(data)  # exceptions with arguments of their own often pickle but do not load
+    except Exception:  # noqa: BLE001 - whatever their __init__ raises
+        data = _pickled_as_they_are(answer)
+        load(data)
     return data
+
+
+def _pickled_as_they_are(answer: tuple[str, Any]) -> bytes:
+    """With exceptions to be made anew from what is in them, not by their ``__init__``, which may ask for more."""
+    import cloudpickle
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def reducer_override(self, obj: Any) -> Any:
+            # An __init__ of Python's own keeps what it needs in C: such errors load as they are.
+            if isinstance(obj, BaseException) and inspect.isfunction(type(obj).__init__):
+                return copyreg.__newobj__, (type(obj), *obj.args), vars(obj)  # type: ignore[attr-defined]
+            return super().reducer_override(obj)
+
+    buffer = io.BytesIO()
+    Pickler(buffer).dump(answer)
+    return buffer.getvalue()
