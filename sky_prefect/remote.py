@@ -15,7 +15,7 @@ from prefect.states import State
 
 from sky_core.broker import Broker
 from sky_core.broker.calls import RESULT, Reference, pack
-from sky_core.errors import JobCancelled, StoreTrouble, TaskFailed
+from sky_core.errors import JobCancelled, StoreTrouble, TaskFailed, TransferError
 from sky_core.job.narrate import describe
 from sky_core.store import Event, Job
 from sky_prefect import compat
@@ -105,10 +105,12 @@ def _own_error(broker: Broker, job: Job) -> Exception | None:
         return None
     try:
         broker.value(job)
+    except TransferError:
+        return None
     except Exception as error:  # noqa: BLE001 - the user's
         return error
-    except BaseException:  # noqa: BLE001 - an exit there is a failure here
-        return None
+    except BaseException:  # noqa: BLE001, S110 - an exit there is a failure here
+        pass
     return None
 
 
