@@ -12,7 +12,7 @@ from sky_core.driver.launch import observation, request_for
 from sky_core.driver.step import Step
 from sky_core.errors import CloudError, NotConnected, UnknownOutcome
 from sky_core.job.attempts import MOST_IN_A_PLACE
-from sky_core.job.bill import lifetime
+from sky_core.job.bill import lifetime, sharpened
 from sky_core.store import Cluster
 from sky_core.store.records import Seen
 
@@ -103,7 +103,7 @@ def _taken_down(cloud: Cloud, cluster: Cluster) -> list[Instance]:
 
 def _as_ended(cluster: Cluster, outcome: str, seen: Sequence[Instance]) -> Cluster:
     """The cluster as it ended: by the cloud's own record of its machines where it has one, else just now."""
-    now = time.time()
+    now, began = time.time(), cluster.started_at
     starts = [instance.launched_at for instance in seen if instance.launched_at is not None]
     ends = [instance.ended_at for instance in seen if instance.ended_at is not None]
     return replace(
@@ -112,8 +112,8 @@ def _as_ended(cluster: Cluster, outcome: str, seen: Sequence[Instance]) -> Clust
         ended_at=now,
         outcome=outcome,
         instance_ids=tuple(dict.fromkeys(instance.id for instance in seen)) or cluster.instance_ids,
-        started_at=cluster.started_at if cluster.started_at is not None else min(starts, default=None),
-        stopped_at=max(ends) if seen and len(ends) == len(seen) else None,
+        started_at=sharpened(min(starts), cluster.intended_at) if began is None and starts else began,
+        stopped_at=sharpened(max(ends), now) if seen and len(ends) == len(seen) else None,
     )
 
 

@@ -25,6 +25,7 @@ from sky_core.errors import (
     Throttled,
     UnknownOutcome,
 )
+from sky_core.job.bill import sharpened
 from sky_core.job.spending import caps, estimate, exceeded
 from sky_core.planner.plan import Placement
 from sky_core.remote import keys
@@ -104,7 +105,7 @@ def launch(step: Step, cluster: Cluster) -> None:
         cloud = step.driving.clouds[cluster.cloud]
         request = _request(step, cluster, asked_before=not never_asked)
         step.driving.unasked.pop(cluster.token, None)
-        known = True
+        known, asked_at = True, time.time()
         instances = cloud.launch(request)
     except NotConnected as error:
         _out_of_hand(step, cluster, error, known=known)
@@ -120,7 +121,7 @@ def launch(step: Step, cluster: Cluster) -> None:
         cluster,
         state="launched",
         launched_at=time.time(),
-        started_at=min(starts, default=None),
+        started_at=sharpened(min(starts), asked_at) if starts else None,
         instance_ids=tuple(dict.fromkeys(instance.id for instance in instances)),
     )
     ids, armed = list(launched.instance_ids), instances[0].armed

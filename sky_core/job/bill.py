@@ -85,3 +85,14 @@ def lifetime(cluster: Cluster, scale: Scale, now: float | None = None, *, since:
     ended = cluster.stopped_at if cluster.stopped_at is not None else cluster.ended_at
     moment = time.time() if now is None else now
     return scale.hours(max(0.0, (moment if ended is None else ended) - max(began, since)))
+
+
+def sharpened(told: float, ours: float) -> float:
+    """A cloud's own time of a start or an end, better than to the second.
+
+    EC2 tells whole seconds, cut off. Within that second it is taken for our own time of the call that brought it about;
+    where that was in another one, for the second's middle.
+    """
+    if told % 1:
+        return told
+    return ours if told <= ours < told + 1 else told + 0.5

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sky_core.config import Scale
-from sky_core.job.bill import cluster_hours, lifetime
+from sky_core.job.bill import cluster_hours, lifetime, sharpened
 from sky_core.store import Cluster
 
 HOUR = 3600.0
@@ -38,3 +38,9 @@ def test_a_clock_that_steps_back_makes_no_bill_negative():
 def test_what_was_before_a_day_began_is_not_of_that_day():
     assert lifetime(CLUSTER, Scale(), since=100.0 + 9 * HOUR) == pytest.approx(1)
     assert lifetime(CLUSTER, Scale(), since=100.0 + 11 * HOUR) == 0
+
+
+def test_whole_seconds_are_sharpened_by_the_time_of_our_own_call():
+    assert sharpened(10.25, 10.5) == 10.25
+    assert sharpened(10.0, 10.75) == 10.75
+    assert sharpened(10.0, 12.0) == sharpened(10.0, 8.0) == 10.5
