@@ -35,7 +35,8 @@ def protocol(url: str) -> str:
 def connect(url: str, options: Options) -> tuple[Any, str]:
     """The filesystem of a URL, and the URL's path in it, without a slash at its end.
 
-    ``az://account/container/path`` names the account; ``abfs://container/path`` leaves it to the options.
+    ``az://account/container/path`` and ``abfs://container@account.host/path`` name the account;
+    ``abfs://container/path`` leaves it to the options.
     """
     import fsspec
 
@@ -45,6 +46,11 @@ def connect(url: str, options: Options) -> tuple[Any, str]:
     if url.startswith("az://"):
         account, _, rest = rest.partition("/")
         found.setdefault("account_name", account)
+    elif kind == "abfs" and "@" in rest.partition("/")[0]:
+        place, _, path = rest.partition("/")
+        container, _, host = place.partition("@")
+        found["account_name"] = host.partition(".")[0]
+        rest = f"{container}/{path}"
     filesystem = fsspec.filesystem(kind, use_listings_cache=False, **found)
     return filesystem, rest.rstrip("/")
 
