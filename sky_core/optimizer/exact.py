@@ -26,6 +26,7 @@ from sky_core.optimizer.space import Space, ends, prepare, within
 Method = Literal["auto", "labels", "ilp", "cbc"]
 WIDTHS = (200, 2_000, 16_000, 128_000)
 LOOSER = (1.0, 0.8, 1.25)  # deadlines, relative to the asked one, at which time is priced: one price fits no label
+HOPELESS = 0.015  # a relative gap that ever more labels close too slowly
 SMALL = 2_000  # candidates left over all tasks
 MEMORY = "messages about cost"
 
@@ -67,7 +68,8 @@ def minimum(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, *, method
         best = _by_labels(problem, allowed, goal, effort.share(2 / 3) if method == "auto" else effort)
     if method == "labels" or best.proven or effort.enough(best.value, best.bound):
         return best
-    program = _by_program(problem, allowed, goal, method, effort, best.choice)
+    # What is left to prove is more than a few labels more would show: from here on good enough is.
+    program = _by_program(problem, allowed, goal, method, effort.impatient(), best.choice)
     winner = min(best, program, key=lambda found: found.value)
     return replace(winner, bound=max(best.bound, program.bound))
 
@@ -177,6 +179,8 @@ def _widen(problem: Problem, space: Space, question: Question, effort: Effort, s
     if best.proven and question.goal.weights.cost == 0:
         return best
     for width in WIDTHS:
+        if width > WIDTHS[1] and effort.gap and best.value - best.bound > HOPELESS * abs(best.value):
+            break
         found = labels.search(space, question, cutoff=above(best.value), width=width, until=effort.until)
         if found is None:
             break

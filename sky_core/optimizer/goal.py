@@ -77,6 +77,10 @@ class Effort:
         """An end sooner: after that part of what is left."""
         return replace(self, until=now() + part * self.left)
 
+    def impatient(self) -> Effort:
+        """With a plan within ``gap`` good enough at once."""
+        return replace(self, patient_until=-math.inf)
+
     def enough(self, value: float, bound: float) -> bool:
         """Whether a plan of that objective can be left at that."""
         if bound >= value - ROUNDING * abs(value) - TINY:
