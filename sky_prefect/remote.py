@@ -129,7 +129,4 @@ def _teller(node: Node) -> Callable[[Event], None]:
 
 def fetch(broker: Broker, reference: Reference) -> Any:
     """The value itself, as the driver has brought it."""
-    import cloudpickle
-
-    job: Job = broker.job(reference.job_id)
-    return cloudpickle.loads(broker.store.payload(job.result["value"]))
+    return broker.value(broker.job(reference.job_id))

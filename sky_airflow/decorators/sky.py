@@ -57,11 +57,8 @@ class SkyDecoratedOperator(DecoratedOperator, SkyOperator):
         """The function's value where it is small and plain JSON, else the reference to it."""
         import json
 
-        import cloudpickle
-
-        data = self.broker.store.payload(job.result["value"])
-        if len(data) <= XCOM_BYTES:
-            value = cloudpickle.loads(data)
+        if "value" in job.result and len(self.broker.store.payload(job.result["value"])) <= XCOM_BYTES:
+            value = self.broker.value(job)
             try:
                 json.dumps(value)
             except (TypeError, ValueError):

@@ -16,7 +16,7 @@ from sky_core.broker.apart import apart, let_signals_interrupt, polars_inherited
 from sky_core.broker.interest import Waiter
 from sky_core.broker.spawn import ensure_driver
 from sky_core.config import Settings
-from sky_core.errors import JobCancelled, JobFailed, SkyloomError, StoreTrouble, TaskFailed
+from sky_core.errors import JobCancelled, JobFailed, SkyloomError, StoreTrouble, TaskFailed, TransferError
 from sky_core.planner.plan import Placement, Plan, dag_hash
 from sky_core.spec import Artifact, Objective, OutputRef, Pipeline, Task
 from sky_core.store import Event, Job, Store
@@ -263,6 +263,20 @@ class Broker:
     def outputs(self, job: Job) -> dict[str, Artifact]:
         """What a finished job has produced, as artifacts that another task can take as inputs."""
         return {name: Artifact(**about) for name, about in job.result.get("outputs", {}).items()}
+
+    def value(self, job: Job) -> Any:
+        """What the function of a job that is over has returned. Its pickle is loaded here, in the caller's process.
+
+        Raises:
+            TransferError: if there is no value here, or it cannot be loaded.
+            RemoteError: if the function raised something that could not be pickled.
+            BaseException: whatever else the function raised.
+        """
+        from sky_core.remote.artifacts import load_result
+
+        if "value" not in job.result:
+            raise TransferError(f"task {job.task!r}: its value is not here: {job.result.get('value_error', job.state)}")
+        return load_result(self.store.payload(job.result["value"]))
 
     def raise_for(self, job: Job) -> None:
         """Raise what a job that is over failed with; nothing if it succeeded.

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectionError,
     CredentialRetrievalError,
     HTTPClientError,
     NoCredentialsError,
@@ -154,7 +155,7 @@ def sorted_errors() -> Iterator[None]:
         TokenRetrievalError,
     ) as error:
         raise AuthError(f"AWS: {error}", cure=LOGIN) from error
-    except (HTTPClientError, ResponseParserError) as error:
+    except (HTTPClientError, ConnectionError, ResponseParserError) as error:
         raise UnknownOutcome(f"AWS: {error}") from error
     except BotoCoreError as error:
         raise InvalidRequest(f"AWS: {error}") from error

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from sky_core.clouds import Cloud
 from sky_core.clouds.base import TAG_CLUSTER, Found, Instance
+from sky_core.driver.ending import found_in_bucket
 from sky_core.driver.launch import observation, request_for
 from sky_core.driver.step import Step
 from sky_core.errors import CloudError, NotConnected, UnknownOutcome
@@ -40,6 +41,8 @@ def close(step: Step) -> None:
             about = {key: value for key, value in memory.result.items() if key != "outputs"}
             step.save(state=memory.verdict, events=[(memory.verdict, about)])
             step.driving.pilots.pop(step.job.id, None)
+        return
+    if found_in_bucket(step):
         return
     since, scale = memory.running_since, step.driving.settings.scale
     ran = None if since is None else scale.hours(max(0.0, time.time() - since))

@@ -9,6 +9,7 @@ from typing import Unpack
 
 from sky_core.clouds import Cloud, connect
 from sky_core.config import Settings
+from sky_core.driver.hearing import Hearing
 from sky_core.driver.lead.berths import Pilot
 from sky_core.driver.wanted import Inquiries
 from sky_core.job.memory import Changes, Memory
@@ -46,6 +47,7 @@ class Driving:
     Attributes:
         holder: Its name on leases.
         inquiries: Whether jobs are still wanted, as far as their engines have answered.
+        hearing: Who has answered lately.
         pilots: By job id, the pilot of each job with a deadline that it leads; None where there is no choice.
         unasked: Tokens of launches that it has intended and not asked for yet, each with the epoch of the job's lease:
             as long as that is the same, nobody else can have.
@@ -58,6 +60,7 @@ class Driving:
     executor: Executor
     holder: str
     inquiries: Inquiries = field(default_factory=Inquiries)
+    hearing: Hearing = field(default_factory=Hearing)
     pilots: dict[str, Pilot | None] = field(default_factory=dict)
     unasked: dict[str, int] = field(default_factory=dict)
     purse: threading.Lock = field(default_factory=threading.Lock)

@@ -13,7 +13,10 @@ from sky_core.errors import TransferError
 from sky_core.remote.agent import artifacts, call, manifests
 from sky_core.remote.agent.stores import Options
 
-__all__ = ["Published", "fetch", "read_result", "resolve", "url_of"]
+__all__ = ["Published", "fetch", "load_result", "read_object", "read_result", "resolve", "url_of"]
+
+LARGEST_VALUE = 512 << 20  # bytes; a value goes through memory and the store's database
+LARGEST_OBJECT = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -55,22 +58,46 @@ def fetch(url: str, folder: Path, options: Options) -> Path:
         return artifacts.fetch(url, folder, options)[0]
 
 
-def read_result(url: str, options: Options) -> Any:
-    """The value that a function's task published under ``url``.
+def read_object(url: str, options: Options) -> bytes | None:
+    """The content of one small object, or None if there is none.
 
     Raises:
-        TransferError: if there is none, or it cannot be loaded here.
+        TransferError: if the store cannot be read, or the object is not small.
+    """
+    with _errors(url):
+        content = artifacts.read_object(url, options, LARGEST_OBJECT)
+    return content
+
+
+def read_result(url: str, options: Options) -> bytes:
+    """What a function's task published under ``url``, as the bytes it is: :func:`load_result` makes a value of them.
+
+    Raises:
+        TransferError: if there is none, or it is too large, or the store cannot be read.
+    """
+    published = resolve(url, options)
+    if published is not None and published.size > LARGEST_VALUE:
+        raise TransferError(
+            f"the value at {url} has {published.size:,} bytes, more than {LARGEST_VALUE:,}",
+            cure="write large data to an output and return what is small",
+        )
+    with tempfile.TemporaryDirectory(prefix="skyloom-") as folder:
+        return fetch(url, Path(folder), options).read_bytes()
+
+
+def load_result(content: bytes) -> Any:
+    """The value in a result's bytes. Loading runs whatever code the machine put there: only for who asked for it.
+
+    Raises:
+        TransferError: if it cannot be loaded here.
         RemoteError: if the function raised something that could not be pickled.
         BaseException: whatever else the function raised.
     """
-    with tempfile.TemporaryDirectory(prefix="skyloom-") as folder:
-        content = fetch(url, Path(folder), options).read_bytes()
     try:
-        data = call.unpack("result", content)
-        kind, value = call.load(data)
+        kind, value = call.load(call.unpack("result", content))
     except Exception as error:
         raise TransferError(
-            f"the result at {url} cannot be loaded: {type(error).__name__}: {error}",
+            f"the function's value cannot be loaded: {type(error).__name__}: {error}",
             cure="the modules and the Python version that made it must be installed here too",
         ) from error
     return call.value_of(kind, value)

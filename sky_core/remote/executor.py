@@ -10,18 +10,18 @@ import shlex
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from importlib import metadata
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from sky_core.facts import schemes
 from sky_core.remote import bundle
 from sky_core.remote.agent.stores import protocol
+from sky_core.remote.answers import JobState, poll_answer
 from sky_core.remote.ssh import Link, Machine
 from sky_core.remote.workdir import Archive
 
-Phase = Literal["inputs", "setup", "running", "outputs", "done", "lost", "missing"]
 Answer = TypeVar("Answer")
 
 HOME = ".skyloom"  # on the machine; see agent/job.py
@@ -43,11 +43,13 @@ class JobRequest:
         secrets: Environment variables that are written nowhere.
         inputs: URL for each input's name: of a published artifact, or of any file or folder fsspec can read.
         outputs: URL for each output's name, to publish under.
+        verdict_url: Where an attempt that ends by itself writes how, for who finds its machine gone; or None.
         checkpoint_url: Where ``$SKY_CHECKPOINT_DIR`` is kept, or None.
         restore_urls: Where earlier attempts, in other clouds, kept it; the newest whole generation is restored.
         checkpoint_interval_s: Seconds between syncs; None leaves it to the agent (at most 5% of the time).
         storage_options: fsspec options by protocol (``s3``, ``gs``, ``abfs``). Secret.
-        orphan_ttl_s: Seconds without a poll after which the agent halts the machine.
+        orphan_ttl_s: Seconds without a poll after which the agent ends the job with a last checkpoint, and the machine…
+        promised_s: …but not before so many seconds from its start: a job that is well is worth more than its driver.
         publish_patience_s: Seconds for which an output that cannot be published is tried again, the machine kept.
         node_ips: Addresses of all nodes by rank, as they see each other.
     """
@@ -63,12 +65,14 @@ class JobRequest:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     inputs: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
+    verdict_url: str | None = None
     checkpoint_url: str | None = None
     restore_urls: tuple[str, ...] = ()
     checkpoint_interval_s: float | None = None
     checkpoint_keep: int = 2
     storage_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     orphan_ttl_s: float = 1800.0
+    promised_s: float = 0.0
     publish_patience_s: float = 1800.0
     node_ips: tuple[str, ...] = ()
 
@@ -92,14 +96,14 @@ class JobRequest:
     def _requirements(self) -> list[str]:
         """The packages that move this job's data, in the versions that this driver was tested with."""
         urls = [*self.inputs.values(), *self.outputs.values(), *self.restore_urls]
-        urls += [self.checkpoint_url] if self.checkpoint_url else []
+        urls += [url for url in (self.checkpoint_url, self.verdict_url) if url]
         owners = schemes()
         packages = {owners[scheme].filesystem for url in urls if (scheme := protocol(url)) in owners}
         return [_pinned(package) for package in sorted(packages | {"fsspec"})] if urls else []
 
 
-PLAIN = ("job_id", "attempt", "cloud", "run", "setup", "checkpoint_url", "restore_urls", "checkpoint_interval_s",
-         "checkpoint_keep", "orphan_ttl_s", "publish_patience_s")  # fmt: skip
+PLAIN = ("job_id", "attempt", "cloud", "run", "setup", "verdict_url", "checkpoint_url", "restore_urls",
+         "checkpoint_interval_s", "checkpoint_keep", "orphan_ttl_s", "promised_s", "publish_patience_s")  # fmt: skip
 
 
 def _pinned(package: str) -> str:
@@ -107,39 +111,6 @@ def _pinned(package: str) -> str:
         return f"{package}=={metadata.version(package)}"
     except metadata.PackageNotFoundError:  # this driver need not touch that cloud's data itself
         return f"{package}>=2026.1"
-
-
-@dataclass(frozen=True)
-class JobState:
-    """What is known of an attempt; rank 0 speaks for all nodes.
-
-    Attributes:
-        phase: ``lost``: nothing of it runs any more and it did not end; ``missing``: this machine never heard of it.
-        exit_code: The command's, once ``done``. None if it did not end by itself: see ``detail`` (what failed, or
-            ``eviction``, ``cancelled`` or ``moved``).
-        log: The log from the asked offset on; ``log_offset`` is where to go on, ``log_size`` how much there is.
-        eviction: The cloud has announced that it takes the machine back.
-        checkpoint_bytes, checkpoint_seconds: Size of this attempt's newest generation, and how long saving it took.
-        last_checkpoint: The store has the job's newest state: nothing would be lost by its end.
-        moved: ``{"inputs": {name: bytes}, "outputs": {name: bytes}}``, as far as moved by now.
-        seconds: Time spent in each phase that is over.
-    """
-
-    phase: Phase
-    exit_code: int | None = None
-    log: bytes = b""
-    log_offset: int = 0
-    log_size: int = 0
-    eviction: bool = False
-    last_checkpoint: bool = False
-    checkpoint_generation: int | None = None
-    checkpoint_bytes: int = 0
-    checkpoint_seconds: float = 0.0
-    restored_generation: int | None = None
-    restored_bytes: int = 0
-    moved: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    detail: str = ""
 
 
 class Executor:
@@ -216,10 +187,7 @@ class Executor:
 
     def _poll(self, machine: Machine, job_id: str, attempt: int, offset: int) -> JobState:
         answer = self._agent(machine, "poll", job_id, attempt, str(offset), timeout_s=POLL_TIMEOUT_S)
-        head, _, log = answer.partition(b"\n")
-        told = json.loads(head)
-        known = {known.name: told[known.name] for known in fields(JobState) if known.name in told}
-        return JobState(**known, log=log, log_offset=offset + len(log))
+        return poll_answer(answer, offset)
 
     def _agent(self, machine: Machine, command: str, job_id: str, attempt: int, *more: str, timeout_s: float) -> bytes:
         """Call the agent that the attempt was started with, whatever version it has."""

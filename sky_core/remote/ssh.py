@@ -14,7 +14,7 @@ import shlex
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -26,6 +26,7 @@ CHUNK = 64 * 1024
 CONNECT_TIMEOUT_S = 10.0
 LOGIN_TIMEOUT_S = 15.0
 KEEPALIVE_S = 15
+LARGEST_OUTPUT = 80 << 20  # bytes; agents of earlier versions send up to 64 MiB of log at once
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Link:
         Raises:
             LinkLost: if the machine cannot be reached, the connection breaks, or ``timeout_s`` seconds pass.
             HostKeyMismatch: if another machine answers.
-            MachineError: if the command ends with another exit status than 0.
+            MachineError: if the command ends with another exit status than 0, or says more than any of ours would.
         """
         script = command if isinstance(command, str) else shlex.join(command)
         data = io.BytesIO(stdin) if isinstance(stdin, bytes) else stdin
@@ -104,7 +105,7 @@ class Link:
         self._transport = None
 
     def _exchange(self, script: str, data: BinaryIO, deadline: float) -> tuple[bytes, bytes, int]:
-        channel = self._channel()
+        channel = self._channel(deadline)
         with contextlib.closing(channel):
             channel.settimeout(max(0.1, deadline - time.monotonic()))
             channel.exec_command(script)
@@ -112,33 +113,33 @@ class Link:
                 for chunk in iter(lambda: data.read(CHUNK), b""):
                     channel.sendall(chunk)
                 channel.shutdown_write()
-            output = b"".join(_received(channel, deadline))
-            complaint = channel.makefile_stderr("rb").read()
+            output = b"".join(_received(channel.recv, channel, deadline))
+            complaint = b"".join(_received(channel.recv_stderr, channel, deadline))
             status = channel.recv_exit_status()
             if status == -1:
                 raise EOFError("the connection broke while a command ran")
             return output, complaint, status
 
-    def _channel(self) -> paramiko.Channel:
+    def _channel(self, deadline: float) -> paramiko.Channel:
         """A channel on the open connection, or on a new one where that has broken since it was last used."""
         if self._transport is not None:
             try:
-                return self._transport.open_session(timeout=CONNECT_TIMEOUT_S)
+                return self._transport.open_session(timeout=_at_most(CONNECT_TIMEOUT_S, deadline))
             except (paramiko.SSHException, OSError, EOFError):
                 self._close()
-        self._transport = self._connect()
-        return self._transport.open_session(timeout=CONNECT_TIMEOUT_S)
+        self._transport = self._connect(deadline)
+        return self._transport.open_session(timeout=_at_most(CONNECT_TIMEOUT_S, deadline))
 
-    def _connect(self) -> paramiko.Transport:
+    def _connect(self, deadline: float) -> paramiko.Transport:
         machine = self.machine
         pinned = paramiko.Ed25519Key(data=base64.b64decode(machine.host_key.split()[1]))
-        wire = socket.create_connection((machine.ip, machine.port), CONNECT_TIMEOUT_S)
+        wire = socket.create_connection((machine.ip, machine.port), _at_most(CONNECT_TIMEOUT_S, deadline))
         wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transport = paramiko.Transport(wire)
         try:
-            transport.banner_timeout = transport.auth_timeout = LOGIN_TIMEOUT_S
+            transport.banner_timeout = transport.auth_timeout = _at_most(LOGIN_TIMEOUT_S, deadline)
             transport.get_security_options().key_types = (pinned.get_name(),)
-            if not _presents(transport, pinned):
+            if not _presents(transport, pinned, _at_most(LOGIN_TIMEOUT_S, deadline)):
                 raise HostKeyMismatch(
                     f"{machine.ip}:{machine.port} is not the machine that was launched: its host key differs",
                     cure="its address was given to another machine, or somebody is in between; nothing was sent",
@@ -161,22 +162,39 @@ def _log_in(transport: paramiko.Transport, user: str, keys: Sequence[str]) -> No
                 raise
 
 
-def _presents(transport: paramiko.Transport, pinned: paramiko.PKey) -> bool:
+def _at_most(seconds: float, deadline: float) -> float:
+    """So many seconds, or what is left until ``deadline`` (monotonic).
+
+    Raises:
+        TimeoutError: if nothing is left.
+    """
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return min(seconds, left)
+
+
+def _presents(transport: paramiko.Transport, pinned: paramiko.PKey, timeout_s: float) -> bool:
     try:
-        transport.start_client(timeout=LOGIN_TIMEOUT_S)
+        transport.start_client(timeout=timeout_s)
     except paramiko.ssh_exception.IncompatiblePeer:  # it has no key of this type
         return False
     return transport.get_remote_server_key() == pinned
 
 
-def _received(channel: paramiko.Channel, deadline: float) -> Iterator[bytes]:
-    """What the command writes, until it closes its output."""
+def _received(receive: Callable[[int], bytes], channel: paramiko.Channel, deadline: float) -> Iterator[bytes]:
+    """What the command writes, until it closes its output.
+
+    Raises:
+        MachineError: if it does not come to an end.
+    """
+    size = 0
     while True:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        channel.settimeout(left)
-        chunk = channel.recv(CHUNK)
+        channel.settimeout(_at_most(float("inf"), deadline))
+        chunk = receive(CHUNK)
         if not chunk:
             return
+        size += len(chunk)
+        if size > LARGEST_OUTPUT:
+            raise MachineError(f"a command has written more than {LARGEST_OUTPUT:,} bytes")
         yield chunk

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from sky_core.clouds.base import LaunchRequest
 from sky_core.clouds.userdata import cloud_config, public_key
-from sky_core.remote.executor import Executor, JobRequest, JobState
+from sky_core.remote.answers import JobState
+from sky_core.remote.executor import Executor, JobRequest
 from sky_core.remote.keys import TeamKey
 from sky_core.remote.ssh import Machine
 from sky_core.remote.workdir import Archive, packed

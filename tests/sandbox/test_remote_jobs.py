@@ -15,7 +15,7 @@ import fsspec
 import pytest
 
 from sky_core.errors import HostKeyMismatch, LinkLost, MachineError, TransferError
-from sky_core.remote.artifacts import read_result, resolve, url_of
+from sky_core.remote.artifacts import load_result, read_result, resolve, url_of
 from sky_core.remote.executor import JobRequest
 from sky_core.remote.functions import InputValue, RemoteError, pack
 from sky_core.remote.ssh import Link, Machine
@@ -264,7 +264,7 @@ class TestFunctions:
 
         state, url, options = self.call(park, machine, endpoint, double, [1, 2])
         assert (state.exit_code, state.log) == (0, b"doubling\n")
-        assert read_result(url, options)["value"] == [1, 2, 1, 2]
+        assert load_result(read_result(url, options))["value"] == [1, 2, 1, 2]
 
     def test_async_and_results_of_other_functions(self, park, machine, endpoint):
         async def slow(x):
@@ -282,7 +282,7 @@ class TestFunctions:
             inputs={"number": first, "words": "s3://jobs/words.txt"},
         )  # fmt: skip
         assert state.exit_code == 0, state.log
-        assert read_result(url, options) == (42, "hello", "words.txt")
+        assert load_result(read_result(url, options)) == (42, "hello", "words.txt")
 
     def test_exceptions_come_back(self, park, machine, endpoint):
         def fail():
@@ -293,7 +293,7 @@ class TestFunctions:
         assert b"Traceback" in state.log
         assert b"ValueError: no good" in state.log
         with pytest.raises(ValueError, match="no good"):
-            read_result(url, options)
+            load_result(read_result(url, options))
 
     def test_exceptions_that_cannot_be_pickled_come_back_as_text(self, park, machine, endpoint):
         def fail():
@@ -307,7 +307,7 @@ class TestFunctions:
         state, url, options = self.call(park, machine, endpoint, fail)
         assert state.exit_code == 1
         with pytest.raises(RemoteError, match="Local: this and that"):
-            read_result(url, options)
+            load_result(read_result(url, options))
 
     def test_system_exit_keeps_its_code(self, park, machine, endpoint):
         def leave(code):
@@ -342,7 +342,7 @@ class TestFunctions:
             return helper_of_mine.ANSWER
 
         _, url, options = self.call(park, machine, endpoint, use, workdir=archive(tmp_path))
-        assert read_result(url, options) == 42
+        assert load_result(read_result(url, options)) == 42
 
     def test_no_result(self, endpoint):
         with pytest.raises(TransferError, match="there is nothing"):

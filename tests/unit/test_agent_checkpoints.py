@@ -8,7 +8,7 @@ import pytest
 
 from sky_core.remote import bundle
 from sky_core.remote.agent.checkpoints import Checkpoints
-from sky_core.remote.agent.courier import Courier
+from sky_core.remote.agent.courier import Courier, Patience
 from sky_core.remote.agent.job import Job, Place
 from sky_core.remote.agent.state import State
 from tests.conftest import until
@@ -25,7 +25,9 @@ def kept(tmp_path):
     job = Job("job", 1, "aws", checkpoint_url=f"file://{tmp_path}/store", checkpoint_interval_s=0.05)
     courier = Courier({}, [], str(tmp_path / name), place.own_log)
     courier.prepare()
-    checkpoints = Checkpoints(job, place, State(place.state), courier, lambda: False, said.append)
+    checkpoints = Checkpoints(
+        job, place, State(place.state), Patience(courier, 10.0, said.append), lambda: False, said.append
+    )
     yield place, checkpoints, said
     checkpoints.close()
     courier.close()

@@ -13,7 +13,7 @@ from sky_core.job.memory import Promise, Saved
 from sky_core.planner.deadlines import task_hours
 from sky_core.planner.offers import CHECKPOINT_HOURS
 from sky_core.planner.plan import Placement
-from sky_core.remote.executor import JobState
+from sky_core.remote.answers import JobState
 from sky_core.store import Cluster, NewEvent
 from sky_core.tracker import Tracker, checkpoint_interval
 from sky_core.tracker.cost import SHORTEST_INTERVAL_H

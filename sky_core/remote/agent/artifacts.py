@@ -99,6 +99,27 @@ def read_manifest(url: str, options: Options) -> Manifest | None:
         raise Corrupt(f"{url}/{MANIFEST}: {error}") from None
 
 
+def read_object(url: str, options: Options, limit: int) -> bytes | None:
+    """The content of the one object at ``url``, or None if there is none.
+
+    Raises:
+        Corrupt: if it has more than ``limit`` bytes.
+    """
+    filesystem, path = connect(url, options)
+    try:
+        if patiently(lambda: filesystem.info(path))["size"] > limit:
+            raise Corrupt(f"{url} has more than {limit:,} bytes")
+        return read(filesystem, path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def write_object(url: str, content: bytes, options: Options) -> None:
+    """Replace the one object at ``url`` at once."""
+    filesystem, path = connect(url, options)
+    write(filesystem, path, content)
+
+
 def fetch(url: str, folder: Path, options: Options) -> tuple[Path, int]:
     """Bring an artifact, or any file or folder, into ``folder``; return its local path and size in bytes.
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from . import trees
-from .courier import Courier, TransferFailed
+from .courier import Patience, TransferFailed
 from .job import Job, Place
 from .state import State
 
@@ -35,11 +35,11 @@ class Checkpoints:
         job: Job,
         place: Place,
         state: State,
-        courier: Courier,
+        patience: Patience,
         writing: Callable[[], bool],
         say: Callable[[str], None],
     ) -> None:
-        self._job, self._place, self._state, self._courier = job, place, state, courier
+        self._job, self._place, self._state, self._patience = job, place, state, patience
         self._writing, self._say = writing, say
         self._number = 0
         self._saved: trees.Signature = {}
@@ -63,7 +63,8 @@ class Checkpoints:
         urls = [url for url in (self._job.checkpoint_url, *self._job.restore_urls) if url]
         if not urls:
             return
-        found = self._courier.ask("restore", folder=str(self._place.checkpoint), urls=urls)
+        about = {"folder": str(self._place.checkpoint), "urls": urls}
+        found = self._patience.ask("checkpoint not restored", "restore", about)
         for reason in found["skipped"]:
             self._say(f"checkpoint skipped: {reason}")
         if found["number"] is None:
@@ -145,7 +146,7 @@ class Checkpoints:
             return False
         self._number += 1
         began = time.monotonic()
-        saved = self._courier.ask(
+        saved = self._patience.courier.ask(
             "save",
             folder=str(self._place.staging),
             url=self._job.checkpoint_url,

@@ -17,8 +17,7 @@ from .job import Job, Place, write_whole
 from .state import ENDED, State, log_size, read_state, supervisor_lives
 from .supervisor import Supervisor
 
-PART = 4 << 20  # bytes of log in one answer…
-LAST_PART = 64 << 20  # …and in one that tells of the job's end
+PART = 8 << 20  # bytes of log in one answer; who wants more asks again
 KILL_TIMEOUT_S = 10.0
 LAST_UPLOAD_S = 600.0  # for the last checkpoint of a job that goes on elsewhere
 
@@ -117,7 +116,7 @@ def poll(job_id: str, attempt: int, offset: int) -> tuple[dict[str, Any], bytes]
         return state, b""
     with place.log.open("rb") as file:
         file.seek(offset)
-        log = file.read(LAST_PART if state["phase"] in ENDED else PART)
+        log = file.read(PART)
     return {**state, "log_size": log_size(place.log)}, log
 
 

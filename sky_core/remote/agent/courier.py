@@ -10,7 +10,8 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
@@ -18,11 +19,20 @@ from typing import IO, Any
 from .job import root
 
 RESTARTS = 5
+FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0  # between two tries of a transfer
 OLDEST = 2024  # fsspec's packages count by year; pip is known to resolve to an s3fs of 2020
 
 
 class TransferFailed(Exception):
-    """A transfer could not be done, although it was tried a few times."""
+    """A transfer could not be done, although it was tried a few times.
+
+    Attributes:
+        final: Whether it is of a kind that time alone does not mend: nothing there, no permission, damaged data.
+    """
+
+    def __init__(self, message: str, *, final: bool = False) -> None:
+        super().__init__(message)
+        self.final = final
 
 
 class Courier:
@@ -38,6 +48,11 @@ class Courier:
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
         self._closed = False
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether :meth:`prepare` has been called."""
+        return self._python is not None
 
     @property
     def closed(self) -> bool:
@@ -74,7 +89,7 @@ class Courier:
                 said = self._log.read_text(errors="replace")[-1000:].strip()
                 raise TransferFailed(f"the process that moves data died {RESTARTS} times: {said or 'without a word'}")
         if "error" in answer:
-            raise TransferFailed(answer["error"])
+            raise TransferFailed(answer["error"], final=answer["final"])
         return answer["answer"]
 
     def close(self) -> None:
@@ -115,6 +130,37 @@ class Courier:
             )
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(self._options) + "\n")
+
+
+class Patience:
+    """Has transfers done, again and again if need be: for ``seconds`` each, with a word in the log."""
+
+    def __init__(self, courier: Courier, seconds: float, say: Callable[[str], None]) -> None:
+        self.courier, self._seconds, self._say = courier, seconds, say
+
+    def ask(self, complaint: str, deed: str, about: Mapping[str, Any], *, whatever: bool = False) -> Any:
+        """Have a transfer done and return its answer; ``complaint`` says what it means if it is not.
+
+        Args:
+            whatever: Be patient with errors that are final, too: somebody may read the log and mend what is wrong.
+
+        Raises:
+            TransferFailed: if it could not be done in time, or the job is ending.
+        """
+        give_up = time.monotonic() + self._seconds
+        wait_s, told = FIRST_WAIT_S, ""
+        while True:
+            try:
+                return self.courier.ask(deed, **about)
+            except TransferFailed as failure:
+                left = give_up - time.monotonic()
+                if left <= 0 or self.courier.closed or (failure.final and not whatever):
+                    raise TransferFailed(f"{complaint}: {failure}", final=failure.final) from None
+                if str(failure) != told:
+                    self._say(f"{complaint}, trying again for {left:.0f} s: {failure}")
+                told = str(failure)
+            time.sleep(min(wait_s, left))
+            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
 
 def _talk(process: subprocess.Popen[str], line: str) -> str:

@@ -25,9 +25,12 @@ class Job:
         workdir: SHA-256 of the archive of the user's folder, already on the machine, or None.
         inputs: URL of a published artifact, or of any file or folder, for each input's name.
         outputs: URL to publish under, for each output's name.
+        verdict_url: Where an attempt that ends by itself writes how, or None.
         checkpoint_url: Where this attempt keeps its checkpoints, or None.
         restore_urls: Where earlier attempts kept theirs; the newest whole one of all these is restored.
         storage_options: fsspec options for each protocol. Secret.
+        orphan_ttl_s: Seconds without a poll after which nobody seems to drive the job any more…
+        promised_s: …and the seconds that it goes on nevertheless, counted from its start: what it was planned to take.
         publish_patience_s: Seconds for which an output that cannot be published is tried again.
         requirements: Python packages that the transfers need, as pip spells them.
     """
@@ -43,19 +46,21 @@ class Job:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     inputs: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
+    verdict_url: str | None = None
     checkpoint_url: str | None = None
     restore_urls: Sequence[str] = ()
     checkpoint_interval_s: float | None = None
     checkpoint_keep: int = 2
     storage_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     orphan_ttl_s: float = 1800.0
+    promised_s: float = 0.0
     publish_patience_s: float = 1800.0
     rank: int = 0
     node_ips: Sequence[str] = ("127.0.0.1",)
     requirements: Sequence[str] = ()
 
     def urls(self) -> list[str]:
-        """Every URL this job reads or writes."""
+        """Every URL this job moves data from or to; without any, nothing is installed for that before it starts."""
         checkpoints = [self.checkpoint_url] if self.checkpoint_url else []
         return [*self.inputs.values(), *self.outputs.values(), *checkpoints, *self.restore_urls]
 

@@ -74,6 +74,11 @@ class State:
             if self._unwritten:
                 self._write()
 
+    def told(self) -> dict[str, Any]:
+        """All fields, as they are now."""
+        with self._lock:
+            return dict(self._data)
+
     def __getitem__(self, field: str) -> Any:
         return self._data[field]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import os
 import queue
 import signal
@@ -24,14 +25,16 @@ from typing import Any, NamedTuple, TypeVar
 from . import artifacts, eviction, halting, processes, trees
 from .call import RESULT
 from .checkpoints import Checkpoints
-from .courier import Courier, TransferFailed
+from .courier import Courier, Patience, TransferFailed
 from .job import Job, Place, environment, root
-from .state import State
+from .state import ENDED, State, log_size, read_state, supervisor_lives
 
 TICK_S = 0.25
 ORPHAN_GRACE_S = 30.0
 ALIVE, ALIVE_S = "alive", 2.0  # the file, below the agent's root, whose age the machine's own timer looks at
-FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0  # between two tries to publish an output
+OWED_S, OWED_AGAIN_S = 10.0, 30.0  # until a verdict that is owed is left; a driver that lives has ended us by then
+OWED_PATIENCE_S = 300.0  # before the machine halts
+TAIL = 256 << 10  # bytes of log that go with a verdict
 LAST_UPLOAD_SHARE = 0.5  # of the time left before an eviction is kept for the last checkpoint
 
 Answer = TypeVar("Answer")
@@ -66,10 +69,13 @@ class Supervisor:
         self._events: queue.Queue[Interrupt | Future[Any]] = queue.Queue()
         self._interrupt: Interrupt | None = None
         self._courier = Courier(job.storage_options, job.requirements, program, place.own_log)
+        self._patience = Patience(self._courier, job.publish_patience_s, self.say)
+        self._owed: dict[str, Any] | None = None
         self._command: subprocess.Popen[bytes] | None = None
-        self._checkpoints = Checkpoints(job, place, state, self._courier, self._writing, self.say)
+        self._checkpoints = Checkpoints(job, place, state, self._patience, self._writing, self.say)
         self._lease = Lease(place.lease, job.orphan_ttl_s)
         self._needed = True
+        self._began = time.monotonic()
 
     def run(self) -> None:
         """Lead the job to its end; all that can happen to it is in the state afterwards."""
@@ -77,13 +83,12 @@ class Supervisor:
         threading.Thread(target=self._watch_cloud, daemon=True).start()
         threading.Thread(target=self._keep_machine, daemon=True).start()
         try:
-            code = self._live()
-            self.state.enter("done", exit_code=code)
+            self._end(self._live())
         except Interrupted:
             self._end_early()
         except Failed as failure:
             self.say(str(failure))
-            self.state.enter("done", exit_code=failure.exit_code, detail=str(failure))
+            self._end(failure.exit_code, str(failure))
         except TransferFailed as failure:
             self.say(str(failure))
             self.state.enter("done", detail=f"{self.state['phase']}: {failure}")
@@ -96,11 +101,15 @@ class Supervisor:
 
     def outlive(self) -> None:
         """Stay after the job's end until nobody asks any more; then halt the machine, so that it costs nothing."""
-        while not self._lease.expired():
+        pay_at = time.monotonic() + OWED_S
+        others = Others(self.place, self.job.orphan_ttl_s)
+        while not self._lease.expired() or others.live():
             self.state.flush()
+            if self._owed and time.monotonic() > pay_at:
+                self._pay()
+                pay_at = time.monotonic() + OWED_AGAIN_S
             time.sleep(min(5.0, self.job.orphan_ttl_s / 4))
-        if others_live(self.place):
-            return
+        self._pay_up()
         self.say("nobody has asked for this job any more: ending the machine")
         self._needed = False  # should the cloud not let us, then the machine's own timer tries for good
         self.say(halting.end_bill(self.job.cloud))
@@ -139,7 +148,8 @@ class Supervisor:
             self._courier.prepare()
         paths = {}
         for name, url in self.job.inputs.items():
-            found = self._courier.ask("fetch", url=url, folder=str(self.place.input(name)))
+            about = {"url": url, "folder": str(self.place.input(name))}
+            found = self._patience.ask(f"input {name!r} not fetched", "fetch", about)
             paths[name] = found["path"]
             self.state.moved("inputs", name, found["bytes"])
         self._checkpoints.restore()
@@ -190,34 +200,65 @@ class Supervisor:
             if not source.exists():
                 hint = f"write a file to $SKY_OUTPUT_{name.upper()} or make it a folder"
                 raise Failed(f"the command succeeded but did not write its output {name!r}: {hint}", 1)
-            self.state.moved("outputs", name, self._publish_patiently(name, source, url))
+            self.state.moved("outputs", name, self._publish_one(name, source, url))
 
-    def _publish_patiently(self, name: str, source: Path, url: str) -> int:
-        """Publish one output, again and again if need be: hours of work hang on it. Returns its size in bytes.
+    def _publish_one(self, name: str, source: Path, url: str) -> int:
+        """Publish one output; hours of work hang on it. Returns its size in bytes.
 
         Raises:
             TransferFailed: if it could not be published in time.
         """
         version = artifacts.version(self.job.job_id, self.job.attempt)
-        give_up = time.monotonic() + self.job.publish_patience_s
-        wait_s, told = FIRST_WAIT_S, ""
-        while True:
-            try:
-                published = self._courier.ask("publish", source=str(source), url=url, version=version)
-                break
-            except TransferFailed as failure:
-                left = give_up - time.monotonic()
-                if left <= 0 or self._courier.closed:
-                    raise TransferFailed(f"output {name!r}: {failure}") from None
-                if str(failure) != told:
-                    self.say(f"output {name!r} not published, trying again for {left:.0f} s: {failure}")
-                told = str(failure)
-            time.sleep(min(wait_s, left))
-            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+        about = {"source": str(source), "url": url, "version": version}
+        published = self._patience.ask(f"output {name!r} not published", "publish", about, whatever=True)
         for warning in published["warnings"]:
             self.say(f"output {name!r}: {warning}")
         size: int = published["bytes"]
         return size
+
+    # --- the verdict -----------------------------------------------------------------------------------------
+
+    def _end(self, exit_code: int | None, detail: str = "") -> None:
+        """The job has ended by itself. That is left in the bucket first: this machine may be gone when it is asked."""
+        if exit_code is not None and self.job.verdict_url and self.job.rank == 0:
+            self._owed = {"exit_code": exit_code, "detail": detail}
+            if self._courier.is_ready:
+                self._leave_verdict(self._courier)
+        self.state.enter("done", exit_code=exit_code, detail=detail)
+
+    def _leave_verdict(self, courier: Courier) -> None:
+        """Write the verdict that is owed; if that cannot be done, it stays owed."""
+        size = log_size(self.place.log)
+        with self.place.log.open("rb") as file:
+            file.seek(max(0, size - TAIL))
+            tail = file.read(TAIL)
+        about = {**self.state.told(), **(self._owed or {}), "phase": "done", "log_size": size,
+                 "tail": base64.b64encode(tail).decode(), "tail_from": max(0, size - TAIL)}  # fmt: skip
+        try:
+            courier.ask("write", url=self.job.verdict_url, content=json.dumps(about))
+        except TransferFailed as failure:
+            print(f"the verdict is not in the bucket: {failure}", flush=True)
+        else:
+            self._owed = None
+
+    def _pay_up(self) -> None:
+        """The last chance to leave the verdict: without it, the job would be run again from its beginning."""
+        give_up = time.monotonic() + OWED_PATIENCE_S
+        while self._owed and time.monotonic() < give_up:
+            self._pay()
+            if self._owed:
+                time.sleep(OWED_AGAIN_S)
+
+    def _pay(self) -> None:
+        """Leave the verdict of a job that moved no data, or could not when it ended. May take a minute or two."""
+        courier = Courier(self.job.storage_options, self.job.requirements, self._program, self.place.own_log)
+        try:
+            courier.prepare()
+            self._leave_verdict(courier)
+        except TransferFailed as failure:
+            print(f"the verdict is not in the bucket: {failure}", flush=True)
+        finally:
+            courier.close()
 
     # --- waiting, and ending sooner --------------------------------------------------------------------------
 
@@ -254,7 +295,7 @@ class Supervisor:
         if self.place.cancel.exists():
             grace_s, why = self.place.cancel.read_text().split()
             return Interrupt(why, float(grace_s))
-        if self._lease.expired():
+        if self._lease.expired() and time.monotonic() - self._began > self.job.promised_s:
             return Interrupt("orphaned", ORPHAN_GRACE_S)
         if self.state["phase"] == "running":
             self._checkpoints.tick()
@@ -355,11 +396,24 @@ class Lease:
         return time.monotonic() - self._changed > self._ttl_s
 
 
-def others_live(place: Place) -> bool:
-    """Whether another job on this machine was asked for since this one was."""
-    mine = place.lease.stat().st_mtime
-    leases = (root() / "jobs").glob("*/*/lease")
-    return any(lease.stat().st_mtime > mine for lease in leases if lease != place.lease)
+class Others:
+    """The other jobs of this machine: it is not to be halted under one that still runs, or that is still asked for."""
+
+    def __init__(self, mine: Place, ttl_s: float) -> None:
+        self._mine, self._ttl_s = mine, ttl_s
+        self._leases: dict[Path, Lease] = {}
+
+    def live(self) -> bool:
+        """Whether there are any. Has to be asked every now and then: it sees leases renewed, not when they were."""
+        places = [Place(lease.parent) for lease in (root() / "jobs").glob("*/*/lease")]
+        found = [place for place in places if place.folder != self._mine.folder]
+        asked = [not self._leases.setdefault(p.lease, Lease(p.lease, self._ttl_s)).expired() for p in found]
+        return any(asked) or any(_is_under_way(place) for place in found)
+
+
+def _is_under_way(place: Place) -> bool:
+    state = read_state(place.state)
+    return state is not None and state["phase"] not in ENDED and supervisor_lives(state)
 
 
 def _carry_out(step: Callable[[], Any], done: Future[Any], events: queue.Queue[Any]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from . import artifacts, generations
 from .generations import Generation
-from .stores import Options
+from .stores import NOT_TRANSIENT, Options
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
         try:
             answer = {"answer": perform(request, options)}
         except Exception as error:  # noqa: BLE001 - whatever a store's client raises is told to the supervisor
-            answer = {"error": f"{type(error).__name__}: {error}", "missing": isinstance(error, FileNotFoundError)}
+            answer = {"error": f"{type(error).__name__}: {error}", "final": isinstance(error, NOT_TRANSIENT)}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
@@ -60,4 +60,7 @@ def perform(request: dict[str, Any], options: Options) -> Any:
         restored = generations.restore(Path(request["folder"]), request["urls"], options)
         number = restored.generation.number if restored.generation else None
         return {"number": number, "bytes": restored.size, "skipped": restored.skipped}
+    if deed == "write":
+        artifacts.write_object(request["url"], request["content"].encode(), options)
+        return None
     raise ValueError(f"no such deed: {deed}")

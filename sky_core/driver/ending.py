@@ -1,0 +1,156 @@
+"""What follows from the end of an attempt, told by its agent or by what it left in its bucket."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from sky_core.driver.step import Step
+from sky_core.driver.urls import output_urls, storage_options, verdict_url
+from sky_core.errors import CloudError, MachineError, TransferError
+from sky_core.planner.market import load_catalog
+from sky_core.remote.answers import JobState, verdict
+from sky_core.remote.artifacts import read_object, read_result
+from sky_core.remote.functions import RESULT
+from sky_core.spec import Artifact
+from sky_core.store import Cluster, NewEvent, Run
+
+ASK_S = 120.0  # a bucket that does not answer for so long, while others do, is not waited for before a relaunch
+
+
+def ended(step: Step, cluster: Cluster, state: JobState, events: list[NewEvent]) -> dict[str, Any] | None:
+    """Success, the user's failure, or a spot machine's last checkpoint: what changes in the memory.
+
+    None if the bucket does not give out a function's value just now.
+    """
+    if state.exit_code != 0 and (state.eviction or step.memory.evicted):
+        events.append(("preempted", {"attempt": cluster.attempt, "checkpoint": state.checkpoint_generation}))
+        return {"closing": "preempted"}
+    if state.exit_code != 0 and step.memory.leaving:
+        events.append(("left", {"attempt": cluster.attempt, "checkpoint": state.checkpoint_generation}))
+        return {"closing": "moved"}
+    value = _value(step, cluster, state)
+    if value is None:
+        return None
+    if state.exit_code != 0:
+        error = state.detail or f"exit code {state.exit_code}"
+        failed = {"exit_code": state.exit_code, "error": error, **value}
+        return {"closing": "failed", "verdict": "failed", "result": failed}
+    result = {"exit_code": 0, "outputs": _outputs(step, cluster, state), **value}
+    return {"closing": "succeeded", "verdict": "succeeded", "result": result, "runs": _run(step, cluster, state)}
+
+
+def found_in_bucket(step: Step) -> bool:
+    """Ask the bucket how the attempt that is being closed has ended, before another one is made.
+
+    True if that gave the step something to do: the verdict was written down, or the bucket has to be asked again.
+    """
+    cluster = step.cluster or next((c for c in _closed(step) if c.state == "ended"), None)
+    if not (step.memory.started and step.memory.bucket and cluster):
+        return False
+    name = f"{cluster.token} verdict"
+    try:
+        url = verdict_url(step, cluster, step.memory.bucket)
+        content = read_object(url, storage_options(step, cluster))
+        state = None if content is None else verdict(content, step.memory.log_offset)
+        events: list[NewEvent] = []
+        changes = {} if state is None else ended(step, cluster, state, events)
+        if changes is None:
+            raise TransferError("the function's value cannot be read")
+    except MachineError as error:
+        step.save(events=[("verdict unreadable", {"error": str(error)})])
+        return False
+    except (TransferError, CloudError) as error:
+        silence = step.driving.hearing.unanswered(name)
+        if silence.seconds < ASK_S:
+            step.save(after_s=step.driving.settings.poll_s)
+            return True
+        step.save(events=[("bucket not asked", {"error": str(error)})])
+        return False
+    step.driving.hearing.answered(name)
+    if state is None or "verdict" not in changes:
+        return False
+    if not step.memory.accounted:
+        events = [*transfers(step, cluster, state), *events]
+    log = (step.memory.log_base + step.memory.log_offset, state.log)
+    found = ("found ended", {"attempt": cluster.attempt, "exit_code": state.exit_code})
+    step.save(events=[found, *events], log=log, accounted=True, log_offset=state.log_offset, **changes)
+    return True
+
+
+def _closed(step: Step) -> list[Cluster]:
+    """The job's clusters, the newest first."""
+    return step.driving.store.clusters(job_id=step.job.id)[::-1]
+
+
+def _outputs(step: Step, cluster: Cluster, state: JobState) -> dict[str, dict[str, Any]]:
+    scale = step.driving.settings.scale
+    moved: Mapping[str, int] = state.moved.get("outputs", {})
+    here = f"{cluster.cloud}/{cluster.region}"
+    urls = output_urls(step, cluster, step.memory.bucket)
+    return {name: {"uri": url, "location": here, "size_gb": scale.gb(moved.get(name, 0))} for name, url in urls.items()}
+
+
+def _value(step: Step, cluster: Cluster, state: JobState) -> dict[str, Any] | None:
+    """The bytes of a function's value or error, kept in the store for whoever asks; None to try again.
+
+    They are not looked into: what a machine wrote is unpickled by the process that wants it, not by this one, which
+    holds the credentials of every cloud.
+    """
+    if step.task.function is None or RESULT not in state.moved.get("outputs", {}):
+        return {}
+    name = f"{cluster.token} value"
+    url = output_urls(step, cluster, step.memory.bucket)[RESULT]
+    try:
+        content = read_result(url, storage_options(step, cluster))
+    except (TransferError, CloudError) as error:
+        silence = step.driving.hearing.unanswered(name)
+        if silence.looks == 1 or silence.seconds < step.driving.settings.publish_patience_s:
+            return None
+        return {"value_error": str(error)}  # it did succeed, and the value may still be read from the bucket
+    step.driving.hearing.answered(name)
+    return {"value": step.driving.store.put_payload(content)}
+
+
+def _run(step: Step, cluster: Cluster, state: JobState) -> list[Run]:
+    """What the estimates learn from a job that has succeeded, if anything."""
+    placement = step.memory.placement
+    if placement is None or step.memory.log_base:
+        return []  # a resumed attempt did part of the work only: its time would mislead the estimates
+    inputs = [source.size_gb or 0.0 for source in step.task.inputs.values() if isinstance(source, Artifact)]
+    _, pipeline, _ = step.planned()
+    took_s = state.seconds.get("running", 0.0) + state.seconds.get("outputs", 0.0)
+    return [
+        Run(
+            at=time.time(), pipeline=pipeline.name, task=step.task.name, cloud=cluster.cloud,
+            region=cluster.region, instance_type=cluster.instance_type, accelerator=placement.accelerator,
+            accelerator_count=placement.accelerator_count, use_spot=cluster.use_spot,
+            hours=step.driving.settings.scale.hours(took_s), input_gb=sum(inputs),
+        )
+    ]  # fmt: skip
+
+
+def transfers(step: Step, cluster: Cluster, state: JobState) -> list[NewEvent]:
+    """One event for each input that was moved here, with what its egress costs at the catalog's prices."""
+    events: list[NewEvent] = []
+    catalog, scale = load_catalog(step.driving.settings.home), step.driving.settings.scale
+    here = (cluster.cloud, cluster.region, cluster.zone)
+    for name, size in state.moved.get("inputs", {}).items():
+        source = step.task.inputs.get(name)
+        location = source.location if isinstance(source, Artifact) else None
+        if location is None:
+            continue
+        cloud, _, region = location.partition("/")
+        gb = scale.gb(size)
+        usd = float(catalog.egress([(cloud, region, None), here], gb)[0][0, 1])
+        about = {"input": name, "bytes": size, "gb": gb, "usd": usd, "from": location, "to": f"{here[0]}/{here[1]}"}
+        events.append(("moved", about))
+    if state.restored_generation is not None:
+        usd, kept = 0.0, step.memory.checkpoint
+        if kept is not None:
+            cloud, _, region = kept.location.partition("/")
+            usd = float(catalog.egress([(cloud, region, None), here], scale.gb(state.restored_bytes))[0][0, 1])
+        restored = {"generation": state.restored_generation, "bytes": state.restored_bytes, "usd": usd}
+        events.append(("restored", {"attempt": cluster.attempt, **restored}))
+    return events
