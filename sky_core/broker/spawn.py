@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import logging
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from sky_core.config import Settings
 
+log = logging.getLogger("skyloom.driver")
+
 LOCK_VARIABLE = "SKYLOOM_DRIVER_LOCK"
+HUNG_LEASES = 3.0
+_shown: dict[str, tuple[tuple[float, str], float]] = {}  # by lock file: its last sign of life, and when we saw it
 _started: list[subprocess.Popen[bytes]] = []  # looked at again, so that none stays a zombie
+
+
+def _lock_file(settings: Settings) -> Path:
+    # The sandbox and the real clouds may share a store, but never a driver.
+    store = hashlib.sha256(f"{settings.profile} {settings.store_url}".encode()).hexdigest()[:8]
+    return settings.home / f"driver-{store}.lock"
 
 
 def try_lock(settings: Settings) -> int | None:
@@ -20,9 +37,7 @@ def try_lock(settings: Settings) -> int | None:
     The kernel lets go of it when the last process that has it open ends.
     """
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # The sandbox and the real clouds may share a store, but never a driver.
-    store = hashlib.sha256(f"{settings.profile} {settings.store_url}".encode()).hexdigest()[:8]
-    lock = os.open(settings.home / f"driver-{store}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+    lock = os.open(_lock_file(settings), os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -31,18 +46,55 @@ def try_lock(settings: Settings) -> int | None:
     return lock
 
 
-def ensure_driver(settings: Settings) -> None:
-    """Start the driver unless one runs. It is a session of its own: it outlives whoever started it, and ends idle.
+@contextmanager
+def sign_of_life(settings: Settings) -> Iterator[None]:
+    """While the block runs, the holder of the lock keeps showing that it is not hung: :func:`ensure_driver` looks."""
+    file, ended = _lock_file(settings), threading.Event()
+    file.write_text(str(os.getpid()))
 
-    It inherits this process's environment, which is how the clouds' credentials reach it, and the lock, so that
-    there is no moment at which a second one could start. What may differ from job to job (secrets, allowed clouds)
-    it takes from the job.
+    def show() -> None:
+        while not ended.wait(settings.lease_s / 3):
+            with suppress(OSError):
+                os.utime(file)
+
+    threading.Thread(target=show, daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+        file.write_text("")
+
+
+def _end_hung(settings: Settings) -> None:
+    """End a driver that has the lock but has shown no life for three leases of this process's time.
+
+    Its leases have lapsed by then; what it might still write is fenced off, but what it might ask of a cloud is not.
+    """
+    file = _lock_file(settings)
+    with suppress(OSError, ValueError):
+        shown, now = (file.stat().st_mtime, file.read_text()), time.monotonic()
+        since = _shown.setdefault(str(file), (shown, now))
+        if since[0] != shown:
+            _shown[str(file)] = (shown, now)
+        elif now - since[1] > HUNG_LEASES * settings.lease_s:
+            log.warning("the driver, process %s, hangs: ending it", shown[1])
+            os.kill(int(shown[1]), signal.SIGKILL)
+            del _shown[str(file)]
+
+
+def ensure_driver(settings: Settings) -> None:
+    """Start the driver unless one runs; one that hangs is ended, to be replaced at the next call.
+
+    It is a session of its own: it outlives whoever started it, and ends idle. It inherits this process's environment,
+    which is how the clouds' credentials reach it, and the lock, so that there is no moment at which a second one could
+    start. What may differ from job to job (secrets, allowed clouds) it takes from the job.
     """
     _started[:] = [process for process in _started if process.poll() is None]
     lock = try_lock(settings)
     if lock is None:
+        _end_hung(settings)
         return
-    log = os.open(settings.home / "driver.log", os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+    output = os.open(settings.home / "driver.log", os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
     environment = {**os.environ, "SKYLOOM_HOME": str(settings.home), "SKYLOOM_PROFILE": settings.profile,
                    "SKYLOOM_STORE": settings.store_url, LOCK_VARIABLE: str(lock)}  # fmt: skip
     for ours in ("SKYLOOM_CLOUDS", "SKYLOOM_KEY"):
@@ -53,8 +105,8 @@ def ensure_driver(settings: Settings) -> None:
         process = subprocess.Popen(
             [sys.executable, "-m", "sky_core.driver.process"],
             stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
+            stdout=output,
+            stderr=output,
             env=environment,
             cwd="/",
             start_new_session=True,
@@ -62,5 +114,5 @@ def ensure_driver(settings: Settings) -> None:
         )
         _started.append(process)
     finally:
-        os.close(log)
+        os.close(output)
         os.close(lock)

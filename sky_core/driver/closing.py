@@ -41,6 +41,7 @@ def close(step: Step) -> None:
             about = {key: value for key, value in memory.result.items() if key != "outputs"}
             step.save(state=memory.verdict, events=[(memory.verdict, about)])
             step.driving.pilots.pop(step.job.id, None)
+            step.driving.hearing.forget(step.job.id)
         return
     if found_in_bucket(step):
         return

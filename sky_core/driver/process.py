@@ -7,6 +7,7 @@ Engines start it on demand (:mod:`sky_core.broker.spawn`). Cloud SDKs are import
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import signal
@@ -15,10 +16,10 @@ import threading
 import time
 import traceback
 import uuid
-from concurrent.futures import Future, ThreadPoolExecutor
 
-from sky_core.broker.spawn import LOCK_VARIABLE, try_lock
+from sky_core.broker.spawn import LOCK_VARIABLE, sign_of_life, try_lock
 from sky_core.config import Settings
+from sky_core.driver.lanes import Lanes, lane_of
 from sky_core.driver.lifecycle import advance
 from sky_core.driver.step import Clouds, Driving
 from sky_core.driver.sweep import Sweeper
@@ -30,7 +31,8 @@ from sky_core.store import Job, LeaseLost, Reach, Store
 
 log = logging.getLogger("skyloom.driver")
 
-THREADS = 32
+AT_ONCE = 256  # jobs taken in one turn
+LONGEST_TROUBLE_S = 30.0  # between two turns that fail
 TURN_S = 2.0  # between two looks whether another driver of this home has ended
 IDLE_S = 10.0  # how long the process stays after its last job
 TICK_S = 0.1
@@ -52,7 +54,7 @@ class Driver:
         )
         self._sweeper = Sweeper(self.driving)
         self._reach = Reach(settings.profile, keys.team_key(settings).id)
-        self._busy: dict[str, Future[None]] = {}
+        self._lanes = Lanes()
         self._errors: dict[str, int] = {}
         self._stop = threading.Event()
 
@@ -60,33 +62,36 @@ class Driver:
         """Drive until no job has been live and no launch owed for ``idle_s`` seconds, or the settings have changed."""
         threading.Thread(target=self._heartbeat, daemon=True).start()
         self._sweeper.start()
-        last_live = time.monotonic()
-        with ThreadPoolExecutor(THREADS) as pool:
-            while not self._stop.is_set():
-                self._busy = {job_id: future for job_id, future in self._busy.items() if not future.done()}
-                free = THREADS - len(self._busy)
-                for job in self._due(free):
-                    self._busy[job.id] = pool.submit(self._step, job)
-                if self._busy or self._sweeper.busy or self.driving.store.has_live(self._reach):
-                    last_live = time.monotonic()
-                elif time.monotonic() - last_live > idle_s:
-                    break
-                self._stop.wait(TICK_S)
+        self._idle_since, troubles = time.monotonic(), 0
+        while not self._stop.is_set():
+            try:
+                self._turn(idle_s)
+                troubles = 0
+            except Exception:  # the jobs' machines run on: somebody has to be there when it is over
+                troubles += 1
+                log.exception("the driver's turn failed (%d), trying again", troubles)
+                self._stop.wait(min(TICK_S * 2**troubles, LONGEST_TROUBLE_S))
+            self._stop.wait(TICK_S)
         self._sweeper.stop()
+        self._lanes.close()
         self.driving.store.release_leases(self.driving.holder)  # another host need not wait until they run out
         self.driving.store.close()
+
+    def _turn(self, idle_s: float) -> None:
+        """Hand out the steps that are due; stop after a while without a live job or an owed launch."""
+        busy, store = self._lanes.busy(), self.driving.store
+        # All that are due, whatever their lane: else many of one lane would stand before the others.
+        for job in store.lease_due(self.driving.holder, self.settings.lease_s, AT_ONCE + len(busy), self._reach):
+            self._lanes.take(lane_of(job, self.driving.hearing), job, self._step)
+        if busy or self._lanes.busy() or self._sweeper.busy or store.has_live(self._reach):
+            self._idle_since = time.monotonic()
+        elif time.monotonic() - self._idle_since > idle_s:
+            log.info("no live job for %.0f s: leaving", idle_s)
+            self.stop()
 
     def stop(self) -> None:
         """Let :meth:`run` return after the steps under way."""
         self._stop.set()
-
-    def _due(self, limit: int) -> list[Job]:
-        if limit <= 0:
-            return []
-        due = self.driving.store.lease_due(
-            self.driving.holder, self.settings.lease_s, limit + len(self._busy), self._reach
-        )
-        return [job for job in due if job.id not in self._busy][:limit]
 
     def _step(self, job: Job) -> None:
         try:
@@ -95,7 +100,10 @@ class Driver:
         except LeaseLost:
             log.warning("%s: another driver has taken over", job.id)
         except Exception as error:  # noqa: BLE001 - one job's surprise must not end the others
-            self._surprised(job, error)
+            try:
+                self._surprised(job, error)
+            except Exception:
+                log.exception("%s: what went wrong cannot be written down", job.id)
 
     def _surprised(self, job: Job, error: Exception) -> None:
         """Count unexpected errors; after too many the job fails, with its machines taken down."""
@@ -116,14 +124,21 @@ class Driver:
 
     def _heartbeat(self) -> None:
         while not self._stop.wait(self.settings.lease_s / 3):
-            for job_id in list(self._busy):
-                self.driving.store.renew_lease(job_id, self.driving.holder, self.settings.lease_s)
-            for job in self.driving.store.left_alone(self._reach):
-                about = {"needs": job.key_id, "has": self._reach.key_id, "host": socket.gethostname()}
-                self.driving.store.tell_once(job.id, "key missing", about)
-            if self._settings_changed():
-                log.info("the settings have changed: leaving, the next driver reads them")
-                self.stop()
+            try:
+                self._beat()
+            except Exception:  # without leases renewed, another driver takes over: better late than never
+                log.exception("the driver's heartbeat failed, trying again")
+
+    def _beat(self) -> None:
+        """Renew what is held, and look whether this is still the driver that is wanted."""
+        for job_id in self._lanes.busy():
+            self.driving.store.renew_lease(job_id, self.driving.holder, self.settings.lease_s)
+        for job in self.driving.store.left_alone(self._reach):
+            about = {"needs": job.key_id, "has": self._reach.key_id, "host": socket.gethostname()}
+            self.driving.store.tell_once(job.id, "key missing", about)
+        if self._settings_changed():
+            log.info("the settings have changed: leaving, the next driver reads them")
+            self.stop()
 
     def _settings_changed(self) -> bool:
         try:
@@ -158,7 +173,8 @@ def serve() -> None:
             log.info("driving the jobs of store %s", running[0].driving.store.id)
             if ended.is_set():  # while it was being made
                 break
-            running[0].run(idle_s=float("inf"))
+            with sign_of_life(settings):
+                _run_logged(running[0], idle_s=float("inf"))
         finally:
             os.close(lock)
 
@@ -168,11 +184,33 @@ def main() -> None:
     _log_to_stderr()
     settings = Settings.load()
     # Started by an engine, we have the lock already; started by hand, we have to get it.
-    if LOCK_VARIABLE in os.environ or try_lock(settings) is not None:
-        Driver(settings).run()
+    if LOCK_VARIABLE not in os.environ and try_lock(settings) is None:
+        return
+    driver = Driver(settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: _end_by(driver, number))
+    log.info("the driver begins: process %d, store %s", os.getpid(), driver.driving.store.id)
+    with sign_of_life(settings):
+        _run_logged(driver)
+
+
+def _end_by(driver: Driver, number: int) -> None:
+    log.info("the driver is to end: %s", signal.Signals(number).name)
+    driver.stop()
+
+
+def _run_logged(driver: Driver, *, idle_s: float = IDLE_S) -> None:
+    """Run a driver; whatever it ends by is in the log, since nobody may be there to see it."""
+    try:
+        driver.run(idle_s=idle_s)
+    except BaseException:
+        log.critical("the driver dies", exc_info=True)
+        raise
+    log.info("the driver ends")
 
 
 def _log_to_stderr() -> None:
+    faulthandler.enable()  # a crash in a library's C code leaves a word, too
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
     for chatty in (name for facts in clouds().values() for name in facts.chatty_loggers):

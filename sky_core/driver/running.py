@@ -18,7 +18,7 @@ from sky_core.errors import AuthError, CloudError, HostKeyMismatch, InvalidReque
 from sky_core.job.needs import kept_folder
 from sky_core.recovery import Decision
 from sky_core.remote.answers import JobState
-from sky_core.remote.executor import JobRequest
+from sky_core.remote.executor import LONG_LOOK_S, LOOK_S, JobRequest
 from sky_core.remote.keys import team_key
 from sky_core.remote.ssh import Machine
 from sky_core.spec import Artifact
@@ -60,7 +60,7 @@ def boot(step: Step) -> None:
     except NO_ANSWER as error:
         _wait(step, cluster, step.driving.settings.boot_timeout_s, str(error))
         return
-    step.driving.hearing.answered(cluster.token)
+    step.driving.hearing.answered(step.job.id)
     step.save(
         state="running",
         bucket=bucket,
@@ -88,7 +88,8 @@ def poll(step: Step) -> None:
         machines = _machines(step, cluster, addresses)
         if memory.leaving:
             step.driving.executor.leave(machines, step.job.id, cluster.attempt, LEAVE_GRACE_S)
-        state = step.driving.executor.poll(machines, step.job.id, cluster.attempt, memory.log_offset)
+        look_s = LONG_LOOK_S if memory.waiting_since else LOOK_S
+        state = step.driving.executor.poll(machines, step.job.id, cluster.attempt, memory.log_offset, look_s)
     except NO_ANSWER as error:
         _wait(step, cluster, LINK_TIMEOUT_S, str(error))
         return
@@ -103,7 +104,7 @@ def _keep(step: Step, cluster: Cluster, addresses: tuple[str, ...], state: JobSt
     memory = step.memory
     changes: dict[str, Any] = {"waiting_since": None, "addresses": addresses, "log_offset": state.log_offset}
     log = (memory.log_base + memory.log_offset, state.log)
-    silence = step.driving.hearing.answered(cluster.token)
+    silence = step.driving.hearing.answered(step.job.id)
     events: list[NewEvent] = [("network back", {})] if silence and (silence.was_out or not silence.alone) else []
     if state.over and not state.log_is_whole:
         step.save(events=events, log=log, **changes)
@@ -164,6 +165,7 @@ def _taken_back(step: Step, instances: list[Instance]) -> bool:
     preempted = step.cluster is not None and step.cluster.use_spot
     kind = "preempted" if preempted else "died"
     attempt = step.cluster.attempt if step.cluster else step.job.attempt
+    step.driving.hearing.forget(step.job.id)
     step.save(closing=kind, events=[(kind, {"attempt": attempt, "reason": reason})])
     return True
 
@@ -180,10 +182,10 @@ def _wait(step: Step, cluster: Cluster, limit_s: float, why: str) -> None:
 
     Time in which nothing else answers either does not count: that is our own network, and machines work on without us.
     """
-    silence = step.driving.hearing.unanswered(cluster.token)
+    silence = step.driving.hearing.unanswered(step.job.id)
     since = step.memory.waiting_since or time.time()
     if silence.seconds > limit_s:
-        step.driving.hearing.forget(cluster.token)
+        step.driving.hearing.forget(step.job.id)
         about = {"attempt": cluster.attempt, "why": why, "seconds": silence.seconds}
         step.save(closing="unreachable", events=[("unreachable", about)])
         return
@@ -200,7 +202,7 @@ def _bucket_refused(step: Step, cluster: Cluster, error: CloudError) -> None:
     """Leave at once a place whose bucket will never be given to us; the place is remembered as refused."""
     kind, seen = next(pair for kind_of, pair in REFUSALS.items() if isinstance(error, kind_of))
     seen_there = observation(cluster, seen, getattr(error, "scope", "region"))
-    step.driving.hearing.forget(cluster.token)
+    step.driving.hearing.forget(step.job.id)
     about = {"attempt": cluster.attempt, "why": kind, "message": str(error), **where(cluster)}
     step.save(closing=kind, observations=[seen_there], events=[("bucket refused", about)])
 

@@ -25,7 +25,9 @@ from sky_core.remote.workdir import Archive
 Answer = TypeVar("Answer")
 
 HOME = ".skyloom"  # on the machine; see agent/job.py
-POLL_TIMEOUT_S = 30.0
+LOOK_S = 10.0  # until the next bytes of an answer, of a machine that answered the last time…
+LONG_LOOK_S = 30.0  # …and of one that did not: it may be busy rather than gone
+POLL_TIMEOUT_S = 180.0  # for all of an answer; its log may come slowly
 START_TIMEOUT_S = 120.0
 CANCEL_MARGIN_S = 30.0
 MOVE_MARGIN_S = 630.0  # the last checkpoint included
@@ -139,13 +141,17 @@ class Executor:
 
         _each(start, range(len(machines)))
 
-    def poll(self, machines: Sequence[Machine], job_id: str, attempt: int, log_offset: int) -> JobState:
+    def poll(
+        self, machines: Sequence[Machine], job_id: str, attempt: int, log_offset: int, look_s: float = LONG_LOOK_S
+    ) -> JobState:
         """How the attempt is doing, with rank 0's log from ``log_offset`` on; renews every node's lease.
+
+        A machine that says nothing for ``look_s`` seconds does not answer.
 
         A gang is over when rank 0 is, or as soon as another node has failed or is lost.
         """
         arguments = [(machine, log_offset if rank == 0 else NO_LOG) for rank, machine in enumerate(machines)]
-        first, *others = _each(lambda given: self._poll(given[0], job_id, attempt, given[1]), arguments)
+        first, *others = _each(lambda given: self._poll(given[0], job_id, attempt, given[1], look_s), arguments)
         if first.phase in ("done", "missing", "lost"):
             return first
         for rank, other in enumerate(others, start=1):
@@ -185,17 +191,26 @@ class Executor:
         for link in links:
             link.close()
 
-    def _poll(self, machine: Machine, job_id: str, attempt: int, offset: int) -> JobState:
-        answer = self._agent(machine, "poll", job_id, attempt, str(offset), timeout_s=POLL_TIMEOUT_S)
+    def _poll(self, machine: Machine, job_id: str, attempt: int, offset: int, look_s: float = LONG_LOOK_S) -> JobState:
+        answer = self._agent(machine, "poll", job_id, attempt, str(offset), timeout_s=POLL_TIMEOUT_S, stall_s=look_s)
         return poll_answer(answer, offset)
 
-    def _agent(self, machine: Machine, command: str, job_id: str, attempt: int, *more: str, timeout_s: float) -> bytes:
+    def _agent(
+        self,
+        machine: Machine,
+        command: str,
+        job_id: str,
+        attempt: int,
+        *more: str,
+        timeout_s: float,
+        stall_s: float | None = None,
+    ) -> bytes:
         """Call the agent that the attempt was started with, whatever version it has."""
         program = shlex.quote(f"{HOME}/jobs/{quote(job_id, safe='')}/{attempt}/agent.pyz")
         call = f"python3 -S {program} {shlex.join([command, job_id, str(attempt), *more])}"
         nobody = shlex.join(["echo", json.dumps({"phase": "missing"})])
         script = f"if test -e {program}; then {call}; else {nobody}; fi"
-        return self._link(machine).run(script, timeout_s=timeout_s)
+        return self._link(machine).run(script, timeout_s=timeout_s, stall_s=stall_s)
 
     def _deliver_agent(self, link: Link) -> str:
         program, content = bundle.agent()

@@ -39,6 +39,25 @@ class Machine:
     host_key: str
 
 
+@dataclass(frozen=True)
+class Limit:
+    """How long may be waited: until ``end`` (monotonic) in all, and ``stall_s`` each time."""
+
+    end: float
+    stall_s: float | None = None
+
+    def at_most(self, seconds: float) -> float:
+        """So many seconds, or what is left.
+
+        Raises:
+            TimeoutError: if nothing is left.
+        """
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return min(seconds, left, left if self.stall_s is None else self.stall_s)
+
+
 class Link:
     """A connection to a machine, opened when first used. One command at a time: calls from threads queue.
 
@@ -58,8 +77,18 @@ class Link:
         self._transport: paramiko.Transport | None = None
         self._lock = threading.Lock()
 
-    def run(self, command: str | Sequence[str], stdin: bytes | BinaryIO = b"", timeout_s: float = 60.0) -> bytes:
+    def run(
+        self,
+        command: str | Sequence[str],
+        stdin: bytes | BinaryIO = b"",
+        timeout_s: float = 60.0,
+        stall_s: float | None = None,
+    ) -> bytes:
         """Run a command and return its standard output. A string is a shell script, a sequence is quoted.
+
+        Args:
+            timeout_s: For all of it.
+            stall_s: For each wait in it, for the connection or the next bytes; None: as long as all of it.
 
         Raises:
             LinkLost: if the machine cannot be reached, the connection breaks, or ``timeout_s`` seconds pass.
@@ -70,7 +99,7 @@ class Link:
         data = io.BytesIO(stdin) if isinstance(stdin, bytes) else stdin
         with self._lock:
             try:
-                output, complaint, status = self._exchange(script, data, time.monotonic() + timeout_s)
+                output, complaint, status = self._exchange(script, data, Limit(time.monotonic() + timeout_s, stall_s))
             except (paramiko.SSHException, OSError, EOFError) as error:
                 self._close()
                 where = f"{self.machine.user}@{self.machine.ip}:{self.machine.port}"
@@ -104,42 +133,46 @@ class Link:
             self._transport.close()
         self._transport = None
 
-    def _exchange(self, script: str, data: BinaryIO, deadline: float) -> tuple[bytes, bytes, int]:
-        channel = self._channel(deadline)
+    def _exchange(self, script: str, data: BinaryIO, limit: Limit) -> tuple[bytes, bytes, int]:
+        channel = self._channel(limit)
         with contextlib.closing(channel):
-            channel.settimeout(max(0.1, deadline - time.monotonic()))
+            channel.settimeout(limit.at_most(float("inf")))
             channel.exec_command(script)
             with contextlib.suppress(OSError):  # a command that does not read its input is judged by its status
                 for chunk in iter(lambda: data.read(CHUNK), b""):
                     channel.sendall(chunk)
                 channel.shutdown_write()
-            output = b"".join(_received(channel.recv, channel, deadline))
-            complaint = b"".join(_received(channel.recv_stderr, channel, deadline))
+            output = b"".join(_received(channel.recv, channel, limit))
+            complaint = b"".join(_received(channel.recv_stderr, channel, limit))
+            if not channel.status_event.wait(limit.at_most(float(threading.TIMEOUT_MAX))):
+                raise TimeoutError
             status = channel.recv_exit_status()
             if status == -1:
                 raise EOFError("the connection broke while a command ran")
             return output, complaint, status
 
-    def _channel(self, deadline: float) -> paramiko.Channel:
+    def _channel(self, limit: Limit) -> paramiko.Channel:
         """A channel on the open connection, or on a new one where that has broken since it was last used."""
         if self._transport is not None:
             try:
-                return self._transport.open_session(timeout=_at_most(CONNECT_TIMEOUT_S, deadline))
-            except (paramiko.SSHException, OSError, EOFError):
+                return self._transport.open_session(timeout=limit.at_most(CONNECT_TIMEOUT_S))
+            except (paramiko.SSHException, OSError, EOFError) as error:
+                if self._transport.is_active():  # the connection stands, and the machine says nothing
+                    raise TimeoutError from error
                 self._close()
-        self._transport = self._connect(deadline)
-        return self._transport.open_session(timeout=_at_most(CONNECT_TIMEOUT_S, deadline))
+        self._transport = self._connect(limit)
+        return self._transport.open_session(timeout=limit.at_most(CONNECT_TIMEOUT_S))
 
-    def _connect(self, deadline: float) -> paramiko.Transport:
+    def _connect(self, limit: Limit) -> paramiko.Transport:
         machine = self.machine
         pinned = paramiko.Ed25519Key(data=base64.b64decode(machine.host_key.split()[1]))
-        wire = socket.create_connection((machine.ip, machine.port), _at_most(CONNECT_TIMEOUT_S, deadline))
+        wire = socket.create_connection((machine.ip, machine.port), limit.at_most(CONNECT_TIMEOUT_S))
         wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transport = paramiko.Transport(wire)
         try:
-            transport.banner_timeout = transport.auth_timeout = _at_most(LOGIN_TIMEOUT_S, deadline)
+            transport.banner_timeout = transport.auth_timeout = limit.at_most(LOGIN_TIMEOUT_S)
             transport.get_security_options().key_types = (pinned.get_name(),)
-            if not _presents(transport, pinned, _at_most(LOGIN_TIMEOUT_S, deadline)):
+            if not _presents(transport, pinned, limit.at_most(LOGIN_TIMEOUT_S)):
                 raise HostKeyMismatch(
                     f"{machine.ip}:{machine.port} is not the machine that was launched: its host key differs",
                     cure="its address was given to another machine, or somebody is in between; nothing was sent",
@@ -162,18 +195,6 @@ def _log_in(transport: paramiko.Transport, user: str, keys: Sequence[str]) -> No
                 raise
 
 
-def _at_most(seconds: float, deadline: float) -> float:
-    """So many seconds, or what is left until ``deadline`` (monotonic).
-
-    Raises:
-        TimeoutError: if nothing is left.
-    """
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return min(seconds, left)
-
-
 def _presents(transport: paramiko.Transport, pinned: paramiko.PKey, timeout_s: float) -> bool:
     try:
         transport.start_client(timeout=timeout_s)
@@ -182,7 +203,7 @@ def _presents(transport: paramiko.Transport, pinned: paramiko.PKey, timeout_s: f
     return transport.get_remote_server_key() == pinned
 
 
-def _received(receive: Callable[[int], bytes], channel: paramiko.Channel, deadline: float) -> Iterator[bytes]:
+def _received(receive: Callable[[int], bytes], channel: paramiko.Channel, limit: Limit) -> Iterator[bytes]:
     """What the command writes, until it closes its output.
 
     Raises:
@@ -190,7 +211,7 @@ def _received(receive: Callable[[int], bytes], channel: paramiko.Channel, deadli
     """
     size = 0
     while True:
-        channel.settimeout(_at_most(float("inf"), deadline))
+        channel.settimeout(limit.at_most(float("inf")))
         chunk = receive(CHUNK)
         if not chunk:
             return

@@ -1,0 +1,61 @@
+"""Who notices a driver that hangs, and that one which works is left alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sky_core.broker import spawn
+from sky_core.config import Settings
+from tests.conftest import until
+
+HOLDER = """
+import sys, time
+from sky_core.broker.spawn import sign_of_life, try_lock
+from sky_core.config import Settings
+settings = Settings.load().model_copy(update={"lease_s": 0.3})
+assert try_lock(settings) is not None
+with sign_of_life(settings):
+    print("holds", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    monkeypatch.setenv("SKYLOOM_HOME", str(tmp_path))
+    monkeypatch.setattr(spawn, "_shown", {})
+    return Settings.load().model_copy(update={"lease_s": 0.3})
+
+
+@pytest.fixture
+def holder(settings):
+    process = subprocess.Popen([sys.executable, "-c", HOLDER], stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"holds\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_a_driver_that_shows_life_is_left_alone(settings, holder):
+    end = time.monotonic() + 3 * spawn.HUNG_LEASES * settings.lease_s
+    while time.monotonic() < end:
+        spawn.ensure_driver(settings)
+        time.sleep(0.05)
+    assert holder.poll() is None
+
+
+def test_one_that_hangs_is_ended(settings, holder):
+    os.kill(holder.pid, signal.SIGSTOP)
+
+    until(lambda: spawn._end_hung(settings) or holder.poll() is not None)
+    assert holder.returncode == -signal.SIGKILL
+    lock = spawn.try_lock(settings)
+    assert lock is not None, "the next one can begin"
+    os.close(lock)
