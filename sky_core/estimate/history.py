@@ -146,7 +146,8 @@ def _design(kinds: Sequence[Kind], tried: Sequence[str]) -> np.ndarray:
 def _log_growth(size: np.ndarray, usual_gb: float) -> np.ndarray:
     """(S, n) log of the hours at inputs ``size`` (n,) relative to those at the usual input, for each share."""
     relative = np.minimum(size, MOST_GROWTH * usual_gb) / usual_gb if usual_gb > 0 else np.ones_like(size)
-    return np.log(SHARES[:, None] + (1 - SHARES[:, None]) * relative)
+    growth: np.ndarray = np.log(SHARES[:, None] + (1 - SHARES[:, None]) * relative)
+    return growth
 
 
 def _sheet_error(kind: Kind, anchor: Kind) -> float:
