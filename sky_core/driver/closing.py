@@ -6,11 +6,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sky_core.clouds import Cloud
 from sky_core.clouds.base import TAG_CLUSTER, Found, Instance
 from sky_core.driver.ending import found_in_bucket
 from sky_core.driver.launch import observation, request_for
-from sky_core.driver.step import Step
+from sky_core.driver.step import Driving, Step
 from sky_core.errors import CloudError, NotConnected, UnknownOutcome
 from sky_core.job.attempts import MOST_IN_A_PLACE
 from sky_core.job.bill import lifetime, sharpened
@@ -63,7 +62,10 @@ def _ended(step: Step, cluster: Cluster, outcome: str) -> bool:
     seen: list[Instance] = []
     try:
         if not unasked:
-            seen = _taken_down(step.driving.clouds[cluster.cloud], cluster)
+            cluster, anew = _ordered(step, cluster)
+            seen, accepted_at = _taken_down(step.driving, cluster)
+            if anew:  # the call may have taken its time, until somebody heard it
+                cluster = replace(cluster, stopped_at=accepted_at)
     except NotConnected as error:
         if cluster.state == "launched":
             return _not_yet(step, error)
@@ -86,28 +88,44 @@ def _ended(step: Step, cluster: Cluster, outcome: str) -> bool:
     return True
 
 
-def _taken_down(cloud: Cloud, cluster: Cluster) -> list[Instance]:
-    """The cluster's machines after they were told to end.
+def _ordered(step: Step, cluster: Cluster) -> tuple[Cluster, bool]:
+    """Write down when the machines' end is ordered, before it is: that is their end where the cloud keeps no record.
+
+    Returns:
+        The cluster, and whether this is the order: False after an outage before which a driver gave one that was heard.
+    """
+    if cluster.stopped_at is not None:
+        seen = step.driving.clouds[cluster.cloud].describe(cluster.instance_ids)
+        if not any(instance.state in ("pending", "running") for instance in seen):
+            return cluster, False
+    ordered = replace(cluster, stopped_at=step.driving.store.now())
+    step.save(cluster=ordered)
+    return ordered, True
+
+
+def _taken_down(driving: Driving, cluster: Cluster) -> tuple[list[Instance], float]:
+    """The cluster's machines after they were told to end, and when their cloud had taken the order.
 
     Raises:
         CloudError: if that cannot be done, or their region does not say what is there.
     """
-    found = Found(())
+    cloud, found = driving.clouds[cluster.cloud], Found(())
     if cluster.state != "launched":
         tags = {TAG_CLUSTER: cluster.token}
         found = cloud.find(tags, regions=[cluster.region], instance_type=cluster.instance_type)
     ids = cluster.instance_ids or tuple(dict.fromkeys(instance.id for instance in found.instances))
     cloud.terminate(ids)
+    accepted_at = driving.store.now()
     if found.unreachable:
         raise UnknownOutcome("; ".join(f"{place}: {why}" for place, why in found.unreachable.items()))
     now = cloud.describe(ids) if ids else []
     started = {instance.id: instance.launched_at for instance in found.instances}
-    return [replace(i, launched_at=i.launched_at or started.get(i.id)) for i in now]
+    return [replace(i, launched_at=i.launched_at or started.get(i.id)) for i in now], accepted_at
 
 
 def _as_ended(cluster: Cluster, outcome: str, seen: Sequence[Instance]) -> Cluster:
-    """The cluster as it ended: by the cloud's own record of its machines where it has one, else just now."""
-    now, began = time.time(), cluster.started_at
+    """The cluster as it ended: by the cloud's own record of its machines where it has one, else as it was ordered."""
+    now, began, ordered = time.time(), cluster.started_at, cluster.stopped_at
     starts = [instance.launched_at for instance in seen if instance.launched_at is not None]
     ends = [instance.ended_at for instance in seen if instance.ended_at is not None]
     return replace(
@@ -117,7 +135,7 @@ def _as_ended(cluster: Cluster, outcome: str, seen: Sequence[Instance]) -> Clust
         outcome=outcome,
         instance_ids=tuple(dict.fromkeys(instance.id for instance in seen)) or cluster.instance_ids,
         started_at=sharpened(min(starts), cluster.intended_at) if began is None and starts else began,
-        stopped_at=sharpened(max(ends), now) if seen and len(ends) == len(seen) else None,
+        stopped_at=sharpened(max(ends), ordered or now) if seen and len(ends) == len(seen) else ordered,
     )
 
 

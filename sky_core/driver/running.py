@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sky_core.clouds.base import Instance
@@ -15,6 +16,7 @@ from sky_core.driver.lead.promise import checkpoint_hours, noted, too_slow, unsa
 from sky_core.driver.step import Step
 from sky_core.driver.urls import checkpoint_url, output_urls, storage_options, verdict_url
 from sky_core.errors import AuthError, CloudError, HostKeyMismatch, InvalidRequest, LinkLost, MachineError
+from sky_core.facts import facts_of
 from sky_core.job.needs import kept_folder
 from sky_core.recovery import Decision
 from sky_core.remote.answers import JobState
@@ -43,6 +45,7 @@ def boot(step: Step) -> None:
     if _taken_back(step, instances) or too_slow(step, cluster):
         return
     if not all(instance.state == "running" and instance.ip for instance in instances):
+        _note_pending(step, cluster, instances)
         _wait(step, cluster, step.driving.settings.boot_timeout_s, "the machines have not booted")
         return
     addresses = tuple(instance.ip for instance in instances if instance.ip)
@@ -71,6 +74,15 @@ def boot(step: Step) -> None:
         phase="",
         events=[("started", {"attempt": cluster.attempt, "ips": addresses})],
     )
+
+
+def _note_pending(step: Step, cluster: Cluster, instances: list[Instance]) -> None:
+    """Let the bill begin no earlier than now, where machines cost nothing until they run.
+
+    Clouds tell when a machine was made; that it has begun to run is only seen.
+    """
+    if not facts_of(cluster.cloud).bills_pending and all(instance.state == "pending" for instance in instances):
+        step.save(cluster=replace(cluster, started_at=step.driving.store.now()))
 
 
 def poll(step: Step) -> None:

@@ -57,6 +57,7 @@ class CloudFacts:
         billed_gb_bytes: Bytes in a gigabyte of its egress bill.
         gbit_out: Gbit/s that one machine sends out of its region.
         preemptions_per_hour: What it publishes of spot machines' lives, where the catalog has nothing better.
+        bills_pending: Whether a machine costs money from its creation on, rather than once it runs.
         least_billed_s: From a machine type to the seconds that are charged for a machine which has run at all.
         cpu_maker: From a machine type to its processor's maker; None where it varies or is unknown.
         chatty_loggers: Loggers of its SDK that say at INFO what nobody asked for.
@@ -76,6 +77,7 @@ class CloudFacts:
     billed_gb_bytes: int = 10**9
     gbit_out: float = 1.0
     preemptions_per_hour: float = 0.025
+    bills_pending: bool = False
     least_billed_s: Callable[[str], float] = _nothing
     cpu_maker: Callable[[str], CpuMaker | None] = _unknown
     chatty_loggers: tuple[str, ...] = ()

@@ -101,7 +101,8 @@ class Cluster:
         price: USD per hour and machine, as the plan had it.
         instance_ids: What the cloud gave; empty while only intended.
         outcome: Why it ended or was refused: ``succeeded``, ``failed``, ``preempted``, ``capacity``, ``quota``, …
-        started_at, stopped_at: The cloud's own times of the machines' start and end, where it tells them.
+        started_at, stopped_at: When the bill began and ended: the cloud's own times of the machines' start and end
+            where it tells them, else when they were last seen not to run yet, and when their end was ordered.
     """
 
     token: str

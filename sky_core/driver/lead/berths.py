@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -41,13 +41,12 @@ class Berth:
         """The cheapest way to run all of the task here."""
         return self.input_usd + min(place.compute_usd for place in (self.spot, self.on_demand) if place is not None)
 
-    def moving(self, catalog: Catalog, checkpoint: Saved | None) -> tuple[float, float]:
-        """USD of egress for the inputs and the newest checkpoint to here, and the checkpoint's hours on the way."""
+    def moving_usd(self, catalog: Catalog, checkpoint: Saved | None) -> float:
+        """Egress of the inputs and of the newest checkpoint to here."""
         if checkpoint is None:
-            return self.input_usd, 0.0
+            return self.input_usd
         cloud, _, region = checkpoint.location.partition("/")
-        usd, hours = catalog.egress([(cloud, region, None), self.place], checkpoint.gb)
-        return self.input_usd + float(usd[0, 1]), float(hours[0, 1])
+        return self.input_usd + _egress_usd(catalog, (cloud, region, None), self.place, checkpoint.gb)
 
 
 @dataclass
@@ -55,14 +54,19 @@ class Pilot:
     """One job's policy, and the zones that it chooses from, by :func:`zone_key`; at least one has spot.
 
     Attributes:
-        policy: Remembers what launches, refusals and preemptions have shown.
+        policy: Remembers what launches, refusals and preemptions have shown, and nothing else.
+        hopes: The same, but takes spot for available again some time after a refusal. It begins anew from ``policy``
+            whenever that proves wrong.
+        shown: What was shown last, by zone: whether spot was there.
         looked: Until when they have been taken in, seconds since the epoch.
     """
 
     berths: Mapping[str, Berth]
     policy: Policy
     catalog: Catalog
+    hopes: Policy
     looked: float
+    shown: dict[str, bool] = field(default_factory=dict)
 
     def placement(self, decision: Decision) -> Placement | None:
         """The machine of a decision, None to wait or where no zone has one."""
