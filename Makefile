@@ -25,7 +25,7 @@ check: setup
 	$(BIN)/pytest -q tests/unit
 
 test: check
-	$(BIN)/pytest -q tests/store tests/sandbox tests/prefect tests/airflow
+	$(BIN)/pytest -q tests/store tests/sandbox tests/prefect tests/airflow tests/crash
 
 # Everything that can go wrong, once each, on both databases: an hour on two cores. QUICK=1: a sample, five minutes.
 crash-matrix: setup

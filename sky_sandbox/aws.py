@@ -1,7 +1,7 @@
 """The emulated AWS: moto behind a door that checks credentials, injects faults and keeps the audit log.
 
 Names of calls in faults and the audit log are the API's actions, e.g. ``RunInstances``; they can be matched by
-``region``, ``zone``, ``type``, ``market``, ``token`` and ``caller``. Object storage is not here: see ``storage``.
+``region``, ``service``, ``zone``, ``type``, ``market``, ``token`` and ``caller``. Object storage is in ``storage``.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Call:
         values = {name: self.parameters[parameter] for name, parameter in ABOUT.items() if parameter in self.parameters}
         if self.action == "RunInstances":
             values["market"] = self.parameters.get("InstanceMarketOptions.MarketType", "on-demand")
-        return {"region": self.region, **values}
+        return {"region": self.region, "service": self.service, **values}
 
 
 @dataclass

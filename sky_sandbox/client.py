@@ -98,10 +98,12 @@ class Control:
         code: str = "",
         seconds: float = 0.0,
         times: int = 1,
+        message: str = "",
         **match: str,
     ) -> None:
         """Let the next ``times`` calls fail; see :class:`sky_sandbox.world.Fault`."""
-        self._call("fault", cloud=cloud, action=action, kind=kind, code=code, seconds=seconds, times=times, match=match)
+        about = {"code": code, "seconds": seconds, "times": times, "message": message, "match": match}
+        self._call("fault", cloud=cloud, action=action, kind=kind, **about)
 
     def reset(self) -> None:
         """Kill all machines; forget limits, faults and replays. Buckets and the audit log stay."""

@@ -39,6 +39,7 @@ class Entry:
         started: When the bill began, in seconds since the epoch.
         ended: When it ended, None while it goes on.
         minimum_s: Billed seconds that are charged at least.
+        pending_s: Seconds of the sandbox's clock for which a machine was there before its bill began.
     """
 
     cloud: str
@@ -49,6 +50,7 @@ class Entry:
     started: float
     ended: float | None = None
     minimum_s: float = 0.0
+    pending_s: float = 0.0
 
 
 class Ledger:
@@ -70,7 +72,9 @@ class Ledger:
         for kind in ("machine", "disk", "address"):
             if kind in charged:
                 least = 0.0 if kind != "machine" or _is_node(machine) else MINIMUM_S.get(machine.cloud, 0.0)
-                self.begin(Entry(machine.cloud, kind, machine.id, machine.region, machine.tags, at, minimum_s=least))
+                pending = at - machine.created_at
+                entry = Entry(machine.cloud, kind, machine.id, machine.region, machine.tags, at, None, least, pending)
+                self.begin(entry)
             elif machine.cloud != "azure" or kind == "machine":
                 self.end(machine.cloud, kind, machine.id, at)
 

@@ -72,9 +72,10 @@ class Fault:
         kind: ``error`` answers ``code`` without doing anything; ``lost`` does it and then answers ``code`` (time-out
             after success); ``slow`` waits ``seconds``, then does it, whether or not the caller still listens. A boot
             can fail (``error``), or leave the machine running without an answer on its SSH port (``mute``).
-        match: Only calls with these values (region, zone, type, market, token, caller), all of them. The caller is the
-            AWS access key or the bearer token.
+        match: Only calls with these values (region, zone, type, market, token, caller; AWS: service), all of them.
+            The caller is the AWS access key or the bearer token.
         times: How many calls it hits.
+        message: What AWS says with the code, where that matters.
     """
 
     cloud: str
@@ -84,6 +85,7 @@ class Fault:
     seconds: float = 0.0
     match: dict[str, str] = field(default_factory=dict)
     times: int = 1
+    message: str = ""
 
 
 class Refused(Exception):

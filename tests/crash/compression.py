@@ -13,12 +13,16 @@ from sky_core.config import CloudConfig, Settings
 
 SETTINGS: dict[str, float] = {
     "lease_s": 3.0,
-    "orphan_ttl_s": 6.0,
+    "orphan_ttl_s": 10.0,
     "blocked_ttl_s": 30.0,
     "boot_timeout_s": 20.0,
     "sweep_s": 2.0,
     "publish_patience_s": 60.0,
 }
+# Within these seconds a machine has to end by itself: by its switch, which waits twice the boot time-out for an agent,
+# or by the agent, which gives the command some seconds to end.
+SWITCH_S = 2 * SETTINGS["boot_timeout_s"] + 5
+ORPHAN_S = SETTINGS["orphan_ttl_s"] + 5
 CLOUD_SETTINGS: dict[str, float] = {"settle_s": 2.0}
 CONSTANTS: dict[str, float] = {
     "sky_core.driver.running.LINK_TIMEOUT_S": 10.0,

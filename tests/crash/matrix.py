@@ -21,16 +21,15 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from tests.crash import databases, points
 from tests.crash.mutations import MUTATIONS
-from tests.crash.points import CLOUDS, Cloud, Point
+from tests.crash.points import CLOUDS, Cloud, Point, Recording
 from tests.crash.trial import Result, Trial
 from tests.crash.world import ROOT, World, world
 
 REPORT = ROOT / "build/crash-matrix.json"
-QUICK_SHARE = 12  # of each kind of point and cloud, one in so many
+QUICK_POINTS = 24  # of each database, evenly over all
 
 
 class Matrix:
@@ -67,9 +66,9 @@ class Matrix:
             for done, future in enumerate(as_completed(futures), 1):
                 self.note(future.result(), done, len(chosen))
 
-    def record(self, there: World) -> dict[Cloud, list[dict[str, Any]]]:
+    def record(self, there: World) -> dict[Cloud, Recording]:
         """The boundaries of a clean run on each cloud, which is itself the first trial."""
-        recordings: dict[Cloud, list[dict[str, Any]]] = {}
+        recordings: dict[Cloud, Recording] = {}
         with ThreadPoolExecutor(2) as pool:
             for cloud, (result, found) in zip(
                 self.chosen.clouds, pool.map(lambda cloud: self._record(there, cloud), self.chosen.clouds), strict=True
@@ -78,9 +77,9 @@ class Matrix:
                 self.note(result, 0, 0)
         return recordings
 
-    def _record(self, there: World, cloud: Cloud) -> tuple[Result, list[dict[str, Any]]]:
+    def _record(self, there: World, cloud: Cloud) -> tuple[Result, Recording]:
         trial = self._trial(there, Point(cloud, "nothing goes wrong"), mutated=False)
-        return trial.run(), trial.boundaries()
+        return trial.run(), Recording(trial.boundaries(), trial.region())
 
     def try_point(self, there: World, point: Point) -> Result:
         """One trial; a second one, if what was to go wrong never came about: boundaries depend on timing."""
@@ -97,9 +96,9 @@ class Matrix:
     def choose(self, every: Sequence[Point]) -> list[Point]:
         """The points that the options leave."""
         left = [point for point in every if point.name != "nothing goes wrong"]
-        left = [point for point in left if all(word in point.id for word in self.chosen.only)]
+        left = [point for point in left if all(_names(point, words) for words in self.chosen.only)]
         if self.chosen.quick:
-            left = left[:: QUICK_SHARE if len(left) > QUICK_SHARE else 1]
+            left = left[:: max(1, len(left) // QUICK_POINTS)]
         shard, shards = self.chosen.shard
         return left[shard - 1 :: shards]
 
@@ -161,13 +160,17 @@ def options() -> argparse.ArgumentParser:
     listed = lambda text: tuple(text.split(","))  # noqa: E731
     parser.add_argument("--db", type=listed, default=databases.available(), help="sqlite, postgresql, or both")
     parser.add_argument("--clouds", type=listed, default=CLOUDS)
-    parser.add_argument("--only", action="append", default=[], help="points whose name contains this; repeatable")
+    parser.add_argument("--only", action="append", default=[], help="points whose name has THIS|THAT")
     parser.add_argument("--quick", action="store_true", default=bool(os.environ.get("QUICK")), help="a sample")
     parser.add_argument("--shard", type=_shard, default=(1, 1), help="1/4: the first quarter")
     parser.add_argument("--jobs", type=int, default=6, help="trials at a time")
     parser.add_argument("--mutate", choices=sorted(MUTATIONS), help="break the product first: the matrix has to fail")
     parser.add_argument("--keep", action="store_true", help="keep the homes of the trials, with their drivers' logs")
     return parser
+
+
+def _names(point: Point, words: str) -> bool:
+    return any(word in point.id for word in words.split("|"))
 
 
 def _shard(text: str) -> tuple[int, int]:

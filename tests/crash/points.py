@@ -46,6 +46,10 @@ REFUSALS: dict[Cloud, dict[str, str]] = {
 LOST = {"aws": "InternalError", "gcp": "503", "tpu": "503", "azure": "GatewayTimeout"}
 BROKEN = {"aws": "InternalError", "gcp": "500", "tpu": "500", "azure": "InternalServerError"}
 THROTTLED = {"aws": "RequestLimitExceeded", "gcp": "429", "tpu": "429", "azure": "TooManyRequests"}
+DENIED = (
+    "You are not authorized to perform this operation. User: arn:aws:iam::123456789012:user/dev is not authorized to "
+    "perform: ec2:RunInstances with an explicit deny in a service control policy."
+)
 SLOW_S = 5.0  # stands for 90 s
 
 MOMENTS = ("launched", "up", "begun", "half", "ended")
@@ -112,7 +116,9 @@ def refusals(cloud: Cloud) -> Iterator[Point]:
 
     lost = fault(create, "lost", LOST[cloud])
     for why, code in REFUSALS[cloud].items():
-        ends: Literal["succeeded", "any"] = "any" if why == "expired" else "succeeded"
+        # What a login may do on Azure is the same in all regions: without it there is nowhere to go.
+        hopeless = why == "expired" or (why == "auth" and cloud == "azure")
+        ends: Literal["succeeded", "any"] = "any" if hopeless else "succeeded"
         yield Point(cloud, f"create refused: {why}", faults=(fault(create, "error", code),), ends=ends)
         twice = (lost, fault(create, "error", code, times=2))
         yield Point(cloud, f"create lost, then refused: {why}", faults=twice, ends=ends)
@@ -148,10 +154,36 @@ def fates(cloud: Cloud) -> Iterator[Point]:
     yield Point(cloud, "SSH unreachable", faults=(mute,))
 
 
-def enumerate_points(recordings: dict[Cloud, list[dict[str, Any]]]) -> list[Point]:
+def closed(cloud: Cloud, region: str) -> Iterator[Point]:
+    """The region that a clean run chose lets nobody in: the job has to find another one of the same cloud."""
+    provider = "gcp" if cloud == "tpu" else cloud
+    # Where nobody can be shut out of a region but by policy: Azure, and EC2's home, which a clean run chooses.
+    for why in ("auth",) if provider == "gcp" else ("policy",):
+        if code := REFUSALS[cloud].get(why):
+            fault = {"cloud": provider, "action": "*", "kind": "error", "code": code, "times": 1000, "region": region}
+            if cloud == "aws":
+                fault |= {"service": "ec2", "message": DENIED}  # who we are is still told, by STS
+            yield Point(cloud, f"region closed: {why}", faults=(fault,))
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a clean run on a cloud met, and where it ran."""
+
+    boundaries: list[dict[str, Any]]
+    region: str
+
+
+def enumerate_points(recordings: dict[Cloud, Recording]) -> list[Point]:
     """All points of the clouds recorded; no two have the same id."""
     points = itertools.chain.from_iterable(
-        itertools.chain([Point(cloud, "nothing goes wrong")], deaths(cloud, recorded), refusals(cloud), fates(cloud))
+        itertools.chain(
+            [Point(cloud, "nothing goes wrong")],
+            deaths(cloud, recorded.boundaries),
+            refusals(cloud),
+            closed(cloud, recorded.region),
+            fates(cloud),
+        )
         for cloud, recorded in recordings.items()
     )
     return list({point.id: point for point in points}.values())

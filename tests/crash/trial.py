@@ -14,7 +14,7 @@ from typing import Any
 from sky_core import Artifact, Pipeline, Resources, Task
 from sky_core.broker import Broker
 from tests.crash import judge, outside
-from tests.crash.compression import SETTINGS
+from tests.crash.compression import ORPHAN_S, SWITCH_S
 from tests.crash.points import Point
 from tests.crash.witness import command
 from tests.crash.world import HOURS_PER_SECOND, World, caller
@@ -197,13 +197,18 @@ class Trial:
         lines = path.read_text().splitlines() if path.exists() else []
         return [json.loads(line) for line in lines if line.endswith("}")]
 
+    def region(self) -> str:
+        """Where the job's machines have been."""
+        entries = self.world.control.ledger(tags={"skyloom-job": self.job_id})
+        return str(entries[0]["region"]) if entries else ""
+
     # --- the verdict -----------------------------------------------------------------------------------------
 
     def _judge(self, state: str, over_at: float) -> None:
         found, point = self.troubles, self.point
         grace_s = judge.GRACE_H / HOURS_PER_SECOND
         if point.ends == "abandoned":
-            grace_s += SETTINGS["orphan_ttl_s"]
+            grace_s += SWITCH_S if point.moment in ("launched", "up") else ORPHAN_S
         entries = self._settled(over_at + grace_s)
         if point.ends == "abandoned":
             entries = [entry for entry in entries if entry["kind"] == "machine"]
