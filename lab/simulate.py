@@ -4,6 +4,9 @@ The model is that of *Can't Be Late* (NSDI'24, section 3.1): billing by the seco
 delay at the new machine's price, a preemption is seen at the tick at which it happens. The policy is asked at every
 tick and sees what a broker can see, no more: that work or changeovers turn out otherwise than planned (section 5.6) it
 learns only from what is done when.
+
+Between zones a start also costs what it takes to bring the checkpoint there: egress, and hours at the new machine's
+price. The checkpoint is where the job was started last; the first start moves nothing.
 """
 
 from __future__ import annotations
@@ -11,12 +14,32 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sky_core.recovery.reference import IDLE
 from sky_core.recovery.situation import Decision, Policy, Situation, State
 from sky_core.recovery.traces import Traces
 
+Sight = Literal["told", "asked"]
+"""What a policy sees of spot: told, every zone's state at every tick. Asked, what its own launches and preemptions have
+shown, as in production: spot is taken to be in a zone unless it was refused or taken there within ``ASK_AGAIN``; a
+refused launch leaves the job where it is, and the policy is asked once more."""
+ASK_AGAIN = 1 / 6  # hours
 DONE = 1e-9  # hours of work that count as none
+
+
+Price = float | NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Move:
+    """USD of egress, and hours that a start takes longer."""
+
+    usd: float
+    hours: float
 
 
 @dataclass(frozen=True)
@@ -31,18 +54,35 @@ class SpotJob:
         work: Hours on the task's hardware.
         deadline: Hours from its start.
         changeover: d, hours that a start costs.
-        spot_price, on_demand_price: Zone to USD per hour and machine.
-        migration: USD to move the checkpoint to another zone.
+        spot_price: Zone to USD per hour and machine; where it changes, one for each tick of the traces.
+        on_demand_price: Zone to USD per hour and machine.
+        migration: USD to move the checkpoint to another zone, where ``moves`` does not say.
         nodes: How many machines; the traces are to be loaded for as many.
+        moves: (from, to) to what bringing the checkpoint from one zone to another takes.
+        refusal: USD for a launch that is refused.
+        least_billed: Hours that a machine costs at least.
     """
 
     work: float
     deadline: float
     changeover: float
-    spot_price: Mapping[str, float]
+    spot_price: Mapping[str, Price]
     on_demand_price: Mapping[str, float]
     migration: float = 0.0
     nodes: int = 1
+    moves: Mapping[tuple[str, str], Move] = field(default_factory=dict)
+    refusal: float = 0.0
+    least_billed: float = 0.0
+
+    def move(self, origin: str | None, to: str) -> Move:
+        """What it takes to bring the checkpoint to a zone; nothing where it is, or where there is none yet."""
+        if origin is None or origin == to:
+            return Move(0.0, 0.0)
+        return self.moves.get((origin, to)) or Move(self.migration, 0.0)
+
+    def spot_prices(self, tick: int) -> dict[str, float]:
+        """USD per hour and machine, by zone."""
+        return {zone: float(np.atleast_1d(price)[tick * np.ndim(price)]) for zone, price in self.spot_price.items()}
 
 
 @dataclass(frozen=True)
@@ -72,10 +112,12 @@ class Outcome:
     """How a job went.
 
     Attributes:
-        cost: USD.
+        cost: USD in all.
         finish: Hours after its start.
         changeovers: How often the machine, or gang of machines, was started.
         hours: (state, zone) to hours spent there, changeovers included.
+        egress: USD for moves, part of the cost.
+        refusals: Launches that found no spot.
     """
 
     cost: float
@@ -83,34 +125,81 @@ class Outcome:
     changeovers: int
     hours: Mapping[tuple[State, str | None], float]
     timeline: list[Leg] = field(repr=False)
+    egress: float = 0.0
+    refusals: int = 0
 
 
-def simulate(policy: Policy, traces: Traces, job: SpotJob, start: int = 0, truth: Truth | None = None) -> Outcome:
+def simulate(
+    policy: Policy, traces: Traces, job: SpotJob, start: int = 0, truth: Truth | None = None, sight: Sight = "told"
+) -> Outcome:
     """Run ``job`` from tick ``start`` on; as planned unless there is another ``truth``.
 
     Raises:
-        ValueError: if the policy asks for spot that is not there, or the traces end before the job.
+        ValueError: if a policy that is told asks for spot that is not there, or the traces end before the job.
     """
     truth = truth or Truth(job.work, [job.changeover])
-    run = _Run(job, truth, traces.step, home=next(iter(traces.up)), left=truth.work)
+    run = _Run(job, truth, traces.step, left=truth.work)
+    market = _Market(traces, sight)
     tick = start
     while run.left > DONE:
         if tick >= traces.ticks:
             raise ValueError(f"the traces end after {tick - start} ticks, before the job does")
-        available = {zone: bool(values[tick]) for zone, values in traces.up.items()}
-        preempted = run.here.state == "spot" and not available[run.here.zone or ""]
+        market.turn(tick)
+        run.price = job.spot_prices(tick)
+        preempted = run.here.state == "spot" and not market.ask(run.here.zone or "")
         if preempted:
-            run.here, run.starting = IDLE, 0.0
-        decision = policy.decide(run.situation(available))
-        if decision.state == "spot" and not available[decision.zone or ""]:
-            raise ValueError(f"the policy asks for spot in {decision.zone}, where there is none at tick {tick}")
+            run.leave()
+        decision = _accepted(policy, market, run)
         if preempted or decision != run.here or not run.timeline:
             run.timeline.append(Leg(run.now, decision.state, decision.zone))
         if decision != run.here:
             run.go(decision)
         run.spend()
         tick += 1
-    return Outcome(run.cost, run.now, run.changeovers, dict(run.hours), run.timeline)
+    run.leave()
+    return Outcome(run.cost, run.now, run.changeovers, dict(run.hours), run.timeline, run.egress, run.refusals)
+
+
+def _accepted(policy: Policy, market: _Market, run: _Run) -> Decision:
+    """The policy's first decision that is not refused."""
+    while True:
+        seen = market.seen()
+        decision = policy.decide(run.situation(seen))
+        if decision.state == "spot" and not seen[decision.zone or ""]:
+            raise ValueError(f"the policy asks for spot in {decision.zone}, where there is none at {run.now} h")
+        if decision.state != "spot" or decision == run.here or market.ask(decision.zone or ""):
+            return decision
+        run.refusals += 1
+        run.cost += run.job.refusal
+
+
+class _Market:
+    """Spot at the present tick, and what is seen of it."""
+
+    def __init__(self, traces: Traces, sight: Sight) -> None:
+        self._traces, self._told, self._tick = traces, sight == "told", 0
+        self._refused: dict[str, int] = {}  # the tick of the last refusal
+        self._patience = ASK_AGAIN / traces.step - 1e-9
+
+    def turn(self, tick: int) -> None:
+        """To another tick."""
+        self._tick = tick
+
+    def seen(self) -> dict[str, bool]:
+        """Where spot can be had, as far as can be known."""
+        if self._told:
+            return {zone: bool(up[self._tick]) for zone, up in self._traces.up.items()}
+        return {
+            zone: zone not in self._refused or self._tick - self._refused[zone] >= self._patience
+            for zone in self._traces.up
+        }
+
+    def ask(self, zone: str) -> bool:
+        """Whether spot is there, which is thereby seen."""
+        there = bool(self._traces.up[zone][self._tick])
+        if not there:
+            self._refused[zone] = self._tick
+        return there
 
 
 @dataclass
@@ -120,14 +209,19 @@ class _Run:
     job: SpotJob
     truth: Truth
     step: float
-    home: str  # where the checkpoint is
     left: float
+    home: str | None = None  # where the checkpoint is
     here: Decision = IDLE
+    price: Mapping[str, float] = field(default_factory=dict)  # of spot
     now: float = 0.0
     starting: float = 0.0
     delay: float = 0.0
+    told: float = 0.0  # the delay as the policy knows it
+    billed: float = 0.0  # hours of the present machine
     cost: float = 0.0
+    egress: float = 0.0
     changeovers: int = 0
+    refusals: int = 0
     hours: dict[tuple[State, str | None], float] = field(default_factory=lambda: defaultdict(float))
     timeline: list[Leg] = field(default_factory=list)
 
@@ -135,23 +229,34 @@ class _Run:
         """What the policy is told: estimates, less what it can see of the truth."""
         job = self.job
         left = self.left + (job.work - self.truth.work)
+        moves = {zone: job.move(self.home, zone) for zone in available}
         return Situation(
             now=self.now, remaining_work=left or -DONE, time_to_deadline=job.deadline - self.now,  # 0 would mean done
             changeover=job.changeover,
-            changeover_left=max(0.0, self.starting + (job.changeover - self.delay)) if self.starting else 0.0,
+            changeover_left=max(0.0, self.starting + (self.told - self.delay)) if self.starting else 0.0,
             decision_interval=self.step, total_work=job.work, total_time=job.deadline,
-            price_ratio=min(job.on_demand_price.values()) / min(job.spot_price.values()),
+            price_ratio=min(job.on_demand_price.values()) / min(self.price.values()),
             state=self.here.state, zone=self.here.zone, spot_available=available,
-            spot_price=job.spot_price, on_demand_price=job.on_demand_price,
-            migration_cost={zone: 0.0 if zone == self.home else job.migration for zone in available},
+            spot_price=self.price, on_demand_price=job.on_demand_price,
+            migration_cost={zone: move.usd for zone, move in moves.items()},
+            moving_hours={zone: move.hours for zone, move in moves.items()},
         )  # fmt: skip
+
+    def leave(self) -> None:
+        """Be nowhere."""
+        if self.here.zone is not None:
+            self._pay(max(0.0, self.job.least_billed - self.billed))
+        self.here, self.starting, self.billed = IDLE, 0.0, 0.0
 
     def go(self, decision: Decision) -> None:
         """Leave, and start there if it is anywhere."""
+        self.leave()
         self.here = decision
         if decision.zone is not None:
-            self.cost += self.job.migration if decision.zone != self.home else 0.0
-            self.delay = self.truth.changeovers[min(self.changeovers, len(self.truth.changeovers) - 1)]
+            move = self.job.move(self.home, decision.zone)
+            self.cost, self.egress = self.cost + move.usd, self.egress + move.usd
+            changeover = self.truth.changeovers[min(self.changeovers, len(self.truth.changeovers) - 1)]
+            self.delay, self.told = changeover + move.hours, self.job.changeover + move.hours
             self.home, self.starting, self.changeovers = decision.zone, self.delay, self.changeovers + 1
 
     def spend(self) -> None:
@@ -159,9 +264,13 @@ class _Run:
         span = self.step
         if self.here.zone is not None:
             span = min(span, self.left + self.starting)
-            prices = self.job.spot_price if self.here.state == "spot" else self.job.on_demand_price
-            self.cost += span * prices[self.here.zone] * self.job.nodes
+            self._pay(span)
             waited = min(self.starting, span)
             self.starting, self.left = self.starting - waited, self.left - (span - waited)
+            self.billed += span
         self.hours[self.here.state, self.here.zone] += span
         self.now += span
+
+    def _pay(self, hours: float) -> None:
+        prices = self.price if self.here.state == "spot" else self.job.on_demand_price
+        self.cost += hours * prices[self.here.zone or ""] * self.job.nodes

@@ -40,6 +40,8 @@ TAIL = 4.0
 """Degrees of freedom of the noise."""
 SHARES = np.linspace(0.02, 1.0, 50)
 """Shares of the hours at the usual input that do not depend on it."""
+MOST_GROWTH = 1e6
+"""An input as many times the usual one says nothing more about the hours; sizes next to nothing have no ratio."""
 ROUNDS = 20
 """Of expectation maximization; it settles in about ten."""
 
@@ -143,8 +145,9 @@ def _design(kinds: Sequence[Kind], tried: Sequence[str]) -> np.ndarray:
 
 def _log_growth(size: np.ndarray, usual_gb: float) -> np.ndarray:
     """(S, n) log of the hours at inputs ``size`` (n,) relative to those at the usual input, for each share."""
-    relative = size / usual_gb if usual_gb > 0 else np.ones_like(size)
-    return np.log(SHARES[:, None] + (1 - SHARES[:, None]) * relative)
+    relative = np.minimum(size, MOST_GROWTH * usual_gb) / usual_gb if usual_gb > 0 else np.ones_like(size)
+    growth: np.ndarray = np.log(SHARES[:, None] + (1 - SHARES[:, None]) * relative)
+    return growth
 
 
 def _sheet_error(kind: Kind, anchor: Kind) -> float:

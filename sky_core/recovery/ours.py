@@ -2,160 +2,204 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sky_core.recovery.market_model import Zone, watch
-from sky_core.recovery.reference import IDLE, on_demand
-from sky_core.recovery.situation import Decision, Situation
-from sky_core.recovery.value import ELSEWHERE, Values, bracket, values
+from sky_core.recovery.market_model import Zone
+from sky_core.recovery.reference import IDLE, cheapest_on_demand, on_demand
+from sky_core.recovery.sightings import Sightings
+from sky_core.recovery.situation import Decision, Situation, State
+from sky_core.recovery.value import FORBIDDEN, Values, Zones, solve
 
 Floats = NDArray[np.floating[Any]]
+Row = tuple[Mapping[str, float], Mapping[str, float]]
+
+MOST_ZONES = 7
+"""The cheapest are weighed against each other; each more makes the tables dearer."""
+KEPT_HOURS = 3.0
+"""Tables are made anew after so long, as beliefs change by and by."""
+FIRST_STEP = (1 / 12, 1 / 4)
+"""Hours: the least and the longest first step of the tables."""
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """Values, and what they were solved for."""
+
+    names: list[str]
+    home: str | None
+    solved: float  # hours since the job was submitted
+    zones: Zones
+    values: Values
 
 
 class ExpectedCost:
-    """Look up what each decision is expected to cost in the end, and take the least.
+    """Work out what each decision is expected to cost in the end, and take the least.
 
-    For each zone there is a belief over models of its market (:mod:`~sky_core.recovery.market_model`), and one more
-    for all zones taken as one, which is down only when all are. The cost of a decision is the mean over them of what
-    the dynamic program says (:mod:`~sky_core.recovery.value`), plus what a dearer zone and the move to it cost.
+    For each zone there is a belief over models of its market (:mod:`~sky_core.recovery.market_model`), fed by what the
+    job's launches show (:mod:`~sky_core.recovery.sightings`). Under these a dynamic program over all zones
+    (:mod:`~sky_core.recovery.value`) says what it is worth to be anywhere. It is solved anew when the job is not on
+    spot and has learnt something, and every few hours.
 
     Args:
         history: Past availability of each zone, oldest first, at steps of ``history_step`` hours; all end now.
     """
 
     def __init__(self, history: Mapping[str, Sequence[bool]] | None = None, history_step: float | None = None) -> None:
-        past = history or {}
-        self._zones = {zone: watch(seen, history_step or 0.0) for zone, seen in past.items()}
-        newest_first = zip_longest(*(reversed(seen) for seen in past.values()), fillvalue=False)
-        self._any = watch([any(seen) for seen in newest_first][::-1], history_step or 0.0)
-        self._looked: float | None = None
+        self._seen = Sightings(history, history_step)
+        self._rows: dict[str, Row] = {}  # what moving takes, by where the checkpoint was
+        self._tables: _Tables | None = None
 
     def decide(self, situation: Situation) -> Decision:
         """The decision of least expected cost; among equals spot, then on-demand."""
-        self._look(situation)
-        zones = {zone: self._zones[zone] for zone in situation.spot_available if zone in situation.spot_price}
-        if not zones:
+        self._seen.look(situation)
+        if self._seen.home is not None:
+            self._rows[self._seen.home] = situation.migration_cost, situation.moving_hours
+        decision = self._least(situation)
+        self._seen.decided(situation, decision)
+        return decision
+
+    def _least(self, situation: Situation) -> Decision:
+        names = _worth_a_look(situation, self._seen.home)
+        if not any(name in situation.spot_price for name in names):
             return on_demand(situation)
-        costs = _Costs(situation, zones, self._any)
-        options = [(costs.spot(zone), Decision("spot", zone)) for zone in _worth_a_look(situation)]
-        best = min(options, key=_cost)[1].zone if options else None
-        options += [(costs.away(decision, best), decision) for decision in (on_demand(situation), IDLE)]
+        costs = _Costs(situation, self._solved(situation, names), self._seen)
+        options = [*costs.spot(), *costs.on_demand(), (costs.idle(), IDLE)]
         return min(options, key=_cost)[1]
 
-    def _look(self, situation: Situation) -> None:
-        for name, up in situation.spot_available.items():
-            self._observe(self._zones.setdefault(name, Zone()), up, situation)
-        self._observe(self._any, any(situation.spot_available.values()), situation)
-        self._looked = situation.now
+    def _solved(self, situation: Situation, names: list[str]) -> _Tables:
+        tables, slack = self._tables, situation.time_to_deadline - situation.remaining_work
+        stays = situation.state == "spot" and situation.spot_available.get(situation.zone or "", False)
+        if (
+            tables is None
+            or (tables.names, tables.home) != (names, self._seen.home)
+            or situation.now - tables.solved > KEPT_HOURS
+            or slack > 1.05 * tables.values.slacks[-1]
+            or (self._seen.news and not stays)
+        ):
+            zones = self._zones(situation, names)
+            first = min(max(situation.decision_interval, FIRST_STEP[0]), FIRST_STEP[1])
+            values = solve(zones, max(situation.time_to_deadline, first), slack, first=first, keep=KEPT_HOURS)
+            tables = self._tables = _Tables(names, self._seen.home, situation.now, zones, values)
+            self._seen.news = False
+        return tables
 
-    def _observe(self, zone: Zone, up: bool, situation: Situation) -> None:
-        """A job's first look follows the last of the history by a decision interval."""
-        zone.observe(up, situation.decision_interval if self._looked is None else situation.now - self._looked)
+    def _zones(self, situation: Situation, names: list[str]) -> Zones:
+        known = [self._seen.zones.get(name) or Zone() for name in names]
+        usd, hours = (self._moves(situation, names, which) for which in (0, 1))
+        return Zones(
+            spot=np.array([situation.spot_price.get(name, np.inf) for name in names]),
+            on_demand=np.array([situation.on_demand_price.get(name, np.inf) for name in names]),
+            usd=usd,
+            hours=hours,
+            changeover=max(situation.changeover, 0.01),
+            rates=np.stack([zone.rates() for zone in known]),
+            now=np.stack([zone.forecast() for zone in known]),
+        )
+
+    def _moves(self, situation: Situation, names: list[str], which: int) -> Floats:
+        """(Z, Z) USD (0) or hours (1) to move from zone to zone.
+
+        From where the checkpoint never was it is not known: as much as the dearer of the moves to either end.
+        """
+        now = (situation.migration_cost, situation.moving_hours)[which]
+        matrix = np.zeros((len(names), len(names)))
+        for i, origin in enumerate(names):
+            row = self._rows.get(origin)
+            for j, to in enumerate(names):
+                if i != j:
+                    matrix[i, j] = row[which].get(to, 0.0) if row else max(now.get(origin, 0.0), now.get(to, 0.0))
+        return matrix
 
 
 class _Costs:
-    """What decisions are expected to cost in the end, in hours of the cheapest zone's spot price.
+    """What decisions are expected to cost in the end, USD.
 
-    Args:
-        zones: What is believed of each zone with a price.
-        market: What is believed of all of them taken as one.
+    A job that has spot leaves it for a lower price only: the other zones will be there when it is taken.
     """
 
-    def __init__(self, situation: Situation, zones: Mapping[str, Zone], market: Zone) -> None:
-        self._situation, self._zones, self._market = situation, zones, market
-        self._cheapest = min(situation.spot_price[zone] for zone in zones)
-        self._tables = _tables(situation, self._cheapest)
+    def __init__(self, situation: Situation, tables: _Tables, seen: Sightings) -> None:
+        self._situation, self._tables, self._seen = situation, tables, seen
+        self._ahead = situation.now - tables.solved
         self._slack = situation.time_to_deadline - situation.remaining_work
-        self._down = market.weights(up=False)
-        self._gone = {name: 1 - zone.availability() for name, zone in zones.items()}
-        self._started = self._at(self._tables.spot, situation.changeover)
+        prices = situation.spot_price
+        stays = situation.state == "spot" and situation.spot_available.get(situation.zone or "", False)
+        most = prices.get(situation.zone or "", np.inf) if stays else np.inf
+        self._zones = [
+            (i, name)
+            for i, name in enumerate(tables.names)
+            if not stays or name == situation.zone or prices.get(name, np.inf) < most
+        ]
+        self._states = {name: (seen.zones.get(name) or Zone()).forecast() for _, name in self._zones}
 
-    def spot(self, zone: str) -> float:
-        """To be on spot in a zone that has it."""
-        stays = (self._situation.state, self._situation.zone) == ("spot", zone)
-        table = self._at(self._tables.spot, self._situation.changeover_left) if stays else self._started
-        return self._mean(table, zone) + self._dearer(zone) + self._move(zone)
+    def spot(self) -> list[tuple[float, Decision]]:
+        """To be on spot, in each zone that may have it."""
+        offered = [
+            (i, name)
+            for i, name in self._zones
+            if name in self._situation.spot_price and self._situation.spot_available.get(name, False)
+        ]
+        needed = 2 * self._situation.changeover - 1e-9
+        return [
+            (
+                cost + (FORBIDDEN if begins is not None and self._slack < begins + needed else 0.0),
+                Decision("spot", name),
+            )
+            for (cost, begins), (_, name) in zip(self._run("spot", offered), offered, strict=True)
+        ]
 
-    def away(self, decision: Decision, best: str | None) -> float:
-        """To be idle or on-demand; ``best`` is where spot, if there is any, costs least.
+    def on_demand(self) -> list[tuple[float, Decision]]:
+        """To be on-demand: where the job is, if it is, or in any zone."""
+        here = [(i, name) for i, name in self._zones if self._runs("on_demand", name)]
+        offered = here or [(i, name) for i, name in self._zones if name in self._situation.on_demand_price]
+        late, left = self._tables.zones.late, self._slack - self._situation.changeover
+        return [
+            (cost + (max(0.0, begins - left) * late if begins is not None else 0.0), Decision("on_demand", name))
+            for (cost, begins), (_, name) in zip(self._run("on_demand", offered), offered, strict=True)
+        ]
 
-        (That zone stands for all: the least over all zones would be too hopeful, as it believes in whichever is known
-        least.)
-        """
-        situation = self._situation
-        if decision.state == "idle":
-            table = self._at(self._tables.idle, 0.0)
-        else:
-            begin = situation.changeover_left if situation.state == "on_demand" else situation.changeover
-            table = self._at(self._tables.on_demand, begin)
-        moves = sum(self._move(name) for name in {decision.zone, best} - {None, situation.zone})
-        if best is None:
-            return self._nowhere(table[..., 0, :]) + moves
-        return self._mean(table[..., 1, :], best) + self._dearer(best) + moves
+    def idle(self) -> float:
+        """To wait where the checkpoint is, or for the cheapest zone where there is none."""
+        names, values = self._tables.names, self._tables.values
+        prices = [self._situation.spot_price.get(name, np.inf) for name in names]
+        home = names.index(self._seen.home) if self._seen.home in names else int(np.argmin(prices))
+        state = (self._seen.zones.get(names[home]) or Zone()).forecast()
+        undone = max(0.0, self._situation.changeover_left - self._situation.changeover)  # of a move: to do again
+        return float(values.at(values.idle, self._ahead, np.array([home]), np.array([self._slack - undone]))[0] @ state)
 
-    def _at(self, table: Floats, begin: float) -> Floats:
-        """A table here and now, with so many hours of a changeover to go."""
-        return self._tables.at(table, self._situation.time_to_deadline, self._slack - begin)
+    def _run(self, state: State, zones: list[tuple[int, str]]) -> list[tuple[float, float | None]]:
+        """What it costs to run in each of some zones, and the hours that the move there takes; None where it runs."""
+        if not zones:
+            return []
+        situation, values = self._situation, self._tables.values
+        table = values.spot if state == "spot" else values.on_demand
+        hours = [None if self._runs(state, name) else situation.moving_hours.get(name, 0.0) for _, name in zones]
+        begin = [situation.changeover_left if move is None else situation.changeover + move for move in hours]
+        found = values.at(table, self._ahead, np.array([i for i, _ in zones]), self._slack - np.array(begin))
+        costs = []
+        for (_, name), row, move in zip(zones, found, hours, strict=True):
+            states = self._states[name][-row.size :]  # with spot up, where it is about spot
+            usd = 0.0 if move is None else situation.migration_cost.get(name, 0.0)
+            costs.append((float(row @ states) / max(float(states.sum()), 1e-9) + usd, move))
+        return costs
 
-    def _mean(self, table: Floats, name: str) -> float:
-        """(up scale, down scale, ELSEWHERE, phase) averaged over what is believed while spot is up in a zone."""
-        zone = self._zones[name]
-        return self._weigh(table, zone.weights(up=True), 1 - self._none_but(name), zone.phases())
-
-    def _nowhere(self, table: Floats) -> float:
-        """The same while spot is up nowhere: who comes back first is not known."""
-        up = np.mean([zone.weights(up=True) for zone in self._zones.values()], axis=0)
-        elsewhere = 1 - float(np.mean([self._none_but(name) for name in self._zones]))
-        return self._weigh(table, up, elsewhere, self._market.phases())
-
-    def _weigh(self, table: Floats, up: Floats, elsewhere: float, phases: Floats) -> float:
-        low, part = bracket(ELSEWHERE, elsewhere)
-        behind = table[:, :, low] * (1 - part) + table[:, :, low + 1] * part
-        return float(np.einsum("udp,u,d,p->", behind, up, self._down, phases))
-
-    def _none_but(self, name: str) -> float:
-        """The chance that no other zone has spot, at some time."""
-        return math.prod(gone for zone, gone in self._gone.items() if zone != name)
-
-    def _dearer(self, zone: str) -> float:
-        """What a zone's spot costs more than the cheapest zone's, while it lasts."""
-        life = self._zones[zone].life()
-        stay = life * -math.expm1(-self._situation.remaining_work / life)
-        return (self._situation.spot_price[zone] / self._cheapest - 1) * stay
-
-    def _move(self, zone: str | None) -> float:
-        return self._situation.migration_cost.get(zone or "", 0.0) / self._cheapest
+    def _runs(self, state: State, zone: str) -> bool:
+        return (self._situation.state, self._situation.zone) == (state, zone)
 
 
 def _cost(option: tuple[float, Decision]) -> float:
     return option[0]
 
 
-def _worth_a_look(situation: Situation) -> list[str]:
-    """Zones with spot. A job that has spot moves for a lower price only: the others will be there when it is taken."""
-    zones = [zone for zone, up in situation.spot_available.items() if up and zone in situation.spot_price]
-    here = situation.zone
-    if situation.state != "spot" or here not in zones:
-        return zones
-    return [zone for zone in zones if zone == here or situation.spot_price[zone] < situation.spot_price[here]]
-
-
-def _tables(situation: Situation, cheapest: float) -> Values:
-    """Of jobs much like this one, so that they are shared.
-
-    The changeover is rounded up: tables that took it for less would lead into the safety net, which is on-demand.
-    """
-    changeover = _next_power(max(situation.changeover, 0.01), 1.15)
-    prices = situation.on_demand_price.values()
-    ratio = min(prices) / cheapest if prices else situation.price_ratio
-    return values(changeover, round(ratio, 1), _next_power(max(situation.total_time, 1.0), math.sqrt(2)))
-
-
-def _next_power(value: float, base: float) -> float:
-    return float(base ** math.ceil(math.log(value, base) - 1e-9))
+def _worth_a_look(situation: Situation, home: str | None) -> list[str]:
+    """The zones that are weighed: the cheapest, where the job and its checkpoint are, and the way out, by name."""
+    hours = situation.remaining_work / 2  # a stay, as opposed to the move to it
+    prices = {zone: price for zone, price in situation.spot_price.items() if zone in situation.spot_available}
+    order = sorted(prices, key=lambda zone: (prices[zone] * hours + situation.migration_cost.get(zone, 0.0), zone))
+    besides = (situation.zone, home, cheapest_on_demand(situation))
+    sold = {zone for zone in besides if zone in prices or zone in situation.on_demand_price}
+    return sorted({*order[:MOST_ZONES], *(zone for zone in sold if zone is not None)})

@@ -30,9 +30,10 @@ from sky_core.recovery.situation import Decision, Policy, Situation
 class SafetyNet:
     """Lets the policy inside decide only what leaves a way to the deadline, whatever the market does.
 
-    The invariant: away from spot, time left >= work left + d, so that on-demand can be started and end in time. Idle
-    keeps it for one more interval if there is an interval to spare; spot keeps it if two changeovers fit, as one may
-    be lost to a preemption; and a job that got onto spot in this way may stay until it is taken (exploitation).
+    The invariant: away from spot, time left >= work left + d and the least hours that on-demand takes for bringing the
+    checkpoint there, so that it can be started and end in time. Idle keeps it for one more interval if there is an
+    interval to spare; spot keeps it if two starts fit, as one may be lost to a preemption; and a job that got onto spot
+    in this way may stay until it is taken (exploitation).
 
     A job that outruns its estimate has less than no work left (0 is for a job that is done): it stays where it is, and
     goes on-demand if spot is taken, so that it ends late by no more than the estimate was wrong. With changeovers of up
@@ -55,15 +56,33 @@ class SafetyNet:
 
 
 def _is_safe(wish: Decision, situation: Situation) -> bool:
-    slack = situation.time_to_deadline - situation.remaining_work
-    if wish.state == "on_demand":  # from anywhere but another zone's on-demand there is nothing safer
-        moves = situation.state == "on_demand" and wish.zone != situation.zone
-        return not moves or slack >= situation.changeover - EPSILON
+    slack = situation.time_to_deadline - situation.remaining_work + EPSILON
+    if wish.state == "on_demand":
+        return (situation.state, situation.zone) == ("on_demand", wish.zone) or slack >= _start(situation, wish.zone)
     if wish.state == "idle":
-        return slack - situation.decision_interval >= situation.changeover - EPSILON
+        return slack - situation.decision_interval >= situation.changeover + _way_out(situation)
     if (situation.state, situation.zone) == ("spot", wish.zone):
         return True
-    return slack >= 2 * situation.changeover - EPSILON
+    lost = _start(situation, wish.zone)
+    return slack >= lost + situation.changeover + max(_way_out(situation), _way_out(situation, wish.zone))
+
+
+def _start(situation: Situation, zone: str | None) -> float:
+    return situation.changeover + situation.moving_hours.get(zone or "", 0.0)
+
+
+def _way_out(situation: Situation, begin: str | None = None) -> float:
+    """The least hours that on-demand takes for bringing the checkpoint there, from where it is or from ``begin``.
+
+    What a move between two other zones takes is not known. It is no longer than the longer of the moves to them, since
+    what counts is whether they share a region or a continent.
+    """
+    hours = situation.moving_hours
+    if begin is None:
+        return min((hours.get(zone, 0.0) for zone in situation.on_demand_price), default=0.0)
+    ways = (0.0 if zone == begin else max(hours.get(zone, 0.0), hours.get(begin, 0.0))
+            for zone in situation.on_demand_price)  # fmt: skip
+    return min(ways, default=0.0)
 
 
 REFERENCE: Mapping[str, Callable[..., Policy]] = {

@@ -5,6 +5,7 @@ Source: *Can't Be Late* (NSDI'24), sections 3.4 (greedy), 5.1 (time-sliced) and 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sky_core.recovery.situation import Decision, Situation
@@ -114,17 +115,25 @@ def wait_or_work(situation: Situation, due: float, hours: float) -> Decision:
 def best_spot(situation: Situation) -> str | None:
     """The available zone where the remaining work and the move to it cost least; None if there is none."""
     offered = [zone for zone, there in situation.spot_available.items() if there and zone in situation.spot_price]
-    hours = situation.remaining_work + situation.changeover
-    return min(
-        offered, key=lambda z: (situation.spot_price[z] * hours + situation.migration_cost.get(z, 0.0), z), default=None
-    )
+    return min(offered, key=lambda zone: (_whole(situation, situation.spot_price, zone), zone), default=None)
 
 
 def cheapest_on_demand(situation: Situation) -> str | None:
-    """The zone where on-demand costs least, the move included; ties by name."""
-    hours = situation.remaining_work + situation.changeover
-    prices = situation.on_demand_price
-    return min(prices, key=lambda z: (prices[z] * hours + situation.migration_cost.get(z, 0.0), z), default=None)
+    """The zone where on-demand costs least, the move included, of those where it is in time; ties by name.
+
+    Where it is in time nowhere, the one to which the move takes least.
+    """
+    hours, prices = situation.moving_hours, situation.on_demand_price
+    room = situation.time_to_deadline - situation.remaining_work - situation.changeover + EPSILON
+    room = max(room, min((hours.get(zone, 0.0) for zone in prices), default=0.0))
+    in_time = [zone for zone in prices if hours.get(zone, 0.0) <= room]
+    return min(in_time, key=lambda zone: (_whole(situation, prices, zone), zone), default=None)
+
+
+def _whole(situation: Situation, prices: Mapping[str, float], zone: str) -> float:
+    """USD of a start in a zone and all of the remaining work there."""
+    hours = situation.remaining_work + situation.changeover + situation.moving_hours.get(zone, 0.0)
+    return prices[zone] * hours + situation.migration_cost.get(zone, 0.0)
 
 
 def is_available_here(situation: Situation) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 State = Literal["idle", "spot", "on_demand"]
@@ -26,6 +26,10 @@ class Situation:
         zone: Where the job is, if anywhere.
         spot_available: Whether spot can be had now, as far as is known.
         migration_cost: USD to move the checkpoint to each zone.
+        moving_hours: Hours that a start in each zone takes longer, as the checkpoint has to be brought there; 0 where
+            it is not named.
+        seen: What launches and preemptions have really shown of spot since the last situation; None where
+            ``spot_available`` is all there is to go by.
     """
 
     now: float
@@ -43,6 +47,8 @@ class Situation:
     spot_price: Mapping[str, float]
     on_demand_price: Mapping[str, float]
     migration_cost: Mapping[str, float]
+    moving_hours: Mapping[str, float] = field(default_factory=dict)
+    seen: Mapping[str, bool] | None = None
 
 
 @dataclass(frozen=True)

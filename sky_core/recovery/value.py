@@ -1,10 +1,13 @@
-"""What it is worth to be idle, on spot or on-demand, by time left and slack, for each kind of market.
+"""What it is worth to be idle, on spot or on-demand in each zone, by time left and slack.
 
-A stochastic dynamic program over (time left, slack, mode, phase of the market): slack is time left minus work left.
-Running keeps it, waiting spends it by the hour, every start spends the changeover. Prices are in units of the spot
-price. The market is that of the zone at hand, with the others behind it: when spot is taken there, it is to be had
-elsewhere, for another changeover, with a chance that is an axis of the tables. They depend on the changeover and the
-price ratio only, not on the job, and are kept on grids that are fine where time and slack are short.
+A stochastic dynamic program over (time left, slack, zone of the checkpoint, mode, state of that zone's market), solved
+backwards for one job under what is believed of its zones: slack is time left minus work left. Running keeps it, waiting
+spends it by the hour, every start spends the changeover and what it takes to bring the checkpoint there.
+
+The market of the checkpoint's zone is followed in phases. Of the other zones the program knows how probable each state
+is by then; whoever asks them all gets spot or knows that they are down, and then they come back one by one. So to wait
+for the zone at hand, which costs no move, and to go elsewhere, at the price of the move there and of those that may
+follow, are weighed against each other.
 """
 
 from __future__ import annotations
@@ -13,138 +16,302 @@ import math
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sky_core.recovery.market_model import AGE_WEIGHTS, PHASES, SCALES, step
+from sky_core.recovery.market_model import PHASES, chain, spells
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
+Doubles = NDArray[np.float64]
 
-ELSEWHERE = (0.0, 0.7, 0.98)  # chances of spot elsewhere
-STEPS = 360  # of the horizon
-KEPT = 1.15  # ratio of two values of time left that are kept
-SLACK = 1.12  # ratio of two values of slack, beyond two changeovers
+STATES = 2 * PHASES  # of a market: down by phase, then up by phase
+FORBIDDEN = 1e7  # USD: what the safety net will not have
+SPARE = 2.0
+"""Changeovers that must be left after a start on spot. The safety net asks for one. To count on a second keeps the
+policy from spending the slack without which it has to stay on demand: a mean of cents bought with a tail of
+hundreds."""
 LATE = 3.0  # price of an hour of missing slack, in on-demand hours: the safety net never lets it come to that
+SLACKS = 28  # values of slack
+FINE = 8  # of them, halves of a changeover
+GROWTH = 0.1  # a step that begins so many hours from now takes this share of them
+LONGEST = 1.0  # hours of a step
+RATIO = 1.25  # of two lengths of steps: there are few, so that what hangs on them is shared
+
+
+@dataclass(frozen=True)
+class Zones:
+    """The zones as a job sees them; arrays are by zone (Z), or by zone from and to.
+
+    Attributes:
+        spot, on_demand: (Z,) USD per hour; infinite where there is none.
+        usd, hours: (Z, Z) to bring the checkpoint from zone to zone.
+        changeover: Hours of any start.
+        rates: (Z, 2, PHASES) ends of a spell without and with spot per hour.
+        now: (Z, STATES) how probable each state of a zone's market is.
+    """
+
+    spot: Floats
+    on_demand: Floats
+    usd: Floats
+    hours: Floats
+    changeover: float
+    rates: Doubles
+    now: Doubles
+
+    @property
+    def late(self) -> float:
+        """USD for an hour of missing slack."""
+        prices = self.on_demand[np.isfinite(self.on_demand)]
+        return LATE * float(prices.min() if len(prices) else self.spot[np.isfinite(self.spot)].max())
 
 
 @dataclass(frozen=True)
 class Values:
-    """Cost to go in spot-price hours.
+    """USD to go after a decision.
 
     Attributes:
-        times, slacks: Hours, the grids of the first axis and the last.
-        idle, on_demand: (times, up scale, down scale, ELSEWHERE, down or up, phase, slacks).
-        spot: (times, up scale, down scale, ELSEWHERE, phase, slacks), with spot up.
+        ahead: (T,) hours from when they were solved for.
+        slacks: (S,) hours.
+        spot: (T, Z, PHASES, S) on spot in a zone.
+        idle, on_demand: (T, Z, STATES, S) with the checkpoint in a zone, by the state of that zone's market.
     """
 
-    times: list[float]
+    ahead: list[float]
     slacks: list[float]
+    spot: Floats
     idle: Floats
     on_demand: Floats
-    spot: Floats
 
-    def at(self, table: Floats, time_left: float, slack: float) -> Floats:
-        """The table's inner axes at a time and slack, by interpolation; beyond the grids their ends count."""
-        r, later = bracket(self.times, time_left)
-        s, looser = bracket(self.slacks, slack)
-        near = table[r : r + 2, ..., s : s + 2]
-        near = near[0] * (1 - later) + near[1] * later
-        return np.asarray(near[..., 0] * (1 - looser) + near[..., 1] * looser)
+    def at(self, table: Floats, ahead: float, zones: NDArray[np.intp], slack: Floats) -> Floats:
+        """(n, …) a table at a time, in n zones, each at its slack, by interpolation.
+
+        Beyond the grids their ends count.
+        """
+        t, later = _bracket(self.ahead, ahead)
+        position = np.interp(slack, self.slacks, np.arange(len(self.slacks)))
+        low = np.minimum(position.astype(int), len(self.slacks) - 2)
+        part = (position - low)[:, None]
+        near, far = table[t : t + 2, zones, :, low], table[t : t + 2, zones, :, low + 1]  # (Z, now and later, …)
+        both = near * (1 - part[:, None]) + far * part[:, None]
+        return np.asarray(both[:, 0] * (1 - later) + both[:, -1] * later)
 
 
-def bracket(grid: list[float] | tuple[float, ...], value: float) -> tuple[int, float]:
+def _bracket(grid: list[float], value: float) -> tuple[int, float]:
     """The interval of the grid where a value lies, and how far into it (0 to 1)."""
+    if len(grid) == 1:
+        return 0, 0.0
     low = min(max(bisect_right(grid, value) - 1, 0), len(grid) - 2)
     return low, min(max((value - grid[low]) / (grid[low + 1] - grid[low]), 0.0), 1.0)
 
 
-@lru_cache(maxsize=16)
-def values(changeover: float, price_ratio: float, horizon: float) -> Values:
-    """Solve for all jobs with that changeover (hours) and price ratio and up to ``horizon`` hours left.
+def solve(zones: Zones, time_left: float, slack: float, *, first: float, keep: float) -> Values:
+    """Values for the next ``keep`` hours of a job with so much time left and at most that slack.
 
-    Takes about 0.1 s; tables for two days and a changeover of 12 minutes take 4 MB.
+    Args:
+        first: Hours to the next decision.
     """
-    count = math.ceil(math.log(1 + horizon / (2 * changeover)) / math.log(SLACK)) + 1
-    slacks = np.asarray(2 * changeover * (SLACK ** np.arange(count) - 1), dtype=np.float64)
-    hours = horizon / STEPS
-    recursion = _Recursion(slacks, changeover, price_ratio, hours)
-    times, kept = [0.0], [recursion.tables]
-    for number in range(1, STEPS + 1):
-        recursion.back(number * hours)
-        if number == STEPS or number * hours >= times[-1] * KEPT:
-            times.append(number * hours)
-            kept.append(recursion.tables)
-    idle, on_demand, spot = (np.stack(tables) for tables in zip(*kept, strict=True))
-    return Values(times, slacks.tolist(), idle, on_demand, spot)
+    spans = _spans(time_left, first)
+    begins = np.concatenate([[0.0], np.cumsum(spans)]).tolist()
+    turns = {span: chain(zones.rates, span) for span in set(spans)}
+    markets = [zones.now]  # as each step begins
+    for span in spans:
+        markets.append(np.matmul(markets[-1][:, None], turns[span])[:, 0])
+    recursion = _Recursion(zones, _slacks(zones.changeover, slack), first)
+    steps = {span: recursion.step(span, turn) for span, turn in turns.items()}
+    states = np.stack(markets).astype(np.float32)
+    kept = []
+    for number in reversed(range(len(spans))):
+        tables = recursion.back(steps[spans[number]], time_left - begins[number], states[number])
+        if number == 0 or begins[number - 1] < keep:
+            kept.append((begins[number], *tables))
+    ahead, spot, idle, on_demand = zip(*reversed(kept), strict=True)
+    return Values(list(ahead), recursion.slacks.tolist(), np.stack(spot), np.stack(idle), np.stack(on_demand))
+
+
+def _spans(time_left: float, first: float) -> list[float]:
+    """Hours of each step, ever longer: what is far off counts as a mean."""
+    spans, at = [], 0.0
+    while at < time_left - 1e-6:
+        wish = min(max(first, GROWTH * at), LONGEST)
+        spans.append(min(float(first * RATIO ** round(math.log(wish / first, RATIO))), time_left - at))
+        at += spans[-1]
+    return spans
+
+
+def _slacks(changeover: float, most: float) -> Floats:
+    """From none to the most: finely up to four changeovers, where much is forbidden, then ever wider apart."""
+    fine = changeover / 2 * np.arange(FINE + 1)
+    wide = np.geomspace(fine[-1], max(most, 1.25 * fine[-1]), SLACKS - FINE)
+    return np.concatenate([fine, wide[1:]])
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What is the same for all steps of some hours.
+
+    Attributes:
+        works: Hours that a job which waits for spot still runs if it comes back within the step, on average.
+        turns: (Z, 1, STATES, STATES) chances of every change of the markets.
+        stays, ends: (Z, PHASES, PHASES) and (Z, PHASES, 1) of spot to stay and to end.
+        returns: (Z, 1, PHASES, 1) of spot to come back.
+        comes: (Z,) of another zone to come back.
+        wait, half: (S, S) slack after waiting for the whole step, or until spot comes back within it.
+        sooner: (S, S) from the former to the latter.
+        short: (S,) USD for waiting where there is no time for it.
+    """
+
+    hours: float
+    works: float
+    turns: Floats
+    stays: Floats
+    ends: Floats
+    returns: Floats
+    comes: Floats
+    wait: Floats
+    half: Floats
+    sooner: Floats
+    short: Floats
 
 
 class _Recursion:
-    """One step of ``hours`` after the other, towards the beginning."""
+    """One step after the other, towards now; arrays are (from zone, …, slack), float32.
 
-    def __init__(self, slacks: NDArray[np.float64], changeover: float, price_ratio: float, hours: float) -> None:
-        self.slack, self.k, self.hours = slacks, price_ratio, hours
-        self.start, self.wait = _Shift(slacks, changeover), _Shift(slacks, hours)
-        late = LATE * price_ratio
-        # What the safety net will not have is dear: to be left with less than a changeover, or two on starting spot.
-        self.missing = (np.maximum(0.0, changeover - slacks) * late).astype(np.float32)
-        self.forbidden = (np.maximum(0.0, 2 * changeover - slacks) * late).astype(np.float32)
-        self.short = (np.clip(changeover + hours - slacks, 0.0, hours) * late).astype(np.float32)
-        stay, end = step(hours)
-        self.stay, self.end = stay.astype(np.float32), end.astype(np.float32)[..., None]
-        self.elsewhere = np.array(ELSEWHERE, dtype=np.float32)[:, None]
-        self.found = AGE_WEIGHTS[:, 1].astype(np.float32)  # phases of spot elsewhere
-        shape = (len(SCALES), len(SCALES), len(ELSEWHERE), 2, PHASES, len(slacks))
-        zero = np.zeros(shape, dtype=np.float32)
-        self.tables = (zero, zero.copy(), zero[..., 1, :, :].copy())
+    Between two steps it has the values before a decision: ``spot``, and ``away`` for three modes: idle before the other
+    zones were asked, idle thereafter, and on-demand. ``lost`` is the first of them as spot has just been taken.
+    """
 
-    def back(self, now: float) -> None:
-        """To time left ``now`` from one step less."""
-        idle, on_demand, spot = self._decided()
-        work = now - self.slack
-        paid = np.clip(work, 0.0, self.hours).astype(np.float32)  # hours of the step until the work is done
-        lost = self._lost(idle)
-        after_idle = self.wait(self._expect(idle, lost)) + self.short
-        after_on_demand = self.k * paid + self._expect(on_demand, self._lost(on_demand))
-        after_spot = paid + self._up(spot, lost)
+    def __init__(self, zones: Zones, slacks: Floats, first: float) -> None:
+        self.zones, self.slacks, self.first = zones, slacks, first
+        count, size = len(zones.spot), len(slacks)
+        self.has_spot = np.isfinite(zones.spot)
+        self.price = np.where(self.has_spot, zones.spot, FORBIDDEN).astype(np.float32)[:, None, None]
+        dear = np.where(np.isfinite(zones.on_demand), zones.on_demand, FORBIDDEN)
+        self.dear = dear.astype(np.float32)[:, None, None]
+        self.comes = np.where(self.has_spot, 1 / spells(zones.rates)[0][:, 0], 0.0)  # per hour
+        moves = np.round(zones.hours, 3)
+        moves[np.diag_indices(count)] = 0.0
+        starts, group = np.unique(moves, return_inverse=True)  # the first is a start where the checkpoint is
+        starts += zones.changeover
+        self.group, self.zone = group.reshape(count, count), np.arange(count)
+        self.starts = np.stack([_shift(slacks, hours) for hours in starts.tolist()])[:, None]  # (starts, 1, S, S)
+        unsafe = slacks < starts[:, None] + SPARE * zones.changeover - 1e-6
+        self.unsafe = np.where(unsafe, np.float32(FORBIDDEN), np.float32(0))[:, None]
+        self.missing = (np.maximum(0.0, starts[:, None] - slacks) * zones.late).astype(np.float32)[:, None]
+        self.usd = np.where(np.eye(count, dtype=bool), FORBIDDEN, zones.usd).astype(np.float32)[..., None]
+        self.spot = np.zeros((count, PHASES, size), dtype=np.float32)
+        self.away = np.zeros((count, 3, STATES, size), dtype=np.float32)
+        self.lost, self.young, self.saves = self.spot[:, 0], self.spot[:, 0], np.zeros_like(self.spot[:, 0])
+
+    def step(self, span: float, turns: Floats) -> _Step:
+        """What is the same for all steps of ``span`` hours."""
+        comes = -np.expm1(-self.comes * span)
+        comes *= -math.expm1(-comes.sum()) / max(comes.sum(), 1e-9)  # of several only one is taken
+        short = np.clip(self.zones.changeover + span - self.slacks, 0.0, span) * self.zones.late
+        chances = turns.astype(np.float32)
+        works = (span - self.first) / 2
+        return _Step(
+            span, works, chances[:, None], chances[:, PHASES:, PHASES:].copy(), chances[:, PHASES:, :1].copy(),
+            chances[:, None, :PHASES, PHASES : PHASES + 1].copy(), comes.astype(np.float32),
+            _shift(self.slacks, span), _shift(self.slacks, span - works), _shift(self.slacks, -works),
+            short.astype(np.float32),
+        )  # fmt: skip
+
+    def back(self, step: _Step, left: float, markets: Floats) -> tuple[Floats, Floats, Floats]:
+        """To time ``left`` by a step, at whose beginning the markets are in these states.
+
+        Returns:
+            The values after a decision: spot, idle, on-demand.
+        """
+        work = left - self.slacks
+        paid = np.clip(work, 0.0, step.hours).astype(np.float32)  # hours of the step until the work is done
         going = (work > 0).astype(np.float32)
-        self.tables = (after_idle * going, after_on_demand * going, after_spot * going)
+        running, away = self._relieved(step)
+        spot = np.matmul(step.stays, running)
+        spot += step.ends * self.lost[:, None]
+        spot += self.price * paid
+        spot *= going
+        comes = step.returns * away[:, :2, PHASES : PHASES + 1]  # (Z, 2, PHASES, S) down, and back within the step
+        away = np.matmul(step.turns, away)
+        away[:, :2, :PHASES] -= comes
+        comes = comes @ step.half + step.returns * (self.price * np.minimum(paid, step.works))[:, None]
+        away[:, :2] = away[:, :2] @ step.wait + step.short
+        away[:, :2, :PHASES] += comes
+        away[:, 2] += self.dear * paid
+        away[:, 2, :PHASES] -= step.returns[:, 0] * (self.saves * np.minimum(paid, step.works))[:, None]
+        away *= going
+        self._decide(spot, away, markets)
+        return spot, away[:, 0], away[:, 2]
 
-    def _decided(self) -> tuple[Floats, Floats, Floats]:
-        """The value of each mode before a decision: the best of where one can go from there."""
-        idle, on_demand, spot = self.tables
-        start_on_demand, start_spot = self.start(on_demand) + self.missing, self.start(spot) + self.forbidden
-        from_idle = np.minimum(idle, start_on_demand)
-        from_on_demand = np.minimum(on_demand, idle)
-        for table in (from_idle, from_on_demand):
-            np.minimum(table[..., 1, :, :], start_spot, out=table[..., 1, :, :])
-        return from_idle, from_on_demand, np.minimum(spot, start_on_demand[..., 1, :, :])
+    def _relieved(self, step: _Step) -> tuple[Floats, Floats]:
+        """Spot and the three modes, less what is gained if a better zone that was down comes back meanwhile."""
+        if len(self.zone) == 1:
+            return self.spot, self.away
+        better = self._begin(self.young, self.unsafe)
+        tables = np.concatenate([self.spot, self.away[:, 1], self.away[:, 2]], axis=1)
+        gain = tables[:, None] - better[:, :, None]
+        sooner = better @ step.sooner + self.price[:, 0] * np.float32(step.works)  # who waits takes it when it comes
+        np.subtract(self.away[:, None, 1], sooner[:, :, None], out=gain[:, :, PHASES : PHASES + STATES])
+        np.maximum(gain, np.float32(0), out=gain)
+        size = gain.shape
+        gained = np.matmul(step.comes, gain.reshape(size[0], size[1], -1)).reshape(size[0], size[2], size[3])
+        np.subtract(tables, gained, out=tables)
+        away = self.away.copy()
+        away[:, 1], away[:, 2] = tables[:, PHASES : PHASES + STATES], tables[:, PHASES + STATES :]
+        return tables[:, :PHASES], away
 
-    def _lost(self, table: Floats) -> Floats:
-        """(…, S): spot was just taken; maybe it is to be had elsewhere."""
-        other = np.einsum("up,udqps->udqs", self.found, table[..., 1, :, :], optimize=False)
-        return np.asarray((1 - self.elsewhere) * table[..., 0, 0, :] + self.elsewhere * other)
+    def _decide(self, spot: Floats, away: Floats, states: Floats) -> None:
+        """From the values after a decision to those before it."""
+        fresh, tried, on_demand = away[:, 0], away[:, 1], away[:, 2]
+        again = np.matmul(spot, self.starts[0, 0]) + self.unsafe[0]
+        pay = np.matmul(on_demand, self.starts[0, 0]) + self.missing[0]
+        if len(self.zone) > 1:
+            typical = np.matmul(states[:, None], on_demand)[:, 0]
+            np.minimum(pay, self._begin(typical, self.missing).min(axis=1)[:, None], out=pay)
+        otherwise = np.minimum(tried, pay)
+        np.minimum(otherwise[:, PHASES:], again, out=otherwise[:, PHASES:])
+        first = np.minimum(np.minimum(fresh, pay), self._ask(spot, states[:, PHASES:], otherwise))
+        np.minimum(first[:, PHASES:], again, out=first[:, PHASES:])
+        self.spot = np.minimum(spot, otherwise[:, PHASES:])
+        self.away = np.stack([first, otherwise, np.minimum(on_demand, otherwise)], axis=1)
+        self.lost, self.young = first[:, 0], spot[:, 0]
+        self.saves = np.where(again[:, 0] < on_demand[:, PHASES], self.dear[:, 0] - self.price[:, 0], np.float32(0))
 
-    def _up(self, up: Floats, lost: Floats) -> Floats:
-        """The expectation a step later with spot up now."""
-        goes_on = np.matmul(self.stay[:, 1][:, None, None], up)
-        return np.asarray(goes_on + self.end[:, 1][:, None, None] * lost[..., None, :])
+    def _ask(self, spot: Floats, up: Floats, otherwise: Floats) -> Floats:
+        """To ask the other zones for spot, the best first and as long as it is worth it, and else do otherwise."""
+        if len(self.zone) == 1:
+            return otherwise
+        there = up.sum(axis=1)
+        found = np.matmul((up / (there[:, None] + np.float32(1e-9)))[:, None], spot)[:, 0]
+        begin = self._begin(found, self.unsafe)
+        order = np.argsort(begin[:, :, -SLACKS // 3], axis=1)  # it hardly hangs on the slack
+        begin, there = begin[self.zone[:, None], order], (there * self.has_spot)[order]
+        refused = np.cumprod(1 - there, axis=1)
+        got = there
+        got[:, 1:] *= refused[:, :-1]
+        best = np.minimum(begin[:, :, None], otherwise[:, None])
+        size = best.shape
+        asked = np.matmul(got[:, None], best.reshape(size[0], size[1], -1)).reshape(otherwise.shape)
+        return np.asarray(asked + refused[:, -1:, None] * otherwise)
 
-    def _expect(self, table: Floats, lost: Floats) -> Floats:
-        """The expectation a step later by the market now."""
-        goes_on = np.matmul(self.stay[:, 0][:, None], table[..., 0, :, :])
-        down = goes_on + self.end[:, 0][:, None] * table[..., 1, :1, :]
-        return np.stack([down, self._up(table[..., 1, :, :], lost)], axis=-3)
+    def _begin(self, table: Floats, besides: Floats) -> Floats:
+        """(Z, S) to (Z, Z, S): a start in each other zone, from each."""
+        each = np.matmul(table, self.starts[:, 0]) + besides
+        return np.asarray(each[self.group, self.zone] + self.usd)
 
 
-class _Shift:
-    """A table at a slack that is less by so many hours (at its least where there is none), by interpolation."""
+@lru_cache(maxsize=128)
+def _shift_of(slacks: tuple[float, ...], hours: float) -> NDArray[np.float32]:
+    grid = np.asarray(slacks)
+    less = np.clip(grid - hours, 0.0, grid[-1])
+    low = np.clip(np.searchsorted(grid, less, side="right") - 1, 0, len(grid) - 2)
+    part = (less - grid[low]) / (grid[low + 1] - grid[low])
+    matrix, columns = np.zeros((len(grid), len(grid)), dtype=np.float32), np.arange(len(grid))
+    matrix[low, columns], matrix[low + 1, columns] = 1 - part, part
+    return matrix
 
-    def __init__(self, slacks: NDArray[np.float64], hours: float) -> None:
-        less = np.maximum(slacks - hours, 0.0)
-        self.low = np.clip(np.searchsorted(slacks, less, side="right") - 1, 0, len(slacks) - 2)
-        self.part = ((less - slacks[self.low]) / (slacks[self.low + 1] - slacks[self.low])).astype(np.float32)
 
-    def __call__(self, table: Floats) -> Floats:
-        """(…, S) the same axes."""
-        return np.asarray(table[..., self.low] * (1 - self.part) + table[..., self.low + 1] * self.part)
+def _shift(slacks: Floats, hours: float) -> Floats:
+    """(S, S) takes (…, S) values to those at a slack that is less by so many hours, within the grid."""
+    return _shift_of(tuple(slacks.tolist()), hours)

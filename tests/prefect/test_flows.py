@@ -1,4 +1,4 @@
-"""Ordinary flows do as they do elsewhere: subflows, wide maps."""
+"""Ordinary flows do as they do elsewhere: exceptions, subflows, wide maps."""
 
 from __future__ import annotations
 
@@ -8,10 +8,47 @@ import time
 import pytest
 from prefect import flow, task
 
+from sky_core.errors import TaskFailed
 from sky_prefect import SkyTaskRunner, resources
 
 pytestmark = pytest.mark.slow
 SMALL = {"cloud": "aws", "region": "us-east-1", "instance_type": "t3.small", "hours": 0.1}
+
+
+class MyError(Exception):
+    def __init__(self, code, text):
+        super().__init__(f"{code}: {text}")
+        self.code = code
+
+
+def test_a_function_s_own_exception_is_raised(world, broker):
+    seen = []
+
+    def again(task, run, state):
+        seen.append(type(state.data).__name__ if state.data is not None else state.name)
+        return False
+
+    @task(retries=3, retry_condition_fn=again)
+    @resources(**SMALL)
+    def mine():
+        raise MyError(42, "bad")
+
+    @task
+    @resources(**SMALL)
+    def leaves():
+        raise SystemExit(3)
+
+    @flow(task_runner=SkyTaskRunner())
+    def caught():
+        futures = [mine.submit(), leaves.submit()]
+        with pytest.raises(MyError, match="bad") as own:
+            futures[0].result()
+        with pytest.raises(TaskFailed, match="code 3"):
+            futures[1].result()
+        return own.value.code
+
+    assert caught() == 42
+    assert len(broker.store.jobs()) == 2
 
 
 def test_flows_of_one_process_do_not_disturb_each_other(world, broker):

@@ -37,6 +37,7 @@ def open_broker(world, tmp_path, monkeypatch):
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("SKYLOOM_STORE", f"sqlite:///{tmp_path / 's.db'}")
         opened.append(Broker.open())
+        warm(opened[0])
         return opened[0]
 
     yield make
@@ -45,6 +46,14 @@ def open_broker(world, tmp_path, monkeypatch):
             process.kill()
             process.wait()
     world.control.reset()
+
+
+def warm(broker):
+    """Have a driver up that has loaded its SDK: on a busy host that alone takes as long as a deadline here."""
+    away = Resources(cloud="aws", region="eu-west-1", instance_type="t3.small")
+    task = Task(name="warm", run="true", hours=0.1, resources=away)
+    broker.plan("warm", Pipeline(name="warm", tasks=(task,)))
+    assert broker.watch(broker.submit("warm/warm", task, "warm").id).state == "succeeded"
 
 
 def counting(steps, zone=ZONE, **fields):

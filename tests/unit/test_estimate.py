@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sky_core.catalog import Catalog
@@ -267,6 +267,7 @@ def test_the_error_is_what_the_runs_scatter() -> None:
 
 
 @settings(max_examples=60)
+@example([(1.0, 5e-324, "V100")])  # next to nothing has no ratio
 @given(
     st.lists(
         st.tuples(st.floats(0.01, 100), st.floats(0, 1e4), st.sampled_from(["V100", "T4", "unheard-of"])),

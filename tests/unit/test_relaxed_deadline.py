@@ -59,7 +59,7 @@ def test_late_by_no_more_than_the_estimates_were_wrong(name, work, slack, wrong,
     assert ends <= deadline + wrong + 2 * max(0.0, max(took) - told) + 1e-6
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     wrong=st.sampled_from([-0.4, 0.0, 1.5]),
     took=st.lists(HOURS, min_size=1, max_size=8),

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from lab.omniscient import omniscient_costs
 from lab.simulate import SpotJob, simulate
 from sky_core.recovery import make_policy
-from sky_core.recovery.market_model import AGES, LIFE, SCALED, step, watch
+from sky_core.recovery.market_model import AGES, LIFE, PHASES, SCALED, Zone, chain, step, watch
 from sky_core.recovery.traces import Traces
-from sky_core.recovery.value import values
+from sky_core.recovery.value import Zones, solve
 
 STEP, K = 0.5, 3.0
 
@@ -127,7 +127,7 @@ def test_transitions_are_chances(hours):
 
 
 def test_mean_lives_are_what_the_rates_say():
-    ages = np.arange(0, 60, 0.002)
+    ages = np.arange(0, 300, 0.002)
     for scale in range(SCALED.shape[0]):
         for up in (0, 1):
             rates = SCALED[scale, up, np.searchsorted(AGES, ages, side="right")]
@@ -163,20 +163,74 @@ def test_ours_moves_to_a_cheaper_zone_only_where_that_pays():
 
     def zones(spot_price):
         priced = SpotJob(8.0, 14.0, 0.25, spot_price, dict.fromkeys("ab", K), migration=0.1)
-        return [leg.zone for leg in simulate(make_policy("skyloom"), up, priced).timeline]
+        return [leg.zone for leg in simulate(make_policy("skyloom"), up, priced).timeline if leg.zone]
 
     assert zones({"a": 1.0, "b": 0.99}) == ["a"]
-    assert zones({"a": 2.0, "b": 0.9}) == ["a", "b"]
+    assert zones({"a": 2.0, "b": 0.9}) == ["a", "b"]  # whether or not it waits for b as well
 
 
-def test_values_fall_with_slack_and_with_spot_elsewhere():
-    table = values(0.2, 3.0, 16.0)
-    for cost in (table.idle, table.on_demand, table.spot):
-        assert (np.diff(cost[-1], axis=-1) <= 0.01).all()
-        assert (np.diff(cost[-1], axis=2) <= 0.01).all()
-    # With no slack at all, idling costs more than running on-demand to the end.
-    assert table.on_demand[-1, 1, 1, 0, 0, 0, 0] < 3.0 * 16.0 * 1.001
-    assert (table.idle[-1, ..., 0] > table.on_demand[-1, ..., 0]).all()
+def test_what_nobody_looks_at_is_forgotten_bit_by_bit():
+    zone = watch([False] * 30 + [True] * 6, 1 / 6)
+    chances = []
+    for _ in range(40):
+        chances.append(zone.forecast()[PHASES:].sum())
+        zone.look_away(0.5)
+    assert chances[0] == pytest.approx(1.0)
+    assert (np.diff(chances) < 0).all()
+    assert chances[-1] == pytest.approx(zone.availability(), abs=0.05)
+
+
+def test_a_zone_that_is_down_whenever_one_looks_is_trusted_less():
+    never, always = Zone(), Zone()
+    for _ in range(12):
+        for zone, up in ((never, False), (always, True)):
+            zone.observe(up, 0.0)
+            zone.look_away(4.0)
+    assert never.availability() < Zone().availability() < always.availability()
+
+
+@pytest.mark.parametrize("hours", [0.05, 0.2, 2.0])
+def test_markets_go_from_state_to_state(hours):
+    turns = chain(Zone().rates(), hours)
+    assert turns.min() >= 0
+    assert turns.sum(axis=-1) == pytest.approx(np.ones(2 * PHASES))
+
+
+def map_of(count, usd=0.0, hours=0.0, now=None):
+    zone = Zone()
+    apart = 1 - np.eye(count)
+    states = zone.forecast() if now is None else now
+    return Zones(np.ones(count), np.full(count, K), usd * apart, hours * apart, 0.2, np.stack([zone.rates()] * count),
+                 np.stack([states] * count))  # fmt: skip
+
+
+def test_values_fall_with_slack_and_with_zones_and_rise_with_what_moves_take():
+    alone, three, dear, far = (
+        solve(zones, 16.0, 8.0, first=1 / 6, keep=1.0)
+        for zones in (map_of(1), map_of(3), map_of(3, usd=2.0), map_of(3, hours=1.0))
+    )
+    for values in (alone, three, dear, far):
+        for table in (values.idle, values.spot, values.on_demand):
+            assert (np.diff(table[0], axis=-1) <= 0.02).all()
+    assert three.idle[0, 0, 0, -1] < dear.idle[0, 0, 0, -1] < alone.idle[0, 0, 0, -1]
+    assert three.idle[0, 0, 0, -1] < far.idle[0, 0, 0, -1] < alone.idle[0, 0, 0, -1]
+    # With no slack at all there is on-demand only.
+    assert alone.on_demand[0, 0, 0, 0] == pytest.approx(K * 16.0, rel=0.01)
+    assert (alone.idle[0, ..., 0] > alone.on_demand[0, ..., 0]).all()
+
+
+def test_ours_waits_for_its_zone_where_moves_are_dear_and_moves_where_they_are_not():
+    up = traces(a="1" * 8 + "0" * 3 + "1" * 60, b="1" * 71)
+
+    def zones(migration):
+        policy = make_policy("skyloom", history={"a": [True, True, False] * 30, "b": [True] * 90}, history_step=0.5)
+        out = simulate(policy, up, job(6.0, 16.0, migration=migration, zones=("a", "b")))
+        return {leg.zone for leg in out.timeline if leg.state == "spot"}
+
+    assert zones(0.0) == {"b"}
+    waits = simulate(make_policy("skyloom"), up, replace(job(6.0, 16.0, migration=9.0, zones=("a", "b")),
+                                                         spot_price={"a": 1.0, "b": 1.6}))  # fmt: skip
+    assert [(leg.state, leg.zone) for leg in waits.timeline] == [("spot", "a"), ("idle", None), ("spot", "a")]
 
 
 def test_twenty_zones_at_odd_prices_are_decided_on():

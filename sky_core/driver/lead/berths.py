@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -41,12 +41,13 @@ class Berth:
         """The cheapest way to run all of the task here."""
         return self.input_usd + min(place.compute_usd for place in (self.spot, self.on_demand) if place is not None)
 
-    def moving_usd(self, catalog: Catalog, checkpoint: Saved | None) -> float:
-        """Egress of the inputs and of the newest checkpoint to here."""
+    def moving(self, catalog: Catalog, checkpoint: Saved | None) -> tuple[float, float]:
+        """USD of egress for the inputs and the newest checkpoint to here, and the checkpoint's hours on the way."""
         if checkpoint is None:
-            return self.input_usd
+            return self.input_usd, 0.0
         cloud, _, region = checkpoint.location.partition("/")
-        return self.input_usd + _egress_usd(catalog, (cloud, region, None), self.place, checkpoint.gb)
+        usd, hours = catalog.egress([(cloud, region, None), self.place], checkpoint.gb)
+        return self.input_usd + float(usd[0, 1]), float(hours[0, 1])
 
 
 @dataclass
@@ -54,19 +55,14 @@ class Pilot:
     """One job's policy, and the zones that it chooses from, by :func:`zone_key`; at least one has spot.
 
     Attributes:
-        policy: Remembers what launches, refusals and preemptions have shown, and nothing else.
-        hopes: The same, but takes spot for available again some time after a refusal. It begins anew from ``policy``
-            whenever that proves wrong.
-        shown: What was shown last, by zone: whether spot was there.
+        policy: Remembers what launches, refusals and preemptions have shown.
         looked: Until when they have been taken in, seconds since the epoch.
     """
 
     berths: Mapping[str, Berth]
     policy: Policy
     catalog: Catalog
-    hopes: Policy
     looked: float
-    shown: dict[str, bool] = field(default_factory=dict)
 
     def placement(self, decision: Decision) -> Placement | None:
         """The machine of a decision, None to wait or where no zone has one."""

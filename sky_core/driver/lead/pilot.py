@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -39,30 +38,20 @@ def decide(step: Step, pilot: Pilot, promise: Promise, here: Cluster | None) -> 
 
     The policies take for granted that work is kept. On spot, a job that has checkpoints but has not written one for so
     long that the work could not be done again in time goes on-demand.
-
-    To hope for spot where it was refused some time ago is reason enough to ask for it, but not to wait for it.
     """
     situation = _situation(step, pilot, promise, here)
     late = situation.time_to_deadline - situation.remaining_work < situation.changeover
     if late and situation.state == "spot" and step.task.checkpoint and unsaved(step, promise):
         return on_demand(situation)
-    refuted = _learn(step, pilot)
-    # A refusal for a whole region or for want of quota shows nothing of a zone, but counts while it lasts.
-    shown = {zone: free and pilot.shown.get(zone, True) for zone, free in situation.spot_available.items()}
-    decision = pilot.policy.decide(replace(situation, spot_available=shown))
-    if refuted:
-        pilot.hopes = deepcopy(pilot.policy)
-    hoped = pilot.hopes.decide(situation)
-    return hoped if hoped.state == "spot" else decision
+    return pilot.policy.decide(replace(situation, seen=_news(step, pilot)))
 
 
-def _learn(step: Step, pilot: Pilot) -> bool:
-    """Take in what launches have shown since the last look; whether spot was not there after all."""
+def _news(step: Step, pilot: Pilot) -> dict[str, bool]:
+    """What launches have shown of each zone's spot since the last look."""
     now, news = time.time(), step.driving.store.observations(since=pilot.looked)
-    seen = {zone: signs(news, sold_at(berth.spot)) for zone, berth in pilot.berths.items() if berth.spot}
-    latest = {zone: shown[-1][1] for zone, shown in seen.items() if shown}
-    pilot.shown, pilot.looked = {**pilot.shown, **latest}, now
-    return not all(latest.values())
+    shown = {zone: signs(news, sold_at(berth.spot)) for zone, berth in pilot.berths.items() if berth.spot}
+    pilot.looked = now
+    return {zone: found[-1][1] for zone, found in shown.items() if found}
 
 
 def pilot_of(step: Step, promise: Promise) -> Pilot | None:
@@ -83,14 +72,13 @@ def _new_pilot(step: Step, promise: Promise) -> Pilot | None:
     if not spot:
         return None
     if task.checkpoint is None:
-        return Pilot(berths, StartOver(), market.catalog, StartOver(), now)
+        return Pilot(berths, StartOver(), market.catalog, now)
     seen = store.observations(since=now - settings.scale.seconds(HISTORY_HOURS))
     step_s = settings.scale.seconds(HISTORY_STEP)
     past = {zone: availability(seen, sold_at(place), now, step_s) for zone, place in spot.items()}
     history = {zone: values for zone, values in past.items() if values}
     policy = make_policy(settings.spot_policy, history=history or None, history_step=HISTORY_STEP)
-    shown = {zone: values[-1] for zone, values in history.items()}
-    return Pilot(berths, policy, market.catalog, deepcopy(policy), now, shown)
+    return Pilot(berths, policy, market.catalog, now)
 
 
 def elsewhere(step: Step, promise: Promise) -> Promise:
@@ -119,6 +107,10 @@ def _situation(step: Step, pilot: Pilot, promise: Promise, here: Cluster | None)
     spot_price = {key: place.price * place.num_nodes for key, place in spot.items()}
     on_demand_price = {key: place.price * place.num_nodes for key, place in on_demand.items()}
     refused, vain = _refusals(step), step.memory.tries.blocks()
+    moves = {
+        key: (0.0, 0.0) if key == zone else berth.moving(pilot.catalog, step.memory.checkpoint)
+        for key, berth in pilot.berths.items()
+    }
     return Situation(
         now=scale.hours(time.time() - promise.since),
         remaining_work=remaining_work(step, promise, here),
@@ -138,10 +130,8 @@ def _situation(step: Step, pilot: Pilot, promise: Promise, here: Cluster | None)
         on_demand_price={
             key: on_demand_price[key] for key, place in on_demand.items() if _is_free(place, refused, vain)
         },
-        migration_cost={
-            key: 0.0 if key == zone else berth.moving_usd(pilot.catalog, step.memory.checkpoint)
-            for key, berth in pilot.berths.items()
-        },
+        migration_cost={key: usd for key, (usd, _) in moves.items()},
+        moving_hours={key: hours for key, (_, hours) in moves.items()},
     )
 
 

@@ -1,0 +1,132 @@
+"""Our cost beside SkyNomad's, cell by cell, on the traces that its authors published (NSDI'27).
+
+    python benchmarks/skynomad.py FOLDER [--policies skyloom uniform-progress] [--sight asked] [--windows]
+
+FOLDER holds ``h100.json``, ``v100.json``, ``moving.json`` and ``reference.json``: availability and prices by zone, what
+moving costs, and what the artifact's policies cost (github.com/andylizf/skynomad-artifact, Apache-2.0, copyright 2026
+the SkyNomad authors; traces of Google Cloud and AWS collected by them).
+
+The setting is theirs: one machine, every start takes 0.2 h, a start in another region longer by the transfer, and
+egress from where the checkpoint was last. A launch is the probe: spot is taken to be in a zone unless it was refused or
+taken there within ten minutes; with ``--sight told`` every zone's state is known. Refusals cost nothing and are
+counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lab.simulate import Move, Outcome, Sight, SpotJob, simulate
+from sky_core.recovery import Policy, make_policy
+from sky_core.recovery.traces import Traces
+
+GROUPS = {"h100_deadlines": "h100", "h100_checkpoints": "h100", "v100_three_zones": "v100"}
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """The traces of one kind of machine, and what moving between its zones takes.
+
+    Attributes:
+        prices: Zone to USD per hour of spot, for each tick.
+        usd_per_gb: (from, to) to the egress.
+        hours_per_gb: (from, to) to the hours that a start takes longer.
+    """
+
+    traces: Traces
+    prices: dict[str, np.ndarray]
+    on_demand: dict[str, float]
+    usd_per_gb: dict[tuple[str, str], float]
+    hours_per_gb: dict[tuple[str, str], float]
+
+    def job(self, zones: Sequence[str], work: float, deadline: float, gb: float, start: int) -> tuple[Traces, SpotJob]:
+        """A job in some of the zones, from a tick on."""
+        traces = Traces(self.traces.step, {zone: self.traces.up[zone][start:] for zone in zones})
+        moves = {pair: Move(usd * gb, self.hours_per_gb[pair] * gb) for pair, usd in self.usd_per_gb.items()}
+        prices = {zone: self.prices[zone][start:] for zone in zones}
+        on_demand = {zone: self.on_demand[zone] for zone in zones}
+        return traces, SpotJob(work, deadline, 0.2, prices, on_demand, moves=moves)
+
+
+def load(folder: Path, kind: str) -> Cloud:
+    """``kind`` is ``h100`` or ``v100``."""
+    about = json.loads((folder / f"{kind}.json").read_text())
+    moving = json.loads((folder / "moving.json").read_text())
+    zones: dict[str, Any] = about["zones"]
+    up = {zone: np.array([mark == "1" for mark in its["available"]]) for zone, its in zones.items()}
+    runs = {
+        zone: its.get("spot_price_runs") or [[its["spot_usd_per_hour"], len(up[zone])]] for zone, its in zones.items()
+    }
+    prices = {zone: np.repeat(*np.array(run).T[:1], np.array(run)[:, 1].astype(int)) for zone, run in runs.items()}
+    on_demand = {
+        zone: its.get("on_demand_usd_per_hour") or about["on_demand_usd_per_hour"] for zone, its in zones.items()
+    }
+    extra = moving["extra_hours_per_gb"]
+    relation = {(a, b): kind for a, row in moving["relation"][kind].items() for b, kind in row.items()}
+    return Cloud(
+        Traces(about["tick_seconds"] / 3600, up), prices, on_demand,
+        {(a, b): usd for a, row in moving["usd_per_gb"][kind].items() for b, usd in row.items()},
+        {pair: extra[how] for pair, how in relation.items()},
+    )  # fmt: skip
+
+
+def run(cloud: Cloud, cell: dict[str, Any], start_hour: float, policy: Policy, sight: Sight) -> Outcome:
+    """One job of a cell."""
+    start = round(start_hour / cloud.traces.step)
+    traces, job = cloud.job(cell["zones"], cell["work_hours"], cell["deadline_hours"], cell["checkpoint_gb"], start)
+    return simulate(policy, traces, job, sight=sight)
+
+
+def main() -> None:
+    """Print every cell that the reference gives."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--policies", nargs="+", default=["skyloom"])
+    parser.add_argument("--sight", choices=("asked", "told"), nargs="+", default=["asked"])
+    parser.add_argument("--windows", action="store_true", help="each window of a cell as well")
+    options = parser.parse_args()
+    reference = json.loads((options.folder / "reference.json").read_text())
+    begun = time.process_time()
+    for group, kind in GROUPS.items():
+        cloud = load(options.folder, kind)
+        print(f"{group}: deadline over work, GB; USD per job, and over the optimum of hindsight")
+        for cell in reference[group]:
+            _print_cell(cloud, cell, options)
+    print(f"{time.process_time() - begun:.0f} CPU seconds")
+
+
+def _print_cell(cloud: Cloud, cell: dict[str, Any], options: argparse.Namespace) -> None:
+    ends = cloud.traces.ticks * cloud.traces.step
+    windows = [w for w in cell["windows"] if w["start_hour"] + cell["deadline_hours"] <= ends + 1e-6]
+    best, theirs = (np.mean([window[who] for window in windows]) for who in ("optimal", "skynomad"))
+    left_out = "" if len(windows) == len(cell["windows"]) else f" ({len(windows)} windows)"
+    row = (
+        f"  {cell['deadline_over_work']:4} {cell['checkpoint_gb']:5.0f} GB  skynomad {theirs:8.2f} {theirs / best:.3f}"
+    )
+    print(row + left_out, end="")
+    for name in options.policies:
+        for sight in options.sight:
+            jobs = [run(cloud, cell, window["start_hour"], make_policy(name), sight) for window in windows]
+            late = sum(job.finish > cell["deadline_hours"] + 1e-6 for job in jobs)
+            cost = float(np.mean([job.cost for job in jobs]))
+            print(f" | {name} {sight} {cost:8.2f} {cost / best:.3f} (x {cost / theirs:.3f})"
+                  f" late {late} refused {np.mean([job.refusals for job in jobs]):.0f}"
+                  f" starts {np.mean([job.changeovers for job in jobs]):.1f}", end="", flush=True)  # fmt: skip
+            if options.windows:
+                for window, job in zip(windows, jobs, strict=True):
+                    beside = " ".join(f"{who} {window[who]:.2f}" for who in ("optimal", "skynomad"))
+                    print(f"\n      {window['start_hour']:6.1f} h: {beside} ours {job.cost:.2f}"
+                          f" egress {job.egress:.2f}", end="")  # fmt: skip
+    print()
+
+
+if __name__ == "__main__":
+    main()
