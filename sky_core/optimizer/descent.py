@@ -23,7 +23,7 @@ def cheaper(space: Space, picks: list[int], deadline_hours: float) -> list[int]:
 
 
 def faster(space: Space, picks: list[int]) -> list[int]:
-    """A plan that costs no more than the given one, in which no task finishes later."""
+    """A plan that costs no more than the given one and does not end later."""
     return _descend(space, picks, math.inf, by_cost=False)
 
 
@@ -41,8 +41,9 @@ def _descend(space: Space, picks: list[int], deadline_hours: float, *, by_cost: 
                 best = int(np.argmin(np.where(fits, usd, np.inf)))
                 gains = usd[best] < usd[present] - TINY
             else:
-                best = int(np.argmin(np.where(usd <= usd[present] + TINY, end, np.inf)))
-                gains = end[best] < end[present] - TINY
+                through = end + after[v]  # the longest path through the task: what it may cost others is in it
+                best = int(np.argmin(np.where(usd <= usd[present] + TINY, through, np.inf)))
+                gains = through[best] < through[present] - TINY
             if gains:
                 picks[v], moved = best, True
             finish[v] = end[picks[v]]
