@@ -93,7 +93,7 @@ class Control:
         self,
         cloud: str,
         action: str,
-        kind: Literal["error", "lost", "slow", "mute"],
+        kind: Literal["error", "lost", "slow", "mute", "unseen"],
         *,
         code: str = "",
         seconds: float = 0.0,

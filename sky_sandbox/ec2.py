@@ -83,6 +83,7 @@ class Ec2:
         self.lock = threading.RLock()
         self._launches: dict[tuple[str, str], tuple[Any, Reservation]] = {}  # (region, ClientToken) -> (what, whom)
         run, terminate = InstanceBackend.run_instances, InstanceBackend.terminate_instances
+        every = InstanceBackend.all_reservations
 
         def run_instances(backend: EC2Backend, *arguments: Any, **options: Any) -> Reservation:
             reservation: Reservation = self._run(run, backend, *arguments, **options)
@@ -94,6 +95,11 @@ class Ec2:
                 self.world.stop(instance_id, "user")
             return ended
 
+        def all_reservations(backend: InstanceBackend, filters: Any = None) -> list[Reservation]:
+            return self._seen(every(backend, filters))
+
+        # What EC2 finds instances by, whatever the call.
+        InstanceBackend.all_reservations = all_reservations  # type: ignore[method-assign, assignment]
         # Covers RunInstances, CreateFleet and RequestSpotInstances alike.
         InstanceBackend.run_instances = run_instances  # type: ignore[method-assign, assignment]
         InstanceBackend.terminate_instances = terminate_instances  # type: ignore[method-assign, assignment]
@@ -150,6 +156,15 @@ class Ec2:
         for instance in reservation.instances:
             self._mirror(instance)
         return reservation
+
+    def _seen(self, reservations: list[Reservation]) -> list[Reservation]:
+        """What EC2 has come to know by now. The reservations are copies."""
+        now = self.world.clock()
+        for reservation in reservations:
+            machines = {instance.id: self.world.machines.get(instance.id) for instance in reservation.instances}
+            unseen = {id_ for id_, machine in machines.items() if machine is not None and machine.seen_at > now}
+            reservation.instances = [instance for instance in reservation.instances if instance.id not in unseen]
+        return [reservation for reservation in reservations if reservation.instances]
 
     def _zone(self, backend: EC2Backend, kind: InstanceType, market: Market, count: int) -> str:
         """A zone of the region with room, as EC2 chooses one; the first where none has."""

@@ -60,6 +60,7 @@ class Machine:
     rests: frozenset[Cause] = frozenset()
     deleted: bool = False  # its account has asked for its deletion
     caller: str = ""  # who launched it
+    seen_at: float = 0.0  # before then, an eventually consistent cloud does not know it
 
 
 @dataclass
@@ -68,10 +69,11 @@ class Fault:
 
     Attributes:
         action: The call, as the audit log names it ("RunInstances", "instances.insert", "virtualMachines.put"), or "*";
-            or ``boot``, what a launched machine goes through.
+            or ``start``, a machine's creation, and ``boot``, what it then goes through.
         kind: ``error`` answers ``code`` without doing anything; ``lost`` does it and then answers ``code`` (time-out
             after success); ``slow`` waits ``seconds``, then does it, whether or not the caller still listens. A boot
-            can fail (``error``), or leave the machine running without an answer on its SSH port (``mute``).
+            can fail (``error``), or leave the machine running without an answer on its SSH port (``mute``). A machine
+            can be ``unseen`` for ``seconds`` after its start: EC2, eventually consistent, then does not know it yet.
         match: Only calls with these values (region, zone, type, market, token, caller; AWS: service), all of them.
             The caller is the AWS access key or the bearer token.
         times: How many calls it hits.
@@ -80,7 +82,7 @@ class Fault:
 
     cloud: str
     action: str
-    kind: Literal["error", "lost", "slow", "mute"]
+    kind: Literal["error", "lost", "slow", "mute", "unseen"]
     code: str = ""
     seconds: float = 0.0
     match: dict[str, str] = field(default_factory=dict)
@@ -181,6 +183,9 @@ class World:
     def start(self, machine: Machine) -> None:
         """Add a machine; it boots in its own thread and is ``running`` once its sshd answers."""
         machine.caller = CALLER.get()
+        fault = self.fault(machine.cloud, "start", **_place(machine))
+        if fault is not None and fault.kind == "unseen":
+            machine.seen_at = self.clock() + fault.seconds
         with self.lock:
             self.machines[machine.id] = machine
             self.ledger.note(machine, self.clock())
@@ -192,9 +197,8 @@ class World:
         with self.lock:
             if machine.state != "pending":
                 return
-        about = {"region": machine.region, "zone": machine.zone, "type": machine.type, "market": machine.market}
         CALLER.set(machine.caller)  # this thread is the machine's own
-        fault = self.fault(machine.cloud, "boot", **about)
+        fault = self.fault(machine.cloud, "boot", **_place(machine))
         try:
             if fault is not None and fault.kind == "error":
                 raise OSError(fault.code or "failed by the sandbox")
@@ -338,3 +342,8 @@ class World:
         with self.lock:
             lines = self._audit.read_text().splitlines()
         return [json.loads(line) for line in lines]
+
+
+def _place(machine: Machine) -> dict[str, str]:
+    """What faults can match a machine by."""
+    return {"region": machine.region, "zone": machine.zone, "type": machine.type, "market": machine.market}

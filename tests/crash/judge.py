@@ -8,8 +8,8 @@ from typing import Any
 from tests.crash.witness import Copy
 
 GRACE_H = 2 / 60  # hours within which everything of a job must be gone after its end
-# Seconds of the sandbox's clock that a bill may be off, for each machine. No cloud tells how long a machine was
-# pending: where that took longer, as on a loaded host, whoever first looks when it runs cannot know…
+# Seconds of the sandbox's clock that a bill may be off, for each machine, beside those for which it was pending: no
+# cloud tells how long that was, and who first looks when it runs, as on a loaded host, cannot know…
 BILL_S = 1.0
 BILL_SHARE = 0.01  # …or this share of it
 
@@ -38,8 +38,8 @@ def misbilled(entries: list[dict[str, Any]], billed_h: float, hours_per_second: 
     """A bill that differs from the ledger's machines. ``billed_h`` are the hours on the product's bill."""
     machines = [entry for entry in entries if entry["kind"] == "machine"]
     true_s, told_s = sum(entry["billed_s"] for entry in machines), billed_h * 3600
-    unseen_s = sum(max(BILL_S, entry["pending_s"]) for entry in machines) or BILL_S
-    allowed = max(unseen_s * hours_per_second * 3600, BILL_SHARE * true_s)
+    unknown_s = sum(BILL_S + entry["pending_s"] for entry in machines) or BILL_S
+    allowed = max(unknown_s * hours_per_second * 3600, BILL_SHARE * true_s)
     if abs(true_s - told_s) <= allowed:
         return []
     each = ", ".join(f"{entry['seconds']:.2f} s" for entry in machines)

@@ -112,7 +112,8 @@ def refusals(cloud: Cloud) -> Iterator[Point]:
     provider, create = ("gcp" if cloud == "tpu" else cloud), CREATE[cloud]
 
     def fault(action: str, kind: str, code: str = "", **more: Any) -> dict[str, Any]:
-        return {"cloud": provider, "action": action, "kind": kind, "code": code, **more}
+        message = DENIED if code == "UnauthorizedOperation" else ""
+        return {"cloud": provider, "action": action, "kind": kind, "code": code, "message": message, **more}
 
     lost = fault(create, "lost", LOST[cloud])
     for why, code in REFUSALS[cloud].items():
@@ -150,6 +151,15 @@ def fates(cloud: Cloud) -> Iterator[Point]:
         yield Point(cloud, f"driver gone for good when {moment}", **about)
     yield Point(cloud, "cancelled, and killed, when half", fate="cancel and kill", moment="half", ends="any", beats=60)
     yield Point(cloud, "address given to a stranger when half", fate="stranger", moment="half", beats=10)
+    if cloud == "aws":
+        unseen = {"cloud": "aws", "action": "start", "kind": "unseen", "seconds": 5.0}
+        lost = {"cloud": "aws", "action": CREATE["aws"], "kind": "lost", "code": LOST["aws"]}
+        yield Point(cloud, "new instance unseen", faults=(unseen,))
+        yield Point(cloud, "new instance unseen, cancelled when launched", faults=(unseen,), fate="cancel and kill",
+                    moment="launched", ends="any")  # fmt: skip
+        for why in ("capacity", "auth"):
+            refused = {**lost, "kind": "error", "code": REFUSALS["aws"][why], "times": 2}
+            yield Point(cloud, f"create lost and unseen, then refused: {why}", faults=(unseen, lost, refused))
     mute = {"cloud": "gcp" if cloud == "tpu" else cloud, "action": "boot", "kind": "mute"}
     yield Point(cloud, "SSH unreachable", faults=(mute,))
 

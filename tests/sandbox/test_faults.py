@@ -66,6 +66,14 @@ def test_a_machine_that_fails_after_it_was_accepted(sandbox: Sandbox, aws: Cloud
     until(lambda: aws.describe([machine.id])[0].state == "gone")
 
 
+def test_an_instance_that_ec2_does_not_know_yet(sandbox: Sandbox, aws: Cloud, token: str) -> None:
+    sandbox.control.fault("aws", "start", "unseen", seconds=8.0)
+    aws.launch(request(token))
+    other = connect_cloud("aws", sandbox.settings)  # another process: it has not seen the answer to the launch
+    assert other.find({"skyloom-cluster": token}, regions=["us-east-1"]).instances == ()
+    until(lambda: other.find({"skyloom-cluster": token}, regions=["us-east-1"]).instances)
+
+
 def test_faults_for_one_caller_only(sandbox: Sandbox, aws: Cloud, token: str) -> None:
     sandbox.control.fault("aws", "RunInstances", "error", code="UnauthorizedOperation", caller="AKIASKYLOOMSANDBOX00")
     with pytest.raises(AuthError):
