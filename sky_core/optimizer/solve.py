@@ -55,7 +55,8 @@ def solve(
         deadline_hours: The makespan may not exceed this.
         budget_usd: The cost may not exceed this.
         time_limit_s: CPU seconds after which the best plan so far is returned, with its proven bound.
-        patience_s: CPU seconds after which a plan is good enough that is proven to lie within ``gap`` of the best.
+        patience_s: CPU seconds after which a plan is good enough that is proven to lie within ``gap`` of the best, with
+            method ``auto``.
         gap: Relative to the objective.
         method: ``auto`` picks; ``labels``, ``ilp`` (HiGHS) and ``cbc`` (through PuLP) insist. They agree.
         fixed: Task to the candidate it must take, blocked or not.
@@ -68,7 +69,9 @@ def solve(
         SpecError: for names of tasks or an objective that do not exist.
     """
     request = Request(minimize, deadline_hours, budget_usd, fixed or {}, blocked or {}, limits, reuse)
-    return answer(problem, request, method=method, effort=Effort.of(time_limit_s, patience_s, gap))
+    return answer(
+        problem, request, method=method, effort=Effort.of(time_limit_s, patience_s, gap if method == "auto" else 0.0)
+    )
 
 
 def answer(problem: Problem, request: Request, *, method: Method = "auto", effort: Effort) -> Solution:
