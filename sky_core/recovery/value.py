@@ -28,8 +28,8 @@ Doubles = NDArray[np.float64]
 
 STATES = 2 * PHASES  # of a market: down by phase, then up by phase
 FORBIDDEN = 1e7  # USD: what the safety net will not have
-SPARE = 2.0
-"""Changeovers that must be left after a start on spot. The safety net asks for one. To count on a second keeps the
+SPARE = 1.5
+"""Changeovers that must be left after a start on spot. The safety net asks for one. To count on more keeps the
 policy from spending the slack without which it has to stay on demand: a mean of cents bought with a tail of
 hundreds."""
 LATE = 3.0  # price of an hour of missing slack, in on-demand hours: the safety net never lets it come to that
