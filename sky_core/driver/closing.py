@@ -6,10 +6,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sky_core.clouds.base import TAG_CLUSTER, Found, Instance
+from sky_core.clouds.base import TAG_CLUSTER, Cloud, Found, Instance
 from sky_core.driver.ending import found_in_bucket
 from sky_core.driver.launch import observation, request_for
-from sky_core.driver.step import Driving, Step
+from sky_core.driver.step import Step
 from sky_core.errors import CloudError, NotConnected, UnknownOutcome
 from sky_core.job.attempts import MOST_IN_A_PLACE
 from sky_core.job.bill import lifetime, sharpened
@@ -63,9 +63,9 @@ def _ended(step: Step, cluster: Cluster, outcome: str) -> bool:
     try:
         if not unasked:
             cluster, anew = _ordered(step, cluster)
-            seen, accepted_at = _taken_down(step.driving, cluster)
-            if anew:  # the call may have taken its time, until somebody heard it
-                cluster = replace(cluster, stopped_at=accepted_at)
+            seen, took_s = _taken_down(step.driving.clouds[cluster.cloud], cluster)
+            if anew and cluster.stopped_at is not None:  # it took some time until somebody heard it
+                cluster = replace(cluster, stopped_at=cluster.stopped_at + took_s)
     except NotConnected as error:
         if cluster.state == "launched":
             return _not_yet(step, error)
@@ -103,24 +103,24 @@ def _ordered(step: Step, cluster: Cluster) -> tuple[Cluster, bool]:
     return ordered, True
 
 
-def _taken_down(driving: Driving, cluster: Cluster) -> tuple[list[Instance], float]:
-    """The cluster's machines after they were told to end, and when their cloud had taken the order.
+def _taken_down(cloud: Cloud, cluster: Cluster) -> tuple[list[Instance], float]:
+    """The cluster's machines after they were told to end, and how many seconds it took until the order was taken.
 
     Raises:
         CloudError: if that cannot be done, or their region does not say what is there.
     """
-    cloud, found = driving.clouds[cluster.cloud], Found(())
+    begun, found = time.monotonic(), Found(())
     if cluster.state != "launched":
         tags = {TAG_CLUSTER: cluster.token}
         found = cloud.find(tags, regions=[cluster.region], instance_type=cluster.instance_type)
     ids = cluster.instance_ids or tuple(dict.fromkeys(instance.id for instance in found.instances))
     cloud.terminate(ids)
-    accepted_at = driving.store.now()
+    took_s = time.monotonic() - begun
     if found.unreachable:
         raise UnknownOutcome("; ".join(f"{place}: {why}" for place, why in found.unreachable.items()))
     now = cloud.describe(ids) if ids else []
     started = {instance.id: instance.launched_at for instance in found.instances}
-    return [replace(i, launched_at=i.launched_at or started.get(i.id)) for i in now], accepted_at
+    return [replace(i, launched_at=i.launched_at or started.get(i.id)) for i in now], took_s
 
 
 def _as_ended(cluster: Cluster, outcome: str, seen: Sequence[Instance]) -> Cluster:
