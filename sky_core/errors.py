@@ -208,6 +208,10 @@ class TransferError(SkyloomError):
     """An artifact or checkpoint could not be moved or does not match its manifest."""
 
 
+class TooLarge(TransferError):
+    """A value has more bytes than may go through the store: asking again will not help."""
+
+
 class TaskFailed(SkyloomError):
     """The user's own command or function failed on the machine.
 

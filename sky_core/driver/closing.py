@@ -18,7 +18,6 @@ from sky_core.store.records import Seen
 
 OBSERVED: dict[str, Seen] = {
     "preempted": "preempted",
-    "died": "preempted",
     "lost": "preempted",
 }
 LONGEST_WAIT_S = 60.0

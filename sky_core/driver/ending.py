@@ -8,7 +8,7 @@ from typing import Any
 
 from sky_core.driver.step import Step
 from sky_core.driver.urls import output_urls, storage_options, verdict_url
-from sky_core.errors import CloudError, MachineError, TransferError
+from sky_core.errors import CloudError, MachineError, TooLarge, TransferError
 from sky_core.planner.market import load_catalog
 from sky_core.remote.answers import JobState, verdict
 from sky_core.remote.artifacts import read_object, read_result
@@ -104,6 +104,8 @@ def _value(step: Step, cluster: Cluster, state: JobState) -> dict[str, Any] | No
     url = output_urls(step, cluster, step.memory.bucket)[RESULT]
     try:
         content = read_result(url, storage_options(step, cluster))
+    except TooLarge as error:
+        return {"value_error": str(error)}
     except (TransferError, CloudError) as error:
         silence = step.driving.hearing.unanswered(name)
         if silence.looks == 1 or silence.seconds < step.driving.settings.publish_patience_s:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sky_core.errors import TransferError
+from sky_core.errors import TooLarge, TransferError
 from sky_core.remote.agent import artifacts, call, manifests
 from sky_core.remote.agent.stores import Options
 
 __all__ = ["Published", "fetch", "load_result", "read_object", "read_result", "resolve", "url_of"]
 
-LARGEST_VALUE = 512 << 20  # bytes; a value goes through memory and the store's database
+LARGEST_VALUE = 500_000_000  # bytes; a value goes through memory and the store's database
 LARGEST_OBJECT = 16 << 20
 
 
@@ -73,11 +73,12 @@ def read_result(url: str, options: Options) -> bytes:
     """What a function's task published under ``url``, as the bytes it is: :func:`load_result` makes a value of them.
 
     Raises:
-        TransferError: if there is none, or it is too large, or the store cannot be read.
+        TooLarge: if it is more than goes through the store.
+        TransferError: if there is none, or the object store cannot be read.
     """
     published = resolve(url, options)
     if published is not None and published.size > LARGEST_VALUE:
-        raise TransferError(
+        raise TooLarge(
             f"the value at {url} has {published.size:,} bytes, more than {LARGEST_VALUE:,}",
             cure="write large data to an output and return what is small",
         )

@@ -6,10 +6,14 @@ import hashlib
 
 import sqlalchemy as sa
 
+from sky_core.errors import TooLarge
 from sky_core.store.leases import insist
 from sky_core.store.records import Lease, StoredPlan
 from sky_core.store.tables import PAYLOADS, PLANS
 from sky_core.store.transactions import Part, insert_if_absent, reads, refuse_odd, writes
+
+LARGEST_PAYLOAD = 500_000_000
+"""Bytes. PostgreSQL takes 1 GiB for a value, and gets it with two characters a byte; SQLite takes 1e9 bytes."""
 
 
 class Plans(Part):
@@ -58,7 +62,16 @@ class Plans(Part):
 
     @writes
     def put_payload(self, db: sa.Connection, data: bytes) -> str:
-        """Keep ``data``; returns its SHA-256."""
+        """Keep ``data``; returns its SHA-256.
+
+        Raises:
+            TooLarge: if it is more than :data:`LARGEST_PAYLOAD` bytes.
+        """
+        if len(data) > LARGEST_PAYLOAD:
+            raise TooLarge(
+                f"a call with its arguments has {len(data):,} bytes, the store takes {LARGEST_PAYLOAD:,}",
+                cure="hand large data over as an input artifact, or let the task load it",
+            )
         sha = hashlib.sha256(data).hexdigest()
         insert_if_absent(db, PAYLOADS, sha256=sha, data=data)
         return sha

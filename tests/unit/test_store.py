@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from sky_core.errors import SpecError
+from sky_core.errors import SpecError, TooLarge
 from sky_core.store import LeaseLost, Observation, Store, StoredPlan
 from sky_core.store.transactions import LONGEST
 
@@ -144,3 +144,10 @@ def test_plan_keys_are_found_by_their_beginning(store):
         store.create_plan(key, "P", "p")
     assert store.plan_keys(prefix="run_1/") == ["run_1/a", "run_1/d"], "no wildcards, and case matters"
     assert len(store.plan_keys()) == 5
+
+
+def test_a_payload_that_no_database_takes_is_refused_with_the_cure(store, monkeypatch):
+    monkeypatch.setattr("sky_core.store.plans.LARGEST_PAYLOAD", 10)
+    assert store.payload(store.put_payload(b"0123456789")) == b"0123456789"
+    with pytest.raises(TooLarge, match="input artifact"):
+        store.put_payload(b"0123456789+")
