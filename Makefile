@@ -22,10 +22,11 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q tests/unit
+	$(BIN)/pytest -q -n 2 tests/unit
 
 test: check
-	$(BIN)/pytest -q tests/store tests/sandbox tests/prefect tests/airflow tests/crash
+	$(BIN)/pytest -q -n 2 --dist loadfile tests/store tests/sandbox tests/prefect tests/airflow
+	$(BIN)/pytest -q tests/crash
 
 # Everything that can go wrong, once each, on both databases: an hour on two cores. QUICK=1: a sample, five minutes.
 crash-matrix: setup
