@@ -156,9 +156,11 @@ class Link:
         if self._transport is not None:
             try:
                 return self._transport.open_session(timeout=limit.at_most(CONNECT_TIMEOUT_S))
-            except (paramiko.SSHException, OSError, EOFError) as error:
+            except paramiko.SSHException as error:
                 if self._transport.is_active():  # the connection stands, and the machine says nothing
                     raise TimeoutError from error
+                self._close()
+            except (OSError, EOFError):  # it has broken, whatever its thread has noticed of that by now
                 self._close()
         self._transport = self._connect(limit)
         return self._transport.open_session(timeout=limit.at_most(CONNECT_TIMEOUT_S))
