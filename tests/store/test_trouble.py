@@ -24,9 +24,11 @@ from sky_core.errors import (
 from sky_core.store import Store
 from tests.store.wire import Wire
 
+LARGE = "x" * 10_000  # more than the free room in the file's last page
 
-def submit(store, key="k"):
-    return store.submit(key, plan_key="p", task="t", spec="{}", owner=None)
+
+def submit(store, key="k", spec="{}"):
+    return store.submit(key, plan_key="p", task="t", spec=spec, owner=None)
 
 
 @pytest.fixture
@@ -94,11 +96,11 @@ def test_a_full_or_read_only_store_is_waited_for(path, setting, why):
     hasty, store = (Store(f"sqlite:///{path}", patience_s=seconds) for seconds in (0.5, None))
     undo = pragma(store, setting)
     with pytest.raises(StoreAway, match=f"cannot be used: {why}"):
-        submit(hasty, "x" * 10_000)  # more than the free room in the file's last page
+        submit(hasty, spec=LARGE)
     there = len(store.jobs())
-    done = in_background(lambda: submit(store, "late" + "x" * 10_000))
+    done = in_background(lambda: submit(store, "late", LARGE))
     undo()
-    assert done().key.startswith("late")
+    assert done().key == "late"
     assert len(store.jobs()) == there + 1
 
 
