@@ -18,7 +18,8 @@ def test_a_product_that_launches_twice_is_found_guilty(tmp_path: Path) -> None:
     matrix = Matrix(chosen, tmp_path / "report.json")
     assert matrix.run() == 1
     [found] = [result for result in matrix.results if result.point.startswith(f"aws: {point}")]
-    assert any("machine" in violation for violation in found.violations), found.violations
+    # Left alive, or, where the driver's sweep was quick enough, on the ledger with two lives: "(8.23 s, 3.94 s)".
+    assert any("machine" in told or " s, " in told.rpartition("(")[2] for told in found.violations), found.violations
 
 
 def test_calls_that_repeat_are_few_points() -> None:
