@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import signal
 
-import psutil
 import pytest
 
 from sky_core import Artifact, Pipeline, Resources, Task
-from sky_core.broker import Broker
 from sky_core.broker.runner import PipelineRun
 from sky_core.driver.sweep import collect
 from sky_core.errors import JobCancelled, TaskFailed
 from tests.conftest import until
+from tests.sandbox.brokers import drivers, own_broker
 from tests.sandbox.ssh import request
 
 pytestmark = pytest.mark.slow
@@ -24,28 +23,8 @@ on_sqlite = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)  # o
 @pytest.fixture
 def broker(world, store_url, monkeypatch):
     """A broker with a store of its own: what one test learns of refusals does not bother the next."""
-    for name, value in world.environ.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("SKYLOOM_STORE", store_url)
-    broker = Broker.open()
-    yield broker
-    for process in drivers(broker):
-        process.kill()
-        process.wait()
-    world.control.reset()
-
-
-def drivers(broker):
-    """Driver processes of the broker's store."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if "sky_core.driver.process" in (process.info["cmdline"] or []):
-            try:
-                if process.environ().get("SKYLOOM_STORE") == broker.settings.store_url:
-                    found.append(process)
-            except psutil.Error:
-                continue
-    return found
+    with own_broker(world, monkeypatch, store_url) as broker:
+        yield broker
 
 
 def task(name="work", run="echo hello", **fields):

@@ -13,10 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sky_core.broker import Broker
 from sky_core.broker.interest import TO_THE_END
 from tests.conftest import until
-from tests.sandbox.test_broker import drivers, submit, task
+from tests.sandbox.brokers import drivers, own_broker
+from tests.sandbox.test_broker import submit, task
 
 pytestmark = pytest.mark.slow
 SANDBOX = {"hours_per_second": 0.1}
@@ -32,16 +32,9 @@ run: cat word
 @pytest.fixture
 def broker(world, tmp_path, monkeypatch):
     """A broker with a store of its own, and the current directory."""
-    for name, value in world.environ.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("SKYLOOM_STORE", f"sqlite:///{tmp_path / 's.db'}")
     monkeypatch.chdir(tmp_path)
-    broker = Broker.open()
-    yield broker
-    for process in drivers(broker):
-        process.kill()
-        process.wait()
-    world.control.reset()
+    with own_broker(world, monkeypatch, f"sqlite:///{tmp_path / 's.db'}") as broker:
+        yield broker
 
 
 def skyloom(*arguments):

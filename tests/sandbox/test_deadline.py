@@ -12,7 +12,7 @@ from sky_core import Pipeline, Resources, Task
 from sky_core.broker import Broker
 from sky_core.driver.lead.promise import CHANGEOVER_HOURS
 from tests.conftest import until
-from tests.sandbox.test_broker import drivers
+from tests.sandbox.brokers import drivers, end_drivers
 
 pytestmark = pytest.mark.slow
 SANDBOX = {"hours_per_second": HOURS_PER_SECOND, "aws_notice_s": 1}
@@ -46,9 +46,7 @@ def open_broker(world, tmp_path, monkeypatch):
 
     yield make
     for broker in opened:
-        for process in drivers(broker):
-            process.kill()
-            process.wait()
+        end_drivers(broker)
     world.control.reset()
 
 

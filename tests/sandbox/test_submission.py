@@ -8,7 +8,8 @@ from sky_core import Pipeline
 from sky_core.broker import Broker
 from sky_core.errors import SpecError
 from tests.conftest import until
-from tests.sandbox.test_broker import drivers, submit, task
+from tests.sandbox.brokers import drivers, end_drivers, own_broker
+from tests.sandbox.test_broker import submit, task
 
 pytestmark = pytest.mark.slow
 SANDBOX = {"hours_per_second": 0.1}
@@ -17,15 +18,8 @@ SANDBOX = {"hours_per_second": 0.1}
 @pytest.fixture
 def broker(world, tmp_path, monkeypatch):
     """A broker with a store of its own."""
-    for name, value in world.environ.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("SKYLOOM_STORE", f"sqlite:///{tmp_path / 's.db'}")
-    broker = Broker.open()
-    yield broker
-    for process in drivers(broker):
-        process.kill()
-        process.wait()
-    world.control.reset()
+    with own_broker(world, monkeypatch, f"sqlite:///{tmp_path / 's.db'}") as broker:
+        yield broker
 
 
 def test_each_flow_has_its_own_value_of_a_secret_and_its_own_folder(world, broker, tmp_path, monkeypatch):
@@ -75,18 +69,14 @@ def test_a_driver_without_the_key_leaves_the_job_alone(world, broker, monkeypatc
 
     job = submit(broker, task(run="sleep 600"))
     until(lambda: broker.job(job.id).state == "running")
-    for process in drivers(broker):
-        process.kill()
-        process.wait()
+    end_drivers(broker)
     monkeypatch.setenv("SKYLOOM_KEY", TeamKey.new().text)
     stranger = Broker.open()
     other = submit(stranger, task(), "other")
     assert stranger.watch(other.id).state == "succeeded"
     until(lambda: [event for event in stranger.store.events(job.id) if event.kind == "key missing"])
     assert stranger.job(job.id).state == "running"
-    for process in drivers(broker):
-        process.kill()
-        process.wait()
+    end_drivers(broker)
     broker.cancel(job.id, "the one with the key is back")
     assert broker.watch(job.id).state == "cancelled"
     assert len([event for event in broker.store.events(job.id) if event.kind == "key missing"]) == 1
