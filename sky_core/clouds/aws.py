@@ -53,6 +53,7 @@ STATES: Mapping[str, State] = {
     "stopped": "stopping",  # its disk still costs money
     "terminated": "gone",
 }
+HALTED = "Client.InstanceInitiatedShutdown"
 PREEMPTED = frozenset({"Server.SpotInstanceTermination", "Server.SpotInstanceShutdown"})
 ENDED_AT = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)")  # in StateTransitionReason
 LIVE = {"Name": "instance-state-name", "Values": [name for name in STATES if STATES[name] != "gone"]}
@@ -301,6 +302,7 @@ def _instance(region: str, machine: Json) -> Instance:
         tags={tag["Key"]: tag["Value"] for tag in machine.get("Tags", ())},
         reason=reason,
         preempted=reason in PREEMPTED,
+        halted=reason == HALTED,
     )
 
 

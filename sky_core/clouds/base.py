@@ -89,6 +89,7 @@ class Instance:
         ended_at: When it ended by the cloud's own record, or None while it runs and where unknown.
         reason: Why it stopped, in the cloud's words, e.g. ``Server.SpotInstanceTermination``; "" while it runs.
         preempted: True when the cloud took it back (spot), False when unknown or ended by us.
+        halted: True when it was shut down from within, False when unknown.
         armed: What ends it if nobody does, as ``launch`` knows it; "none" from all other calls.
     """
 
@@ -106,6 +107,7 @@ class Instance:
     tags: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
     preempted: bool = False
+    halted: bool = False
     armed: Armed = "none"
 
 

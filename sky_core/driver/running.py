@@ -175,16 +175,12 @@ def _taken_back(step: Step, instances: list[Instance]) -> bool:
         return False
     reason = gone[0].reason if gone else "unknown to its cloud"
     # A machine that halted itself, when nobody looked after it, says nothing of its zone; nor does one on demand.
-    preempted = step.cluster is not None and step.cluster.use_spot and not any(map(_by_itself, gone))
+    preempted = step.cluster is not None and step.cluster.use_spot and not any(instance.halted for instance in gone)
     kind = "preempted" if preempted else "died"
     attempt = step.cluster.attempt if step.cluster else step.job.attempt
     step.driving.hearing.forget(step.job.id)
     step.save(closing=kind, events=[(kind, {"attempt": attempt, "reason": reason})])
     return True
-
-
-def _by_itself(instance: Instance) -> bool:
-    return not instance.preempted and instance.reason.endswith("InstanceInitiatedShutdown")
 
 
 def _described(step: Step, cluster: Cluster) -> list[Instance]:

@@ -178,6 +178,7 @@ def test_shutting_down_inside_terminates(sandbox: Sandbox, aws: Cloud, token: st
     session.client.exec_command("sudo shutdown -h now")
     gone = until(lambda: [i for i in aws.describe([machine.id]) if i.state == "gone"])
     assert (gone[0].preempted, gone[0].reason) == (False, "Client.InstanceInitiatedShutdown")
+    assert gone[0].halted
     assert aws.find({"skyloom-cluster": token}).instances == ()
 
 
