@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pulp
 
-from sky_core.optimizer.goal import Effort
+from sky_core.optimizer.effort import Effort
 from sky_core.optimizer.model import Answer, Known, Model
 
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from sky_core.optimizer import integer, labels, messages, model
 from sky_core.optimizer.descent import cheaper, faster
-from sky_core.optimizer.goal import ROUNDING, TINY, Effort, Goal, above
+from sky_core.optimizer.effort import Effort
+from sky_core.optimizer.goal import ROUNDING, TINY, Goal, above
 from sky_core.optimizer.labels import Question
 from sky_core.optimizer.messages import Bound, Prices
 from sky_core.optimizer.model import Solver
@@ -190,7 +191,7 @@ def _widen(problem: Problem, space: Space, question: Question, effort: Effort, s
         best = replace(
             best, bound=max(best.bound, min(best.value, found.dropped)), settled=found.dropped > above(best.value)
         )
-        if best.settled or (best.proven and question.goal.weights.cost == 0) or effort.enough(best.value, best.bound):
+        if best.settled or best.proven or effort.enough(best.value, best.bound):
             break
     return best
 

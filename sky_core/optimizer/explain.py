@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sky_core.errors import Infeasible
+from sky_core.optimizer.effort import Effort
 from sky_core.optimizer.exact import Method
-from sky_core.optimizer.goal import Effort
 from sky_core.optimizer.problem import Problem, Request, Solution, objective_of
 from sky_core.optimizer.solve import answer
 

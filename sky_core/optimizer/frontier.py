@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from sky_core.errors import SpecError
+from sky_core.optimizer.effort import Effort
 from sky_core.optimizer.exact import Method
-from sky_core.optimizer.goal import Effort
 from sky_core.optimizer.problem import Bools, Limit, Problem, Request, Reuse, Solution
 from sky_core.optimizer.solve import answer
 

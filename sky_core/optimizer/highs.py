@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import highspy
 import numpy as np
 
-from sky_core.optimizer.goal import Effort, Goal, now
+from sky_core.optimizer.effort import Effort, now
+from sky_core.optimizer.goal import Goal
 from sky_core.optimizer.messages import Prices
 from sky_core.optimizer.model import Answer, Known, Model, Placement
 from sky_core.optimizer.problem import Floats

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sky_core.optimizer.goal import above, now
+from sky_core.optimizer.effort import now
+from sky_core.optimizer.goal import above
 from sky_core.optimizer.problem import Floats
 from sky_core.optimizer.space import Space
 

@@ -17,7 +17,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sky_core.optimizer.goal import Effort, Goal
+from sky_core.optimizer.effort import Effort
+from sky_core.optimizer.goal import Goal
 from sky_core.optimizer.problem import Bools, Floats, Ints, Reuse
 from sky_core.optimizer.space import Link, Space
 

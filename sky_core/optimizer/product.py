@@ -6,8 +6,9 @@ import heapq
 from collections.abc import Mapping
 from dataclasses import replace
 
+from sky_core.optimizer.effort import Effort, now
 from sky_core.optimizer.exact import Best, Method, minimum
-from sky_core.optimizer.goal import Effort, Goal, above, now
+from sky_core.optimizer.goal import Goal, above
 from sky_core.optimizer.problem import Ints, Problem, Weighted, assess
 
 GAP = 1e-7  # relative: pieces whose bound is this close to the best plan are not cut further

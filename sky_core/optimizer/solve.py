@@ -9,8 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from sky_core.errors import Infeasible, SpecError
+from sky_core.optimizer.effort import Effort, now
 from sky_core.optimizer.exact import Best, Method, cheapest_of_equal, minimum
-from sky_core.optimizer.goal import Effort, Goal, above, now
+from sky_core.optimizer.goal import Goal, above
 from sky_core.optimizer.problem import (
     Bools,
     Ints,
