@@ -97,9 +97,10 @@ def _planned(step: Step) -> Placement:
         blocks = [block for block in market.blocked if is_blocked(planned, [block])]
         if not blocks:
             return planned
+        why = "; ".join(sorted({block.reason for block in blocks}))
         if own != pipeline.task(own.name):
-            return _apart(step, own, pipeline, plan, market, "; ".join(sorted({block.reason for block in blocks})))
-        made = _replan(step, pipeline, plan, market, "; ".join(sorted({block.reason for block in blocks})))
+            return _apart(step, own, pipeline, plan, market, why)
+        made = _replan(step, pipeline, plan, market, why)
         written = pipeline.model_dump_json(), made.model_dump_json()
         if store.replace_plan(step.job.plan_key, version, *written, lease=step.job.lease(step.driving.holder)):
             now_at = made.placements[step.job.task]

@@ -112,24 +112,18 @@ class Shelf:
             UnknownAccelerator, NoFeasibleOffering: from the catalog; the latter also if all is blocked.
             SpecError: if the user's estimate cannot be read.
         """
-        needs = self._needs(task)
+        wanted, runs = task.resources.model_dump_json(), self.history.get(task.name, ()) if task.hours is None else ()
+        hours: Hashable = tuple(sorted(task.hours.items())) if isinstance(task.hours, Mapping) else task.hours
+        needs = wanted, task.num_nodes, task.checkpoint, hours, task.name if runs else None
         if needs not in self._candidates:
-            runs = self.history.get(task.name, ())
-            self._candidates[needs] = _candidates(offers_of(task, self._cheapest(task), runs), runs)
+            self._candidates[needs] = _candidates(offers_of(task, self._cheapest(task, wanted), runs), runs)
         return self._candidates[needs]
 
-    def _cheapest(self, task: Task) -> Sold:
-        wanted = task.resources.model_dump_json()
+    def _cheapest(self, task: Task, wanted: str) -> Sold:
         if wanted not in self._sold:
             sold = sold_for(task, self.catalog, self.clouds, self.tracker)
             self._sold[wanted] = free(task, sold, self.blocked).cheapest()
         return self._sold[wanted]
-
-    def _needs(self, task: Task) -> Hashable:
-        """What a task's candidates hang on: tasks for which it is equal have the same."""
-        hours: Hashable = tuple(sorted(task.hours.items())) if isinstance(task.hours, Mapping) else task.hours
-        seen = task.name if hours is None and self.history.get(task.name) else None
-        return task.resources.model_dump_json(), task.num_nodes, task.checkpoint, hours, seen
 
 
 def _candidates(offers: Offers, runs: Sequence[Run]) -> Candidates:
@@ -172,8 +166,7 @@ def free(task: Task, sold: Sold, blocked: Sequence[Block]) -> Sold:
 
 def is_blocked(placement: Placement, blocked: Sequence[Block]) -> bool:
     """Whether any of the blocks covers the placement."""
-    wanted = (block.model_dump(exclude={"reason", "until"}, exclude_none=True) for block in blocked)
-    return any(all(getattr(placement, field) == value for field, value in fields.items()) for fields in wanted)
+    return any(all(getattr(placement, field) == value for field, value in block.scope.items()) for block in blocked)
 
 
 def freeze_hours(task: Task, catalog: Catalog, clouds: Sequence[str]) -> Task:

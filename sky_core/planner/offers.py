@@ -88,8 +88,7 @@ class Sold:
         """(N,) whether any of the blocks covers it."""
         covered = np.zeros(len(self), dtype=bool)
         for block in blocks:
-            fields = block.model_dump(exclude={"reason", "until"}, exclude_none=True)
-            covered |= np.logical_and.reduce([_equals(self.frame, name, value) for name, value in fields.items()])
+            covered |= np.logical_and.reduce([_equals(self.frame, name, value) for name, value in block.scope.items()])
         return covered
 
 
@@ -221,7 +220,7 @@ def worth_a_look(offers: Offers, first: Bools) -> Ints:
     kind besides; ``first`` (N,) stays whatever it costs.
     """
     here, kind = offers.sold.at, offers.sold.kind
-    columns = list({id(it): it for it in (offers.usd, offers.expected_hours, offers.usd_at_worst)}.values())
+    columns = (offers.usd, offers.expected_hours, offers.usd_at_worst)
     beaten = np.zeros(len(offers), dtype=np.int64)
     rest = np.ones(len(offers), dtype=bool)
     for _ in range(2):

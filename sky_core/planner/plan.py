@@ -87,6 +87,11 @@ class Block(Record):
     reason: str = ""
     until: float = float("inf")
 
+    @property
+    def scope(self) -> dict[str, Any]:
+        """The fields that have to be equal for a placement to be covered."""
+        return self.model_dump(exclude={"reason", "until"}, exclude_none=True)
+
 
 class Alternative(Record):
     """Why a task's next-best kind of machine lost: what the whole plan would cost and take with it, more than now."""

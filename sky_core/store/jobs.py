@@ -163,7 +163,7 @@ class Jobs(Part):
 
     @writes
     def put_cluster(self, db: sa.Connection, cluster: Cluster) -> None:
-        """Write a cluster outside a job's step (the collector's clean-up)."""
+        """Write a cluster outside a job's step (what a launch of unknown outcome has left)."""
         _put_cluster(db, cluster)
 
     @reads
