@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from prefect import Task
@@ -17,7 +17,7 @@ from sky_core.broker import Broker
 from sky_core.broker.calls import RESULT, Reference, pack
 from sky_core.errors import JobCancelled, StoreTrouble, TaskFailed, TransferError
 from sky_core.job.narrate import describe
-from sky_core.store import Event, Job
+from sky_core.store import Event, EventKind, Job
 from sky_prefect import compat
 from sky_prefect.futures import plain_lists
 from sky_prefect.needs import build_task
@@ -25,7 +25,7 @@ from sky_prefect.wanting import waiter_of
 from sky_prefect.window import Node
 
 # Which of a job's events change the state that Prefect's UI shows.
-STATE_NAMES = {"launching": "Provisioning", "recovering": "Recovering", "started": "Running"}
+STATE_NAMES: Mapping[EventKind, str] = {"launching": "Provisioning", "recovering": "Recovering", "started": "Running"}
 
 
 def remote_clone(node: Node, broker: Broker, plan_key: str, stopped: threading.Event) -> Task[..., Any]:

@@ -74,7 +74,7 @@ def found_in_bucket(step: Step) -> bool:
     if not step.memory.accounted:
         events = [*transfers(step, cluster, state), *events]
     log = (step.memory.log_base + step.memory.log_offset, state.log)
-    found = ("found ended", {"attempt": cluster.attempt, "exit_code": state.exit_code})
+    found: NewEvent = ("found ended", {"attempt": cluster.attempt, "exit_code": state.exit_code})
     step.save(events=[found, *events], log=log, accounted=True, log_offset=state.log_offset, **changes)
     return True
 

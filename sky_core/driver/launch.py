@@ -30,7 +30,7 @@ from sky_core.job.spending import caps, estimate, exceeded
 from sky_core.planner.plan import Placement
 from sky_core.remote import keys
 from sky_core.remote.switch import switch
-from sky_core.store import Cluster, JobState, Launch, Observation
+from sky_core.store import Cluster, JobState, Launch, NewEvent, Observation
 from sky_core.store.records import Seen
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,8 @@ def _intend(step: Step, placement: Placement) -> None:
         intended_at=time.time(), accelerator=placement.accelerator,
     )  # fmt: skip
     about = {"attempt": attempt, "machine": placement.machine, **where(cluster)}
-    owed, told = request_for(cluster), [("launching", about)]
+    owed = request_for(cluster)
+    told: list[NewEvent] = [("launching", about)]
     if step.cluster is not None:
         step.save(attempt=attempt, cluster=cluster, successor=placement, launches=[owed], events=told)
     else:
@@ -141,7 +142,7 @@ def _outbid(step: Step, cluster: Cluster) -> bool:
     why = _too_dear(step, placement, cluster) if placement else None
     if why is None:
         return False
-    told = [("limit", {"why": why})]
+    told: list[NewEvent] = [("limit", {"why": why})]
     if cluster is step.successor:
         step.save(successor=None, held_back=why, events=told)
     else:
@@ -209,7 +210,7 @@ def _unclear(step: Step, cluster: Cluster, error: CloudError) -> None:
     if errors > MAX_LAUNCH_ERRORS:
         seen = [observation(cluster, "capacity")]
         ending: dict[str, Any] = {"successor": None} if cluster is step.successor else {"closing": "unclear"}
-        told = [("gave up", {"message": str(error), **where(cluster)})]
+        told: list[NewEvent] = [("gave up", {"message": str(error), **where(cluster)})]
         step.save(launch_errors=0, observations=seen, events=told, **ending)
         return
     wait = min(0.5 * 2**errors, 60.0)

@@ -17,7 +17,7 @@ from sky_core.planner.candidates import is_blocked
 from sky_core.planner.plan import Placement, Plan
 from sky_core.planner.planning import Market, make_plan
 from sky_core.spec import Objective, Pipeline, Task
-from sky_core.store import Job
+from sky_core.store import Job, NewEvent
 
 
 def place(step: Step) -> None:
@@ -51,7 +51,7 @@ def _next_placement(step: Step) -> Placement | None:
         return _planned(step)
     decision = decide(step, pilot, promise, None)
     if decision.state == "idle":
-        waits = [] if step.memory.idle else [("waiting", {"zones": sorted(pilot.berths)})]
+        waits: list[NewEvent] = [] if step.memory.idle else [("waiting", {"zones": sorted(pilot.berths)})]
         step.save(after_s=step.driving.settings.poll_s, idle=True, events=waits)
         return None
     placement = pilot.placement(decision)

@@ -19,6 +19,7 @@ import uuid
 
 from sky_core.broker.spawn import LOCK_VARIABLE, sign_of_life, try_lock
 from sky_core.config import Settings
+from sky_core.driver.executors import Executors
 from sky_core.driver.lanes import Lanes, lane_of
 from sky_core.driver.lifecycle import advance
 from sky_core.driver.step import Clouds, Driving
@@ -26,7 +27,6 @@ from sky_core.driver.sweep import Sweeper
 from sky_core.errors import SkyloomError
 from sky_core.facts import clouds
 from sky_core.remote import keys
-from sky_core.remote.executor import Executor
 from sky_core.store import Job, LeaseLost, Reach, Store
 
 log = logging.getLogger("skyloom.driver")
@@ -49,7 +49,7 @@ class Driver:
             settings=settings,
             store=Store(settings.store_url, patience_s=None),
             clouds=Clouds(settings),
-            executor=Executor(keys.client_keys(settings)),
+            executors=Executors(settings),
             holder=holder[:80],
         )
         self._sweeper = Sweeper(self.driving)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from sky_core.clouds.base import Instance
 from sky_core.driver.ending import ended, transfers
@@ -56,7 +56,7 @@ def boot(step: Step) -> None:
         return
     try:
         bucket = step.driving.clouds[cluster.cloud].storage(cluster.region).url
-        step.driving.executor.start(machines, _request(step, cluster, instances, bucket))
+        step.driving.executors[cluster.cloud].start(machines, _request(step, cluster, instances, bucket))
     except (AuthError, InvalidRequest) as error:
         _bucket_refused(step, cluster, error)
         return
@@ -97,11 +97,11 @@ def poll(step: Step) -> None:
             if _taken_back(step, instances):
                 return
             addresses = tuple(instance.ip for instance in instances if instance.ip) or addresses
-        machines = _machines(step, cluster, addresses)
+        machines, executor = _machines(step, cluster, addresses), step.driving.executors[cluster.cloud]
         if memory.leaving:
-            step.driving.executor.leave(machines, step.job.id, cluster.attempt, LEAVE_GRACE_S)
+            executor.leave(machines, step.job.id, cluster.attempt, LEAVE_GRACE_S)
         look_s = LONG_LOOK_S if memory.waiting_since else LOOK_S
-        state = step.driving.executor.poll(machines, step.job.id, cluster.attempt, memory.log_offset, look_s)
+        state = executor.poll(machines, step.job.id, cluster.attempt, memory.log_offset, look_s)
     except NO_ANSWER as error:
         _wait(step, cluster, LINK_TIMEOUT_S, str(error))
         return
@@ -176,7 +176,7 @@ def _taken_back(step: Step, instances: list[Instance]) -> bool:
     reason = gone[0].reason if gone else "unknown to its cloud"
     # A machine that halted itself, when nobody looked after it, says nothing of its zone; nor does one on demand.
     preempted = step.cluster is not None and step.cluster.use_spot and not any(instance.halted for instance in gone)
-    kind = "preempted" if preempted else "died"
+    kind: Literal["preempted", "died"] = "preempted" if preempted else "died"
     attempt = step.cluster.attempt if step.cluster else step.job.attempt
     step.driving.hearing.forget(step.job.id)
     step.save(closing=kind, events=[(kind, {"attempt": attempt, "reason": reason})])

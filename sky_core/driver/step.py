@@ -9,6 +9,7 @@ from typing import Unpack
 
 from sky_core.clouds import Cloud, connect
 from sky_core.config import Settings
+from sky_core.driver.executors import Executors
 from sky_core.driver.hearing import Hearing
 from sky_core.driver.lead.berths import Pilot
 from sky_core.driver.wanted import Inquiries
@@ -17,7 +18,6 @@ from sky_core.job.needs import Needs
 from sky_core.planner.market import current_market
 from sky_core.planner.plan import Plan
 from sky_core.planner.planning import Market
-from sky_core.remote.executor import Executor
 from sky_core.spec import Pipeline, Task
 from sky_core.store import Cluster, Job, JobState, Launch, NewEvent, Observation, Run, Store
 
@@ -57,7 +57,7 @@ class Driving:
     settings: Settings
     store: Store
     clouds: Clouds
-    executor: Executor
+    executors: Executors
     holder: str
     inquiries: Inquiries = field(default_factory=Inquiries)
     hearing: Hearing = field(default_factory=Hearing)

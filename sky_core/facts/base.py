@@ -45,6 +45,8 @@ class CloudFacts:
     Attributes:
         name: As users write it: ``cloud="aws"``, ``[clouds.aws]``.
         provider: ``module:class`` of what keeps :class:`~sky_core.clouds.base.Cloud`; imported in the driver only.
+        executor: ``module:function`` that makes, from the settings, what runs jobs there
+            (:class:`~sky_core.remote.executor.Executor`); imported in the driver only.
         sdk: Modules that the provider imports; all of them have to be installed.
         extra: The extra of this distribution that brings them, or "" if it is none of ours.
         schemes: URL schemes of its object store, each with the fsspec protocol that opens it.
@@ -65,6 +67,7 @@ class CloudFacts:
 
     name: str
     provider: str
+    executor: str = "sky_core.remote.ssh_executor:connect"
     sdk: tuple[str, ...] = ()
     extra: str = ""
     schemes: Mapping[str, str] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sky_core.store import Event
+from sky_core.store import Event, EventKind
 
 Data = Mapping[str, Any]
 
@@ -31,7 +31,7 @@ def _replanned(data: Data) -> str:
     return f"replanned because of {data['why']}: {data['from']} -> {data['to']} (whole plan {change:+.2f} $)"
 
 
-_WORDS: dict[str, Callable[[Data], str]] = {
+WORDS: Mapping[EventKind, Callable[[Data], str]] = {
     "submitted": lambda d: f"submitted under plan {d['plan']}",
     "launching": lambda d: f"attempt {d['attempt']}: launching {d['machine']}",
     "launched": lambda d: (
@@ -43,6 +43,7 @@ _WORDS: dict[str, Callable[[Data], str]] = {
     "gave up": lambda d: f"{_place(d)} given up: {d['message']}",
     "replanned": _replanned,
     "limit": lambda d: f"held back by a limit: {d['why']}",
+    "queued": lambda d: f"waiting for a free machine: {d['why']}",
     "placed apart": lambda d: (
         f"placed by itself on {d['to']} because of {d['why']} (the plan has {d['from'] or 'no such task'})"
     ),
@@ -98,5 +99,5 @@ _WORDS: dict[str, Callable[[Data], str]] = {
 
 def describe(event: Event) -> str:
     """One line for an event, without time and task."""
-    words = _WORDS.get(event.kind)
+    words = WORDS.get(event.kind)
     return words(event.data) if words else f"{event.kind} {dict(event.data)}"

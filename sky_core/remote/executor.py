@@ -1,37 +1,25 @@
-"""The driver's hand on a job: start it on its machines, follow it, end it. Any process may; nothing is kept here
-but open connections.
+"""What the driver asks of whatever runs jobs: start an attempt, look at it, let it move, end it.
+
+Machines with SSH and our agent on them are one way (:mod:`sky_core.remote.ssh_executor`). A managed service, or a
+cluster with a scheduler of its own, is another: its cloud's facts name the class.
 """
 
 from __future__ import annotations
 
 import base64
-import json
-import shlex
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any, TypeVar
-from urllib.parse import quote
+from typing import Any, Protocol
 
 from sky_core.facts import schemes
-from sky_core.remote import bundle
 from sky_core.remote.agent.stores import protocol
-from sky_core.remote.answers import JobState, poll_answer
-from sky_core.remote.ssh import Link, Machine
+from sky_core.remote.answers import JobState
+from sky_core.remote.ssh import Machine
 from sky_core.remote.workdir import Archive
 
-Answer = TypeVar("Answer")
-
-HOME = ".skyloom"  # on the machine; see agent/job.py
 LOOK_S = 10.0  # until the next bytes of an answer, of a machine that answered the last time…
 LONG_LOOK_S = 30.0  # …and of one that did not: it may be busy rather than gone
-POLL_TIMEOUT_S = 180.0  # for all of an answer; its log may come slowly
-START_TIMEOUT_S = 120.0
-CANCEL_MARGIN_S = 30.0
-MOVE_MARGIN_S = 630.0  # the last checkpoint included
-NO_LOG = -1  # as offset: do not send the log
 
 
 @dataclass(frozen=True)
@@ -115,63 +103,27 @@ def _pinned(package: str) -> str:
         return f"{package}>=2026.1"
 
 
-class Executor:
-    """Starts, follows and ends jobs over SSH. Thread-safe; connections are kept until :meth:`close`.
+class Executor(Protocol):
+    """Runs attempts of jobs. Thread-safe; keeps nothing of a job: any driver may go on with what another one started.
 
-    All methods raise :class:`~sky_core.errors.LinkLost` if a machine does not answer,
-    :class:`~sky_core.errors.HostKeyMismatch` if another one does, and :class:`~sky_core.errors.MachineError` if it
-    cannot run the agent.
+    ``machines`` are where the cluster's instances are reached, by rank. An executor that does not use SSH takes their
+    ``ip`` for whatever its cloud's provider has put there.
+
+    All methods raise :class:`~sky_core.errors.LinkLost` if nobody answers,
+    :class:`~sky_core.errors.HostKeyMismatch` if somebody else does, and :class:`~sky_core.errors.MachineError` if the
+    job cannot be run there.
     """
 
-    def __init__(self, keys: Sequence[str]) -> None:
-        self._keys = keys
-        self._links: dict[Machine, Link] = {}
-        self._lock = threading.Lock()
-
     def start(self, machines: Sequence[Machine], request: JobRequest) -> None:
-        """Start an attempt on all its machines, in the order of their ranks. Doing so again changes nothing."""
-        if request.workdir is not None:
-            self._deliver_workdir([self._link(machine) for machine in machines], request.workdir)
-
-        def start(rank: int) -> None:
-            link = self._link(machines[rank])
-            program = self._deliver_agent(link)
-            description = json.dumps(request.describe(rank)).encode()
-            link.run(["python3", program, "start"], description, START_TIMEOUT_S)
-
-        _each(start, range(len(machines)))
+        """Start an attempt. Doing so again changes nothing."""
 
     def poll(
         self, machines: Sequence[Machine], job_id: str, attempt: int, log_offset: int, look_s: float = LONG_LOOK_S
     ) -> JobState:
-        """How the attempt is doing, with rank 0's log from ``log_offset`` on; renews every node's lease.
+        """How the attempt is doing, with its log from ``log_offset`` on; tells it that somebody looks after it.
 
-        A machine that says nothing for ``look_s`` seconds does not answer.
-
-        A gang is over when rank 0 is, or as soon as another node has failed or is lost.
+        Whoever says nothing for ``look_s`` seconds does not answer.
         """
-        arguments = [(machine, log_offset if rank == 0 else NO_LOG) for rank, machine in enumerate(machines)]
-        first, *others = _each(lambda given: self._poll(given[0], job_id, attempt, given[1], look_s), arguments)
-        if first.phase in ("done", "missing", "lost"):
-            return first
-        for rank, other in enumerate(others, start=1):
-            if other.phase in ("lost", "missing"):
-                return replace(first, phase="lost", detail=f"node {rank}: {other.detail or other.phase}")
-            if other.phase == "done" and other.exit_code != 0:
-                why = f"exit code {other.exit_code}" if other.exit_code is not None else other.detail
-                return replace(first, phase="done", exit_code=other.exit_code, detail=f"node {rank}: {why}",
-                           eviction=first.eviction or other.eviction)  # fmt: skip
-        return first
-
-    def cancel(self, machines: Sequence[Machine], job_id: str, attempt: int, grace_s: float) -> None:
-        """End the attempt everywhere: SIGTERM, after ``grace_s`` seconds SIGKILL. Returns when it has ended."""
-
-        def cancel(machine: Machine) -> None:
-            self._agent(
-                machine, "cancel", job_id, attempt, str(grace_s), "cancelled", timeout_s=grace_s + CANCEL_MARGIN_S
-            )
-
-        _each(cancel, machines)
 
     def leave(self, machines: Sequence[Machine], job_id: str, attempt: int, grace_s: float) -> None:
         """End the attempt as :meth:`cancel` does, with a last checkpoint to go on from elsewhere.
@@ -179,69 +131,8 @@ class Executor:
         A command that has just succeeded publishes its outputs instead; :meth:`poll` tells which it was.
         """
 
-        def leave(machine: Machine) -> None:
-            self._agent(machine, "cancel", job_id, attempt, str(grace_s), "moved", timeout_s=grace_s + MOVE_MARGIN_S)
-
-        _each(leave, machines)
+    def cancel(self, machines: Sequence[Machine], job_id: str, attempt: int, grace_s: float) -> None:
+        """End the attempt: gently, and after ``grace_s`` seconds by force. Returns when it has ended."""
 
     def close(self) -> None:
-        """Close all connections; the next call opens them again."""
-        with self._lock:
-            links, self._links = list(self._links.values()), {}
-        for link in links:
-            link.close()
-
-    def _poll(self, machine: Machine, job_id: str, attempt: int, offset: int, look_s: float = LONG_LOOK_S) -> JobState:
-        answer = self._agent(machine, "poll", job_id, attempt, str(offset), timeout_s=POLL_TIMEOUT_S, stall_s=look_s)
-        return poll_answer(answer, offset)
-
-    def _agent(
-        self,
-        machine: Machine,
-        command: str,
-        job_id: str,
-        attempt: int,
-        *more: str,
-        timeout_s: float,
-        stall_s: float | None = None,
-    ) -> bytes:
-        """Call the agent that the attempt was started with, whatever version it has."""
-        program = shlex.quote(f"{HOME}/jobs/{quote(job_id, safe='')}/{attempt}/agent.pyz")
-        call = f"python3 -S {program} {shlex.join([command, job_id, str(attempt), *more])}"
-        nobody = shlex.join(["echo", json.dumps({"phase": "missing"})])
-        script = f"if test -e {program}; then {call}; else {nobody}; fi"
-        return self._link(machine).run(script, timeout_s=timeout_s, stall_s=stall_s)
-
-    def _deliver_agent(self, link: Link) -> str:
-        program, content = bundle.agent()
-        path = f"{HOME}/{program}"
-        if not _has(link, path):
-            link.put(content, path)
-        return path
-
-    def _deliver_workdir(self, links: Sequence[Link], archive: Archive) -> None:
-        path = f"{HOME}/workdirs/{archive.digest}.tar.gz"
-        lacking = [link for link in links if not _has(link, path)]
-        if not lacking:
-            return
-        with archive.open() as file:
-            for link in lacking:
-                file.seek(0)
-                link.put(file, path)
-
-    def _link(self, machine: Machine) -> Link:
-        with self._lock:
-            return self._links.setdefault(machine, Link(machine, self._keys))
-
-
-def _has(link: Link, path: str) -> bool:
-    return link.run(f"test -f {shlex.quote(path)} && echo yes || true").strip() == b"yes"
-
-
-def _each(work: Callable[[Any], Answer], items: Iterable[Any]) -> list[Answer]:
-    """Do the work for all items at once; raises the first error after all have ended."""
-    items = list(items)
-    if len(items) == 1:
-        return [work(items[0])]
-    with ThreadPoolExecutor(len(items)) as pool:
-        return list(pool.map(work, items))
+        """Let go of all connections; the next call opens them again."""

@@ -12,11 +12,11 @@ import sqlalchemy as sa
 
 from sky_core.store import rows
 from sky_core.store.leases import LeaseLost, held
-from sky_core.store.records import TERMINAL, Cluster, Event, Job, JobState, Launch, Observation, Run
+from sky_core.store.records import TERMINAL, Cluster, Event, EventKind, Job, JobState, Launch, Observation, Run
 from sky_core.store.tables import CLUSTERS, EVENTS, JOBS, LAUNCHES, LOGS, OBSERVATIONS, RUNS
 from sky_core.store.transactions import Part, insert_if_absent, reads, refuse_odd, upsert, writes
 
-NewEvent = tuple[str, Mapping[str, Any]]  # kind, data
+NewEvent = tuple[EventKind, Mapping[str, Any]]  # kind, data
 
 
 class Jobs(Part):
@@ -182,11 +182,11 @@ class Jobs(Part):
             query = query.where(CLUSTERS.c.ended_at.is_(None) | (CLUSTERS.c.ended_at >= since))
         return [rows.cluster(row) for row in db.execute(query)]
 
-    def _add_event(self, db: sa.Connection, job_id: str, kind: str, data: Mapping[str, Any]) -> None:
+    def _add_event(self, db: sa.Connection, job_id: str, kind: EventKind, data: Mapping[str, Any]) -> None:
         db.execute(sa.insert(EVENTS).values(job_id=job_id, at=self._clock(), kind=kind, data=json.dumps(data)))
 
     @writes
-    def tell_once(self, db: sa.Connection, job_id: str, kind: str, data: Mapping[str, Any]) -> bool:
+    def tell_once(self, db: sa.Connection, job_id: str, kind: EventKind, data: Mapping[str, Any]) -> bool:
         """Add an event outside a job's step unless it has the same one already; whether it was added."""
         db.execute(sa.update(JOBS).where(JOBS.c.id == job_id).values(updated_at=self._clock()))
         same = (EVENTS.c.job_id == job_id) & (EVENTS.c.kind == kind) & (EVENTS.c.data == json.dumps(data))

@@ -12,6 +12,55 @@ JobState = Literal["submitted", "provisioning", "running", "recovering", "stoppi
 TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 ClusterState = Literal["intended", "launched", "refused", "ended"]
 Market = Literal["spot", "on-demand"]
+EventKind = Literal[
+    "submitted",
+    "launching",
+    "launched",
+    "refused",
+    "launch unclear",
+    "gave up",
+    "replanned",
+    "limit",
+    "placed apart",
+    "objective missed",
+    "key missing",
+    "exhausted",
+    "started",
+    "phase",
+    "moved",
+    "restored",
+    "promised",
+    "waiting",
+    "unsaved",
+    "leaving",
+    "left",
+    "too slow",
+    "deadline in danger",
+    "eviction notice",
+    "preempted",
+    "died",
+    "lost",
+    "unreachable",
+    "network out",
+    "network back",
+    "found ended",
+    "verdict unreadable",
+    "bucket not asked",
+    "bucket refused",
+    "recovering",
+    "terminated",
+    "terminate failed",
+    "stray ended",
+    "cancel requested",
+    "unwanted",
+    "dismissed",
+    "step failed",
+    "succeeded",
+    "failed",
+    "cancelled",
+    "queued",
+]
+"""What can happen to a job; :mod:`sky_core.job.narrate` has the words for each kind."""
 Seen = Literal["launched", "capacity", "quota", "auth", "unreachable", "preempted", "released"]
 
 
@@ -166,12 +215,16 @@ class Interest:
 
 @dataclass(frozen=True)
 class Event:
-    """One fact of a job's life, never changed afterwards: the truth for bills, timelines and history."""
+    """One fact of a job's life, never changed afterwards: the truth for bills, timelines and history.
+
+    Attributes:
+        kind: A later version may have written one that this one has no words for.
+    """
 
     id: int
     job_id: str
     at: float
-    kind: str
+    kind: EventKind
     data: Mapping[str, Any]
 
 

@@ -29,7 +29,7 @@ CONSTANTS: dict[str, float] = {
     "sky_core.driver.process.IDLE_S": 1.0,
     "sky_core.remote.ssh.CONNECT_TIMEOUT_S": 5.0,
     "sky_core.remote.ssh.LOGIN_TIMEOUT_S": 8.0,
-    "sky_core.remote.executor.POLL_TIMEOUT_S": 10.0,
+    "sky_core.remote.ssh_executor.POLL_TIMEOUT_S": 10.0,
 }
 
 

@@ -13,10 +13,10 @@ from sky_core import Pipeline, Resources, Task
 from sky_core.broker import Broker
 from sky_core.broker.submission import needs_of
 from sky_core.config import SANDBOX_FILE, Settings
+from sky_core.driver.executors import Executors
 from sky_core.driver.lifecycle import advance
 from sky_core.driver.step import Clouds, Driving
 from sky_core.remote import keys
-from sky_core.remote.executor import Executor
 from sky_core.store import Job, Reach
 from tests.conftest import Sandbox
 
@@ -41,8 +41,7 @@ class Home:
     def new_driving(self, settings: Settings | None = None) -> Driving:
         """What a driver works with; another one each time, as after its predecessor's death."""
         used = settings or self.settings
-        executor = Executor(keys.client_keys(used))
-        return Driving(used, self.store, Clouds(used), executor, f"driver-{time.monotonic_ns()}")
+        return Driving(used, self.store, Clouds(used), Executors(used), f"driver-{time.monotonic_ns()}")
 
     def submit(self, task: Task, key: str = "run", plan: str | None = None) -> Job:
         """Plan and submit a task without a driver process."""
@@ -82,7 +81,7 @@ def home_of(
     (path / "config.toml").write_text(config)
     home = Home(sandbox, path, environ or {}, **clouds)
     yield home
-    home.driving.executor.close()
+    home.driving.executors.close()
     home.store.close()
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from sky_core.clouds.base import LaunchRequest
 from sky_core.clouds.userdata import cloud_config, public_key
 from sky_core.remote.answers import JobState
-from sky_core.remote.executor import Executor, JobRequest
+from sky_core.remote.executor import JobRequest
 from sky_core.remote.keys import TeamKey
 from sky_core.remote.ssh import Machine
+from sky_core.remote.ssh_executor import SshExecutor
 from sky_core.remote.workdir import Archive, packed
 from sky_sandbox import world
 from sky_sandbox.instances import Hypervisor, choose_runner
@@ -39,7 +40,7 @@ class Park:
         self.hypervisor = Hypervisor(choose_runner(), Metadata(metadata_port), folder / "park", ssh_port)
         self._key = TeamKey.new()
         self.keys = (self._key.client_key,)
-        self.executor = Executor(self.keys)
+        self.executor = SshExecutor(self.keys)
         self.machines: dict[Machine, world.Machine] = {}
 
     def boot(self, cloud: str = "aws") -> Machine:
