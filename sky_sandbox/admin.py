@@ -156,7 +156,7 @@ class Admin:
 
     def hang(self, body: Body) -> Body:
         """Freeze a machine without a word, or with ``hung: false`` let it go on."""
-        self.sandbox.hypervisor.freeze(body["id"], body.get("hung", True))
+        self.sandbox.hypervisor.freeze(self.world.machines[body["id"]].id, body.get("hung", True))
         return {}
 
     def kill(self, body: Body) -> Body:

@@ -150,7 +150,9 @@ class Hypervisor:
         self.ended: Callable[[str, Cause], None] = lambda machine_id, cause: None
         self.apis: dict[str, str] = {}
         self._running: dict[str, Running] = {}
+        self._lock = threading.Lock()
         self._up: set[str] = set()
+        self._frozen: set[str] = set()
         self._mute: dict[str, socket.socket] = {}
 
     def boot(self, machine: Machine) -> None:
@@ -170,7 +172,10 @@ class Hypervisor:
                 log = new.log.read_text(errors="replace")[-500:] if new.log.exists() else ""
                 raise OSError(f"{new.name} did not come up: {log}")
             time.sleep(0.02)
-        self._up.add(machine.id)
+        with self._lock:
+            self._up.add(machine.id)
+            if machine.id in self._frozen:
+                self._signal(machine.id, signal.SIGSTOP)
 
     def _watch(self, machine_id: str, running: Running) -> None:
         status = running.wait()
@@ -198,18 +203,24 @@ class Hypervisor:
         if machine.id in self._mute:
             self._mute.pop(machine.id).close()
         self._up.discard(machine.id)
+        self._frozen.discard(machine.id)
         self.metadata.remove(machine)
         discard(machine_folder(machine, self.folder))
 
     def freeze(self, machine_id: str, frozen: bool = True) -> None:
         """Stop all processes of a machine without a word, as a hung host does, or let them go on.
 
-        Raises:
-            KeyError: if the machine does not run.
+        One that boots hangs as soon as it is up: before that nobody could tell.
         """
-        number = signal.SIGSTOP if frozen else signal.SIGCONT
-        for process in family(self._running[machine_id].pid):
-            send(process, number)
+        with self._lock:
+            (self._frozen.add if frozen else self._frozen.discard)(machine_id)
+            if machine_id in self._up:
+                self._signal(machine_id, signal.SIGSTOP if frozen else signal.SIGCONT)
+
+    def _signal(self, machine_id: str, number: signal.Signals) -> None:
+        if machine_id in self._running:
+            for process in family(self._running[machine_id].pid):
+                send(process, number)
 
     def close(self) -> None:
         """Release what all machines share; those of the world have been killed, strangers end now."""
