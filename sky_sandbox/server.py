@@ -26,11 +26,14 @@ import uvicorn
 from werkzeug.serving import make_server
 
 from sky_core.config import SANDBOX_FILE
-from sky_sandbox import admin, aws, azure, gcp, storage
-from sky_sandbox.ec2 import ACCOUNT
-from sky_sandbox.instances import Hypervisor, RunnerName, choose_runner
+from sky_sandbox import admin, storage
+from sky_sandbox.aws import api as aws
+from sky_sandbox.aws.ec2 import ACCOUNT
+from sky_sandbox.azure import arm
+from sky_sandbox.gcp import compute
 from sky_sandbox.ledger import Ledger
-from sky_sandbox.metadata import Metadata
+from sky_sandbox.machines.instances import Hypervisor, RunnerName, choose_runner
+from sky_sandbox.machines.metadata import Metadata
 from sky_sandbox.storage.outages import Outages
 from sky_sandbox.tls import Certificates, make_certificates
 from sky_sandbox.world import World
@@ -105,11 +108,11 @@ class Sandbox:
         self.certificates = make_certificates(self.folder / "tls")
         self._aws = make_server(LOOPBACK, 0, aws.Aws(self.world), threaded=True, request_handler=aws.RequestHandler)
         threading.Thread(target=self._aws.serve_forever, daemon=True).start()
-        arm = azure.app(self.world)
+        azure = arm.app(self.world)
         self.listeners = {
-            "gcp": Listener(gcp.app(self.world)),
-            "azure": Listener(arm, self.certificates),
-            "azure inside": Listener(arm),  # machines do not have our certificates
+            "gcp": Listener(compute.app(self.world)),
+            "azure": Listener(azure, self.certificates),
+            "azure inside": Listener(azure),  # machines do not have our certificates
             "storage": Listener(storage.app(self.folder / "objects", self.outages)),
             "admin": Listener(admin.app(self)),
         }

@@ -17,8 +17,8 @@ from sky_core.remote.ssh import Machine
 from sky_core.remote.ssh_executor import SshExecutor
 from sky_core.remote.workdir import Archive, packed
 from sky_sandbox import world
-from sky_sandbox.instances import Hypervisor, choose_runner
-from sky_sandbox.metadata import Metadata
+from sky_sandbox.machines.instances import Hypervisor, choose_runner
+from sky_sandbox.machines.metadata import Metadata
 
 OVER = ("done", "lost", "missing")
 BUCKET = {"s3": "s3://jobs", "gs": "gs://jobs", "abfs": "abfs://jobs"}

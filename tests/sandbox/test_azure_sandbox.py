@@ -15,7 +15,7 @@ from azure.mgmt.compute import ComputeManagementClient
 from azure.mgmt.network import NetworkManagementClient
 from azure.mgmt.resource.resources import ResourceManagementClient
 
-from sky_sandbox.azure_types import size
+from sky_sandbox.azure.types import size
 from sky_sandbox.tls import make_certificates
 from tests.conftest import Sandbox, until
 

@@ -13,9 +13,9 @@ import pytest
 from google.cloud import compute_v1 as compute
 from google.cloud import tpu_v2
 
-from sky_sandbox.gcp import app
-from sky_sandbox.gcp_types import ZONES, machine_type, pools
-from sky_sandbox.gcp_wire import ApiError, matches
+from sky_sandbox.gcp.compute import app
+from sky_sandbox.gcp.types import ZONES, machine_type, pools
+from sky_sandbox.gcp.wire import ApiError, matches
 from sky_sandbox.world import Machine, World
 from tests.conftest import until
 from tests.sandbox.loopback import serve

@@ -17,7 +17,8 @@ import pytest
 
 from sky_core.clouds import connect as connect_cloud
 from sky_core.clouds.base import Instance
-from sky_sandbox import client, namespaces
+from sky_sandbox import client
+from sky_sandbox.machines import namespaces
 from tests.conftest import Sandbox, start_sandbox, until
 from tests.sandbox.ssh import Session, connect, new_key, request, running
 

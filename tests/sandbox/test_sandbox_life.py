@@ -17,8 +17,9 @@ import pytest
 from sky_core.clouds import connect as connect_cloud
 from sky_core.config import Settings
 from sky_core.errors import SandboxNotRunning
-from sky_sandbox import client, namespaces
-from sky_sandbox.processes import family
+from sky_sandbox import client
+from sky_sandbox.machines import namespaces
+from sky_sandbox.machines.processes import family
 from tests.conftest import Sandbox, start_sandbox, until
 from tests.sandbox.ssh import connect, request, running
 

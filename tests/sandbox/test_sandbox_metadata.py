@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from sky_sandbox.metadata import Metadata
+from sky_sandbox.machines.metadata import Metadata
 from sky_sandbox.server import reserve_port
 from sky_sandbox.world import Machine
 

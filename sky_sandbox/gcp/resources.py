@@ -7,8 +7,8 @@ import uuid
 
 from starlette.routing import Route
 
-from sky_sandbox import gcp_types as types
-from sky_sandbox.gcp_wire import (
+from sky_sandbox.gcp import types
+from sky_sandbox.gcp.wire import (
     API,
     ApiError,
     Call,

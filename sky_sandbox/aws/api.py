@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from sky_core.clouds.aws_images import parameters
-from sky_sandbox.ec2 import ACCOUNT, AwsError, Ec2
+from sky_sandbox.aws.ec2 import ACCOUNT, AwsError, Ec2
 from sky_sandbox.world import CALLER, Fault, World
 
 from moto.ec2.models import ec2_backends  # isort: skip - after ec2, which tells moto not to load 1,300 AMIs a region

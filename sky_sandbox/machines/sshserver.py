@@ -1,6 +1,6 @@
 """Machines without namespaces: one asyncssh process each, forked from a nursery that has everything imported.
 
-``python -m sky_sandbox.sshserver`` is the nursery. It reads one guest per line of JSON on stdin, forks its
+``python -m sky_sandbox.machines.sshserver`` is the nursery. It reads one guest per line of JSON on stdin, forks its
 machine and writes ``{"started": name, "pid": …}``, later ``{"ended": name, "status": …}``. When stdin ends, because
 the sandbox stopped or was killed, every machine ends with everything that ran on it. Forking shares the memory of
 the imported libraries: a machine costs a few MB instead of forty.
@@ -25,8 +25,8 @@ from typing import Any
 
 import asyncssh
 
-from sky_sandbox.image import MARK, Guest, install, path
-from sky_sandbox.processes import sweep
+from sky_sandbox.machines.image import MARK, Guest, install, path
+from sky_sandbox.machines.processes import sweep
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 CHUNK = 65536

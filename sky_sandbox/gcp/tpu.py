@@ -16,8 +16,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from sky_core.clouds.gcp_names import TPU_GENERATIONS, TPU_INSTANCE_TYPE
-from sky_sandbox.gcp_types import ZONES
-from sky_sandbox.gcp_wire import ApiError, Call, Resource, endpoint, page, start, timestamp
+from sky_sandbox.gcp.types import ZONES
+from sky_sandbox.gcp.wire import ApiError, Call, Resource, endpoint, page, start, timestamp
 from sky_sandbox.world import Cause, Machine, Market, Refused, World
 
 # https://cloud.google.com/apis/design/errors: HTTP status to canonical code.

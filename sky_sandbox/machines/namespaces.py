@@ -20,8 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from shlex import quote
 
-from sky_sandbox.image import Guest, install, interpreter_folders, path
-from sky_sandbox.processes import family, send
+from sky_sandbox.machines.image import Guest, install, interpreter_folders, path
+from sky_sandbox.machines.processes import family, send
 
 TRIAL_TIMEOUT_S = 60.0
 UNSHARE = ("unshare", "--pid", "--mount", "--uts", "--ipc", "--fork", "--kill-child=SIGKILL", "--mount-proc")

@@ -29,8 +29,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sky_sandbox.azure_resources import ADDRESS, DISK, NETWORK, NIC, VM, Entry, Wanted, os_disk, rests
-from sky_sandbox.azure_wire import (
+from sky_sandbox.azure.resources import ADDRESS, DISK, NETWORK, NIC, VM, Entry, Wanted, os_disk, rests
+from sky_sandbox.azure.wire import (
     ASYNCHRONOUS,
     OPERATION,
     ArmError,

@@ -2,7 +2,7 @@
 
 Replies have the shapes of the discovery document (https://compute.googleapis.com/discovery/v1/apis/compute/v1/rest):
 google-cloud-compute parses them. Machines are the world's, under the id ``zone/name``; everything else the API
-shows is derived from them when asked, so that nothing can drift apart. TPUs are in :mod:`sky_sandbox.tpu`.
+shows is derived from them when asked, so that nothing can drift apart. TPUs are in :mod:`sky_sandbox.gcp.tpu`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sky_sandbox import gcp_types as types
-from sky_sandbox.gcp_request import about, check_labels, requested_machine
-from sky_sandbox.gcp_resources import Resources
-from sky_sandbox.gcp_wire import (
+from sky_sandbox.gcp import types
+from sky_sandbox.gcp.request import about, check_labels, requested_machine
+from sky_sandbox.gcp.resources import Resources
+from sky_sandbox.gcp.tpu import Tpu
+from sky_sandbox.gcp.wire import (
     API,
     ApiError,
     Call,
@@ -35,7 +36,6 @@ from sky_sandbox.gcp_wire import (
     start,
     timestamp,
 )
-from sky_sandbox.tpu import Tpu
 from sky_sandbox.world import Machine, Refused, World
 
 ACCEPT_S = 0.1  # how long an insert stays PROVISIONING before the zone says yes or no

@@ -1,6 +1,6 @@
 """The machines themselves: real SSH servers on loopback addresses of their own, started and killed whole.
 
-Two runners: :class:`~sky_sandbox.namespaces.Namespaces` (OpenSSH, Linux) where the host allows it, otherwise
+Two runners: :class:`~sky_sandbox.machines.namespaces.Namespaces` (OpenSSH, Linux) where the host allows it, otherwise
 :class:`Nursery` (asyncssh, needs nothing but Python). :class:`Hypervisor` is the world's host above either.
 """
 
@@ -19,10 +19,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from sky_sandbox import namespaces
-from sky_sandbox.image import MARK, Guest, discard, guest, machine_folder
-from sky_sandbox.metadata import Metadata
-from sky_sandbox.processes import family, send, sweep
+from sky_sandbox.machines import namespaces
+from sky_sandbox.machines.image import MARK, Guest, discard, guest, machine_folder
+from sky_sandbox.machines.metadata import Metadata
+from sky_sandbox.machines.processes import family, send, sweep
 from sky_sandbox.world import Cause, Machine
 
 BOOT_TIMEOUT_S = 120.0  # a loaded host forks slowly; a machine that died is noticed at once
@@ -81,14 +81,14 @@ class Nursed:
 
 
 class Nursery:
-    """Starts machines by :mod:`sky_sandbox.sshserver`."""
+    """Starts machines by :mod:`sky_sandbox.machines.sshserver`."""
 
     name = "asyncssh"
 
     def __init__(self) -> None:
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "sky_sandbox.sshserver"], stdin=pipe, stdout=pipe, start_new_session=True
+            [sys.executable, "-m", "sky_sandbox.machines.sshserver"], stdin=pipe, stdout=pipe, start_new_session=True
         )
         self._machines: dict[str, Nursed] = {}
         self._lock = threading.Lock()

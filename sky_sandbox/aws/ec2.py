@@ -21,7 +21,7 @@ from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models.instances import Instance, InstanceBackend, Reservation, StateReason
 from werkzeug.exceptions import HTTPException
 
-from sky_sandbox.ec2_types import InstanceType, instance_type
+from sky_sandbox.aws.types import InstanceType, instance_type
 from sky_sandbox.world import Machine, Market, Refused, World
 
 ACCOUNT = DEFAULT_ACCOUNT_ID

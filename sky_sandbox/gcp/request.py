@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from sky_sandbox import gcp_types as types
-from sky_sandbox.gcp_wire import ApiError, Call, Resource, invalid, not_found, numeric_id
+from sky_sandbox.gcp import types
+from sky_sandbox.gcp.wire import ApiError, Call, Resource, invalid, not_found, numeric_id
 from sky_sandbox.world import Cause, Machine, Market, World
 
 NAME = re.compile(r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$")

@@ -6,8 +6,8 @@ import time
 import uuid
 from dataclasses import dataclass
 
-from sky_sandbox.azure_types import Size, size
-from sky_sandbox.azure_wire import ArmError, Body
+from sky_sandbox.azure.types import Size, size
+from sky_sandbox.azure.wire import ArmError, Body
 from sky_sandbox.world import Cause, Machine, Market, Refused
 
 VM = "microsoft.compute/virtualmachines"

@@ -1,0 +1,1 @@
+"""AWS on loopback: moto, with what it lacks of EC2 laid over it."""

@@ -1,0 +1,1 @@
+"""Google Cloud on loopback: the Compute Engine and Cloud TPU APIs."""
