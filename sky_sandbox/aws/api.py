@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from sky_core.clouds.aws_images import parameters
 from sky_sandbox.aws.ec2 import ACCOUNT, AwsError, Ec2
+from sky_sandbox.images import images
 from sky_sandbox.world import CALLER, Fault, World
 
 from moto.ec2.models import ec2_backends  # isort: skip - after ec2, which tells moto not to load 1,300 AMIs a region
@@ -43,16 +43,6 @@ ABOUT = {
     "token": "ClientToken",
     "count": "MinCount",
 }
-# Public parameters that name AMIs: of every region, but for 22.04, which only serves where 24.04 is missing.
-IMAGES = sorted(
-    {
-        (name, arch)
-        for arch in ("x86_64", "arm64")
-        for accelerator in (None, "T4", "V100", "Inferentia")
-        for name in parameters(arch, accelerator)
-        if "22.04" not in name
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -152,7 +142,7 @@ class Aws:
                 return
             self._stocked.add(region)
             ec2, ssm = ec2_backends[ACCOUNT][region], ssm_backends[ACCOUNT][region]
-            for name, arch in IMAGES:
+            for name, documented in images("aws").items():
                 image = f"ami-{hashlib.sha256(f'{region}{name}'.encode()).hexdigest()[:17]}"
                 ec2.amis[image] = Ami(
                     ec2,
@@ -161,7 +151,7 @@ class Aws:
                     owner_alias="amazon",
                     public=True,
                     virtualization_type="hvm",
-                    architecture=arch,
+                    architecture=documented.arch,
                     root_device_type="ebs",
                     region_name=f"{region}a",
                 )

@@ -41,6 +41,7 @@ from sky_sandbox.azure.wire import (
     page,
     shout,
 )
+from sky_sandbox.images import images
 from sky_sandbox.ledger import Entry as LedgerEntry
 from sky_sandbox.ledger import Kind
 from sky_sandbox.world import CALLER, Fault, Machine, Refused, World
@@ -300,6 +301,7 @@ class Arm:
         if entry.body.get("identity", {}).get("type") == "SystemAssigned":
             entry.body["identity"] = {"type": "SystemAssigned", "principalId": str(uuid.uuid4())}
         self._reject_missing(list(entry.references()))
+        _reject_unknown_image(entry)
         user_data = base64.b64decode(entry.properties["osProfile"].pop("customData", "")).decode()
         if entry.error is None:
             try:
@@ -382,6 +384,16 @@ def _about(call: Call) -> dict[str, str]:
 
 def _no_group(call: Call) -> ArmError:
     return ArmError("ResourceGroupNotFound", f"Resource group '{call.group}' could not be found.")
+
+
+def _reject_unknown_image(machine: Entry) -> None:
+    """Marketplace images are known by what their vendors document; an image of one's own is taken on trust."""
+    reference = machine.properties.get("storageProfile", {}).get("imageReference", {})
+    urn = ":".join(reference.get(part, "") for part in ("publisher", "offer", "sku"))
+    if "publisher" in reference and urn not in images("azure"):
+        raise ArmError(
+            "PlatformImageNotFound", f"The platform image '{urn}:{reference.get('version')}' is not available."
+        )
 
 
 def _reject_deleting(group: Body) -> None:

@@ -37,6 +37,7 @@ STATUS = {
     "AuthorizationFailed": 403,
     "RequestDisallowedByPolicy": 403,
     "ResourceGroupNotFound": 404,
+    "PlatformImageNotFound": 404,
     "ResourceNotFound": 404,
     "SubscriptionNotFound": 404,
     "PreconditionFailed": 412,

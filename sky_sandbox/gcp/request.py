@@ -7,12 +7,14 @@ from collections.abc import Mapping
 
 from sky_sandbox.gcp import types
 from sky_sandbox.gcp.wire import ApiError, Call, Resource, invalid, not_found, numeric_id
+from sky_sandbox.images import images
 from sky_sandbox.world import Cause, Machine, Market, World
 
 NAME = re.compile(r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$")
 LABEL_KEY = re.compile(r"^[a-z][a-z0-9_-]{0,62}$")
 LABEL_VALUE = re.compile(r"^[a-z0-9_-]{0,63}$")
-IMAGE = re.compile(r"projects/([^/]+)/global/images/(?:family/)?[^/]+$")
+IMAGE = re.compile(r"projects/(?P<project>[^/]+)/global/images/(?:family/(?P<family>[^/]+)|(?P<name>[^/]+))$")
+VERSION = re.compile(r"-v\d{8}$")  # an image is named after its family and the day it was made
 
 
 def about(call: Call) -> dict[str, str]:
@@ -92,12 +94,12 @@ def _accelerators(project: str, zone: str, shape: types.MachineType, body: Resou
     """The catalog's name and the number of the machine's accelerators, its own or attached ones."""
     for item in body.get("guestAccelerators", ()):
         google = item["acceleratorType"].rsplit("/", 1)[-1]
-        if google not in types.CATALOG_NAME:
+        if google not in types.ACCELERATORS:
             raise not_found(f"projects/{project}/zones/{zone}/acceleratorTypes/{google}")
         if google in types.ATTACHABLE and not shape.name.startswith("n1-"):
             why = f"[{shape.name}, {google}] features are not compatible for creating instance."
             raise ApiError(400, "badRequest", why)
-        return types.CATALOG_NAME[google], int(item["acceleratorCount"])
+        return types.ACCELERATORS[google], int(item["acceleratorCount"])
     return shape.accelerator, shape.gpus
 
 
@@ -116,5 +118,6 @@ def _check_image(project: str, body: Resource) -> None:
         match = IMAGE.search(source)
         if match is None:
             raise invalid("resource.disks[0].initializeParams.sourceImage", source, "The URL is malformed.")
-        if match[1] not in types.IMAGE_PROJECTS | {project}:
+        publisher, family = match["project"], match["family"] or VERSION.sub("", match["name"])
+        if publisher != project and f"projects/{publisher}/global/images/family/{family}" not in images("gcp"):
             raise not_found(match[0])

@@ -21,6 +21,7 @@ from sky_sandbox.gcp.wire import (
     page,
     timestamp,
 )
+from sky_sandbox.images import images
 from sky_sandbox.world import World
 
 
@@ -114,13 +115,14 @@ class Resources:
                 "selfLink": f"{root}/acceleratorTypes/{name}",
                 "maximumCardsPerInstance": 8,
             }
-            for name in types.CATALOG_NAME
+            for name in types.ACCELERATORS
         )
         return page("compute#acceleratorTypeList", items, call)
 
     def get_image(self, call: Call) -> Resource:
         project, family = call.path["project"], call.path["name"]
-        if project not in types.IMAGE_PROJECTS:
+        documented = images("gcp").get(f"projects/{project}/global/images/family/{family}")
+        if documented is None:
             raise not_found(f"projects/{project}/global/images/family/{family}")
         name = f"{family}-v20260101"
         return {
@@ -128,7 +130,7 @@ class Resources:
             "name": name,
             "family": family,
             "status": "READY",
-            "architecture": "ARM64" if "arm64" in family else "X86_64",
+            "architecture": documented.arch.upper(),
             "diskSizeGb": "10",
             "selfLink": f"{API}/projects/{project}/global/images/{name}",
         }
@@ -217,7 +219,7 @@ def _machine_type(call: Call, shape: types.MachineType) -> Resource:
         "selfLink": f"{_zone_link(call)}/machineTypes/{shape.name}",
     }
     if shape.accelerator:
-        google = next(google for google, name in types.CATALOG_NAME.items() if name == shape.accelerator)
+        google = next(google for google, name in types.ACCELERATORS.items() if name == shape.accelerator)
         resource["accelerators"] = [{"guestAcceleratorType": google, "guestAcceleratorCount": shape.gpus}]
     return resource
 

@@ -15,9 +15,9 @@ from typing import Any
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from sky_core.clouds.gcp_names import TPU_GENERATIONS, TPU_INSTANCE_TYPE
 from sky_sandbox.gcp.types import ZONES
 from sky_sandbox.gcp.wire import ApiError, Call, Resource, endpoint, page, start, timestamp
+from sky_sandbox.images import runtimes
 from sky_sandbox.world import Cause, Machine, Market, Refused, World
 
 # https://cloud.google.com/apis/design/errors: HTTP status to canonical code.
@@ -35,10 +35,12 @@ NO_CAPACITY = (
 )
 OVER_QUOTA = "Quota limit 'TPUsPerProjectPerZoneForTPUAPI' has been exceeded. Limit: 0 in zone {zone}."
 TYPE = "type.googleapis.com/google.cloud.tpu.v2."
+INSTANCE_TYPE = "TPU-VM"  # the name by which capacity for TPU hosts is set here
 # vCPUs of one host, and the slice size (as in the accelerator's name) that one host serves.
 HOSTS = {"v2": (96, 8), "v3": (96, 8), "v4": (240, 8), "v5litepod": (224, 8), "v5p": (208, 8), "v6e": (180, 8)}
+# The generation that a prefix of acceleratorType stands for: https://cloud.google.com/tpu/docs/v5e and its like.
+GENERATION = {"v2": "v2", "v3": "v3", "v4": "v4", "v5litepod": "v5e", "v5p": "v5p", "v6e": "v6e"}
 RESTS: frozenset[Cause] = frozenset({"self", "killed", "failed", "preempted"})  # a node goes when it is deleted only
-GENERATION = {prefix: generation for generation, (prefix, _) in TPU_GENERATIONS.items()}
 
 # What an operation shows beside its name: {} while it runs, "done" with "response" or "error" after.
 Outcome = Callable[[], Resource]
@@ -106,6 +108,8 @@ class Tpu:
             raise ApiError(400, "invalid", f"Accelerator type {body.get('acceleratorType')} is not found")
         if not body.get("runtimeVersion"):
             raise ApiError(400, "invalid", "Runtime version is required")
+        if body["runtimeVersion"] not in runtimes(prefix):
+            raise ApiError(404, "notFound", f"Runtime version {body['runtimeVersion']} is not found")
         vcpus, per_host = HOSTS[prefix]
         now = self.world.clock()
         return [
@@ -114,7 +118,7 @@ class Tpu:
                 cloud="gcp",
                 region=ZONES[zone],
                 zone=zone,
-                type=TPU_INSTANCE_TYPE,
+                type=INSTANCE_TYPE,
                 market=_market(body),
                 vcpus=vcpus,
                 tags=dict(body.get("labels", {})),

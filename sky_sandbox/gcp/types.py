@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from sky_core.clouds.gcp_names import GPUS
-
 # https://cloud.google.com/compute/docs/regions-zones: zone letters, where they are not a, b and c.
 LETTERS = {"us-central1": "abcf", "us-central2": "b", "us-east1": "bcd", "europe-west1": "bcd"}
 _REGIONS = """
@@ -47,11 +45,25 @@ SIZED = re.compile(r"^(?P<family>[a-z]\d[a-z]?)-(?P<kind>[a-z]+)-(?P<size>\d+)(?
 MAX_VCPUS = 416
 LISTED_SIZES = (2, 4, 8, 16, 32)  # machineTypes.list shows these; get knows every size
 
-IMAGE_PROJECTS = frozenset(
-    {"debian-cloud", "ubuntu-os-cloud", "deeplearning-platform-release", "ubuntu-os-accelerator-images", "cos-cloud"}
-)
-ATTACHABLE = frozenset(GPUS[name] for name in ("K80", "P4", "P100", "V100", "T4"))
-CATALOG_NAME = {google: name for name, google in GPUS.items()}
+# https://cloud.google.com/compute/docs/gpus: accelerator types that an N1 machine takes, and those that come with a
+# machine family of their own; each with the name by which capacity is set here.
+ATTACHABLE = {
+    "nvidia-tesla-k80": "K80",
+    "nvidia-tesla-p4": "P4",
+    "nvidia-tesla-p100": "P100",
+    "nvidia-tesla-t4": "T4",
+    "nvidia-tesla-v100": "V100",
+}
+ACCELERATORS = ATTACHABLE | {
+    "nvidia-a100-80gb": "A100-80GB",
+    "nvidia-b200": "B200",
+    "nvidia-h100-80gb": "H100",
+    "nvidia-h100-mega-80gb": "H100-MEGA",
+    "nvidia-h200-141gb": "H200",
+    "nvidia-l4": "L4",
+    "nvidia-rtx-pro-6000": "RTXPRO6000",
+    "nvidia-tesla-a100": "A100",
+}
 
 
 @dataclass(frozen=True)
