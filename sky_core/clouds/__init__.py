@@ -1,4 +1,4 @@
-"""The clouds: one file each behind one small contract (:mod:`sky_core.clouds.base`).
+"""The clouds: one folder each behind one small contract (:mod:`sky_core.clouds.base`).
 
 SDKs are imported by :func:`connect` only, in the driver process: google-cloud-compute alone holds the GIL for
 seconds, which must never happen in Airflow's triggerer or scheduler.

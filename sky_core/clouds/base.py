@@ -1,4 +1,4 @@
-"""The contract of a cloud, in one page. A new cloud is one file that keeps it, plus catalog rows.
+"""The contract of a cloud, in one page. A new cloud is one folder that keeps it, plus catalog rows.
 
 Every method is idempotent: asking twice with the same token gives the same machines. Errors are the
 :class:`~sky_core.errors.CloudError` family; failover reads their class and scope only.

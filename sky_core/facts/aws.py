@@ -23,7 +23,7 @@ def cpu_maker(instance_type: str) -> CpuMaker | None:
 
 FACTS = CloudFacts(
     name="aws",
-    provider="sky_core.clouds.aws:Aws",
+    provider="sky_core.clouds.aws.provider:Aws",
     sdk=("boto3", "s3fs"),
     extra="aws",
     schemes={"s3": "s3"},

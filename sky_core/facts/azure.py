@@ -21,7 +21,7 @@ def cpu_maker(instance_type: str) -> CpuMaker | None:
 
 FACTS = CloudFacts(
     name="azure",
-    provider="sky_core.clouds.azure:Azure",
+    provider="sky_core.clouds.azure.provider:Azure",
     sdk=("azure.identity", "azure.mgmt.compute", "azure.mgmt.network", "azure.mgmt.resource", "adlfs"),
     extra="azure",
     schemes={"az": "abfs", "abfs": "abfs", "abfss": "abfs"},

@@ -21,7 +21,7 @@ def cpu_maker(instance_type: str) -> CpuMaker | None:
 
 FACTS = CloudFacts(
     name="gcp",
-    provider="sky_core.clouds.gcp:Gcp",
+    provider="sky_core.clouds.gcp.provider:Gcp",
     sdk=("google.cloud.compute_v1", "google.cloud.tpu_v2", "google.cloud.storage", "gcsfs"),
     extra="gcp",
     schemes={"gs": "gs"},

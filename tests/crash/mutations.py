@@ -13,7 +13,7 @@ from typing import Any
 
 def tokens_made_anew() -> None:
     """Each launch call has a token of its own, so that a repeated one makes a second machine."""
-    from sky_core.clouds.aws import Aws
+    from sky_core.clouds.aws.provider import Aws
 
     launch = Aws.launch
 

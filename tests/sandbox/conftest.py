@@ -16,7 +16,7 @@ from tests.sandbox.loopback import serve, store_options
 from tests.sandbox.park import Park
 
 if TYPE_CHECKING:
-    from sky_core.clouds.gcp import Gcp
+    from sky_core.clouds.gcp.provider import Gcp
 
 numbers = itertools.count()
 
@@ -30,7 +30,7 @@ def token() -> str:
 @pytest.fixture(scope="module")
 def gcp(shared_sandbox: Sandbox) -> Gcp:
     """The Google Cloud provider."""
-    from sky_core.clouds.gcp import Gcp  # takes seconds; most tests go without
+    from sky_core.clouds.gcp.provider import Gcp  # takes seconds; most tests go without
 
     return Gcp(shared_sandbox.settings.clouds["gcp"])
 

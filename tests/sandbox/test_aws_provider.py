@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from sky_core.clouds import connect as connect_cloud
-from sky_core.clouds.aws import Aws
+from sky_core.clouds.aws.provider import Aws
 from sky_core.clouds.base import Cloud
 from sky_core.errors import (
     AuthError,

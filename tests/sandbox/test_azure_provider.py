@@ -11,7 +11,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from pydantic import SecretStr
 
 from sky_core.clouds import connect as connect_cloud
-from sky_core.clouds.azure import Azure
+from sky_core.clouds.azure.provider import Azure
 from sky_core.clouds.base import TAG_CLUSTER, TAG_OWNER, Instance, LaunchRequest
 from sky_core.errors import (
     AuthError,

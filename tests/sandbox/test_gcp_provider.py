@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sky_core.clouds.base import LaunchRequest, Switch
-from sky_core.clouds.gcp import Gcp
+from sky_core.clouds.gcp.provider import Gcp
 from sky_core.errors import (
     AuthError,
     CapacityError,
@@ -258,7 +258,7 @@ def test_google_ends_machines_at_their_maximum(sandbox: Sandbox, gcp: Gcp, token
     ],
 )
 def test_images_and_disks_fit_the_machine(token: str, changes: dict[str, Any], image: str, disk: str, gib: int) -> None:
-    from sky_core.clouds.gcp_bodies import instance_body
+    from sky_core.clouds.gcp.bodies import instance_body
 
     body = instance_body(ZONE, token, vm(token, **changes), "")
     boot = body.disks[0].initialize_params

@@ -102,7 +102,7 @@ def test_needs_that_nobody_sells_are_refused_by_the_field(tidy, tmp_path):
 
 
 def test_a_cloud_that_cannot_be_connected_is_left_out_or_ends_the_job(tidy, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "sky_core.clouds.azure", None)  # as without its SDK
+    monkeypatch.setitem(sys.modules, "sky_core.clouds.azure.provider", None)  # as without its SDK
     with home_of(tidy, tmp_path) as home:
         (job,) = home.drive(home.submit(small(cloud="azure", region="eastus", instance_type="Standard_B2s")))
         assert job.state == "failed"

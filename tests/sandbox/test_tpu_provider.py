@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from sky_core.clouds.base import LaunchRequest
-from sky_core.clouds.gcp import Gcp
-from sky_core.clouds.gcp_tpu import startup_script
+from sky_core.clouds.gcp.provider import Gcp
+from sky_core.clouds.gcp.tpu import startup_script
 from sky_core.errors import AuthError, CapacityError, CloudError, InvalidRequest, QuotaError, Throttled, UnknownOutcome
 from tests.conftest import Sandbox, until
 from tests.sandbox.ssh import HOST_KEY, connect, request

@@ -17,14 +17,14 @@ def sort(row: dict[str, Any]) -> CloudError:
     """What the providers make of a refusal."""
     code, status, message = row["code"], row["status"], row["message"]
     if row["cloud"] == "aws":
-        from sky_core.clouds.aws_errors import sort_code
+        from sky_core.clouds.aws.errors import sort_code
 
         return sort_code(code, status, message)
     if row["cloud"] == "azure":
-        from sky_core.clouds.azure_errors import refusal
+        from sky_core.clouds.azure.errors import refusal
 
         return refusal(code, message, status=status)
-    from sky_core.clouds import gcp_errors
+    from sky_core.clouds.gcp import errors as gcp_errors
 
     if row.get("api") == "tpu":
         return _sort_tpu(row)
@@ -34,7 +34,7 @@ def sort(row: dict[str, Any]) -> CloudError:
 def _sort_tpu(row: dict[str, Any]) -> CloudError:
     from google.api_core.exceptions import from_http_status
 
-    from sky_core.clouds import gcp_errors
+    from sky_core.clouds.gcp import errors as gcp_errors
 
     number, _, name = row["code"].partition(" ")
     if row.get("late"):

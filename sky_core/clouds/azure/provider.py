@@ -27,10 +27,9 @@ from azure.identity import DefaultAzureCredential
 from azure.mgmt.compute import ComputeManagementClient
 from azure.mgmt.resource.resources import ResourceManagementClient
 
-from sky_core.clouds import azure_bodies as bodies
-from sky_core.clouds import azure_looks as looks
-from sky_core.clouds.azure_errors import cloud_errors
-from sky_core.clouds.azure_storage import AzureStorage
+from sky_core.clouds.azure import bodies, looks
+from sky_core.clouds.azure.errors import cloud_errors
+from sky_core.clouds.azure.storage import AzureStorage
 from sky_core.clouds.base import (
     REFUSALS,
     TAG_CLUSTER,

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from sky_core.clouds import aws_leftovers
-from sky_core.clouds.aws_errors import LOGIN
-from sky_core.clouds.aws_images import parameters
-from sky_core.clouds.aws_network import Network
-from sky_core.clouds.aws_session import HOME_REGION, ONCE, Session
+from sky_core.clouds.aws import leftovers as aws_leftovers
+from sky_core.clouds.aws.errors import LOGIN
+from sky_core.clouds.aws.images import parameters
+from sky_core.clouds.aws.network import Network
+from sky_core.clouds.aws.session import HOME_REGION, ONCE, Session
 from sky_core.clouds.base import (
     REFUSALS,
     Cloud,
@@ -154,7 +154,7 @@ class Aws:
                 self._session.client("ec2", region).terminate_instances(InstanceIds=names)
 
     def leftovers(self, tags: Mapping[str, str]) -> Leftovers:
-        """See :mod:`sky_core.clouds.aws_leftovers`."""
+        """See :mod:`sky_core.clouds.aws.leftovers`."""
         return aws_leftovers.leftovers(self._session, tags, self._bucket_prefix())
 
     def remove(self, leftover: Leftover) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sky_core.clouds.aws_network import SHARED
-from sky_core.clouds.aws_session import HOME_REGION, Session
+from sky_core.clouds.aws.network import SHARED
+from sky_core.clouds.aws.session import HOME_REGION, Session
 from sky_core.clouds.base import TAG_OWNER, Kind, Leftover, Leftovers
 from sky_core.errors import CloudError, InvalidRequest
 

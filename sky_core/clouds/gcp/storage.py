@@ -10,7 +10,7 @@ from google.api_core.exceptions import Conflict, NotFound
 from google.cloud.storage import Client
 
 from sky_core.clouds.base import Leftover, Storage
-from sky_core.clouds.gcp_errors import RETRY, cloud_errors
+from sky_core.clouds.gcp.errors import RETRY, cloud_errors
 from sky_core.config import CloudConfig
 
 CALL_S = 60.0

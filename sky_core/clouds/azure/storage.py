@@ -1,4 +1,4 @@
-"""Azure's object store for :class:`~sky_core.clouds.azure.Azure`: whose account, which container, by what right.
+"""Azure's object store for :class:`~sky_core.clouds.azure.provider.Azure`: account, container and rights.
 
 With ``storage_account`` set there is one account, whose shared access signature also serves machines of other clouds.
 Without it each region gets an account of its own, made on first use, so that data stays where its tasks run; access
@@ -20,7 +20,7 @@ from azure.core.rest import HttpRequest
 from azure.mgmt.resource.resources import ResourceManagementClient
 from azure.storage.blob import AccountSasPermissions, BlobServiceClient, ResourceTypes, generate_account_sas
 
-from sky_core.clouds.azure_errors import cloud_errors
+from sky_core.clouds.azure.errors import cloud_errors
 from sky_core.clouds.base import Leftover, Storage
 from sky_core.config import CloudConfig
 from sky_core.errors import InvalidRequest

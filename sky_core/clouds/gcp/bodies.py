@@ -8,8 +8,8 @@ from datetime import datetime
 
 from google.cloud import compute_v1 as compute
 
-from sky_core.clouds import gcp_names as names
 from sky_core.clouds.base import Instance, LaunchRequest, State
+from sky_core.clouds.gcp import names
 
 NETWORK = "global/networks/default"
 NETWORK_TAG = "skyloom"  # the machines that our firewall rules are for

@@ -21,8 +21,6 @@ from google.api_core.exceptions import Conflict, NotFound
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import compute_v1 as compute
 
-from sky_core.clouds import gcp_bodies as bodies
-from sky_core.clouds import gcp_names as names
 from sky_core.clouds.base import (
     REFUSALS,
     Cloud,
@@ -35,10 +33,11 @@ from sky_core.clouds.base import (
     whole_gang,
 )
 from sky_core.clouds.caller import public_address
-from sky_core.clouds.gcp_errors import RETRY, all_or_nothing, cloud_errors, operation_error
-from sky_core.clouds.gcp_leftovers import Remains
-from sky_core.clouds.gcp_storage import Buckets
-from sky_core.clouds.gcp_tpu import Tpus
+from sky_core.clouds.gcp import bodies, names
+from sky_core.clouds.gcp.errors import RETRY, all_or_nothing, cloud_errors, operation_error
+from sky_core.clouds.gcp.leftovers import Remains
+from sky_core.clouds.gcp.storage import Buckets
+from sky_core.clouds.gcp.tpu import Tpus
 from sky_core.clouds.userdata import cloud_config
 from sky_core.config import CloudConfig
 from sky_core.errors import (
@@ -346,7 +345,7 @@ class Gcp:
                 self._wait(f"delete {zone}/{name}", zone, operation)
 
     def leftovers(self, tags: Mapping[str, str]) -> Leftovers:
-        """See :mod:`sky_core.clouds.gcp_leftovers`."""
+        """See :mod:`sky_core.clouds.gcp.leftovers`."""
         return self._remains.find(tags)
 
     def remove(self, leftover: Leftover) -> None:

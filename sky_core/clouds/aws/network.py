@@ -6,7 +6,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from sky_core.clouds.aws_session import Session
+from sky_core.clouds.aws.session import Session
 from sky_core.clouds.base import TAG_OWNER
 from sky_core.clouds.caller import public_address
 from sky_core.config import CloudConfig

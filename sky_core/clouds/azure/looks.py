@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sky_core.clouds.azure_errors import refusal
+from sky_core.clouds.azure.errors import refusal
 from sky_core.clouds.base import TAG_CLUSTER, Instance, LaunchRequest, State
 
 NAME = "azure"

@@ -9,10 +9,10 @@ from typing import Any
 from google.api_core.exceptions import NotFound
 from google.cloud import compute_v1 as compute
 
-from sky_core.clouds import gcp_names as names
 from sky_core.clouds.base import Leftover, Leftovers
-from sky_core.clouds.gcp_errors import RETRY, cloud_errors
-from sky_core.clouds.gcp_storage import Buckets
+from sky_core.clouds.gcp import names
+from sky_core.clouds.gcp.errors import RETRY, cloud_errors
+from sky_core.clouds.gcp.storage import Buckets
 from sky_core.errors import AuthError, CloudError, InvalidRequest
 
 CALL_S = 60.0

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import boto3
 from botocore.config import Config
 
-from sky_core.clouds.aws_errors import PERHAPS_REGIONAL, sorted_errors
+from sky_core.clouds.aws.errors import PERHAPS_REGIONAL, sorted_errors
 from sky_core.config import CloudConfig
 from sky_core.errors import AuthError, CloudError
 

@@ -20,10 +20,10 @@ from google.api_core.exceptions import Conflict, Forbidden, NotFound
 from google.api_core.operation import Operation
 from google.cloud import tpu_v2
 
-from sky_core.clouds import gcp_names as names
 from sky_core.clouds.base import REFUSALS, Armed, Found, Instance, LaunchRequest, State, whole_gang
-from sky_core.clouds.gcp_bodies import ALL_SCOPES, NETWORK_TAG, TAGS_KEY, given_tags
-from sky_core.clouds.gcp_errors import RETRY, all_or_nothing, tpu_error, tpu_errors
+from sky_core.clouds.gcp import names
+from sky_core.clouds.gcp.bodies import ALL_SCOPES, NETWORK_TAG, TAGS_KEY, given_tags
+from sky_core.clouds.gcp.errors import RETRY, all_or_nothing, tpu_error, tpu_errors
 from sky_core.clouds.userdata import arming, cloud_config, public_key
 from sky_core.config import CloudConfig
 from sky_core.errors import CloudError, InvalidRequest, Throttled, UnknownOutcome

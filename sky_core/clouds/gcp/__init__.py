@@ -1,0 +1,1 @@
+"""Google Cloud: Compute Engine, Cloud TPU and Cloud Storage. Imported in the driver only."""
