@@ -52,12 +52,14 @@ class Broker:
         *,
         base: Path | None = None,
         anywhere: bool = False,
+        trade: bool = False,
     ) -> Plan:
         """Plan without keeping the plan: a dry run, with each task's next-best choice.
 
         Args:
             base: Where relative working folders start; None for the current directory.
             anywhere: Where no cloud can be used yet, plan as if all could.
+            trade: Also look for other deals of money for time.
 
         Raises:
             SkyloomError: what :meth:`plan` raises; SpecError for a working folder that is not there.
@@ -67,14 +69,14 @@ class Broker:
         for task in pipeline.tasks:
             workdir_of(task, base or Path.cwd())
         if polars_inherited():
-            plan: Plan = apart(_preview, self._shareable(), pipeline, objective, base, anywhere)
+            plan: Plan = apart(_preview, self._shareable(), pipeline, objective, base, anywhere, trade)
             return plan
         from sky_core.planner.market import current_market
         from sky_core.planner.planning import make_plan
 
         let_signals_interrupt()
         market = current_market(self.settings, self.store, pipeline.name, anywhere=anywhere)
-        return make_plan(pipeline, market, objective, explain=True)
+        return make_plan(pipeline, market, objective, explain=True, trade=trade)
 
     def _shareable(self) -> Settings:
         """The settings without the team key: what another process may be handed to plan with."""
@@ -302,9 +304,9 @@ class Broker:
 
 
 def _preview(
-    settings: Settings, pipeline: Pipeline, objective: Objective | None, base: Path | None, anywhere: bool
+    settings: Settings, pipeline: Pipeline, objective: Objective | None, base: Path | None, anywhere: bool, trade: bool
 ) -> Plan:
-    return Broker(settings).preview(pipeline, objective, base=base, anywhere=anywhere)
+    return Broker(settings).preview(pipeline, objective, base=base, anywhere=anywhere, trade=trade)
 
 
 def _plan(

@@ -75,6 +75,41 @@ class Placement(Record):
         return f"{self.cloud}/{self.zone or self.region} {self.instance_type} ({details})"
 
 
+class Transfer(Record):
+    """What a task waits for: data on its way from another task or from a given place, or just another task's end.
+
+    Attributes:
+        task: Who receives it.
+        source: The task that it comes from; None for data that was given.
+        inputs: The receiver's inputs that arrive with it; none of them on an edge of order alone.
+        origin: (cloud, region) that it comes from, and whose egress is paid.
+        gb: How much, as far as the sizes are told.
+        sized: Whether all of them are.
+        usd, hours: What the move costs and takes.
+    """
+
+    task: str
+    source: str | None
+    inputs: tuple[str, ...]
+    origin: tuple[str, str]
+    gb: float
+    sized: bool
+    usd: float
+    hours: float
+
+
+class Span(Record):
+    """When a task's machine is needed: hours from the plan's making.
+
+    Attributes:
+        slack: How much later it could end without ending the whole plan later; 0 on the critical path.
+    """
+
+    start: float
+    end: float
+    slack: float
+
+
 class Block(Record):
     """Something not to be had for now. Fields that are None match everything."""
 
@@ -94,11 +129,34 @@ class Block(Record):
 
 
 class Alternative(Record):
-    """Why a task's next-best kind of machine lost: what the whole plan would cost and take with it, more than now."""
+    """A task's next-best kind of machine: what the whole plan would cost and take with it, more than now.
+
+    Attributes:
+        extra_egress_usd: The part of ``extra_usd`` that is for data on the move; the rest is for machines.
+        moved: Other tasks that would run in another region then.
+    """
 
     machine: str
     extra_usd: float
+    extra_egress_usd: float = 0.0
     extra_hours: float
+    moved: tuple[str, ...] = ()
+
+
+class Alone(Record):
+    """The best plan within one cloud; without cost and hours where there is none, and ``why``."""
+
+    cost_usd: float | None
+    hours: float | None = None
+    why: str = ""
+
+
+class Deal(Record):
+    """So much money for so much time: a plan than which none is cheaper and as fast."""
+
+    hours: float
+    cost_usd: float
+    optimal: bool
 
 
 class Plan(Record):
@@ -109,8 +167,11 @@ class Plan(Record):
         hours: Makespan from ``created_at`` on: finish times over the DAG, parallel branches overlapping.
         bound: Proven lower bound on the objective (USD, hours, or their product).
         optimal: Whether the bound was met.
-        single_cloud: Cost of the best plan within each one cloud, USD; None where it is infeasible.
+        transfers: What each task waits for, data and order.
+        schedule: When each task's machine is needed.
+        alone: The best plan within each one cloud.
         next_best: Task to its best other kind of machine (None where there is none); only in dry runs.
+        deals: Other deals of money for time; only in dry runs that ask for them.
         left_out: Clouds that were not considered, each with the reason.
         dag_hash: Hash of the pipeline that was planned.
         begun_at: When the pipeline was first planned (seconds since the epoch): a deadline in hours counts from then.
@@ -125,7 +186,10 @@ class Plan(Record):
     bound: float
     optimal: bool
     method: str
-    single_cloud: Mapping[str, float | None]
+    transfers: tuple[Transfer, ...] = ()
+    schedule: Mapping[str, Span] = Field(default_factory=dict)
+    alone: Mapping[str, Alone] = Field(default_factory=dict)
+    deals: tuple[Deal, ...] = ()
     next_best: Mapping[str, Alternative | None] = Field(default_factory=dict)
     left_out: Mapping[str, str] = Field(default_factory=dict)
     catalog_version: str
@@ -133,6 +197,19 @@ class Plan(Record):
     created_at: float
     begun_at: float | None = None
     reason: str = "first plan"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stored_before(cls, data: dict[str, Any]) -> dict[str, Any]:
+        # Plans that earlier versions stored know of each cloud's cost only.
+        costs: Mapping[str, float | None] = data.get("single_cloud", {})
+        kept = {name: value for name, value in data.items() if name != "single_cloud"}
+        return {"alone": {cloud: {"cost_usd": usd} for cloud, usd in costs.items()}, **kept}
+
+    @property
+    def single_cloud(self) -> dict[str, float | None]:
+        """USD of the best plan within each one cloud; None where there is none."""
+        return {cloud: plan.cost_usd for cloud, plan in self.alone.items()}
 
     @property
     def begun(self) -> float:

@@ -9,8 +9,9 @@ from sky_core import Artifact, Objective, Pipeline, Resources, Task
 from sky_core.config import Settings
 from sky_core.errors import Infeasible, NoCloudEnabled, NoFeasibleOffering, SpecError, UnknownAccelerator
 from sky_core.planner.market import current_market, load_catalog
-from sky_core.planner.plan import Block
-from sky_core.planner.planning import Market, SoFar, freeze_hours, make_plan, source_location
+from sky_core.planner.model import source_location
+from sky_core.planner.plan import Block, Plan
+from sky_core.planner.planning import Market, SoFar, freeze_hours, make_plan
 from sky_core.planner.table import plan_text
 from sky_core.store import Observation, Store
 from sky_core.tracker import Tracker
@@ -71,6 +72,68 @@ def test_a_dry_run_tells_the_next_best_of_each_task(market):
     assert plan.placements["train"].instance_type not in other.machine
     assert f"Next best for train: {other.machine}" in " ".join(plan_text(plan, width=400).split())
     assert make_plan(vision(), market).next_best == {}
+
+
+def test_a_plan_says_what_moves_when_each_machine_is_needed_and_what_can_wait(market):
+    plan = make_plan(vision(), market)
+    moves = {(move.source, move.task): move for move in plan.transfers}
+    assert set(moves) == {("process", "train"), ("train", "infer")}
+    assert moves["process", "train"].origin == plan.placements["process"].location
+    assert (moves["process", "train"].gb, moves["process", "train"].sized) == (1, True)
+    assert sum(move.usd for move in plan.transfers) == pytest.approx(
+        sum(placement.egress_usd for placement in plan.placements.values())
+    )
+    assert max(span.end for span in plan.schedule.values()) == pytest.approx(plan.hours)
+    assert [span.slack for span in plan.schedule.values()] == pytest.approx([0, 0, 0]), "a chain has no slack"
+    for move in plan.transfers:
+        start = plan.schedule[move.task].start
+        assert start == pytest.approx(plan.schedule[move.source].end + move.hours)
+
+
+def test_what_a_branch_could_wait_is_its_slack_and_what_has_no_size_says_so(market):
+    one = Task(name="one", run="true", hours=1, outputs={"x": Artifact()}, resources=Resources(cpus="4+"))
+    given = Artifact(uri="s3://bucket/data", size_gb=10, location="aws/eu-west-1")
+    long = Task(name="long", run="true", hours=5, inputs={"x": one.output("x")}, resources=one.resources)
+    short = long.model_copy(update={"name": "short", "hours": 2, "inputs": {"x": one.output("x"), "raw": given}})
+    last = Task(name="last", run="true", hours=1, resources=one.resources)
+    pipeline = Pipeline(name="p", tasks=(one, long, short, last), order=(("long", "last"), ("short", "last")))
+    plan = make_plan(pipeline, market)
+    spans = plan.schedule
+    assert spans["short"].slack == pytest.approx(spans["long"].end - spans["short"].end, abs=0.1)
+    assert spans["long"].slack == pytest.approx(0)
+    moves = {(move.source, move.task): move for move in plan.transfers}
+    assert not moves["one", "long"].sized
+    assert (moves[None, "short"].inputs, moves[None, "short"].origin) == (("raw",), ("aws", "eu-west-1"))
+    assert moves["long", "last"].inputs == (), "an edge of order alone"
+
+
+def test_a_cloud_that_cannot_do_it_alone_says_why_and_one_that_can_how_long_it_takes(market):
+    plan = make_plan(vision(), market)
+    assert plan.alone["aws"].why == "has nothing for process"
+    azure = plan.alone["azure"]
+    assert azure.hours is not None
+    assert azure.hours > 0
+    tight = make_plan(vision(), market, Objective(budget_usd=plan.cost_usd * 1.001))
+    assert tight.alone["azure"].why == "cannot keep the budget"
+
+
+def test_deals_run_from_the_fastest_to_the_cheapest(market):
+    plan = make_plan(vision(), market, trade=True)
+    hours, usd = [deal.hours for deal in plan.deals], [deal.cost_usd for deal in plan.deals]
+    assert hours == sorted(hours)
+    assert usd == sorted(usd, reverse=True)
+    assert usd[-1] == pytest.approx(plan.cost_usd)
+    assert make_plan(vision(), market).deals == ()
+
+
+def test_a_plan_that_an_earlier_version_stored_is_read(market):
+    made = make_plan(vision(), market)
+    new = {"transfers", "schedule", "deals", "alone"}
+    stored = {**made.model_dump(mode="json", exclude=new), "single_cloud": dict(made.single_cloud)}
+    read = Plan.model_validate(stored)
+    assert read.single_cloud == made.single_cloud
+    assert read.best_single_cloud() == made.best_single_cloud()
+    assert Plan.model_validate_json(made.model_dump_json()) == made
 
 
 def test_value_lies_between_cheapest_and_fastest(market):

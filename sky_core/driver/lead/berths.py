@@ -10,9 +10,10 @@ import numpy as np
 
 from sky_core.catalog import Catalog
 from sky_core.job.memory import Saved
+from sky_core.planner.model import source_location
 from sky_core.planner.offers import offers_of, sold_for
 from sky_core.planner.plan import Placement
-from sky_core.planner.planning import Market, source_location
+from sky_core.planner.planning import Market
 from sky_core.recovery import Decision, Policy
 from sky_core.spec import Artifact, Task
 from sky_core.store import Cluster

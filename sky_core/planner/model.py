@@ -1,0 +1,176 @@
+"""The optimizer's numbers for a pipeline and its candidates, and the way back from its answer to places and times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+
+from sky_core.catalog import Catalog
+from sky_core.facts import facts_of, schemes
+from sky_core.optimizer import Edge, Problem, Solution
+from sky_core.planner.candidates import Candidates
+from sky_core.planner.deadlines import points_in_time, solve_in_time
+from sky_core.planner.offers import Location
+from sky_core.planner.plan import Placement, Span, Transfer
+from sky_core.spec import Artifact, Objective, OutputRef, Pipeline, Task
+
+
+class Model:
+    """The optimizer's problem for one pipeline and its candidates, and the way back from its solution."""
+
+    def __init__(self, pipeline: Pipeline, candidates: Mapping[str, Candidates], catalog: Catalog) -> None:
+        self.pipeline = pipeline
+        self.candidates = candidates
+        self.catalog = catalog
+        self.due = points_in_time(pipeline)
+        self.sources = {
+            (task.name, name): (location, source.size_gb or 0.0)
+            for task in pipeline.tasks
+            for name, source in task.inputs.items()
+            if isinstance(source, Artifact) and (location := source_location(source)) is not None
+        }
+        used = {place for chosen in candidates.values() for place in chosen.locations}
+        used |= {location for location, _ in self.sources.values()}
+        self.places: list[Location] = sorted(used)
+        self.index = {place: number for number, place in enumerate(self.places)}
+        self._egress: dict[float, tuple[np.ndarray, np.ndarray]] = {}
+
+    def egress(self, gb: float) -> tuple[np.ndarray, np.ndarray]:
+        """(L, L) USD and hours of moving ``gb`` between all places."""
+        if gb not in self._egress:
+            self._egress[gb] = self.catalog.egress([(cloud, region, None) for cloud, region in self.places], gb)
+        return self._egress[gb]
+
+    @cached_property
+    def problem(self) -> Problem:
+        """The numbers; a given input's egress is part of the task's own cost."""
+        cost, hours, location = {}, {}, {}
+        for task in self.pipeline.tasks:
+            chosen = self.candidates[task.name]
+            at = np.array([self.index[place] for place in chosen.locations])[chosen.at]
+            usd, delay = self.input_egress(task, at)
+            cost[task.name], hours[task.name], location[task.name] = chosen.cost + usd, chosen.hours + delay, at
+        data = self.pipeline.data_edges()
+        edges = [Edge(parent, child, *self.egress(data.get((parent, child), 0.0)))
+                 for parent, child in self.pipeline.edges()]  # fmt: skip
+        return Problem([task.name for task in self.pipeline.tasks], cost, hours, location, edges)
+
+    @property
+    def at_worst(self) -> Problem:
+        """The same with each task's cost at worst."""
+        extra = {name: chosen.worst - chosen.cost for name, chosen in self.candidates.items()}
+        return replace(self.problem, cost={name: cost + extra[name] for name, cost in self.problem.cost.items()})
+
+    def input_egress(self, task: Task, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(C,) USD and hours for the task's given inputs to reach each of the locations ``at``."""
+        usd, hours = np.zeros(len(at)), np.zeros(len(at))
+        for name in task.inputs:
+            if (task.name, name) in self.sources:
+                source, gb = self.sources[task.name, name]
+                price, delay = self.egress(gb)
+                usd += price[self.index[source], at]
+                hours = np.maximum(hours, delay[self.index[source], at])
+        return usd, hours
+
+    def solve(
+        self,
+        objective: Objective,
+        blocked: Mapping[str, np.ndarray] | None = None,
+        time_limit_s: float = 60.0,
+    ) -> Solution:
+        """The best plan for the objective; after ``time_limit_s`` CPU seconds the best so far."""
+        return solve_in_time(
+            self.problem,
+            self.due,
+            objective.deadline_hours(),
+            minimize=objective.minimize,
+            budget_usd=objective.budget_usd,
+            blocked=blocked,
+            time_limit_s=time_limit_s,
+        )
+
+    def transfers(self, solution: Solution) -> tuple[Transfer, ...]:
+        """What reaches each task and from where: one record for each edge and each given input."""
+        at = {name: int(self.problem.location[name][number]) for name, number in solution.choice.items()}
+        data = self.pipeline.data_edges()
+        found = []
+        for task in self.pipeline.tasks:
+            here = at[task.name]
+            for parent in (parent for parent, child in self.pipeline.edges() if child == task.name):
+                gb = data.get((parent, task.name), 0.0)
+                taken = {name: source.output for name, source in task.inputs.items()
+                         if isinstance(source, OutputRef) and source.task == parent}  # fmt: skip
+                sized = all(self.pipeline.task(parent).outputs[output].size_gb is not None for output in taken.values())
+                found.append(self._transfer(task.name, parent, tuple(taken), at[parent], here, gb, sized))
+            for name, source in task.inputs.items():
+                if (task.name, name) in self.sources and isinstance(source, Artifact):
+                    place, gb = self.sources[task.name, name]
+                    sized = source.size_gb is not None
+                    found.append(self._transfer(task.name, None, (name,), self.index[place], here, gb, sized))
+        return tuple(found)
+
+    def _transfer(
+        self, task: str, source: str | None, inputs: tuple[str, ...], there: int, here: int, gb: float, sized: bool
+    ) -> Transfer:
+        usd, hours = self.egress(gb)
+        return Transfer(
+            task=task,
+            source=source,
+            inputs=inputs,
+            origin=self.places[there],
+            gb=gb,
+            sized=sized,
+            usd=float(usd[there, here]),
+            hours=float(hours[there, here]),
+        )
+
+    def placements(self, solution: Solution) -> dict[str, Placement]:
+        """The chosen candidates with the egress that reaches each of them."""
+        usd = dict.fromkeys(solution.choice, 0.0)
+        hours = dict.fromkeys(solution.choice, 0.0)
+        for transfer in self.transfers(solution):
+            usd[transfer.task] += transfer.usd
+            hours[transfer.task] = max(hours[transfer.task], transfer.hours)
+        return {
+            task.name: self.candidates[task.name]
+            .placement(solution.choice[task.name], task.name)
+            .model_copy(update={"egress_usd": usd[task.name], "transfer_hours": hours[task.name]})
+            for task in self.pipeline.tasks
+        }
+
+    def schedule(self, solution: Solution) -> dict[str, Span]:
+        """When each task's machine is needed, and how much later it could be done without ending the plan later."""
+        problem, choice = self.problem, solution.choice
+        at = {name: int(problem.location[name][number]) for name, number in choice.items()}
+        run = {name: float(problem.hours[name][number]) for name, number in choice.items()}
+        latest = dict.fromkeys(choice, solution.hours)
+        for child in reversed(problem.order):
+            for edge in problem.parents[child]:
+                delay = float(edge.hours[at[edge.parent], at[child]])
+                latest[edge.parent] = min(latest[edge.parent], latest[child] - run[child] - delay)
+        return {
+            task.name: Span(
+                start=max(0.0, end - float(self.candidates[task.name].hours[choice[task.name]])),
+                end=end,
+                slack=max(0.0, latest[task.name] - end),
+            )
+            for task in self.pipeline.tasks
+            for end in (solution.finish[task.name],)
+        }
+
+
+def source_location(artifact: Artifact) -> Location | None:
+    """Where a given artifact lives as far as can be told: its ``location`` field, else its scheme's cloud.
+
+    The region of a bucket that is not told is not guessed: the artifact counts as lying in the cloud's
+    default region (us-east-1, us-central1, eastus).
+    """
+    if artifact.location is not None:
+        cloud, _, region = artifact.location.partition("/")
+        return cloud, region or facts_of(cloud).default_region
+    scheme = (artifact.uri or "").partition("://")[0]
+    owner = schemes().get(scheme)
+    return None if owner is None else (owner.name, owner.default_region)
