@@ -15,7 +15,8 @@ from pathlib import Path
 import polars as pl
 
 import sky_core.catalog
-from sky_core.catalog import Catalog, build
+from sky_core.catalog import Catalog
+from sky_core.catalog.build import __main__ as build
 from sky_core.catalog.stats import table_4_5
 
 REFERENCE = Path(__file__).parents[1] / "../shared/data/catalog"

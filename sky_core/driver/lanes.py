@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal
 
-from sky_core.driver.hearing import Hearing
+from sky_core.driver.stages.hearing import Hearing
 from sky_core.store import Job
 
 Lane = Literal["looks", "work", "silent"]

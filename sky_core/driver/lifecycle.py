@@ -14,7 +14,8 @@ with when to come back. All of it may be interrupted anywhere and done again by 
 
 from __future__ import annotations
 
-from sky_core.driver import closing, launch, placing, running, wanted
+from sky_core.driver import wanted
+from sky_core.driver.stages import closing, launch, placing, running
 from sky_core.driver.step import Driving, Step
 from sky_core.store import Job
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sky_core.clouds.base import TAG_CLUSTER, TAG_OWNER, Instance
 from sky_core.config import Settings
-from sky_core.driver.owed import Debts
+from sky_core.driver.stages.owed import Debts
 from sky_core.driver.step import Clouds, Driving
 from sky_core.errors import CloudError
 from sky_core.planner.market import usable_clouds

@@ -38,7 +38,7 @@ FACTS = CloudFacts(
         ),
         files=(".aws/credentials", ".aws/config"),
     ),
-    prices="sky_core.catalog.refresh.aws:source",
+    prices="sky_core.catalog.refresh.sources.aws:source",
     zone=re.compile(r"^(.+-\d+)[a-z]$"),
     billed_gb_bytes=2**30,  # S3 FAQ
     gbit_out=5.0,  # a cap of the cloud's: Skyplane, NSDI'23, section 2

@@ -33,7 +33,7 @@ FACTS = CloudFacts(
         account="a subscription id (account)",
         account_variables=("AZURE_SUBSCRIPTION_ID",),
     ),
-    prices="sky_core.catalog.refresh.azure:source",
+    prices="sky_core.catalog.refresh.sources.azure:source",
     spot_zones=False,
     bills_pending=True,  # https://learn.microsoft.com/azure/virtual-machines/states-billing: what is allocated
     gbit_out=7.0,  # not capped; taken like GCP

@@ -33,7 +33,7 @@ FACTS = CloudFacts(
         account="a project (account)",
         account_variables=("GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT"),
     ),
-    prices="sky_core.catalog.refresh.gcp:source",
+    prices="sky_core.catalog.refresh.sources.gcp:source",
     zone=re.compile(r"^(.+)-[a-z]$"),
     billed_gb_bytes=2**30,  # VPC price page: "GiB"
     gbit_out=7.0,  # a cap of the cloud's: Skyplane, NSDI'23, section 2

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from sky_core.optimizer.effort import Effort
-from sky_core.optimizer.model import Model, Placement, Solver
 from sky_core.optimizer.problem import Floats, Limit
+from sky_core.optimizer.programs.model import Model, Placement, Solver
 from sky_core.optimizer.space import Space
 
 

@@ -14,14 +14,15 @@ from typing import Literal
 
 import numpy as np
 
-from sky_core.optimizer import integer, labels, messages, model
-from sky_core.optimizer.descent import cheaper, faster
 from sky_core.optimizer.effort import Effort
 from sky_core.optimizer.goal import ROUNDING, TINY, Goal, above
-from sky_core.optimizer.labels import Question
-from sky_core.optimizer.messages import Bound, Prices
-from sky_core.optimizer.model import Solver
+from sky_core.optimizer.methods import labels, messages
+from sky_core.optimizer.methods.descent import cheaper, faster
+from sky_core.optimizer.methods.labels import Question
+from sky_core.optimizer.methods.messages import Bound, Prices
 from sky_core.optimizer.problem import Ints, Problem, assess
+from sky_core.optimizer.programs import integer, model
+from sky_core.optimizer.programs.model import Solver
 from sky_core.optimizer.space import Space, ends, prepare, within
 
 Method = Literal["auto", "labels", "ilp", "cbc"]
@@ -165,7 +166,7 @@ def _read_off(problem: Problem, space: Space, goal: Goal, bounds: Sequence[Bound
 def _relaxed(space: Space, goal: Goal, effort: Effort) -> list[Prices] | None:
     """Prices of time (and of the budget) from the linear relaxation, or None if it shows that there is no plan."""
     try:
-        from sky_core.optimizer import highs
+        from sky_core.optimizer.programs import highs
     except ImportError:  # pragma: no cover - without highspy, labels have the bounds of `ends` only
         return []
     factors = LOOSER if math.isfinite(goal.deadline_hours) else LOOSER[:1]
@@ -229,11 +230,11 @@ def _solver(method: Method) -> tuple[Solver, str]:
     """HiGHS; CBC where it is asked for or HiGHS is not installed."""
     if method != "cbc":
         try:
-            from sky_core.optimizer import highs
+            from sky_core.optimizer.programs import highs
         except ImportError:  # pragma: no cover - highspy is a dependency, and missing on odd platforms only
             pass
         else:
             return highs.run, "ilp"
-    from sky_core.optimizer import cbc
+    from sky_core.optimizer.programs import cbc
 
     return cbc.run, "cbc"

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from sky_core.store.attempt import transact
-from sky_core.store.database import Database
-from sky_core.store.patience import Patience
+from sky_core.store.database.attempt import transact
+from sky_core.store.database.database import Database
+from sky_core.store.database.patience import Patience
+from sky_core.store.database.transactions import upsert
 from sky_core.store.records import TERMINAL
 from sky_core.store.tables import JOBS, META
-from sky_core.store.transactions import upsert
 
 KEY = "clock"  # in the table "meta": which boot, and what is to be added to its time
 

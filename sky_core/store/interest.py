@@ -9,9 +9,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from sky_core.store import rows
+from sky_core.store.database.transactions import Part, reads, refuse_odd, upsert, writes
 from sky_core.store.records import Interest
 from sky_core.store.tables import INTEREST
-from sky_core.store.transactions import Part, reads, refuse_odd, upsert, writes
 
 
 class Interests(Part):

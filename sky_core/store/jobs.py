@@ -11,10 +11,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from sky_core.store import rows
+from sky_core.store.database.transactions import Part, insert_if_absent, reads, refuse_odd, upsert, writes
 from sky_core.store.leases import LeaseLost, held
 from sky_core.store.records import TERMINAL, Cluster, Event, EventKind, Job, JobState, Launch, Observation, Run
 from sky_core.store.tables import CLUSTERS, EVENTS, JOBS, LAUNCHES, LOGS, OBSERVATIONS, RUNS
-from sky_core.store.transactions import Part, insert_if_absent, reads, refuse_odd, upsert, writes
 
 NewEvent = tuple[EventKind, Mapping[str, Any]]  # kind, data
 

@@ -9,10 +9,10 @@ from collections import defaultdict
 
 import sqlalchemy as sa
 
+from sky_core.store.database.transactions import Part, reads, writes
 from sky_core.store.records import Launch
 from sky_core.store.rows import record
 from sky_core.store.tables import CLUSTERS, JOBS, LAUNCHES
-from sky_core.store.transactions import Part, reads, writes
 
 
 class Launches(Part):

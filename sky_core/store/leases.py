@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from sky_core.store import rows
+from sky_core.store.database.transactions import Part, reads, writes
 from sky_core.store.records import TERMINAL, Job, Lease, Reach
 from sky_core.store.tables import JOBS
-from sky_core.store.transactions import Part, reads, writes
 
 
 class LeaseLost(RuntimeError):

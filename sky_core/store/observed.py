@@ -6,10 +6,10 @@ from dataclasses import asdict
 
 import sqlalchemy as sa
 
+from sky_core.store.database.transactions import Part, reads, writes
 from sky_core.store.records import Observation, Run
 from sky_core.store.rows import record
 from sky_core.store.tables import OBSERVATIONS, RUNS
-from sky_core.store.transactions import Part, reads, writes
 
 
 class Observed(Part):

@@ -7,10 +7,10 @@ import hashlib
 import sqlalchemy as sa
 
 from sky_core.errors import TooLarge
+from sky_core.store.database.transactions import Part, insert_if_absent, reads, refuse_odd, writes
 from sky_core.store.leases import insist
 from sky_core.store.records import Lease, StoredPlan
 from sky_core.store.tables import PAYLOADS, PLANS
-from sky_core.store.transactions import Part, insert_if_absent, reads, refuse_odd, writes
 
 LARGEST_PAYLOAD = 500_000_000
 """Bytes. PostgreSQL takes 1 GiB for a value, and gets it with two characters a byte; SQLite takes 1e9 bytes."""

@@ -8,17 +8,17 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 
-from sky_core.store import database
 from sky_core.store.clock import store_clock
+from sky_core.store.database import database
+from sky_core.store.database.patience import Patience
+from sky_core.store.database.schema import prepare
+from sky_core.store.database.transactions import reads
 from sky_core.store.interest import Interests
 from sky_core.store.jobs import Jobs
 from sky_core.store.launches import Launches
 from sky_core.store.leases import Leases
 from sky_core.store.observed import Observed
-from sky_core.store.patience import Patience
 from sky_core.store.plans import Plans
-from sky_core.store.schema import prepare
-from sky_core.store.transactions import reads
 
 PATIENCE_S = 60.0
 

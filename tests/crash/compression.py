@@ -25,7 +25,7 @@ SWITCH_S = 2 * SETTINGS["boot_timeout_s"] + 5
 ORPHAN_S = SETTINGS["orphan_ttl_s"] + 5
 CLOUD_SETTINGS: dict[str, float] = {"settle_s": 2.0}
 CONSTANTS: dict[str, float] = {
-    "sky_core.driver.running.LINK_TIMEOUT_S": 10.0,
+    "sky_core.driver.stages.running.LINK_TIMEOUT_S": 10.0,
     "sky_core.driver.process.IDLE_S": 1.0,
     "sky_core.remote.ssh.CONNECT_TIMEOUT_S": 5.0,
     "sky_core.remote.ssh.LOGIN_TIMEOUT_S": 8.0,

@@ -11,8 +11,8 @@ import pytest
 
 from sky_core.broker import Broker
 from sky_core.broker.calls import pack
-from sky_core.driver import running
 from sky_core.driver.process import Driver
+from sky_core.driver.stages import running
 from sky_core.spec import Artifact, Pipeline, Resources, Task
 from tests.conftest import until
 from tests.sandbox.ssh import new_key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sky_core.driver import launch
+from sky_core.driver.stages import launch
 from sky_core.driver.step import Step
 from tests.conftest import until
 from tests.sandbox.driving import home_of, small

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from sky_core.driver.launch import _request
-from sky_core.driver.owed import Debts
+from sky_core.driver.stages.launch import _request
+from sky_core.driver.stages.owed import Debts
 from sky_core.driver.step import Step
 from sky_core.driver.sweep import Sweeper, collect
 from tests.conftest import until

@@ -13,9 +13,9 @@ from alembic.script import ScriptDirectory
 
 from sky_core.errors import StoreTooNew
 from sky_core.store import Launch, Observation, Store
-from sky_core.store.schema import HEAD, MIGRATIONS, VERSION_TABLE
+from sky_core.store.database.schema import HEAD, MIGRATIONS, VERSION_TABLE
+from sky_core.store.database.urls import parse
 from sky_core.store.tables import METADATA
-from sky_core.store.urls import parse
 
 BASELINE = Path(__file__).parent / "baseline"
 TRAIN = "job-b6dc2d0f354d474d"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sky_core.store import Store
-from sky_core.store.database import CONNECTIONS
+from sky_core.store.database.database import CONNECTIONS
 from tests.postgres import Postgres
 
 HERE = Path(__file__).parent

@@ -148,7 +148,7 @@ def test_a_url_that_cannot_be_used_names_the_setting(url):
 
 
 def test_without_psycopg_the_extra_is_named(monkeypatch):
-    monkeypatch.setattr("sky_core.store.urls.find_spec", lambda name: None)
+    monkeypatch.setattr("sky_core.store.database.urls.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"skyloom\[postgres\]"):
         Store("postgresql://me@127.0.0.1/db")
 

@@ -15,10 +15,10 @@ import polars as pl
 import pytest
 
 from sky_core.catalog.refresh import Refreshed, Result, refresh, shelf
-from sky_core.catalog.refresh.azure import Azure
-from sky_core.catalog.refresh.gcp import Gcp
-from sky_core.catalog.refresh.gpuhunt import GpuHunt
-from sky_core.catalog.refresh.skypilot import SkyPilotCsv
+from sky_core.catalog.refresh.sources.azure import Azure
+from sky_core.catalog.refresh.sources.gcp import Gcp
+from sky_core.catalog.refresh.sources.gpuhunt import GpuHunt
+from sky_core.catalog.refresh.sources.skypilot import SkyPilotCsv
 from sky_core.catalog.schema import SCHEMA
 from tests.unit.catalog_server import Pages, serve
 from tests.unit.test_catalog_refresh_files import GPUHUNT, zipped

@@ -13,9 +13,9 @@ import pytest
 from botocore.stub import ANY, Stubber
 
 from sky_core.catalog import Catalog
-from sky_core.catalog.refresh.aws import LINUX, Aws
-from sky_core.catalog.refresh.azure import Azure
-from sky_core.catalog.refresh.gcp import Gcp
+from sky_core.catalog.refresh.sources.aws import LINUX, Aws
+from sky_core.catalog.refresh.sources.azure import Azure
+from sky_core.catalog.refresh.sources.gcp import Gcp
 from tests.unit.catalog_server import KNOWN, Pages, offerings, run, serve
 
 

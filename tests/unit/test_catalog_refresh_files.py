@@ -14,8 +14,8 @@ import pytest
 from sky_core.catalog import Catalog
 from sky_core.catalog.refresh import refresh
 from sky_core.catalog.refresh.choose import sources
-from sky_core.catalog.refresh.gpuhunt import GpuHunt
-from sky_core.catalog.refresh.skypilot import SkyPilotCsv
+from sky_core.catalog.refresh.sources.gpuhunt import GpuHunt
+from sky_core.catalog.refresh.sources.skypilot import SkyPilotCsv
 from sky_core.config import Settings
 from sky_core.errors import SpecError
 from tests.unit.catalog_server import KNOWN, Pages, offerings, run, serve

@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 
 import sky_core.catalog
-from sky_core.catalog import Catalog, build
+from sky_core.catalog import Catalog
+from sky_core.catalog.build import __main__ as build
 from sky_core.catalog.facts import read_facts
 from sky_core.catalog.snapshot import DATA, read_snapshot
 from sky_core.catalog.stats import TABLE_4_5, coverage, table_4_5

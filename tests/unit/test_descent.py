@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sky_core.optimizer.descent import cheaper, faster
+from sky_core.optimizer.methods.descent import cheaper, faster
 from sky_core.optimizer.problem import Problem, assess
 from sky_core.optimizer.space import prepare
 from tests.unit.test_optimizer import problems

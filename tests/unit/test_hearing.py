@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sky_core.driver.hearing import LONGEST_LOOK_S, Hearing
+from sky_core.driver.stages.hearing import LONGEST_LOOK_S, Hearing
 
 
 class Clock:

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from sky_core.driver.hearing import Hearing
 from sky_core.driver.lanes import THREADS, Lanes, lane_of
+from sky_core.driver.stages.hearing import Hearing
 from sky_core.store import Job
 from tests.conftest import until
 

@@ -8,7 +8,7 @@ import pytest
 
 from sky_core.errors import SpecError, TooLarge
 from sky_core.store import LeaseLost, Observation, Store, StoredPlan
-from sky_core.store.transactions import LONGEST
+from sky_core.store.database.transactions import LONGEST
 
 
 @pytest.fixture

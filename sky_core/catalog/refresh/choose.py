@@ -35,11 +35,11 @@ def _sources(settings: Settings, origin: str, names: tuple[str, ...]) -> Iterato
     if origin == "api":
         yield from (_own_api(cloud, settings) for cloud in names)
     elif origin == "gpuhunt":
-        from sky_core.catalog.refresh.gpuhunt import GpuHunt
+        from sky_core.catalog.refresh.sources.gpuhunt import GpuHunt
 
         yield GpuHunt(names)
     elif origin == "skypilot" or origin.endswith(".csv"):
-        from sky_core.catalog.refresh.skypilot import SkyPilotCsv
+        from sky_core.catalog.refresh.sources.skypilot import SkyPilotCsv
 
         if origin != "skypilot" and len(names) > 1:
             raise SpecError(f"--source {origin}: say which cloud it is about with --cloud")

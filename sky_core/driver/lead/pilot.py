@@ -14,9 +14,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from sky_core.driver.fitting import own_task
 from sky_core.driver.lead.berths import Pilot, berths_of, sold_at, zone_key
 from sky_core.driver.lead.promise import changeover, hours_left, remaining_work, unsaved
+from sky_core.driver.stages.fitting import own_task
 from sky_core.driver.step import Step
 from sky_core.job.memory import Promise
 from sky_core.planner.candidates import free, is_blocked

@@ -1,4 +1,4 @@
-"""Make the embedded snapshot: ``python -m sky_core.catalog.build ../shared/data/catalog``.
+"""Make the embedded snapshot: ``python -m sky_core.catalog.build FOLDER``.
 
 Reads reference tables (``aws.csv``, ``gcp.csv``, ``azure.csv``, ``egress.csv``: columns of the dissertation's
 Table 4.1, USD per hour, Linux), adds the facts of ``facts.toml``, and writes the factored tables that
@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from sky_core.catalog.build_egress import egress_records
+from sky_core.catalog.build.egress import egress_records
 from sky_core.catalog.facts import access_of, labels_of, read_facts
 from sky_core.catalog.names import device_memory_gib
 from sky_core.catalog.snapshot import DATA

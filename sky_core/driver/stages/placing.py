@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from sky_core.driver.fitting import misfit, own_task, plan_alone
-from sky_core.driver.launch import intend
 from sky_core.driver.lead.pilot import decide, elsewhere, pilot_of
 from sky_core.driver.lead.promise import checkpoint_hours, due_at, warning
+from sky_core.driver.stages.fitting import misfit, own_task, plan_alone
+from sky_core.driver.stages.launch import intend
 from sky_core.driver.step import Step
 from sky_core.errors import Infeasible, NoCloudEnabled, NoFeasibleOffering, SpecError
 from sky_core.job.attempts import told

@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sky_core.errors import SpecError
-from sky_core.store.attempt import transact
-from sky_core.store.database import Database
-from sky_core.store.patience import Patience
+from sky_core.store.database.attempt import transact
+from sky_core.store.database.database import Database
+from sky_core.store.database.patience import Patience
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from sky_core.clouds.base import TAG_CLUSTER, Cloud, Found, Instance
-from sky_core.driver.ending import found_in_bucket
-from sky_core.driver.launch import observation, request_for
+from sky_core.driver.stages.ending import found_in_bucket
+from sky_core.driver.stages.launch import observation, request_for
 from sky_core.driver.step import Step
 from sky_core.errors import CloudError, NotConnected, UnknownOutcome
 from sky_core.job.attempts import MOST_IN_A_PLACE

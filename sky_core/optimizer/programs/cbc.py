@@ -8,7 +8,7 @@ import numpy as np
 import pulp
 
 from sky_core.optimizer.effort import Effort
-from sky_core.optimizer.model import Answer, Known, Model
+from sky_core.optimizer.programs.model import Answer, Known, Model
 
 
 def run(model: Model, effort: Effort, known: Known | None = None) -> Answer:

@@ -19,9 +19,9 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from sky_core.errors import StoreAway, StoreBusy
-from sky_core.store.engines import READS_ONLY, postgres_engine, sqlite_engine
-from sky_core.store.forks import Gate
-from sky_core.store.urls import parse
+from sky_core.store.database.engines import READS_ONLY, postgres_engine, sqlite_engine
+from sky_core.store.database.forks import Gate
+from sky_core.store.database.urls import parse
 
 CONNECTIONS = 4  # at most, per process and database; threads beyond that wait for their turn
 TURN_S = 30.0  # how long they wait before it is called trouble
@@ -96,7 +96,7 @@ def share(url: str) -> Database:
     """This process's database of that URL, made if need be. Each call is to be matched by one of :func:`release`.
 
     Raises:
-        SpecError, MissingExtra: from :func:`sky_core.store.urls.parse`.
+        SpecError, MissingExtra: from :func:`sky_core.store.database.urls.parse`.
         StoreAway: if the file is not there and cannot be made.
     """
     parsed = parse(url)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from sky_core.optimizer.capacity import add_limit, overdrawn
 from sky_core.optimizer.effort import Effort, now
 from sky_core.optimizer.goal import Goal
-from sky_core.optimizer.model import Known, Placement, Solver, build
 from sky_core.optimizer.problem import Floats, Ints, Limit, Reuse
+from sky_core.optimizer.programs.model import Known, Placement, Solver, build
 from sky_core.optimizer.space import Space
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from sky_core.optimizer.effort import now
 from sky_core.optimizer.goal import TINY, Goal, above
-from sky_core.optimizer.messages import Bound
+from sky_core.optimizer.methods.messages import Bound
 from sky_core.optimizer.problem import Floats, Ints
 from sky_core.optimizer.space import Space
 

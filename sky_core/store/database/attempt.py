@@ -13,9 +13,9 @@ from typing import Generic, TypeVar
 import sqlalchemy as sa
 
 from sky_core.errors import StoreAway, StoreBusy
-from sky_core.store.database import Database
-from sky_core.store.patience import Patience
-from sky_core.store.trouble import trouble
+from sky_core.store.database.database import Database
+from sky_core.store.database.patience import Patience
+from sky_core.store.database.trouble import trouble
 
 T = TypeVar("T")
 Work = Callable[[sa.Connection], T]

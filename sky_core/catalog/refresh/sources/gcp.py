@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from sky_core.catalog.refresh.source import Progress, Row
-from sky_core.catalog.refresh.tokens import token
+from sky_core.catalog.refresh.sources.tokens import token
 from sky_core.catalog.refresh.web import fetch_pages
 from sky_core.errors import AuthError, BadSource
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from sky_core.optimizer.effort import Effort, now
 from sky_core.optimizer.goal import Goal
-from sky_core.optimizer.messages import Prices
-from sky_core.optimizer.model import Answer, Known, Model, Placement
+from sky_core.optimizer.methods.messages import Prices
 from sky_core.optimizer.problem import Floats
+from sky_core.optimizer.programs.model import Answer, Known, Model, Placement
 from sky_core.optimizer.space import Space
 
 ROOM_S = 2.0  # HiGHS looks at the clock on the wall, which runs faster than CPU time on a busy host

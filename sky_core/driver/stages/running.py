@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from sky_core.clouds.base import Instance
-from sky_core.driver.ending import ended, transfers
-from sky_core.driver.launch import REFUSALS, intend, observation, where
 from sky_core.driver.lead.berths import zone_key
 from sky_core.driver.lead.pilot import decide, pilot_of
 from sky_core.driver.lead.promise import checkpoint_hours, noted, too_slow, unsaved, warning
+from sky_core.driver.stages.ending import ended, transfers
+from sky_core.driver.stages.launch import REFUSALS, intend, observation, where
 from sky_core.driver.step import Step
 from sky_core.driver.urls import checkpoint_url, output_urls, storage_options, verdict_url
 from sky_core.errors import AuthError, CloudError, HostKeyMismatch, InvalidRequest, LinkLost, MachineError

@@ -1,0 +1,1 @@
+"""The stages of an attempt: placed, launched, run, ended, closed."""

@@ -1,0 +1,1 @@
+"""Methods of our own: bounds by messages, exact labels, better plans one task at a time."""

@@ -1,0 +1,1 @@
+"""The database beneath the store: engines, forks, transactions that are tried again, and the schema."""
