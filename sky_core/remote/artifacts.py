@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sky_core.errors import TooLarge, TransferError
-from sky_core.remote.agent import artifacts, call, manifests
-from sky_core.remote.agent.stores import Options
+from sky_core.remote.agent import call
+from sky_core.remote.agent.data import artifacts, manifests
+from sky_core.remote.agent.data.stores import Options
 
 __all__ = ["Published", "fetch", "load_result", "read_object", "read_result", "resolve", "url_of"]
 

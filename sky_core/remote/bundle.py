@@ -17,8 +17,9 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # the same content gives the same bytes
 @cache
 def agent() -> tuple[str, bytes]:
     """Name (with a hash of the content) and content of the zip file."""
-    sources = sorted((Path(__file__).parent / "agent").glob("*.py"))
-    files = {f"{PACKAGE}/{source.name}": source.read_bytes() for source in sources}
+    folder = Path(__file__).parent / "agent"
+    sources = sorted(folder.rglob("*.py"))
+    files = {f"{PACKAGE}/{source.relative_to(folder).as_posix()}": source.read_bytes() for source in sources}
     files["__main__.py"] = files.pop(f"{PACKAGE}/__main__.py")
     for source in sorted(Path(cloudpickle.__file__).parent.glob("*.py")):
         files[f"vendor/cloudpickle/{source.name}"] = source.read_bytes()

@@ -13,7 +13,7 @@ from importlib import metadata
 from typing import Any, Protocol
 
 from sky_core.facts import schemes
-from sky_core.remote.agent.stores import protocol
+from sky_core.remote.agent.data.stores import protocol
 from sky_core.remote.answers import JobState
 from sky_core.remote.ssh import Machine
 from sky_core.remote.workdir import Archive

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.responses import Response
 
-from sky_core.remote.agent import artifacts
+from sky_core.remote.agent.data import artifacts
 from sky_core.remote.artifacts import fetch, resolve
 from sky_core.remote.executor import JobRequest
 from sky_sandbox.storage import app

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sky_core.remote.agent import artifacts, generations, manifests, stores, trees
-from sky_core.remote.agent.generations import Generation
-from sky_core.remote.agent.manifests import Corrupt
+from sky_core.remote.agent.data import artifacts, generations, manifests, stores, trees
+from sky_core.remote.agent.data.generations import Generation
+from sky_core.remote.agent.data.manifests import Corrupt
 
 DIGEST = "0" * 64
 # Whatever Linux allows in a name, with what stores and shells make of some characters well represented.

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sky_core.remote import bundle
-from sky_core.remote.agent.checkpoints import Checkpoints
-from sky_core.remote.agent.courier import Courier, Patience
+from sky_core.remote.agent.data.checkpoints import Checkpoints
+from sky_core.remote.agent.data.courier import Courier, Patience
 from sky_core.remote.agent.job import Job, Place
 from sky_core.remote.agent.state import State
 from tests.conftest import until

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sky_core.remote.agent import stores
+from sky_core.remote.agent.data import stores
 
 
 @pytest.mark.parametrize(

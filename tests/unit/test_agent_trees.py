@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sky_core.remote.agent import artifacts, generations, trees
-from sky_core.remote.agent.generations import Generation
-from sky_core.remote.agent.manifests import Corrupt
+from sky_core.remote.agent.data import artifacts, generations, trees
+from sky_core.remote.agent.data.generations import Generation
+from sky_core.remote.agent.data.manifests import Corrupt
 
 names = st.text(alphabet="ab é.", min_size=1, max_size=6).filter(
     lambda name: name.strip(".") and not name.endswith(".")

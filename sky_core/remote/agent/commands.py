@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import call, processes, transfer
+from . import call, processes
+from .data import transfer
 from .job import Job, Place, write_whole
 from .state import ENDED, State, log_size, read_state, supervisor_lives
 from .supervisor import Supervisor

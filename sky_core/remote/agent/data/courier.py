@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
-from .job import root
+from ..job import root
 
 RESTARTS = 5
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0  # between two tries of a transfer

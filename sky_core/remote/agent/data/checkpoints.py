@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from ..job import Job, Place
+from ..state import State
 from . import trees
 from .courier import Patience, TransferFailed
-from .job import Job, Place
-from .state import State
 
 AGAIN_S = 1.0  # until the next look after one that found the job writing
 LEAST_INTERVAL_S = 15.0  # where the driver leaves the interval to us…
