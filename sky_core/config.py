@@ -9,7 +9,6 @@ endpoints, throw-away credentials and the time scale are read from the file that
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -18,10 +17,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from sky_core.errors import SandboxNotRunning, SpecError
+from sky_core.endpoints import read_sandbox
+from sky_core.errors import SpecError
 from sky_core.facts import clouds as known_clouds
 
-SANDBOX_FILE = "sandbox/endpoints.json"
 EVERY_REGION = ("*",)
 VARIABLES = {"store_url": "SKYLOOM_STORE", "profile": "SKYLOOM_PROFILE", "key": "SKYLOOM_KEY"}
 SpotPolicy = Literal[
@@ -222,25 +221,3 @@ def _slip(file: Path, env: Mapping[str, str], error: ValidationError) -> str:
 def _nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else ""
-
-
-def read_sandbox(home: Path) -> dict[str, Any]:
-    """What the running sandbox of ``home`` says of itself: keys ``clouds``, ``scale``, ``poll_s``, ….
-
-    Raises:
-        SandboxNotRunning: if there is none, or its process is gone.
-    """
-    path = home / SANDBOX_FILE
-    try:
-        data: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise SandboxNotRunning(f"{path} does not exist") from None
-    pid = data.pop("pid")
-    data.pop("admin", None)
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        raise SandboxNotRunning(f"its process {pid} is gone") from None
-    except PermissionError:
-        pass
-    return data

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from sky_core.config import SANDBOX_FILE, read_sandbox
+from sky_core.endpoints import SANDBOX_FILE, read_sandbox
 from sky_core.errors import SandboxNotRunning, SkyloomError
 
 Json = dict[str, Any]

@@ -25,7 +25,7 @@ from typing import Any, get_args
 import uvicorn
 from werkzeug.serving import make_server
 
-from sky_core.config import SANDBOX_FILE
+from sky_core.endpoints import SANDBOX_FILE
 from sky_sandbox import admin, storage
 from sky_sandbox.aws import api as aws
 from sky_sandbox.aws.ec2 import ACCOUNT

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sky_core.recovery.traces import read_trace
 from sky_sandbox.world import World
 
 
@@ -31,12 +31,20 @@ class Track:
     def load(cls, path: Path, zone: str, type_: str = "*", count: int = 1) -> Track:
         """Read a trace file; each of its instances stands for ``count`` machines.
 
+        Format: https://github.com/skypilot-org/spot-traces.
+
         Raises:
             ValueError: if it is not such a file.
             OSError: if it cannot be read.
         """
-        gap_s, counts = read_trace(path)
-        return cls(zone, type_, gap_s, tuple(value * count for value in counts))
+        try:
+            about = json.loads(path.read_text())
+            gap_s, values = float(about["metadata"]["gap_seconds"]), [int(value) * count for value in about["data"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not a spot trace: {error!r}") from None
+        if gap_s <= 0 or not values:
+            raise ValueError(f"{path} is not a spot trace: it is empty")
+        return cls(zone, type_, gap_s, tuple(values))
 
     def changes(self, start_s: float = 0.0) -> Iterator[tuple[float, int]]:
         """Seconds after ``start_s`` and the value from then on, for each change; the first is at 0."""

@@ -12,10 +12,11 @@ from typing import Any
 from sky_core import Pipeline, Resources, Task
 from sky_core.broker import Broker
 from sky_core.broker.submission import needs_of
-from sky_core.config import SANDBOX_FILE, Settings
+from sky_core.config import Settings
 from sky_core.driver.executors import Executors
 from sky_core.driver.lifecycle import advance
 from sky_core.driver.step import Clouds, Driving
+from sky_core.endpoints import SANDBOX_FILE
 from sky_core.remote import keys
 from sky_core.store import Job, Reach
 from tests.conftest import Sandbox

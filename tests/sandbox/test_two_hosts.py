@@ -15,7 +15,8 @@ import pytest
 
 from sky_core import Artifact
 from sky_core.broker import Broker
-from sky_core.config import SANDBOX_FILE, Settings
+from sky_core.config import Settings
+from sky_core.endpoints import SANDBOX_FILE
 from sky_core.remote.keys import TeamKey
 from sky_core.store import Job
 from tests.conftest import Sandbox, until
