@@ -12,10 +12,8 @@ from pathlib import Path
 from airflow.sdk import DAG
 
 from sky_airflow.dags import is_sky, objective_of, pipeline_of
-from sky_core.broker import Broker
+from sky_core.cli.engines import Draft
 from sky_core.errors import SkyloomError, SpecError
-from sky_core.planner import Plan
-from sky_core.spec import Objective
 
 
 class DagFiles:
@@ -25,15 +23,14 @@ class DagFiles:
         """Whether the source imports this package or Airflow."""
         return "sky_airflow" in source or "from airflow" in source or "import airflow" in source
 
-    def plan(self, path: Path, objective: Objective | None) -> Plan:
-        """Plan the file's DAG as its run would be.
+    def draft(self, path: Path) -> Draft:
+        """The file's DAG as its run would be planned.
 
         Raises:
             SpecError: if the file has no DAG with Sky tasks.
         """
         dag = _dag_of(path)
-        goal = objective or objective_of(dag, datetime.now(UTC))
-        return Broker.open().preview(pipeline_of(dag), goal, base=path.parent, anywhere=True)
+        return Draft(pipeline_of(dag), objective_of(dag, datetime.now(UTC)), path.parent)
 
     def run(self, path: Path) -> bool:
         """Run the file's DAG once with ``airflow dags test``, without a scheduler.

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from prefect import Flow
 
+from sky_core.cli.engines import Draft
 from sky_core.errors import SpecError
-from sky_core.planner import Plan
-from sky_core.spec import Objective
 from sky_prefect.task_runner import DryRun, SkyTaskRunner
 
 
@@ -22,8 +21,8 @@ class FlowFiles:
         """Whether the source imports this package or Prefect."""
         return "sky_prefect" in source or "from prefect" in source or "import prefect" in source
 
-    def plan(self, path: Path, objective: Objective | None) -> Plan:
-        """Run the flow up to its first demand for a result, on a server of its own, and plan what it submitted.
+    def draft(self, path: Path) -> Draft:
+        """Run the flow up to its first demand for a result, on a server of its own: what it has submitted by then.
 
         Raises:
             SpecError: if the file has no flow with a SkyTaskRunner, or it submits nothing.
@@ -36,7 +35,6 @@ class FlowFiles:
         assert isinstance(runner, SkyTaskRunner)
         dry = runner.duplicate()
         dry.dry_run = True
-        dry.objective = objective or dry.objective
         logging.disable(logging.CRITICAL)  # the engine would report the dry run's end as the flow's failure
         try:
             with (
@@ -46,7 +44,7 @@ class FlowFiles:
                 try:
                     flow.with_options(task_runner=dry)()
                 except DryRun as ended:  # before the harness sees it, which would leave its server running
-                    return ended.plan
+                    return Draft(ended.pipeline, dry.objective)
         finally:
             logging.disable(logging.NOTSET)
         raise SpecError(f"{path}: the flow {flow.name!r} submits no task that asks for cloud resources")

@@ -25,9 +25,8 @@ from prefect.states import Pending
 from prefect.task_runners import TaskRunner
 
 from sky_core.broker import Broker
-from sky_core.planner import Plan
 from sky_core.planner.table import plan_text
-from sky_core.spec import Objective
+from sky_core.spec import Objective, Pipeline
 from sky_prefect import compat
 from sky_prefect.futures import SkyFuture
 from sky_prefect.needs import needs_of
@@ -38,11 +37,11 @@ THREADS = 256  # of the engine: each waits for one task
 
 
 class DryRun(Exception):
-    """Ends a flow at the point where its first window would have been started."""
+    """Ends a flow at the point where its first window would have been planned."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, pipeline: Pipeline) -> None:
         super().__init__("dry run")
-        self.plan = plan
+        self.pipeline = pipeline
 
 
 class SkyTaskRunner(TaskRunner[SkyFuture]):
@@ -54,7 +53,7 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
         budget_usd: For the whole flow.
         resources: Needs by task name, over those of the tasks' own ``@resources``.
         debounce_s: How long after the last submission the window closes by itself.
-        dry_run: Plan the first window, then end the flow with :class:`DryRun`; nothing is launched.
+        dry_run: End the flow with :class:`DryRun` when its first window closes; nothing is planned or launched.
 
     Raises:
         SpecError: for limits that cannot be meant.
@@ -191,7 +190,7 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
             return
         if self.dry_run:
             self._stopped.set()
-            raise DryRun(self.broker.preview(pipeline, self.objective, anywhere=True))
+            raise DryRun(pipeline)
         plan = self.broker.plan(self.plan_key, pipeline, self.objective)
         get_run_logger().info("\n%s", plan_text(plan))
         self._artifact("skyloom-plan", f"```\n{plan_text(plan)}\n```")

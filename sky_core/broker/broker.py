@@ -58,7 +58,7 @@ class Broker:
 
         Args:
             base: Where relative working folders start; None for the current directory.
-            anywhere: Where no cloud can be used yet, plan as if all could.
+            anywhere: Plan as if every enabled cloud could be used already; the plan says which cannot.
             trade: Also look for other deals of money for time.
 
         Raises:

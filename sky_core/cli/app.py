@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from sky_core import __version__
-from sky_core.cli import catalog, jobs, pipelines, sandbox
+from sky_core.cli import catalog, jobs, pipelines, plan, sandbox
+from sky_core.cli.spinner import spinner
 from sky_core.cli.terminal import complain, say
 from sky_core.errors import SkyloomError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="An intercloud broker for pipelines.")
-app.command()(pipelines.plan)
+app.command()(plan.plan)
 app.command()(pipelines.run)
 app.command()(jobs.jobs)
 app.command()(jobs.logs)
@@ -27,6 +28,7 @@ def run() -> None:
     try:
         app()
     except SkyloomError as error:
+        spinner.stop()
         complain(f"error: {error}")
         sys.exit(1)
 

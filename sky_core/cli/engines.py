@@ -6,13 +6,22 @@ contract. So the core can plan and run a Prefect flow or an Airflow DAG without 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol
 
 from sky_core.errors import SpecError
-from sky_core.planner.plan import Plan
-from sky_core.spec import Objective
+from sky_core.spec import Objective, Pipeline
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a file asks for: its pipeline, what it says of money and time, where relative folders start (None: here)."""
+
+    pipeline: Pipeline
+    objective: Objective | None = None
+    base: Path | None = None
 
 
 class Engine(Protocol):
@@ -21,11 +30,11 @@ class Engine(Protocol):
     def claims(self, source: str) -> bool:
         """Whether Python source looks like a file of this engine."""
 
-    def plan(self, path: Path, objective: Objective | None) -> Plan:
-        """Plan the file's pipeline without launching anything.
+    def draft(self, path: Path) -> Draft:
+        """Read the file's pipeline without launching anything.
 
         Raises:
-            SkyloomError: what planning raises; SpecError if the file holds no pipeline.
+            SpecError: if the file holds no pipeline.
         """
 
     def run(self, path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""``skyloom plan`` and ``skyloom run``: from a file to its end."""
+"""``skyloom run``: from a file to its end."""
 
 from __future__ import annotations
 
@@ -13,56 +13,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from sky_core.cli.objective import (
+    BudgetOption,
+    DeadlineOption,
+    FileArgument,
+    MinimizeOption,
+    is_python,
+    objective_of,
+)
 from sky_core.cli.terminal import complain, console, say
 from sky_core.errors import SpecError
-from sky_core.spec import Objective
 
 if TYPE_CHECKING:
     from sky_core.broker import Broker
-    from sky_core.spec import Pipeline
-
-FileArgument = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A flow, a DAG file or a YAML.")]
-MinimizeOption = Annotated[str | None, typer.Option(help="cost (the default), time, or cost*time.")]
-DeadlineOption = Annotated[str | None, typer.Option(help="For the whole pipeline, e.g. 6h.")]
-BudgetOption = Annotated[float | None, typer.Option(help="USD for the whole pipeline.")]
-
-
-def _objective(minimize: str | None, deadline: str | None, budget: float | None) -> Objective | None:
-    """What the options ask for; None leaves it to the file."""
-    if minimize is None and deadline is None and budget is None:
-        return None
-    return Objective(minimize=minimize or "cost", deadline=deadline, budget_usd=budget)
-
-
-def _is_python(path: Path) -> bool:
-    return path.suffix == ".py"
-
-
-def plan(
-    file: FileArgument,
-    minimize: MinimizeOption = None,
-    deadline: DeadlineOption = None,
-    budget: BudgetOption = None,
-) -> None:
-    """Plan a pipeline without launching anything: where each task would run, and what that would cost.
-
-    Options, where given, stand in for what the file says of its objective.
-    """
-    from sky_core.broker import Broker
-    from sky_core.cli.engines import engine_for
-    from sky_core.planner.table import plan_view
-    from sky_core.spec_yaml import load_pipeline
-
-    objective = _objective(minimize, deadline, budget)
-    if _is_python(file):
-        made = engine_for(file).plan(file, objective)
-    else:
-        pipeline = load_pipeline(file)
-        made = Broker.open().preview(pipeline, objective, anywhere=True)
-        unset = {name: task.name for task in pipeline.tasks for name in task.secrets if name not in os.environ}
-        for name, task in unset.items():
-            complain(f"Task.{task}: secrets: {name} is not set here; it has to be when the pipeline is run", "yellow")
-    console.print(plan_view(made))
+    from sky_core.spec import Objective, Pipeline
 
 
 def run(
@@ -78,8 +42,8 @@ def run(
     """Run a pipeline to its end: plan, launch, follow, clean up. Ctrl-C cancels it and its machines."""
     from sky_core.cli.engines import engine_for
 
-    objective = _objective(minimize, deadline, budget)
-    if not _is_python(file):
+    objective = objective_of(minimize, deadline, budget)
+    if not is_python(file):
         succeeded = _run_yaml(file, objective, key, ask=not yes, detach=detach, detached=detached)
     elif objective is not None or detach or key is not None:
         raise SpecError(

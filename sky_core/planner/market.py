@@ -42,12 +42,10 @@ def usable_clouds(settings: Settings) -> list[str]:
 def current_market(settings: Settings, store: Store, pipeline: str, *, anywhere: bool = False) -> Market:
     """What may be chosen from at this moment, for the pipeline of that name.
 
-    With ``anywhere``, where no cloud can be used yet, all that are enabled count: what would it cost?
+    With ``anywhere`` all that are enabled count, whether they can be used yet or not: what would it cost?
     """
     reasons = _reasons(settings)
-    clouds = tuple(sorted(name for name, why in reasons.items() if why is None))
-    if anywhere and not clouds:
-        clouds = settings.enabled_clouds()
+    usable = tuple(sorted(name for name, why in reasons.items() if why is None))
     history: dict[str, list[Run]] = defaultdict(list)
     for run in store.runs(pipeline):
         history[run.task].append(run)
@@ -58,7 +56,7 @@ def current_market(settings: Settings, store: Store, pipeline: str, *, anywhere:
     tracker = Tracker(store.observations(since=now - LOOK_BACK_S), now)
     return Market(
         catalog=_allowed(settings.home, regions),
-        clouds=clouds,
+        clouds=settings.enabled_clouds() if anywhere else usable,
         left_out={name: why for name, why in reasons.items() if why is not None},
         blocked=tuple(_block(scope) for scope in tracker.blocked(settings.blocked_ttl_s)),
         history=history,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -159,6 +159,31 @@ class Deal(Record):
     optimal: bool
 
 
+class Guess(Record):
+    """Something that nobody has told and that the plan takes as a default, and how far it may be off.
+
+    Attributes:
+        task: Whose run time it is, or who receives the data.
+        what: ``"hours"`` of run time, or ``"gb"`` of data.
+        source: The task that the data comes from; None for data that was given, and for run times.
+        assumed: The default, in hours or GB.
+        below, above: The least and the most at which the choice stays as it is with all else where it is; None where
+            nothing within ``looked_at`` changes it.
+        below_then, above_then: What would be chosen beyond.
+        looked_at: From and to.
+    """
+
+    task: str
+    what: Literal["hours", "gb"]
+    source: str | None = None
+    assumed: float
+    below: float | None = None
+    below_then: str = ""
+    above: float | None = None
+    above_then: str = ""
+    looked_at: tuple[float, float]
+
+
 class Plan(Record):
     """Placements of a whole pipeline.
 
@@ -172,6 +197,7 @@ class Plan(Record):
         alone: The best plan within each one cloud.
         next_best: Task to its best other kind of machine (None where there is none); only in dry runs.
         deals: Other deals of money for time; only in dry runs that ask for them.
+        guesses: What was taken as a default, and what it would have to be for the choice to change; only in dry runs.
         left_out: Clouds that were not considered, each with the reason.
         dag_hash: Hash of the pipeline that was planned.
         begun_at: When the pipeline was first planned (seconds since the epoch): a deadline in hours counts from then.
@@ -190,6 +216,7 @@ class Plan(Record):
     schedule: Mapping[str, Span] = Field(default_factory=dict)
     alone: Mapping[str, Alone] = Field(default_factory=dict)
     deals: tuple[Deal, ...] = ()
+    guesses: tuple[Guess, ...] = ()
     next_best: Mapping[str, Alternative | None] = Field(default_factory=dict)
     left_out: Mapping[str, str] = Field(default_factory=dict)
     catalog_version: str

@@ -13,8 +13,8 @@ from sky_core.spec import Objective
 
 EXPLAINED = 60  # tasks at most whose next best is looked for, the dearest first: nobody reads more
 EXPLAIN_S = 4.0  # CPU seconds for all of them
-FRONTIER_S = 4.0
-DEALS = 9
+FRONTIER_S = 10.0
+DEALS = 8
 LIMITS = {"deadline_hours": "deadline", "budget_usd": "budget"}
 
 
@@ -88,5 +88,8 @@ def deals(model: Model) -> tuple[Deal, ...]:
     """Money for time: plans that no other beats in both, the fastest first; none where a task has its own time."""
     if model.due:
         return ()
-    found = frontier(model.problem, points=DEALS, time_limit_s=FRONTIER_S)
+    try:
+        found = frontier(model.problem, points=DEALS, time_limit_s=FRONTIER_S)
+    except Infeasible:  # nothing forbids them; they were not found in time
+        return ()
     return tuple(Deal(hours=plan.hours, cost_usd=plan.cost, optimal=plan.optimal) for plan in found)

@@ -1,4 +1,4 @@
-"""Flow files at the command line: planned without launching anything or leaving anything behind."""
+"""Flow files at the command line: read without launching anything or leaving anything behind."""
 
 from pathlib import Path
 
@@ -10,11 +10,12 @@ from sky_prefect.files import engine
 FLOW = Path(__file__).parents[2] / "example_flows/vision_pipeline.py"
 
 
-def test_a_flow_is_planned_as_a_whole_and_its_server_ends(sandbox, monkeypatch):
+def test_a_flow_is_read_as_a_whole_and_its_server_ends(sandbox, monkeypatch):
     for name, value in sandbox.environ.items():
         monkeypatch.setenv(name, value)
     before = set(psutil.Process().children(recursive=True))
-    plan = engine.plan(FLOW, Objective(minimize="time"))
-    assert (list(plan.placements), plan.objective.minimize) == (["process", "train", "infer"], "time")
+    draft = engine.draft(FLOW)
+    assert [task.name for task in draft.pipeline.tasks] == ["process", "train", "infer"]
+    assert draft.objective == Objective(minimize="cost")
     assert sandbox.live() == []
     assert not [p for p in set(psutil.Process().children(recursive=True)) - before if "uvicorn" in p.cmdline()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import sys
 from typing import get_args
 
@@ -9,6 +11,7 @@ import pytest
 
 from sky_core.cli import app, pipelines
 from sky_core.config import SpotPolicy
+from sky_core.planner.document import PlanDocument
 from sky_core.recovery.policies import NAMES
 
 ENABLED = "".join(f"[clouds.{name}]\nenabled = true\n" for name in ("aws", "gcp", "azure"))
@@ -103,6 +106,45 @@ def test_a_plan_needs_no_account_yet(skyloom, tmp_path, monkeypatch):
     assert "To be set up: aws (no credentials" in said
     assert "Left out: gcp (disabled" in said
     assert skyloom("run", "t.yaml", "--yes")[0] == 1
+
+
+def test_a_plan_prices_clouds_without_an_account_and_marks_them(skyloom, tmp_path, monkeypatch):
+    (tmp_path / "config.toml").write_text("[clouds.aws]\nenabled = true\n[clouds.gcp]\naccount = 'p'\n")
+    (tmp_path / "t.yaml").write_text("name: t\nresources: {accelerators: tpu-v5e-8}\nrun: echo\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    code, said = skyloom("plan", "t.yaml")
+    assert (code, "To be set up: gcp (no credentials" in said) == (0, True)
+    code, said = skyloom("plan", "t.yaml", "--usable")
+    assert code == 1
+    assert said.startswith("error: Task.t")
+
+
+class TestForPrograms:
+    def test_a_document_reads_back_as_it_was_written(self, skyloom):
+        code, said = skyloom("plan", "t.yaml", "--json")
+        assert code == 0
+        document = PlanDocument.model_validate_json(said)
+        assert document.model_dump_json(indent=2) + "\n" == said
+        assert document.placements["t"].instance_type == "m5.large"
+        assert document.totals.cost_usd == sum(one.compute_usd + one.egress_usd for one in document.totals.by_cloud)
+
+    def test_its_schema_needs_no_file_and_describes_every_field(self, skyloom):
+        code, said = skyloom("plan", "--json-schema")
+        assert code == 0
+        schema = json.loads(said)
+        written = json.loads(skyloom("plan", "t.yaml", "--json")[1])
+        assert set(schema["properties"]) == set(written)
+        assert schema["properties"]["version"]["const"] == 1
+
+    def test_a_table_has_a_row_per_task(self, skyloom):
+        code, said = skyloom("plan", "t.yaml", "--csv")
+        (row,) = csv.DictReader(said.splitlines())
+        assert (code, row["task"], row["instance_type"], row["market"]) == (0, "t", "m5.large", "on-demand")
+
+    def test_one_output_takes_one_format(self, skyloom):
+        code, said = skyloom("plan", "t.yaml", "--csv", "--json")
+        assert (code, said.startswith("error: --json and --csv")) == (1, True)
 
 
 class TestWhatOnlyTheSubmitterHas:

@@ -1,0 +1,27 @@
+"""What ``skyloom plan`` and ``skyloom run`` may be told of money and time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sky_core.spec import Objective
+
+FileArgument = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A flow, a DAG file or a YAML.")]
+MinimizeOption = Annotated[str | None, typer.Option(help="cost (the default), time, or cost*time.")]
+DeadlineOption = Annotated[str | None, typer.Option(help="For the whole pipeline, e.g. 6h.")]
+BudgetOption = Annotated[float | None, typer.Option(help="USD for the whole pipeline.")]
+
+
+def objective_of(minimize: str | None, deadline: str | None, budget: float | None) -> Objective | None:
+    """What the options ask for; None leaves it to the file."""
+    if minimize is None and deadline is None and budget is None:
+        return None
+    return Objective(minimize=minimize or "cost", deadline=deadline, budget_usd=budget)
+
+
+def is_python(path: Path) -> bool:
+    """Whether an engine has to read the file."""
+    return path.suffix == ".py"

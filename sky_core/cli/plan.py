@@ -1,0 +1,108 @@
+"""``skyloom plan``: where each task of a file would run, for people, for programs and as a page."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sky_core.cli.objective import (
+    BudgetOption,
+    DeadlineOption,
+    FileArgument,
+    MinimizeOption,
+    is_python,
+    objective_of,
+)
+from sky_core.cli.spinner import spinner
+from sky_core.cli.terminal import complain, console
+from sky_core.errors import SpecError
+
+if TYPE_CHECKING:
+    from sky_core.cli.engines import Draft
+    from sky_core.planner import Plan
+    from sky_core.spec import Objective, Pipeline
+
+
+def _print_schema(asked: bool) -> None:
+    from sky_core.planner.document import PlanDocument
+
+    if asked:
+        spinner.stop()
+        print(json.dumps(PlanDocument.model_json_schema(mode="serialization"), indent=2))
+        raise typer.Exit
+
+
+def plan(
+    file: FileArgument,
+    minimize: MinimizeOption = None,
+    deadline: DeadlineOption = None,
+    budget: BudgetOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a document for programs.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print a row per task.")] = False,
+    usable: Annotated[bool, typer.Option("--usable", help="Only clouds that have credentials here.")] = False,
+    schema: Annotated[
+        bool,
+        typer.Option("--json-schema", is_eager=True, callback=_print_schema, help="Print the schema of --json."),
+    ] = False,
+) -> None:
+    """Plan a pipeline without launching anything: where each task would run, and what that would cost.
+
+    Options, where given, stand in for what the file says of its objective. Clouds without credentials are priced,
+    too, and marked.
+    """
+    if as_json and as_csv:
+        raise SpecError("--json and --csv: standard output takes one of them", cure="run it twice")
+    asked = objective_of(minimize, deadline, budget)
+    spinner.say(f"reading {file.name}")
+    draft = _draft(file)
+    made = _planned(draft, asked or draft.objective, usable=usable, trade=as_json)
+    spinner.stop()
+    if as_json or as_csv:
+        sys.stdout.write(_document(made) if as_json else _table(made))
+        return
+    _say_what_is_unset(draft.pipeline)
+    _show(made)
+
+
+def _draft(file: Path) -> Draft:
+    from sky_core.cli.engines import Draft, engine_for
+    from sky_core.spec_yaml import load_pipeline
+
+    return engine_for(file).draft(file) if is_python(file) else Draft(load_pipeline(file))
+
+
+def _planned(draft: Draft, objective: Objective | None, *, usable: bool, trade: bool) -> Plan:
+    from sky_core.broker import Broker
+
+    count = len(draft.pipeline.tasks)
+    spinner.say(f"planning {count} task{'s' if count > 1 else ''} of {draft.pipeline.name}")
+    return Broker.open().preview(draft.pipeline, objective, base=draft.base, anywhere=not usable, trade=trade)
+
+
+def _say_what_is_unset(pipeline: Pipeline) -> None:
+    unset = {name: task.name for task in pipeline.tasks for name in task.secrets if name not in os.environ}
+    for name, task in unset.items():
+        complain(f"Task.{task}: secrets: {name} is not set here; it has to be when the pipeline is run", "yellow")
+
+
+def _document(made: Plan) -> str:
+    from sky_core.planner.document import PlanDocument
+
+    return PlanDocument.of(made).model_dump_json(indent=2) + "\n"
+
+
+def _table(made: Plan) -> str:
+    from sky_core.planner.frame import plan_frame
+
+    return plan_frame(made).write_csv()
+
+
+def _show(made: Plan) -> None:
+    from sky_core.planner.table import plan_view
+
+    console.print(plan_view(made))
