@@ -390,30 +390,21 @@ class Pipeline(Spec):
     def _sound(self) -> Pipeline:
         if not self.tasks:
             raise ValueError("tasks: a pipeline needs at least one task")
-        names = [task.name for task in self.tasks]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"tasks: two tasks are called {name!r}")
+        tasks: dict[str, Task] = {}
+        for task in self.tasks:
+            if task.name in tasks:
+                raise ValueError(f"tasks: two tasks are called {task.name!r}")
+            tasks[task.name] = task
         for task in self.tasks:
             for input_name, source in task.inputs.items():
                 if isinstance(source, OutputRef):
-                    self._check_source(task, input_name, source)
+                    _check_source(task, input_name, source, tasks.get(source.task))
         for edge in self.order:
             for end in edge:
-                if end not in names:
+                if end not in tasks:
                     raise ValueError(f"order: {edge[0]} >> {edge[1]} names {end!r}, which is no task of this pipeline")
         self._reject_cycle()
         return self
-
-    def _check_source(self, task: Task, input_name: str, source: OutputRef) -> None:
-        where = f"tasks.{task.name}.inputs.{input_name}"
-        producer = next((other for other in self.tasks if other.name == source.task), None)
-        if producer is None:
-            raise ValueError(f"{where}: {source} is nobody's output: there is no task {source.task!r}")
-        if source.output not in producer.outputs:
-            raise ValueError(
-                f"{where}: {source} is nobody's output: {source.task} has {sorted(producer.outputs) or 'no outputs'}"
-            )
 
     def _reject_cycle(self) -> None:
         import networkx as nx
@@ -430,13 +421,24 @@ class Pipeline(Spec):
     def data_edges(self) -> dict[tuple[str, str], float]:
         """GB that flow from each upstream to each downstream task; unknown sizes count 0."""
         edges: dict[tuple[str, str], float] = {}
+        tasks = {task.name: task for task in self.tasks}
         for task in self.tasks:
             for source in task.inputs.values():
                 if isinstance(source, OutputRef):
-                    size = self.task(source.task).outputs[source.output].size_gb or 0.0
+                    size = tasks[source.task].outputs[source.output].size_gb or 0.0
                     edges[source.task, task.name] = edges.get((source.task, task.name), 0.0) + size
         return edges
 
     def edges(self) -> list[tuple[str, str]]:
         """All edges, data and order, each once."""
         return list(dict.fromkeys([*self.data_edges(), *self.order]))
+
+
+def _check_source(task: Task, input_name: str, source: OutputRef, producer: Task | None) -> None:
+    where = f"tasks.{task.name}.inputs.{input_name}"
+    if producer is None:
+        raise ValueError(f"{where}: {source} is nobody's output: there is no task {source.task!r}")
+    if source.output not in producer.outputs:
+        raise ValueError(
+            f"{where}: {source} is nobody's output: {source.task} has {sorted(producer.outputs) or 'no outputs'}"
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from sky_core.broker.broker import DRIVER_CHECK_S, Broker
 from sky_core.broker.interest import Waiter, want_to_the_end
@@ -75,8 +76,15 @@ class PipelineRun:
         return [task for task in self.pipeline.tasks if task.name not in self._jobs]
 
     def _ready(self, task: Task) -> bool:
-        upstream = [parent for parent, child in self.pipeline.edges() if child == task.name]
+        upstream = self._parents[task.name]
         return all(parent in self._jobs and self._jobs[parent].state == "succeeded" for parent in upstream)
+
+    @cached_property
+    def _parents(self) -> dict[str, list[str]]:
+        parents: dict[str, list[str]] = {task.name: [] for task in self.pipeline.tasks}
+        for parent, child in self.pipeline.edges():
+            parents[child].append(parent)
+        return parents
 
     def _submit(self, task: Task) -> None:
         inputs: dict[str, Artifact] = {

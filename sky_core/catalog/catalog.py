@@ -112,6 +112,10 @@ class Catalog:
         """
         return self._egress.matrices(locations, gb)
 
+    def egress_per_gb(self, locations: Sequence[Location]) -> tuple[np.ndarray, np.ndarray, float]:
+        """``(L, L)`` USD and hours for each GB, and up to how many GB at a time that is the price of all of them."""
+        return self._egress.per_gb(locations)
+
     @cached_property
     def accelerators(self) -> tuple[str, ...]:
         """The names of all accelerators."""

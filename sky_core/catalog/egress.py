@@ -69,6 +69,20 @@ class _Paths:
     internet: tuple[Tiers, ...]  # of each location
     hours_per_gb: np.ndarray  # (L, L)
 
+    @cached_property
+    def usd_at_first(self) -> np.ndarray:
+        """(L, L) USD per GB (10^9 bytes) in the first tier."""
+        internet = np.array([tiers[0][1] for tiers in self.internet])
+        usd: np.ndarray = np.where(self.leaves_cloud, internet[:, None], self.usd_per_gb) * self.billed_per_gb[:, None]
+        return usd
+
+    @cached_property
+    def first_tier_gb(self) -> float:
+        """GB (10^9 bytes) up to which no transfer leaves the first tier."""
+        ends = [tiers[1][0] / per_gb for tiers, per_gb in zip(self.internet, self.billed_per_gb, strict=True)
+                if len(tiers) > 1]  # fmt: skip
+        return min(ends, default=np.inf)
+
 
 @dataclass(frozen=True, eq=False)
 class EgressTable:
@@ -122,10 +136,17 @@ class EgressTable:
     def matrices(self, locations: Sequence[Location], gb: float) -> tuple[np.ndarray, np.ndarray]:
         """``(L, L)`` USD and hours to move ``gb`` (10^9 bytes) from each row's to each column's location."""
         paths = self._paths(tuple(locations))
+        if gb <= paths.first_tier_gb:
+            return paths.usd_at_first * gb, paths.hours_per_gb * gb
         billed = gb * paths.billed_per_gb
         internet = np.array([tiered_cost(tiers, volume) for tiers, volume in zip(paths.internet, billed, strict=True)])
         usd = np.where(paths.leaves_cloud, internet[:, None], paths.usd_per_gb * billed[:, None])
         return usd, paths.hours_per_gb * gb
+
+    def per_gb(self, locations: Sequence[Location]) -> tuple[np.ndarray, np.ndarray, float]:
+        """``(L, L)`` USD and hours for each GB, and up to how many GB at a time that is the price of all of them."""
+        paths = self._paths(tuple(locations))
+        return paths.usd_at_first, paths.hours_per_gb, paths.first_tier_gb
 
     @lru_cache(maxsize=16)  # noqa: B019 -- one table lives as long as the process
     def _paths(self, locations: tuple[Location, ...]) -> _Paths:

@@ -28,14 +28,16 @@ class Edge:
     """Data flowing from a parent to a child; an order edge has zeros only.
 
     Attributes:
-        cost: (L, L) USD, from the parent's location to the child's.
-        hours: (L, L) transfer time.
+        cost: (L, L) USD for each unit, from the parent's location to the child's.
+        hours: (L, L) transfer time of each unit.
+        units: How much flows. Edges that share their matrices and differ in this take next to no memory.
     """
 
     parent: str
     child: str
     cost: Floats
     hours: Floats
+    units: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,9 @@ class Problem:
             raise SpecError("Problem: tasks: at least one task, and each name once")
         for task in self.tasks:
             self._check_candidates(task)
+        sound: set[int] = set()  # matrices by their identity: many edges share a few
         for edge in self.edges:
-            self._check_edge(edge)
+            self._check_edge(edge, sound)
         if len({(edge.parent, edge.child) for edge in self.edges}) != len(self.edges):
             raise SpecError("Problem: edges: two edges join the same pair of tasks; add their matrices up")
         self.order  # noqa: B018 - raises on a cycle
@@ -81,15 +84,19 @@ class Problem:
         if np.min(location) < 0 or np.max(location) >= self.locations:
             raise SpecError(f"Problem: {task}: location: an index lies outside the {self.locations} locations")
 
-    def _check_edge(self, edge: Edge) -> None:
+    def _check_edge(self, edge: Edge, sound: set[int]) -> None:
         name = f"Problem: edge {edge.parent} -> {edge.child}"
         if edge.parent not in self.cost or edge.child not in self.cost:
             raise SpecError(f"{name}: both ends must be tasks")
         shape = (self.locations, self.locations)
         if np.shape(edge.cost) != shape or np.shape(edge.hours) != shape:
             raise SpecError(f"{name}: cost and hours must both have the shape {shape}")
-        if not (_sound(edge.cost) and _sound(edge.hours)):
-            raise SpecError(f"{name}: costs and hours must be finite and not negative")
+        if not (math.isfinite(edge.units) and edge.units >= 0):
+            raise SpecError(f"{name}: units must be finite and not negative")
+        for matrix in (edge.cost, edge.hours):
+            if id(matrix) not in sound and not _sound(matrix):
+                raise SpecError(f"{name}: costs and hours must be finite and not negative")
+            sound.add(id(matrix))
 
     @cached_property
     def locations(self) -> int:
@@ -150,12 +157,12 @@ class Problem:
     @cached_property
     def cost_places(self) -> Ints:
         """(L,) group of each location; all edges cost the same from and to the locations of a group."""
-        return _alike([edge.cost for edge in self.edges], self.locations)
+        return _alike([edge.cost for edge in self.edges if edge.units], self.locations)
 
     @cached_property
     def time_places(self) -> Ints:
         """(L,) group of each location; all edges take the same time from and to the locations of a group."""
-        return _alike([edge.hours for edge in self.edges], self.locations)
+        return _alike([edge.hours for edge in self.edges if edge.units], self.locations)
 
     @cached_property
     def same_places(self) -> bool:
@@ -173,7 +180,7 @@ def _alike(matrices: Sequence[Floats], locations: int) -> Ints:
     """Group of each location: two are alike if no matrix tells their rows or their columns apart."""
     groups = np.zeros(locations, dtype=np.int64)
     first = np.zeros(1, dtype=np.int64)
-    for matrix in matrices:
+    for matrix in {id(matrix): matrix for matrix in matrices}.values():
         if np.array_equal(matrix, matrix[np.ix_(first, first)][np.ix_(groups, groups)]):
             continue
         keys = [(groups[a], matrix[a].tobytes(), matrix[:, a].tobytes()) for a in range(locations)]
@@ -286,10 +293,10 @@ def assess(
     """
     at = {task: int(problem.location[task][choice[task]]) for task in problem.tasks}
     cost = math.fsum(float(problem.cost[task][choice[task]]) for task in problem.tasks)
-    cost += math.fsum(float(edge.cost[at[edge.parent], at[edge.child]]) for edge in problem.edges)
+    cost += math.fsum(edge.units * float(edge.cost[at[edge.parent], at[edge.child]]) for edge in problem.edges)
     finish: dict[str, float] = {}
     for task in problem.order:
-        arrivals = [finish[e.parent] + float(e.hours[at[e.parent], at[task]]) for e in problem.parents[task]]
+        arrivals = [finish[e.parent] + e.units * float(e.hours[at[e.parent], at[task]]) for e in problem.parents[task]]
         run = float(problem.hours[task][choice[task]])
         if reuse is not None and task in (reused or {}):
             run -= float(reuse.hours[task][choice[task]])

@@ -16,14 +16,21 @@ import numpy as np
 from sky_core.optimizer.problem import Floats, Ints, Problem
 
 
+NEXT_TO_NOTHING = 1e-18  # units of a link below which it counts as free: far less than a figure's last digit
+
+
 @dataclass(frozen=True)
 class Link:
-    """An edge over places. ``cost`` (P, P) USD, ``hours`` (P, P); parent and child are positions of tasks."""
+    """An edge over places: ``cost`` (P, P) USD and ``hours`` (P, P) for each of its ``units``.
+
+    Parent and child are positions of tasks. Links share their matrices where the edges do.
+    """
 
     parent: int
     child: int
     cost: Floats
     hours: Floats
+    units: float
 
 
 @dataclass(frozen=True)
@@ -103,14 +110,21 @@ def prepare(
         cost.append(usd[best])
         hours.append(run[best])
         at.append(there[best])
-    grid = np.ix_(first, first)
     nothing = np.zeros((len(first), len(first)))
+    reduced: dict[int, Floats] = {}
+
+    def between_places(matrix: Floats) -> Floats:
+        if id(matrix) not in reduced:
+            reduced[id(matrix)] = matrix if len(first) == len(matrix) else matrix[np.ix_(first, first)]
+        return reduced[id(matrix)]
+
     links = [
         Link(
             position[edge.parent],
             position[edge.child],
-            edge.cost[grid] if priced else nothing,
-            edge.hours[grid] if timed else nothing,
+            between_places(edge.cost) if priced else nothing,
+            between_places(edge.hours) if timed else nothing,
+            edge.units,
         )
         for edge in problem.edges
     ]
@@ -149,16 +163,27 @@ def ends(space: Space) -> tuple[list[Floats], list[Floats]]:
         start = np.zeros(space.places)
         for link in (space.links[k] for k in space.into[v]):
             parent = _by_place(heads[link.parent], space.at[link.parent], space.places)
-            start = np.maximum(start, np.min(parent[:, None] + link.hours, axis=0))
+            start = np.maximum(start, nearest(link.units, link.hours.T, parent))
         heads.append(start[space.at[v]] + hours)
     tails: list[Floats] = [np.empty(0)] * len(space.tasks)
     for v in reversed(range(len(space.tasks))):
         rest = np.zeros(space.places)
         for link in (space.links[k] for k in space.out[v]):
             child = _by_place(tails[link.child] + space.hours[link.child], space.at[link.child], space.places)
-            rest = np.maximum(rest, np.min(link.hours + child, axis=1))
+            rest = np.maximum(rest, nearest(link.units, link.hours, child))
         tails[v] = rest[space.at[v]]
     return heads, tails
+
+
+def nearest(units: float, matrix: Floats, values: Floats) -> Floats:
+    """(P,) for each row of the (P, P) matrix, the least of ``units * row + values``.
+
+    It is the values that are scaled: one matrix serves many links, and no product of it has to be stored.
+    """
+    if units < NEXT_TO_NOTHING:
+        return np.full(len(matrix), np.min(values))
+    least: Floats = np.min(matrix + values / units, axis=1) * units
+    return least
 
 
 def _by_place(values: Floats, at: Ints, places: int) -> Floats:

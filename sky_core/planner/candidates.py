@@ -20,6 +20,7 @@ from sky_core.planner.offers import (
     offers_of,
     sold_for,
     worth_a_look,
+    worth_a_look_at_any_hours,
 )
 from sky_core.planner.plan import Block, Placement
 from sky_core.spec import Task
@@ -102,7 +103,7 @@ class Shelf:
     ) -> None:
         self.catalog, self.clouds, self.tracker = catalog, clouds, tracker
         self.blocked, self.history = blocked, history or {}
-        self._sold: dict[str, Sold] = {}
+        self._sold: dict[tuple[str, bool], Sold] = {}
         self._candidates: dict[Hashable, Candidates] = {}
 
     def candidates(self, task: Task) -> Candidates:
@@ -116,14 +117,20 @@ class Shelf:
         hours: Hashable = tuple(sorted(task.hours.items())) if isinstance(task.hours, Mapping) else task.hours
         needs = wanted, task.num_nodes, task.checkpoint, hours, task.name if runs else None
         if needs not in self._candidates:
-            self._candidates[needs] = _candidates(offers_of(task, self._cheapest(task, wanted), runs), runs)
+            sold = self._cheapest(task, wanted, alike=not (runs or callable(task.hours) or isinstance(hours, tuple)))
+            self._candidates[needs] = _candidates(offers_of(task, sold, runs), runs)
         return self._candidates[needs]
 
-    def _cheapest(self, task: Task, wanted: str) -> Sold:
-        if wanted not in self._sold:
-            sold = sold_for(task, self.catalog, self.clouds, self.tracker)
-            self._sold[wanted] = free(task, sold, self.blocked).cheapest()
-        return self._sold[wanted]
+    def _cheapest(self, task: Task, wanted: str, *, alike: bool) -> Sold:
+        """What is left of what is sold, by what tells no task apart; ``alike``: that takes as long on all of it."""
+        if (wanted, alike) not in self._sold:
+            if alike:
+                sold = self._cheapest(task, wanted, alike=False)
+                self._sold[wanted, alike] = sold.take(worth_a_look_at_any_hours(sold))
+            else:
+                sold = sold_for(task, self.catalog, self.clouds, self.tracker)
+                self._sold[wanted, alike] = free(task, sold, self.blocked).cheapest()
+        return self._sold[wanted, alike]
 
 
 def _candidates(offers: Offers, runs: Sequence[Run]) -> Candidates:

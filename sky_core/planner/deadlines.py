@@ -83,7 +83,7 @@ def solve_in_time(problem: Problem, due: Mapping[str, float], deadline_hours: fl
 
 def _longest(problem: Problem) -> float:
     """A makespan in hours that no plan exceeds."""
-    hours = [*problem.hours.values(), *(edge.hours for edge in problem.edges)]
+    hours = [*problem.hours.values(), *(edge.units * edge.hours for edge in problem.edges)]
     return sum(float(values.max()) for values in hours)
 
 

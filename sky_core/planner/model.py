@@ -32,17 +32,36 @@ class Model:
             for name, source in task.inputs.items()
             if isinstance(source, Artifact) and (location := source_location(source)) is not None
         }
-        used = {place for chosen in candidates.values() for place in chosen.locations}
-        used |= {location for location, _ in self.sources.values()}
+        used = {location for location, _ in self.sources.values()}
+        for chosen in {id(chosen): chosen for chosen in candidates.values()}.values():
+            used.update(chosen.locations[number] for number in np.unique(chosen.at).tolist())
         self.places: list[Location] = sorted(used)
         self.index = {place: number for number, place in enumerate(self.places)}
-        self._egress: dict[float, tuple[np.ndarray, np.ndarray]] = {}
+        self._at: dict[int, np.ndarray] = {}
+        self._many: dict[float, tuple[np.ndarray, np.ndarray]] = {}
 
-    def egress(self, gb: float) -> tuple[np.ndarray, np.ndarray]:
-        """(L, L) USD and hours of moving ``gb`` between all places."""
-        if gb not in self._egress:
-            self._egress[gb] = self.catalog.egress([(cloud, region, None) for cloud, region in self.places], gb)
-        return self._egress[gb]
+    @cached_property
+    def _per_gb(self) -> tuple[np.ndarray, np.ndarray, float]:
+        return self.catalog.egress_per_gb([(cloud, region, None) for cloud, region in self.places])
+
+    def flow(self, gb: float) -> tuple[np.ndarray, np.ndarray, float]:
+        """(L, L) USD and hours of moving a unit between all places, and how many units ``gb`` are.
+
+        Edges share their matrices: one of its own for each of thousands would take gigabytes.
+        """
+        usd, hours, most_gb = self._per_gb
+        if gb <= most_gb:
+            return usd, hours, gb
+        if gb not in self._many:  # so much that the price per GB falls
+            self._many[gb] = self.catalog.egress([(cloud, region, None) for cloud, region in self.places], gb)
+        return *self._many[gb], 1.0
+
+    def at(self, chosen: Candidates) -> np.ndarray:
+        """(C,) the place of each candidate."""
+        if id(chosen) not in self._at:
+            number = np.array([self.index.get(place, -1) for place in chosen.locations])
+            self._at[id(chosen)] = number[chosen.at]
+        return self._at[id(chosen)]
 
     @cached_property
     def problem(self) -> Problem:
@@ -50,11 +69,11 @@ class Model:
         cost, hours, location = {}, {}, {}
         for task in self.pipeline.tasks:
             chosen = self.candidates[task.name]
-            at = np.array([self.index[place] for place in chosen.locations])[chosen.at]
+            at = self.at(chosen)
             usd, delay = self.input_egress(task, at)
             cost[task.name], hours[task.name], location[task.name] = chosen.cost + usd, chosen.hours + delay, at
         data = self.pipeline.data_edges()
-        edges = [Edge(parent, child, *self.egress(data.get((parent, child), 0.0)))
+        edges = [Edge(parent, child, *self.flow(data.get((parent, child), 0.0)))
                  for parent, child in self.pipeline.edges()]  # fmt: skip
         return Problem([task.name for task in self.pipeline.tasks], cost, hours, location, edges)
 
@@ -70,9 +89,9 @@ class Model:
         for name in task.inputs:
             if (task.name, name) in self.sources:
                 source, gb = self.sources[task.name, name]
-                price, delay = self.egress(gb)
-                usd += price[self.index[source], at]
-                hours = np.maximum(hours, delay[self.index[source], at])
+                price, delay, units = self.flow(gb)
+                usd += units * price[self.index[source], at]
+                hours = np.maximum(hours, units * delay[self.index[source], at])
         return usd, hours
 
     def solve(
@@ -95,15 +114,18 @@ class Model:
     def transfers(self, solution: Solution) -> tuple[Transfer, ...]:
         """What reaches each task and from where: one record for each edge and each given input."""
         at = {name: int(self.problem.location[name][number]) for name, number in solution.choice.items()}
-        data = self.pipeline.data_edges()
+        data, tasks = self.pipeline.data_edges(), {task.name: task for task in self.pipeline.tasks}
+        parents: dict[str, list[str]] = {name: [] for name in tasks}
+        for parent, child in self.pipeline.edges():
+            parents[child].append(parent)
         found = []
         for task in self.pipeline.tasks:
             here = at[task.name]
-            for parent in (parent for parent, child in self.pipeline.edges() if child == task.name):
+            for parent in parents[task.name]:
                 gb = data.get((parent, task.name), 0.0)
                 taken = {name: source.output for name, source in task.inputs.items()
                          if isinstance(source, OutputRef) and source.task == parent}  # fmt: skip
-                sized = all(self.pipeline.task(parent).outputs[output].size_gb is not None for output in taken.values())
+                sized = all(tasks[parent].outputs[output].size_gb is not None for output in taken.values())
                 found.append(self._transfer(task.name, parent, tuple(taken), at[parent], here, gb, sized))
             for name, source in task.inputs.items():
                 if (task.name, name) in self.sources and isinstance(source, Artifact):
@@ -115,7 +137,7 @@ class Model:
     def _transfer(
         self, task: str, source: str | None, inputs: tuple[str, ...], there: int, here: int, gb: float, sized: bool
     ) -> Transfer:
-        usd, hours = self.egress(gb)
+        usd, hours, units = self.flow(gb)
         return Transfer(
             task=task,
             source=source,
@@ -123,8 +145,8 @@ class Model:
             origin=self.places[there],
             gb=gb,
             sized=sized,
-            usd=float(usd[there, here]),
-            hours=float(hours[there, here]),
+            usd=units * float(usd[there, here]),
+            hours=units * float(hours[there, here]),
         )
 
     def placements(self, solution: Solution) -> dict[str, Placement]:
@@ -149,7 +171,7 @@ class Model:
         latest = dict.fromkeys(choice, solution.hours)
         for child in reversed(problem.order):
             for edge in problem.parents[child]:
-                delay = float(edge.hours[at[edge.parent], at[child]])
+                delay = edge.units * float(edge.hours[at[edge.parent], at[child]])
                 latest[edge.parent] = min(latest[edge.parent], latest[child] - run[child] - delay)
         return {
             task.name: Span(

@@ -219,21 +219,31 @@ def worth_a_look(offers: Offers, first: Bools) -> Ints:
     Those go that a machine of the same location beats or equals in cost, in hours and at worst, and one of yet another
     kind besides; ``first`` (N,) stays whatever it costs.
     """
-    here, kind = offers.sold.at, offers.sold.kind
     columns = (offers.usd, offers.expected_hours, offers.usd_at_worst)
-    beaten = np.zeros(len(offers), dtype=np.int64)
-    rest = np.ones(len(offers), dtype=bool)
+    return np.flatnonzero((_beaten(offers.sold, columns) < 2) | first)
+
+
+def worth_a_look_at_any_hours(sold: Sold) -> Ints:
+    """The same for all tasks that take equally long on whatever they run, however long that is."""
+    return np.flatnonzero(_beaten(sold, (sold.frame["rate"].to_numpy(), sold.preemptions)) < 2)
+
+
+def _beaten(sold: Sold, columns: Sequence[Floats]) -> Ints:
+    """(N,) 0, 1, or 2 where two machines of different kinds in the same location are as good in every column."""
+    here, kind = sold.at, sold.kind
+    beaten = np.zeros(len(sold), dtype=np.int64)
+    rest = np.ones(len(sold), dtype=bool)
     for _ in range(2):
-        shadowed = np.zeros(len(offers), dtype=bool)
-        champions = [_champion(values, here, rest, len(offers.sold.locations)) for values in columns]
+        shadowed = np.zeros(len(sold), dtype=bool)
+        champions = [_champion(values, here, rest, len(sold.locations)) for values in columns]
         for champion in champions:
             rival = champion[here]
             worse = np.logical_and.reduce([values >= values[rival] for values in columns])
-            shadowed |= worse & (rival >= 0) & (rival != np.arange(len(offers)))
+            shadowed |= worse & (rival >= 0) & (rival != np.arange(len(sold)))
         beaten += shadowed
         for champion in champions:
             rest &= (champion[here] < 0) | (kind != kind[champion[here]])
-    return np.flatnonzero((beaten < 2) | first)
+    return beaten
 
 
 def _champion(values: Floats, at: Ints, rest: Bools, locations: int) -> Ints:

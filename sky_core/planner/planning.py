@@ -88,7 +88,7 @@ def make_plan(
     model = Model(pipeline, candidates, market.catalog)
     rest = goal.model_copy(update={"deadline": _hours_left(goal, done)})
     first = {name: found.first for name, found in candidates.items()}
-    solution = solve_prudently(model.solve, model.at_worst, first, rest)
+    solution = solve_prudently(model.solve, lambda: model.at_worst, first, rest)
     return Plan(
         pipeline=pipeline.name,
         objective=goal,

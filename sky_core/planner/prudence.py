@@ -14,7 +14,9 @@ from sky_core.spec import Objective
 Solve = Callable[[Objective, Mapping[str, np.ndarray]], Solution]
 
 
-def solve_prudently(solve: Solve, worst: Problem, first: Mapping[str, np.ndarray], objective: Objective) -> Solution:
+def solve_prudently(
+    solve: Solve, at_worst: Callable[[], Problem], first: Mapping[str, np.ndarray], objective: Objective
+) -> Solution:
     """The cheapest plan that even at worst costs no more than the first run's plan is expected to cost now.
 
     A conservative bandit (Wu et al., "Conservative Bandits", ICML 2016), held to its promise in every run instead of
@@ -25,18 +27,22 @@ def solve_prudently(solve: Solve, worst: Problem, first: Mapping[str, np.ndarray
 
     Args:
         solve: The solver; takes the objective and, by task, which candidates (C_v,) to leave out.
-        worst: The problem with costs at worst; a candidate of the first run's kind costs what is expected of it.
+        at_worst: Makes the problem with costs at worst; a candidate of the first run's kind costs what is expected
+            of it there.
         first: By task, which candidates (C_v,) are the machine and place of its first run.
 
     Raises:
         Infeasible: if the objective's deadline or budget cannot be met.
     """
     solution = solve(objective, {})
+    if objective.minimize != "cost" or not any(mask.any() for mask in first.values()):
+        return solution
+    worst = at_worst()
     start = {
         name: int(np.argmin(np.where(mask, worst.cost[name], np.inf))) for name, mask in first.items() if mask.any()
     }
     held: dict[str, np.ndarray] = {}
-    while objective.minimize == "cost" and len(held) < len(start):
+    while len(held) < len(start):
         choice = solution.choice
         if assess(worst, choice)[0] <= assess(worst, {**choice, **start})[0]:
             break

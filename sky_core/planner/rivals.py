@@ -20,7 +20,8 @@ LIMITS = {"deadline_hours": "deadline", "budget_usd": "budget"}
 
 def single_cloud(model: Model, cloud: str, objective: Objective, fixed: Mapping[str, Placement]) -> Alone:
     """The best plan within one cloud; what is fixed elsewhere stays there."""
-    narrowed = {name: chosen if name in fixed else chosen.in_cloud(cloud) for name, chosen in model.candidates.items()}
+    there = {id(chosen): chosen.in_cloud(cloud) for chosen in model.candidates.values()}  # many tasks share theirs
+    narrowed = {name: chosen if name in fixed else there[id(chosen)] for name, chosen in model.candidates.items()}
     homeless = [name for name, chosen in narrowed.items() if len(chosen) == 0]
     if homeless:
         more = f" and {len(homeless) - 3} more" if len(homeless) > 3 else ""

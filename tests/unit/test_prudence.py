@@ -40,7 +40,7 @@ def first(**at: int) -> dict[str, np.ndarray]:
 def test_what_one_task_saves_for_certain_pays_for_the_try_of_another() -> None:
     hopeful = problem({"train": [30.0, 8.0], "infer": [2.0, 1.5]})
     worst = problem({"train": [30.0, 16.0], "infer": [2.0, 4.0]})
-    assert solve_prudently(solver(hopeful), worst, first(train=0, infer=0), Objective()).choice == {
+    assert solve_prudently(solver(hopeful), lambda: worst, first(train=0, infer=0), Objective()).choice == {
         "train": 1,
         "infer": 1,
     }
@@ -50,7 +50,7 @@ def test_the_riskiest_task_is_held_back_first() -> None:
     hopeful = problem({"train": [30.0, 20.0], "infer": [2.0, 1.5]})
     worst = problem({"train": [30.0, 45.0], "infer": [2.0, 1.9]})
     asked: list[Mapping[str, np.ndarray]] = []
-    found = solve_prudently(solver(hopeful, asked), worst, first(train=0, infer=0), Objective())
+    found = solve_prudently(solver(hopeful, asked), lambda: worst, first(train=0, infer=0), Objective())
     assert found.choice == {"train": 0, "infer": 1}
     assert [list(blocked) for blocked in asked] == [[], ["train"]]
 
@@ -59,7 +59,7 @@ def test_without_a_first_run_or_for_speed_nothing_is_held_back() -> None:
     hopeful, worst = problem({"train": [30.0, 20.0]}), problem({"train": [30.0, 45.0]})
     for known, objective in ((np.zeros(2, dtype=bool), Objective()), (np.arange(2) == 0, Objective(minimize="time"))):
         asked: list[Mapping[str, np.ndarray]] = []
-        solve_prudently(solver(hopeful, asked), worst, {"train": known}, objective)
+        solve_prudently(solver(hopeful, asked), lambda: worst, {"train": known}, objective)
         assert len(asked) == 1
 
 
@@ -70,7 +70,7 @@ def test_a_limit_that_only_the_try_keeps_comes_first() -> None:
     def in_time(objective: Objective, blocked: Mapping[str, np.ndarray]) -> Solution:
         return solve(hopeful, minimize="cost", deadline_hours=5, blocked=blocked)
 
-    assert solve_prudently(in_time, worst, first(train=0), Objective()).choice == {"train": 1}
+    assert solve_prudently(in_time, lambda: worst, first(train=0), Objective()).choice == {"train": 1}
 
 
 @given(st.lists(st.lists(CANDIDATE, min_size=1, max_size=5), min_size=1, max_size=4))
@@ -84,6 +84,6 @@ def test_at_worst_no_plan_costs_more_than_the_first(tasks: list[list[tuple[float
         }
     )
     made_on = {name: np.arange(len(found)) == 0 for name, found in zip(names, tasks, strict=True)}
-    choice = solve_prudently(solver(hopeful), worst, made_on, Objective()).choice
+    choice = solve_prudently(solver(hopeful), lambda: worst, made_on, Objective()).choice
     promised = math.fsum(float(worst.cost[name][0]) for name in names)
     assert math.fsum(float(worst.cost[name][choice[name]]) for name in names) <= promised + 1e-9

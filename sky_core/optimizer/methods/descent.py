@@ -58,10 +58,10 @@ def _here(space: Space, picks: list[int], finish: Floats, v: int) -> tuple[Float
     usd = space.cost[v].copy()
     for link in (space.links[k] for k in space.into[v]):
         parent = space.at[link.parent][picks[link.parent]]
-        usd += link.cost[parent, at]
-        np.maximum(start, finish[link.parent] + link.hours[parent, at], out=start)
+        usd += link.units * link.cost[parent, at]
+        np.maximum(start, finish[link.parent] + link.units * link.hours[parent, at], out=start)
     for link in (space.links[k] for k in space.out[v]):
-        usd += link.cost[at, space.at[link.child][picks[link.child]]]
+        usd += link.units * link.cost[at, space.at[link.child][picks[link.child]]]
     return usd, start + space.hours[v]
 
 
@@ -73,6 +73,6 @@ def _after(space: Space, picks: list[int]) -> list[Floats]:
         for link in (space.links[k] for k in space.out[v]):
             u, pick = link.child, picks[link.child]
             behind = space.hours[u][pick] + after[u][pick]
-            np.maximum(rest, link.hours[space.at[v], space.at[u][pick]] + behind, out=rest)
+            np.maximum(rest, link.units * link.hours[space.at[v], space.at[u][pick]] + behind, out=rest)
         after[v] = rest
     return after

@@ -165,8 +165,8 @@ def _arrive(space: Space, labels: Labels, v: int) -> tuple[Floats, Floats]:
     for link in (space.links[k] for k in space.into[v]):
         u = link.parent
         grid = np.ix_(space.at[u], space.at[v])
-        cost += link.cost[grid][labels.pick[u]]
-        np.maximum(start, labels.finish[u][:, None] + link.hours[grid][labels.pick[u]], out=start)
+        cost += (link.units * link.cost[grid])[labels.pick[u]]
+        np.maximum(start, labels.finish[u][:, None] + (link.units * link.hours[grid])[labels.pick[u]], out=start)
     return cost, start + space.hours[v]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from sky_core.optimizer.effort import now
 from sky_core.optimizer.goal import above
 from sky_core.optimizer.problem import Floats
-from sky_core.optimizer.space import Space
+from sky_core.optimizer.space import Space, nearest
 
 PASSES = 200
 STALLED = 8  # passes without progress before giving up on closing the gap
@@ -96,7 +96,7 @@ class Passes:
         self.unary = [np.full(space.places, np.inf) for _ in space.tasks]
         for v, values in enumerate(self.candidate):
             np.minimum.at(self.unary[v], space.at[v], values)
-        self.pair = [prices.cost * link.cost + prices.link[k] * link.hours for k, link in enumerate(space.links)]
+        self.pair = _pairs(space, prices)
         nothing = [np.zeros(space.places) for _ in space.links]
         ahead, back = start or (nothing, nothing)
         self.ahead, self.back = list(ahead), list(back)
@@ -114,14 +114,18 @@ class Passes:
             belief, seen = ahead_of.copy(), ahead_of
             for k in space.into[v]:
                 belief += self.ahead[k]
-                seen = seen + self.pair[k][places[space.links[k].parent]]
+                units, pair = self.pair[k]
+                seen = seen + units * pair[places[space.links[k].parent]]
             place = int(np.argmin(seen))
             places.append(place)
             value += self.unary[v][place]
-            value += sum(self.pair[k][places[space.links[k].parent], place] for k in space.into[v])
+            for k in space.into[v]:
+                units, pair = self.pair[k]
+                value += units * pair[places[space.links[k].parent], place]
             belief *= self.share[v]
             for k in space.out[v]:
-                self.ahead[k] = np.min(self.pair[k] + (belief - self.back[k])[:, None], axis=0)
+                units, pair = self.pair[k]
+                self.ahead[k] = nearest(units, pair.T, belief - self.back[k])
         return places, float(value)
 
     def backward(self) -> Floats:
@@ -138,7 +142,8 @@ class Passes:
             rest[v] = rest[v + 1] + (kept * np.min(belief) if kept > 1e-12 else 0.0)
             belief *= self.share[v]
             for k in space.into[v]:
-                message = np.min(self.pair[k] + (belief - self.ahead[k]), axis=1)
+                units, pair = self.pair[k]
+                message = nearest(units, pair, belief - self.ahead[k])
                 least = np.min(message)
                 self.back[k] = message - least
                 rest[v] += least
@@ -151,6 +156,26 @@ class Passes:
             int(np.argmin(np.where(at[v] == place, values, np.inf)))
             for (v, place), values in zip(enumerate(places), self.candidate, strict=True)
         ]
+
+
+def _pairs(space: Space, prices: Prices) -> list[tuple[float, Floats]]:
+    """Per link a factor and a (P, P) matrix, whose product is what its two ends cost together at these prices.
+
+    Links share what differs in the factor alone: a matrix of its own for each of thousands would not fit.
+    """
+    mixed: dict[tuple[int, int, float], Floats] = {}
+    pairs: list[tuple[float, Floats]] = []
+    for link, hour in zip(space.links, prices.link.tolist(), strict=True):
+        if prices.cost == 0:
+            pairs.append((hour * link.units, link.hours))
+        elif hour == 0:
+            pairs.append((prices.cost * link.units, link.cost))
+        else:
+            key = id(link.cost), id(link.hours), hour
+            if key not in mixed:
+                mixed[key] = prices.cost * link.cost + hour * link.hours
+            pairs.append((link.units, mixed[key]))
+    return pairs
 
 
 def bound(space: Space, prices: Prices, *, warm: Bound | None = None, until: float = np.inf) -> Bound:

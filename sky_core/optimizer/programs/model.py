@@ -189,13 +189,14 @@ def nests(space: Space) -> list[Level]:
     """
     cells = np.zeros((space.places, space.places), dtype=np.int64)
     stays = np.ones(cells.shape, dtype=bool)
-    for link in space.links:
-        for matrix in (link.cost, link.hours):
-            _, known = np.unique(cells, return_index=True)
-            if not np.array_equal(matrix.ravel()[known][cells], matrix):
-                values = np.unique(matrix, return_inverse=True)[1].reshape(cells.shape)
-                cells = np.unique(cells * matrix.size + values, return_inverse=True)[1].reshape(cells.shape)
-            stays &= (matrix >= np.diagonal(matrix)[:, None]) & (matrix >= np.diagonal(matrix)[None, :])
+    matrices = {id(link.cost): link.cost for link in space.links if link.units}
+    matrices |= {id(link.hours): link.hours for link in space.links if link.units}
+    for matrix in matrices.values():
+        _, known = np.unique(cells, return_index=True)
+        if not np.array_equal(matrix.ravel()[known][cells], matrix):
+            values = np.unique(matrix, return_inverse=True)[1].reshape(cells.shape)
+            cells = np.unique(cells * matrix.size + values, return_inverse=True)[1].reshape(cells.shape)
+        stays &= (matrix >= np.diagonal(matrix)[:, None]) & (matrix >= np.diagonal(matrix)[None, :])
     levels: list[Level] = []
     while True:
         level = _twins(cells, stays)
@@ -235,7 +236,7 @@ def contract(matrix: NDArray[Number], level: Level) -> NDArray[Number]:
 def _pair(placement: Placement, space: Space, link: Link, levels: list[Level], weight: float) -> tuple[Ints, Floats]:
     """Add the columns that tell where a link's two ends are; they and the hours that each stands for."""
     model = placement.model
-    cost, hours = link.cost, link.hours
+    cost, hours = link.units * link.cost, link.units * link.hours
     if np.ptp(cost) == 0 and np.ptp(hours) == 0:
         one = model.add_columns(np.array([weight * cost[0, 0]]), 1.0)
         model.add_row([(one, 1.0)], 1.0, 1.0)
