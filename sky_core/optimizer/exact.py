@@ -1,8 +1,8 @@
 """One objective, one answer: the methods in the order that gets to a proof soonest.
 
-Cost alone: messages, whose bound meets their plan on all but odd cases. With time: a linear relaxation puts a
-price on time, messages turn prices into bounds, labels search within them. Whatever labels cannot prove, and
-whatever has side constraints, is for the integer program.
+Cost alone: messages, whose bound meets their plan on all but odd cases. Time alone: longest paths, whose bound often
+meets theirs. With time otherwise: a linear relaxation puts a price on time, messages turn prices into bounds, labels
+search within them. Whatever labels cannot prove, and whatever has side constraints, is for the integer program.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from sky_core.optimizer.methods import labels, messages
 from sky_core.optimizer.methods.descent import cheaper, faster
 from sky_core.optimizer.methods.labels import Question
 from sky_core.optimizer.methods.messages import Bound, Prices
+from sky_core.optimizer.methods.paths import fastest
 from sky_core.optimizer.problem import Ints, Problem, assess
 from sky_core.optimizer.programs import integer, model
 from sky_core.optimizer.programs.model import Solver
@@ -67,7 +68,7 @@ def minimum(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, *, method
     if not goal.timed:
         best = _by_messages(problem, allowed, goal, effort)
     else:
-        best = _by_labels(problem, allowed, goal, effort.share(2 / 3) if method == "auto" else effort)
+        best = _by_labels(problem, allowed, goal, method, effort.share(2 / 3) if method == "auto" else effort)
     if method == "labels" or best.proven or effort.enough(best.value, best.bound):
         return best
     # What is left to prove is more than a few labels more would show: from here on good enough is.
@@ -136,30 +137,54 @@ def _small(space: Space) -> bool:
     return sum(len(at) for at in space.at) <= SMALL
 
 
-def _by_labels(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, effort: Effort) -> Best:
+def _by_labels(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, method: Method, effort: Effort) -> Best:
     space: Space | None = prepare(problem, allowed, priced=goal.priced, timed=True)
     if space is not None and math.isfinite(goal.deadline_hours):
         space = within(space, goal.deadline_hours)
     if space is None:
         return Best(None, math.inf, math.inf, "labels")
+    quick = _by_paths(problem, space, goal) if method == "auto" else Best(None, math.inf, 0.0, "paths")
+    if quick.proven:
+        return quick
+    if quick.choice is not None and quick.value - quick.bound <= effort.gap * abs(quick.value):
+        effort = replace(effort, until=min(effort.until, effort.patient_until))  # by then it will do
     prices = _relaxed(space, goal, effort.share(0.5))
     if prices is None:
         return Best(None, math.inf, math.inf, "labels")
     until = effort.until
+    if goal.weights.cost and not prices:  # the relaxation takes too long: what it costs without haste is a bound, too
+        prices = [replace(Prices.of_cost(space), cost=goal.weights.cost)]
     bounds = [messages.bound(space, price, until=until) for price in prices]
     spending = messages.bound(space, Prices.of_cost(space), until=until) if math.isfinite(goal.budget_usd) else None
     question = Question(goal, bounds, ends(space)[1], spending)
-    return _widen(problem, space, question, effort, _read_off(problem, space, goal, bounds))
+    starts = [*(known.picks for known in bounds), *([space.picks(quick.choice)] if quick.choice else [])]
+    best = _widen(problem, space, question, effort, _best_start(problem, space, goal, starts))
+    return replace(best, bound=max(best.bound, quick.bound))
 
 
-def _read_off(problem: Problem, space: Space, goal: Goal, bounds: Sequence[Bound]) -> list[int] | None:
-    """The best plan that the messages came upon, if one keeps the limits; often it is the optimum already."""
+def _by_paths(problem: Problem, space: Space, goal: Goal) -> Best:
+    """What the longest paths tell: a plan if it keeps the limits, and a bound where time is all that counts."""
+    picks, least_hours = fastest(space)
+    bound = goal.weights.time * least_hours
+    if goal.priced and math.isfinite(goal.deadline_hours):
+        picks = cheaper(space, picks, goal.deadline_hours)
+    cost, finish = assess(problem, space.choice(picks))
+    hours = max(finish.values())
+    if cost > goal.budget_usd or hours > goal.deadline_hours:
+        return Best(None, math.inf, bound, "paths")
+    return Best(space.choice(picks), goal.value(cost, hours), bound, "paths")
+
+
+def _best_start(problem: Problem, space: Space, goal: Goal, starts: Sequence[list[int] | None]) -> list[int] | None:
+    """The best of some plans, if one keeps the limits; what messages come upon is often the optimum already."""
     best: tuple[float, list[int] | None] = (math.inf, None)
-    for known in bounds:
-        cost, finish = assess(problem, space.choice(known.picks))
+    for picks in starts:
+        if picks is None:
+            continue
+        cost, finish = assess(problem, space.choice(picks))
         hours = max(finish.values())
         if cost <= goal.budget_usd and hours <= goal.deadline_hours and goal.value(cost, hours) < best[0]:
-            best = (goal.value(cost, hours), known.picks)
+            best = (goal.value(cost, hours), picks)
     return best[1]
 
 

@@ -266,7 +266,7 @@ class Solution:
         hours: Makespan: the last finish time when every task starts as soon as its inputs have arrived.
         bound: Proven lower bound on the objective.
         optimal: True if ``bound`` proves the plan optimal (relative gap below 1e-6).
-        method: What solved it: ``messages``, ``labels``, ``ilp`` (HiGHS) or ``cbc``.
+        method: What solved it: ``messages``, ``paths``, ``labels``, ``ilp`` (HiGHS) or ``cbc``.
         finish: Finish time of each task, hours after the start.
         reused: Task to the parent whose cluster it takes over.
         request: The question that this answers.

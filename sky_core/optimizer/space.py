@@ -15,7 +15,6 @@ import numpy as np
 
 from sky_core.optimizer.problem import Floats, Ints, Problem
 
-
 NEXT_TO_NOTHING = 1e-18  # units of a link below which it counts as free: far less than a figure's last digit
 
 

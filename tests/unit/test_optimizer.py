@@ -44,7 +44,14 @@ def problems(draw: st.DrawFn, *, tasks: int = 4, candidates: int = 3) -> Problem
     location = {name: np.array([draw(st.integers(0, 4)) for _ in range(size[name])]) for name in names}
     pairs = [pair for pair in itertools.combinations(names, 2) if draw(st.booleans())]
     order = draw(st.permutations(names))
-    return Problem(order, cost, hours, location, [Edge(a, b, matrix(), matrix()) for a, b in pairs])
+    shared = matrix(), matrix()  # edges that differ in nothing but how much flows
+
+    def edge(parent: str, child: str) -> Edge:
+        if draw(st.booleans()):
+            return Edge(parent, child, *shared, units=draw(st.sampled_from([0.0, 0.5, 3.0])))
+        return Edge(parent, child, matrix(), matrix())
+
+    return Problem(order, cost, hours, location, [edge(a, b) for a, b in pairs])
 
 
 def plans(problem: Problem) -> Iterator[tuple[dict[str, int], float, float]]:
