@@ -12,16 +12,21 @@ import difflib
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from sky_core.endpoints import read_sandbox
 from sky_core.errors import SpecError
 from sky_core.facts import clouds as known_clouds
+from sky_core.inventory import Host, Inventory
+from sky_core.ssh import pins
+from sky_core.ssh.machine import Machine
 
 EVERY_REGION = ("*",)
+LOGIN_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")  # below ~/.ssh, in the order in which ssh tries them
 VARIABLES = {"store_url": "SKYLOOM_STORE", "profile": "SKYLOOM_PROFILE", "key": "SKYLOOM_KEY"}
 SpotPolicy = Literal[
     "skyloom",
@@ -55,6 +60,12 @@ class CloudConfig(BaseModel):
         ca_file: CA bundle to trust for ``endpoint`` (the sandbox's Azure speaks TLS).
         ssh_port: Port of sshd on launched machines.
         ssh_user: Login on launched machines.
+        key_file: Private key that logs in to machines of one's own; None for the first that ssh would try.
+        known_hosts: Where the host keys of machines of one's own are pinned, unless catalog.toml does.
+        bucket: Where jobs on machines of one's own keep their outputs and checkpoints: a bucket's URL, or a folder
+            that they and the driver share (``file:///…``). Its region, where it matters, is ``bucket_region``.
+        lost_after_s: Seconds after which a machine of one's own that does not answer is given up.
+        hosts: The machines of one's own, from catalog.toml.
         min_poll_s: Seconds between polls of a pending operation.
         settle_s: Seconds after a creating call within which a machine may still appear; None for the cloud's own.
     """
@@ -71,8 +82,36 @@ class CloudConfig(BaseModel):
     ca_file: Path | None = None
     ssh_port: int = 22
     ssh_user: str = "skyloom"
+    key_file: Path | None = None
+    known_hosts: Path = Path("~/.ssh/known_hosts")
+    bucket: Annotated[str, Field(pattern=r"^[a-z0-9]+://[^/].*[^/]$|^file:///.*[^/]$")] | None = None
+    bucket_region: str | None = None
+    lost_after_s: float = Field(180.0, ge=0)
+    hosts: tuple[Host, ...] = ()
     min_poll_s: float = 5.0
     settle_s: float | None = None
+
+    @property
+    def login_key(self) -> Path | None:
+        """The private key that logs in to machines of one's own; None if there is none to be found."""
+        if self.key_file is not None:
+            return self.key_file.expanduser()
+        usual = (Path("~/.ssh").expanduser() / name for name in LOGIN_KEYS)
+        return next((path for path in usual if path.is_file()), None)
+
+    def machine(self, ip: str, host_key: str) -> Machine:
+        """How a machine of the cloud is reached.
+
+        Args:
+            ip: As its provider tells it: of a machine of one's own, its name.
+            host_key: What it was launched with. One's own have theirs: "" as pin if nothing is known of it.
+        """
+        host = next((host for host in self.hosts if host.name == ip), None)
+        if host is None:
+            return Machine(ip, self.ssh_port, self.ssh_user, host_key)
+        port = host.port or self.ssh_port
+        pin = host.host_key or pins.known(self.known_hosts.expanduser(), host.address, port)
+        return Machine(host.address, port, host.user or self.ssh_user, pin, str(self.login_key or ""))
 
 
 class Scale(BaseModel):
@@ -159,11 +198,15 @@ class Settings(BaseModel):
         file_name = "sandbox.db" if data.get("profile") == "sandbox" else "skyloom.db"
         data.setdefault("store_url", f"sqlite:///{home / file_name}")
         data["home"] = home
-        clouds: dict[str, Any] = {name: {} for name in known_clouds()} | _clouds_of(file, data)
+        own = Inventory.read(home).hosts()
+        said = _clouds_of(file, data, own)
+        clouds: dict[str, Any] = {name: {} for name in known_clouds()} | said
         if data.get("profile") == "sandbox":
             sandbox = read_sandbox(home)
             clouds = dict(sandbox.pop("clouds"))
             data |= sandbox
+            own = {name: hosts for name, hosts in own.items() if all(_is_loopback(host) for host in hosts)}
+        clouds |= {name: {**said.get(name, {}), "hosts": hosts} for name, hosts in own.items()}
         if env.get("SKYLOOM_CLOUDS"):
             wanted = {name.strip() for name in env["SKYLOOM_CLOUDS"].split(",") if name.strip()}
             _refuse_unknown("SKYLOOM_CLOUDS", wanted, clouds)
@@ -188,13 +231,23 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise SpecError(f"{path}: {error}") from None
 
 
-def _clouds_of(file: Path, data: Mapping[str, Any]) -> dict[str, Any]:
+def _clouds_of(file: Path, data: Mapping[str, Any], own: Iterable[str]) -> dict[str, Any]:
     """The tables ``[clouds.<name>]``."""
     said = data.get("clouds", {})
     if not isinstance(said, dict) or not all(isinstance(table, dict) for table in said.values()):
         raise SpecError(f"{file}: clouds: write a table for each cloud, [clouds.gcp]; SKYLOOM_CLOUDS takes a list")
-    _refuse_unknown(f"{file}: clouds", said, known_clouds())
+    _refuse_unknown(f"{file}: clouds", said, [*known_clouds(), *own])
+    if odd := [name for name, table in said.items() if "hosts" in table]:
+        raise SpecError(f"{file}: clouds.{odd[0]}.hosts: hosts stand in catalog.toml, with what they offer")
     return said
+
+
+def _is_loopback(host: Host) -> bool:
+    """Whether it is this very machine: no other may be used by a job of the sandbox."""
+    try:
+        return ip_address(host.address).is_loopback
+    except ValueError:
+        return host.address == "localhost"
 
 
 def _refuse_unknown(source: str, said: Iterable[str], known: Iterable[str]) -> None:

@@ -196,6 +196,10 @@ class LinkLost(SkyloomError):
     """The SSH link broke or the machine does not answer; nothing is known about the job from that alone."""
 
 
+class LoginRefused(LinkLost):
+    """The machine answers and takes none of our keys."""
+
+
 class MachineError(SkyloomError):
     """A machine answers but cannot do what Skyloom needs of it: no Python, disk full, …"""
 

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from sky_core.catalog.custom import FILE, Custom
+from sky_core.catalog import custom
 from sky_core.catalog.egress import EgressTable, Location
 from sky_core.catalog.merge import overlay
 from sky_core.catalog.query import query
 from sky_core.catalog.refresh import shelf
 from sky_core.catalog.snapshot import DATA, read_snapshot
 from sky_core.config import default_home
+from sky_core.inventory import FILE, Inventory
 from sky_core.spec import Resources
 
 
@@ -30,18 +31,16 @@ class Catalog:
     'n1-standard-8'
 
     Attributes:
-        custom: The rows of one's own, with the SSH addresses of one's own machines.
         table: One row per source, (cloud, region, zone, instance type, accelerator, count), with the columns of
             :data:`~sky_core.catalog.schema.SCHEMA`. Prices are USD per hour, null where unknown; ``zone`` is
             null where it is not known which zones of the region offer the type. Cheapest first.
         version: Changes whenever a row changes; plans remember it.
     """
 
-    def __init__(self, table: pl.DataFrame, egress: EgressTable, version: str, custom: Custom | None = None) -> None:
+    def __init__(self, table: pl.DataFrame, egress: EgressTable, version: str) -> None:
         # Sorting is most of what a query would cost: the table is kept sorted, and filters keep the order.
         self.table = table.sort("price", nulls_last=True, maintain_order=True)
         self.version = version
-        self.custom = custom or Custom()
         self._egress = egress
 
     @staticmethod
@@ -64,18 +63,18 @@ class Catalog:
         home = default_home() if home is None else home
         embedded = cls.embedded()
         refreshed = shelf.read(home)
-        custom = Custom.read(home)
-        if not refreshed and custom == Custom():
+        inventory = Inventory.read(home)
+        if not refreshed and inventory == Inventory():
             return embedded
         table = embedded.table
         for rows in refreshed:
             places = rows.table.select("cloud", "region").unique().rows() if rows.complete else []
             table = overlay(table, rows.table, places)
-        may_use = pl.col("region").is_in(list(custom.enabled_regions))
+        may_use = pl.col("region").is_in(list(inventory.enabled_regions))
         table = table.with_columns(pl.when(may_use).then(None).otherwise("access").alias("access"))
         files = [*sorted((home / shelf.FOLDER).glob("[!.]*.parquet")), home / FILE]
         version = f"{embedded.version}+{_digest(path for path in files if path.exists())}"
-        return cls(pl.concat([table, custom.table()]), embedded._egress, version, custom)
+        return cls(pl.concat([table, custom.table(inventory)]), embedded._egress, version)
 
     def query(self, resources: Resources, *, task: str = "task", clouds: Sequence[str] | None = None) -> pl.DataFrame:
         """The candidates for one machine of a task, cheapest first by the price that counts (spot or on demand).
@@ -103,7 +102,7 @@ class Catalog:
             known = self.table.filter(pl.col("cloud").cast(pl.String) == cloud).select(there.unique())["region"]
             allowed = [name for name in known if any(fnmatchcase(name, pattern) for pattern in patterns)]
             kept &= (pl.col("cloud").cast(pl.String) != cloud) | there.is_in(allowed)
-        return Catalog(self.table.filter(kept), self._egress, self.version, self.custom)
+        return Catalog(self.table.filter(kept), self._egress, self.version)
 
     def egress(self, locations: Sequence[Location], gb: float) -> tuple[np.ndarray, np.ndarray]:
         """``(L, L)`` USD and hours to move ``gb`` (10^9 bytes) from each row's to each column's location.

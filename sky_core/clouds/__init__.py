@@ -11,7 +11,7 @@ from importlib import import_module
 from sky_core.clouds.base import Cloud, Found, Instance, LaunchRequest, Storage
 from sky_core.config import Settings
 from sky_core.errors import NotConnected
-from sky_core.facts import clouds
+from sky_core.facts import clouds, facts_of
 
 
 def connect(name: str, settings: Settings) -> Cloud:
@@ -21,10 +21,10 @@ def connect(name: str, settings: Settings) -> Cloud:
         NotConnected: if there is no such cloud, its SDK is not installed, or the settings choose no account.
         AuthError: if there are no credentials.
     """
-    if name not in clouds() or name not in settings.clouds:
-        cure = f"Skyloom can launch on {', '.join(clouds())}; a package can add a cloud"
+    if name not in settings.clouds or (name not in clouds() and not settings.clouds[name].hosts):
+        cure = f"Skyloom can launch on {', '.join(clouds())} and on hosts in catalog.toml; a package can add a cloud"
         raise NotConnected(f"nobody provides a cloud {name!r}", cure=cure)
-    facts = clouds()[name]
+    facts = facts_of(name)
     module, _, attribute = facts.provider.partition(":")
     try:
         factory = getattr(import_module(module), attribute)

@@ -8,20 +8,22 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from sky_core.config import CloudConfig
-from sky_core.facts import clouds
+from sky_core.facts import clouds, facts_of
 
 
 def why_unusable(name: str, config: CloudConfig, environ: Mapping[str, str] | None = None) -> str | None:
     """Why a cloud cannot be used as far as can be told cheaply, or None if it looks usable."""
     env = os.environ if environ is None else environ
-    facts = clouds().get(name)
-    if facts is None:
-        return f"no cloud is called {name!r}; there are {', '.join(clouds())}"
+    if name not in clouds() and not config.hosts:
+        return f"no cloud is called {name!r}; there are {', '.join(clouds())}, and it has no hosts in catalog.toml"
+    facts = facts_of(name)
     if not config.enabled:
         return "disabled in the settings"
     missing = [module for module in facts.sdk if not _is_installed(module)]
     if missing:
         return f"{', '.join(missing)} not installed: {facts.install}"
+    if facts.own:
+        return _why_own_unusable(name, config)
     if config.credentials or "enabled" in config.model_fields_set:
         return None
     home, known = Path(env.get("HOME", "~")).expanduser(), facts.credentials
@@ -31,6 +33,19 @@ def why_unusable(name: str, config: CloudConfig, environ: Mapping[str, str] | No
     told = config.account is not None or any(env.get(variable) for variable in known.account_variables)
     if known.account and not told:
         return f"{known.account} is missing: set it in [clouds.{name}] of config.toml"
+    return None
+
+
+def _why_own_unusable(name: str, config: CloudConfig) -> str | None:
+    if config.bucket is None:
+        return (
+            f"nowhere to keep what its jobs make: set bucket in [clouds.{name}] of config.toml, to a bucket's URL or a"
+            " folder that its hosts and this machine share (file:///…)"
+        )
+    if config.login_key is None:
+        return f"no private key to log in with: set key_file in [clouds.{name}] of config.toml"
+    if not config.login_key.is_file():
+        return f"key_file: {config.login_key} is not there"
     return None
 
 

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from sky_core.errors import SpecError
 from sky_core.facts import aws, azure, gcp
 from sky_core.facts.base import CloudFacts, CpuMaker, Credentials
+from sky_core.facts.own import own
 
 GROUP = "skyloom.clouds"
 
@@ -37,8 +38,8 @@ def clouds() -> Mapping[str, CloudFacts]:
 
 
 def facts_of(cloud: str) -> CloudFacts:
-    """What is known of a cloud; of one that nobody describes (rows of one's own), nothing but its name."""
-    return clouds().get(cloud) or CloudFacts(cloud, provider="")
+    """What is known of a cloud; one that nobody describes is made of machines of the user's own."""
+    return clouds().get(cloud) or own(cloud)
 
 
 @cache

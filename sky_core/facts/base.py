@@ -62,6 +62,8 @@ class CloudFacts:
         bills_pending: Whether a machine costs money from its creation on, rather than once it runs.
         least_billed_s: From a machine type to the seconds that are charged for a machine which has run at all.
         cpu_maker: From a machine type to its processor's maker; None where it varies or is unknown.
+        own: Whether the machines are the user's own: they are left on when a job ends, and nobody but they themselves
+            can say how they are.
         chatty_loggers: Loggers of its SDK that say at INFO what nobody asked for.
     """
 
@@ -83,6 +85,7 @@ class CloudFacts:
     bills_pending: bool = False
     least_billed_s: Callable[[str], float] = _nothing
     cpu_maker: Callable[[str], CpuMaker | None] = _unknown
+    own: bool = False
     chatty_loggers: tuple[str, ...] = ()
 
     def arch(self, instance_type: str) -> Literal["arm64", "x86_64"]:

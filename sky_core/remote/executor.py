@@ -15,8 +15,8 @@ from typing import Any, Protocol
 from sky_core.facts import schemes
 from sky_core.remote.agent.data.stores import protocol
 from sky_core.remote.answers import JobState
-from sky_core.remote.ssh import Machine
 from sky_core.remote.workdir import Archive
+from sky_core.ssh.machine import Machine
 
 LOOK_S = 10.0  # until the next bytes of an answer, of a machine that answered the last time…
 LONG_LOOK_S = 30.0  # …and of one that did not: it may be busy rather than gone
@@ -27,6 +27,7 @@ class JobRequest:
     """One attempt of a job.
 
     Attributes:
+        halts: Whether the machine is there for this job only, and ends itself when nobody asks for it any more.
         run: Shell script, or None for a function.
         payload: A call packed by :func:`sky_core.remote.functions.pack`, or None for a script.
         workdir: The packed folder that the command runs in a copy of.
@@ -47,6 +48,7 @@ class JobRequest:
     job_id: str
     attempt: int
     cloud: str
+    halts: bool = True
     run: str | None = None
     payload: bytes | None = field(default=None, repr=False)
     setup: str | None = None
@@ -92,7 +94,7 @@ class JobRequest:
         return [_pinned(package) for package in sorted(packages | {"fsspec"})] if urls else []
 
 
-PLAIN = ("job_id", "attempt", "cloud", "run", "setup", "verdict_url", "checkpoint_url", "restore_urls",
+PLAIN = ("job_id", "attempt", "cloud", "halts", "run", "setup", "verdict_url", "checkpoint_url", "restore_urls",
          "checkpoint_interval_s", "checkpoint_keep", "orphan_ttl_s", "promised_s", "publish_patience_s")  # fmt: skip
 
 

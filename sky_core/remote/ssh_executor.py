@@ -17,8 +17,9 @@ from sky_core.config import Settings
 from sky_core.remote import bundle, keys
 from sky_core.remote.answers import JobState, poll_answer
 from sky_core.remote.executor import LONG_LOOK_S, JobRequest
-from sky_core.remote.ssh import Link, Machine
 from sky_core.remote.workdir import Archive
+from sky_core.ssh.link import Link
+from sky_core.ssh.machine import Machine
 
 Answer = TypeVar("Answer")
 

@@ -27,8 +27,8 @@ CLOUD_SETTINGS: dict[str, float] = {"settle_s": 2.0}
 CONSTANTS: dict[str, float] = {
     "sky_core.driver.stages.running.LINK_TIMEOUT_S": 10.0,
     "sky_core.driver.process.IDLE_S": 1.0,
-    "sky_core.remote.ssh.CONNECT_TIMEOUT_S": 5.0,
-    "sky_core.remote.ssh.LOGIN_TIMEOUT_S": 8.0,
+    "sky_core.ssh.link.CONNECT_TIMEOUT_S": 5.0,
+    "sky_core.ssh.link.LOGIN_TIMEOUT_S": 8.0,
     "sky_core.remote.ssh_executor.POLL_TIMEOUT_S": 10.0,
 }
 

@@ -13,9 +13,9 @@ from sky_core.clouds.userdata import cloud_config, public_key
 from sky_core.remote.answers import JobState
 from sky_core.remote.executor import JobRequest
 from sky_core.remote.keys import TeamKey
-from sky_core.remote.ssh import Machine
 from sky_core.remote.ssh_executor import SshExecutor
 from sky_core.remote.workdir import Archive, packed
+from sky_core.ssh.machine import Machine
 from sky_sandbox import world
 from sky_sandbox.machines.instances import Hypervisor, choose_runner
 from sky_sandbox.machines.metadata import Metadata

@@ -15,7 +15,7 @@ import pytest
 from sky_core.errors import LinkLost
 from sky_core.remote.artifacts import fetch, resolve
 from sky_core.remote.executor import JobRequest
-from sky_core.remote.ssh import Link
+from sky_core.ssh.link import Link
 from tests.sandbox.loopback import store_options
 from tests.sandbox.park import BUCKET, ZONES
 

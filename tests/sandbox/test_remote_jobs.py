@@ -18,7 +18,8 @@ from sky_core.errors import HostKeyMismatch, LinkLost, MachineError, TransferErr
 from sky_core.remote.artifacts import load_result, read_result, resolve, url_of
 from sky_core.remote.executor import JobRequest
 from sky_core.remote.functions import InputValue, RemoteError, pack
-from sky_core.remote.ssh import Link, Machine
+from sky_core.ssh.link import Link
+from sky_core.ssh.machine import Machine
 from tests.sandbox.loopback import store_options
 from tests.sandbox.park import BUCKET, archive
 

@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 
 from sky_core.catalog import Catalog
-from sky_core.catalog.custom import FILE
 from sky_core.catalog.merge import overlay, settle
 from sky_core.catalog.schema import SCHEMA
 from sky_core.errors import SpecError
+from sky_core.inventory import FILE, Inventory
 from sky_core.spec import Resources
 
 LAB = """
@@ -59,7 +59,11 @@ def test_own_and_reserved_machines_are_offerings_like_any_other(tmp_path: Path) 
     assert (second["instance_type"], second["price"], second["capacity"]) == ("p3.8xlarge", 6.12, 3)
     assert first["device_memory_gib"] == 16
     assert found.height == Catalog.embedded().query(Resources(accelerators="V100:4")).height + 2
-    assert catalog.custom.hosts("dgx-v100") == ("ops@10.0.0.5", "ops@10.0.0.6:2222")
+    hosts = Inventory.read(tmp_path).hosts()["lab"]
+    assert [(host.user, host.address, host.port) for host in hosts] == [
+        ("ops", "10.0.0.5", None),
+        ("ops", "10.0.0.6", 2222),
+    ]
     assert set(catalog.query(Resources(labels={"reserved": "team-a"}, instance_type="p3*"))["price"]) == {6.12}
     assert set(catalog.query(Resources(accelerators="V100:4", cloud="lab"))["region"]) == {"basement"}
 
@@ -90,6 +94,11 @@ def test_enabled_regions_are_offered(tmp_path: Path) -> None:
         (('"basement"', '"the basement"'), "machines.0.region: .*is not a name"),
         (("price = 0\n", "price = 0\ncount = 7\n"), "machines.0: count: 7 machines, but 2 hosts"),
         (("price = 0\n", "price = 0\nprize = 1\n"), "machines.0.prize: no such field"),
+        (("price = 0\n", "price = 0\nslots = 2\n"), "machines.0: slots: a machine with accelerators takes one job"),
+        (("price = 0\n", 'price = 0\nhost_keys = {"10.0.0.7" = "SHA256:x"}\n'), "'10.0.0.7' is none of the hosts"),
+        (("price = 0\n", 'price = 0\nhost_keys = {"10.0.0.5" = "x"}\n'), "host_keys: 10.0.0.5: write a public key"),
+        (("count = 3\n", "slots = 2\n"), "machines.1: slots and host_keys belong to hosts"),
+        (("count = 3\n", 'hosts = ["10.0.0.9"]\n'), "machines.1: hosts: aws has machines of its own"),
         (("[[machines]]", "[[machine"), "catalog.toml: "),
     ],
 )

@@ -60,8 +60,9 @@ def test_a_package_has_to_bring_facts(installed: list[EntryPoint]) -> None:
         facts.clouds()
 
 
-def test_a_cloud_that_nobody_describes_has_plain_facts() -> None:
-    assert facts.facts_of("lab") == CloudFacts("lab", provider="")
+def test_a_cloud_that_nobody_describes_is_made_of_machines_of_ones_own() -> None:
+    assert facts.facts_of("lab").own
+    assert not any(known.own for known in facts.clouds().values())
     assert facts.facts_of("lab").arch("anything") == "x86_64"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from sky_core.config import Scale
 from sky_core.driver.lead.berths import sold_at
 from sky_core.driver.step import Step
+from sky_core.driver.urls import location_of
 from sky_core.job.memory import Promise, Saved
 from sky_core.planner.deadlines import task_hours
 from sky_core.planner.offers import CHECKPOINT_HOURS
@@ -94,7 +95,7 @@ def noted(step: Step, cluster: Cluster, state: JobState) -> dict[str, Any]:
     if fresh:
         changes["checkpoint"] = Saved(
             generation=generation,
-            location=f"{cluster.cloud}/{cluster.region}",
+            location=location_of(step, cluster),
             gb=scale.gb(state.checkpoint_bytes),
             hours=scale.hours(state.checkpoint_seconds),
         )

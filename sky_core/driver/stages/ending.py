@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sky_core.driver.step import Step
-from sky_core.driver.urls import output_urls, storage_options, verdict_url
+from sky_core.driver.urls import location_of, output_urls, storage_options, verdict_url
 from sky_core.errors import CloudError, MachineError, TooLarge, TransferError
 from sky_core.planner.market import load_catalog
 from sky_core.remote.answers import JobState, verdict
@@ -87,7 +87,7 @@ def _closed(step: Step) -> list[Cluster]:
 def _outputs(step: Step, cluster: Cluster, state: JobState) -> dict[str, dict[str, Any]]:
     scale = step.driving.settings.scale
     moved: Mapping[str, int] = state.moved.get("outputs", {})
-    here = f"{cluster.cloud}/{cluster.region}"
+    here = location_of(step, cluster)
     urls = output_urls(step, cluster, step.memory.bucket)
     return {name: {"uri": url, "location": here, "size_gb": scale.gb(moved.get(name, 0))} for name, url in urls.items()}
 

@@ -22,8 +22,8 @@ from sky_core.recovery import Decision
 from sky_core.remote.answers import JobState
 from sky_core.remote.executor import LONG_LOOK_S, LOOK_S, JobRequest
 from sky_core.remote.keys import team_key
-from sky_core.remote.ssh import Machine
 from sky_core.spec import Artifact
+from sky_core.ssh.machine import Machine
 from sky_core.store import Cluster, NewEvent
 
 LEAVE_GRACE_S = 10.0  # for a command to end by itself when its job moves
@@ -92,7 +92,7 @@ def poll(step: Step) -> None:
     addresses = memory.addresses
     try:
         # The cloud is asked only when the machine does not answer: a look costs one SSH round trip, no API call.
-        if memory.waiting_since:
+        if memory.waiting_since and not facts_of(cluster.cloud).own:
             instances = _described(step, cluster)
             if _taken_back(step, instances):
                 return
@@ -222,7 +222,7 @@ def _bucket_refused(step: Step, cluster: Cluster, error: CloudError) -> None:
 
 def _machines(step: Step, cluster: Cluster, addresses: Sequence[str]) -> list[Machine]:
     config = step.driving.settings.clouds[cluster.cloud]
-    return [Machine(ip, config.ssh_port, config.ssh_user, cluster.host_key) for ip in addresses]
+    return [config.machine(ip, cluster.host_key) for ip in addresses]
 
 
 def _promised_s(step: Step) -> float:
@@ -240,6 +240,7 @@ def _request(step: Step, cluster: Cluster, instances: list[Instance], bucket: st
         job_id=step.job.id,
         attempt=cluster.attempt,
         cloud=cluster.cloud,
+        halts=not facts_of(cluster.cloud).own,
         run=task.run,
         payload=store.payload(task.function) if task.function else None,
         setup=task.setup,

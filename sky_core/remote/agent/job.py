@@ -20,6 +20,7 @@ class Job:
     """What the driver sends on stdin, as JSON. Secrets live in this process's memory and nowhere else.
 
     Attributes:
+        halts: Whether the machine is there for this job only, and ends with it.
         run: The user's command, or None for a function.
         payload: A pickled call (base64), or None for a command.
         workdir: SHA-256 of the archive of the user's folder, already on the machine, or None.
@@ -38,6 +39,7 @@ class Job:
     job_id: str
     attempt: int
     cloud: str
+    halts: bool = True
     run: str | None = None
     payload: str | None = None
     setup: str | None = None
@@ -74,6 +76,7 @@ class Place:
         lease: Its modification time is the driver's sign of life.
         cancel: Holds the grace in seconds and why ("cancelled" or "moved"), once the job is to end.
         eviction: Made when the cloud has announced the machine's end.
+        over: Made when nobody asks for the job any more, on a machine that stays.
         staging: The copy of the checkpoint that is being uploaded.
     """
 
@@ -86,6 +89,7 @@ class Place:
         self.lease = folder / "lease"
         self.cancel = folder / "cancel"
         self.eviction = folder / "eviction"
+        self.over = folder / "over"
         self.work = folder / "work"
         self.payload = folder / "payload"
         self.checkpoint = folder / "checkpoint"

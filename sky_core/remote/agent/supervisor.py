@@ -102,16 +102,22 @@ class Supervisor:
             self._courier.close()
 
     def outlive(self) -> None:
-        """Stay after the job's end until nobody asks any more; then halt the machine, so that it costs nothing."""
+        """Stay after the job's end until nobody asks any more; then halt the machine, so that it costs nothing.
+
+        A machine that is not there for this job only stays on, and has room for another one.
+        """
         pay_at = time.monotonic() + OWED_S
         others = Others(self.place, self.job.orphan_ttl_s)
-        while not self._lease.expired() or others.live():
+        while not self._lease.expired() or (self.job.halts and others.live()):
             self.state.flush()
             if self._owed and time.monotonic() > pay_at:
                 self._pay()
                 pay_at = time.monotonic() + OWED_AGAIN_S
             time.sleep(min(5.0, self.job.orphan_ttl_s / 4))
         self._pay_up()
+        if not self.job.halts:
+            self.place.over.touch()
+            return
         self.say("nobody has asked for this job any more: ending the machine")
         self._needed = False  # should the cloud not let us, then the machine's own timer tries for good
         self.say(halting.end_bill(self.job.cloud))

@@ -7,7 +7,6 @@ broken link even though its output looks like a complete, shorter one.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import io
 import shlex
@@ -20,23 +19,15 @@ from typing import BinaryIO
 
 import paramiko
 
-from sky_core.errors import HostKeyMismatch, LinkLost, MachineError
+from sky_core.errors import HostKeyMismatch, LinkLost, LoginRefused, MachineError
+from sky_core.ssh import pins
+from sky_core.ssh.machine import Machine
 
 CHUNK = 64 * 1024
 CONNECT_TIMEOUT_S = 10.0
 LOGIN_TIMEOUT_S = 15.0
 KEEPALIVE_S = 15
 LARGEST_OUTPUT = 80 << 20  # bytes; agents of earlier versions send up to 64 MiB of log at once
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where a machine's sshd listens and who it must be; ``host_key`` is a public key line."""
-
-    ip: str
-    port: int
-    user: str
-    host_key: str
 
 
 @dataclass(frozen=True)
@@ -91,7 +82,8 @@ class Link:
             stall_s: For each wait in it, for the connection or the next bytes; None: as long as all of it.
 
         Raises:
-            LinkLost: if the machine cannot be reached, the connection breaks, or ``timeout_s`` seconds pass.
+            LinkLost: if the machine cannot be reached, the connection breaks, or ``timeout_s`` seconds pass;
+                LoginRefused if it does not let us in.
             HostKeyMismatch: if another machine answers.
             MachineError: if the command ends with another exit status than 0, or says more than any of ours would.
         """
@@ -104,7 +96,8 @@ class Link:
                 self._close()
                 where = f"{self.machine.user}@{self.machine.ip}:{self.machine.port}"
                 why = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
-                raise LinkLost(f"{where}: {why}") from error
+                refused = isinstance(error, paramiko.AuthenticationException)
+                raise (LoginRefused if refused else LinkLost)(f"{where}: {why}") from error
         if status != 0:
             last = complaint.decode(errors="replace").strip()[-2000:]
             raise MachineError(f"{self.machine.ip}: exit status {status}: {last or 'no message'}")
@@ -167,19 +160,20 @@ class Link:
 
     def _connect(self, limit: Limit) -> paramiko.Transport:
         machine = self.machine
-        pinned = paramiko.Ed25519Key(data=base64.b64decode(machine.host_key.split()[1]))
         wire = socket.create_connection((machine.ip, machine.port), limit.at_most(CONNECT_TIMEOUT_S))
         wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transport = paramiko.Transport(wire)
         try:
             transport.banner_timeout = transport.auth_timeout = limit.at_most(LOGIN_TIMEOUT_S)
-            transport.get_security_options().key_types = (pinned.get_name(),)
-            if not _presents(transport, pinned, limit.at_most(LOGIN_TIMEOUT_S)):
+            options, wanted = transport.get_security_options(), pins.types(machine.host_key)
+            if wanted:
+                options.key_types = tuple(name for name in options.key_types if name in wanted)
+            if not _presents(transport, machine.host_key, limit.at_most(LOGIN_TIMEOUT_S)):
                 raise HostKeyMismatch(
-                    f"{machine.ip}:{machine.port} is not the machine that was launched: its host key differs",
+                    f"{machine.ip}:{machine.port} is not the machine that was meant: its host key differs",
                     cure="its address was given to another machine, or somebody is in between; nothing was sent",
                 )
-            _log_in(transport, machine.user, self._keys)
+            _log_in(transport, machine, self._keys)
             transport.set_keepalive(KEEPALIVE_S)
         except BaseException:
             transport.close()
@@ -187,22 +181,34 @@ class Link:
         return transport
 
 
-def _log_in(transport: paramiko.Transport, user: str, keys: Sequence[str]) -> None:
-    for key in keys:
+def _log_in(transport: paramiko.Transport, machine: Machine, keys: Sequence[str]) -> None:
+    """Log in with the first key that is taken.
+
+    Raises:
+        MachineError: if none is.
+    """
+    if machine.key_file:
         try:
-            transport.auth_publickey(user, paramiko.Ed25519Key.from_private_key(io.StringIO(key)))
+            mine = [paramiko.PKey.from_path(machine.key_file)]
+        except (OSError, paramiko.SSHException, ValueError, TypeError) as error:
+            raise MachineError(f"{machine.ip}: key file {machine.key_file} cannot be used: {error}") from None
+    else:
+        mine = [paramiko.Ed25519Key.from_private_key(io.StringIO(key)) for key in keys]
+    for key in mine:
+        try:
+            transport.auth_publickey(machine.user, key)
             return
         except paramiko.AuthenticationException:
-            if key == keys[-1]:
+            if key is mine[-1]:
                 raise
 
 
-def _presents(transport: paramiko.Transport, pinned: paramiko.PKey, timeout_s: float) -> bool:
+def _presents(transport: paramiko.Transport, host_key: str, timeout_s: float) -> bool:
     try:
         transport.start_client(timeout=timeout_s)
-    except paramiko.ssh_exception.IncompatiblePeer:  # it has no key of this type
+    except paramiko.ssh_exception.IncompatiblePeer:  # it has no key of these types
         return False
-    return transport.get_remote_server_key() == pinned
+    return pins.believes(host_key, transport.get_remote_server_key().asbytes())
 
 
 def _received(receive: Callable[[int], bytes], channel: paramiko.Channel, limit: Limit) -> Iterator[bytes]:
