@@ -73,7 +73,7 @@ def planned_tasks(operator: Any) -> list[Task]:
     """The tasks that an operator of a DAG amounts to: one, or one for each instance of a mapped one."""
     said = parameters(operator)
     varying = mapped.varying(operator)
-    return [_planned(name, said | own) for name, own in zip(mapped.names(operator), varying, strict=True)]
+    return [_planned(name, {**said, **own}) for name, own in zip(mapped.names(operator), varying, strict=True)]
 
 
 def _planned(name: str, said: Mapping[str, Any]) -> Task:

@@ -30,18 +30,21 @@ def names(operator: Any) -> list[str]:
     return [operator.task_id] if count == 1 else [f"{operator.task_id}[{index}]" for index in range(count)]
 
 
-def plan_name(operator: Any, map_index: int) -> str:
+def plan_name(operator: Any, map_index: int | None) -> str:
     """The name in the plan of one instance of an operator of the DAG."""
     found = names(operator)
-    return found[map_index] if len(found) > 1 else found[0]
+    return found[map_index] if map_index is not None and len(found) > 1 else found[0]
 
 
 def _instances(mapped: Any) -> list[Mapping[str, Any]] | None:
     """The instances in Airflow's order; None if only the run will tell."""
     if isinstance(mapped, Mapping):  # expand(): every combination, the last argument varying fastest
-        choices = [_choices(value) for value in mapped.values()]
-        if None in choices:
-            return None
+        choices: list[list[Any]] = []
+        for value in mapped.values():
+            found = _choices(value)
+            if found is None:
+                return None
+            choices.append(found)
         return [dict(zip(mapped, values, strict=True)) for values in itertools.product(*choices)]
     if _is_written(mapped) and all(isinstance(item, Mapping) for item in mapped):  # expand_kwargs()
         return list(mapped)

@@ -12,9 +12,8 @@ from typing import Any
 from uuid import uuid4
 
 from prefect import Task
-from prefect.client.schemas.objects import RunInput, TaskRun
+from prefect.client.schemas.objects import RunInput, State, TaskRun
 from prefect.futures import PrefectFuture
-from prefect.states import State
 from prefect.task_engine import _create_task_run_locally, run_task_sync
 from prefect.utilities.engine import emit_task_run_state_change_event
 
@@ -50,5 +49,6 @@ def show_state(run: TaskRun, state: State[Any], context: Context) -> None:
 
 def run_task(task: Task[..., Any], run: TaskRun, parameters: dict[str, Any], wait_for: Any) -> State[Any]:
     """Run a task in this thread with all that Prefect does around its function; returns the final state."""
-    state: State[Any] = run_task_sync(task, task_run=run, parameters=parameters, wait_for=wait_for, return_type="state")
+    state = run_task_sync(task, task_run=run, parameters=parameters, wait_for=wait_for, return_type="state")
+    assert state is not None  # the engine returns none only of a task that gives its values one by one
     return state

@@ -5,9 +5,14 @@ from __future__ import annotations
 import logging
 import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 from prefect import Flow
+from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture
+from prefect.task_runners import TaskRunner
 
 from sky_core.cli.engines import Draft
 from sky_core.errors import SpecError
@@ -42,7 +47,7 @@ class FlowFiles:
                 prefect_test_harness(server_startup_timeout=120),
             ):
                 try:
-                    flow.with_options(task_runner=dry)()
+                    flow.with_options(task_runner=cast(TaskRunner[PrefectFuture[Any]], dry))()
                 except DryRun as ended:  # before the harness sees it, which would leave its server running
                     return Draft(ended.pipeline, dry.objective)
         finally:
@@ -51,11 +56,11 @@ class FlowFiles:
 
     def run(self, path: Path) -> bool:
         """Run the flow as its own file would."""
-        state = _flow_of(path)(return_state=True)
-        return bool(state.is_completed())
+        flow: Callable[..., State[Any]] = _flow_of(path)  # with return_state
+        return flow(return_state=True).is_completed()
 
 
-def _flow_of(path: Path) -> Flow[..., object]:
+def _flow_of(path: Path) -> Flow[..., Any]:
     sys.path.insert(0, str(path.resolve().parent))  # as Python does for a script
     found = runpy.run_path(str(path), run_name="__skyloom__")
     flows = [item for item in found.values() if isinstance(item, Flow) and isinstance(item.task_runner, SkyTaskRunner)]

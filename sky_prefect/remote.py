@@ -9,9 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from prefect import Task
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import State, StateType
 from prefect.logging import get_run_logger
-from prefect.states import State
 
 from sky_core.broker import Broker
 from sky_core.broker.calls import RESULT, Reference, pack

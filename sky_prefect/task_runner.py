@@ -68,7 +68,7 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
         debounce_s: float = 0.5,
         dry_run: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # Prefect leaves it without types
         self.objective = Objective(minimize=minimize, deadline=deadline, budget_usd=budget_usd)
         self.resources = dict(resources or {})
         self.debounce_s = debounce_s

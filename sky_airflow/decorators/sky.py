@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk.bases.decorator import DecoratedOperator, TaskDecorator, task_decorator_factory
 
@@ -27,7 +27,7 @@ class SkyDecoratedOperator(DecoratedOperator, SkyOperator):
 
     custom_operator_name = "@task.sky"
     template_fields: Sequence[str] = (*SkyOperator.template_fields, "op_args", "op_kwargs")
-    template_fields_renderers: Mapping[str, str] = {
+    template_fields_renderers: ClassVar[dict[str, str]] = {
         **SkyOperator.template_fields_renderers,
         **DecoratedOperator.template_fields_renderers,
     }

@@ -95,7 +95,7 @@ class SkyOperator(BaseOperator):
         self._killed = False
         # A mistake is said when the file is parsed, not when the task runs.
         planned_tasks(self)
-        if self.sky and self.has_dag():
+        if self.sky and self.has_dag():  # type: ignore[no-untyped-call]  # Airflow leaves it without types
             refuse_own_limits(self, self.dag)
             objective_of(self.dag, datetime.now(UTC))
 

@@ -37,7 +37,7 @@ class SkyJobTrigger(BaseTrigger):
         sky_conn_id: str | None = None,
         how: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow leaves it without types
         self.job_id = job_id
         self.owner = owner
         self.until = until
