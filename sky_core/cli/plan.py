@@ -19,7 +19,7 @@ from sky_core.cli.objective import (
     objective_of,
 )
 from sky_core.cli.spinner import spinner
-from sky_core.cli.terminal import complain, console
+from sky_core.cli.terminal import complain, console, say
 from sky_core.errors import SpecError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def plan(
     budget: BudgetOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a document for programs.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print a row per task.")] = False,
+    html: Annotated[Path | None, typer.Option(dir_okay=False, help="Write a page that needs no network.")] = None,
     usable: Annotated[bool, typer.Option("--usable", help="Only clouds that have credentials here.")] = False,
     schema: Annotated[
         bool,
@@ -60,13 +61,19 @@ def plan(
     asked = objective_of(minimize, deadline, budget)
     spinner.say(f"reading {file.name}")
     draft = _draft(file)
-    made = _planned(draft, asked or draft.objective, usable=usable, trade=as_json)
+    made = _planned(draft, asked or draft.objective, usable=usable, trade=as_json or html is not None)
     spinner.stop()
+    if html is not None:
+        from sky_core.planner.page import plan_page
+
+        html.write_text(plan_page(made), encoding="utf-8")
     if as_json or as_csv:
         sys.stdout.write(_document(made) if as_json else _table(made))
         return
     _say_what_is_unset(draft.pipeline)
     _show(made)
+    if html is not None:
+        say(f"the page is {html}")
 
 
 def _draft(file: Path) -> Draft:

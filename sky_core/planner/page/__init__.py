@@ -1,0 +1,82 @@
+"""A plan as one HTML page that stands alone: no script, and no request leaves it.
+
+``skyloom plan --html``, the plan page in Airflow and the artifacts in Prefect are all made here. The charts are worked
+out by the modules beside this one, one each, and drawn by ``page.html.j2``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+
+from sky_core.planner import words
+from sky_core.planner.document import PlanDocument
+from sky_core.planner.page.frontier import frontier
+from sky_core.planner.page.gantt import gantt
+from sky_core.planner.page.lanes import lanes
+from sky_core.planner.page.world import world
+from sky_core.planner.plan import Plan
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a task of a run is, and what it has cost so far."""
+
+    state: str
+    usd: float
+
+
+def plan_page(
+    plan: Plan,
+    title: str | None = None,
+    progress: Mapping[str, Progress] | None = None,
+    happenings: Sequence[tuple[str, str]] = (),
+) -> str:
+    """The page of a plan.
+
+    Args:
+        title: Its heading; the pipeline's name by default.
+        progress: Of a run, by task.
+        happenings: Of a run: tasks and what happened to them, in order of time.
+    """
+    document = PlanDocument.of(plan)
+    return _template().render(
+        title=title or plan.pipeline,
+        plan=plan,
+        document=document,
+        goal=words.goal(plan),
+        saving=words.saving(plan),
+        proof=words.proof(plan),
+        progress=progress or {},
+        happenings=happenings,
+        gantt=gantt(document),
+        lanes=lanes(document),
+        world=world(document),
+        frontier=frontier(document),
+        style=(HERE / "style.css").read_text(),
+    )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["usd"] = words.money
+    environment.filters["signed_usd"] = lambda usd: words.money(usd, sign=True)
+    environment.filters["tone"] = tone
+    return environment.get_template("page.html.j2")
+
+
+def tone(cloud: str) -> str:
+    """The class that gives a cloud its colour; all that nobody gave one share the last."""
+    return f"tone-{cloud}" if cloud in ("aws", "azure", "gcp") else "tone-other"
+
+
+__all__ = ["Progress", "plan_page"]
