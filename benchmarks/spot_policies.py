@@ -21,10 +21,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lab.adversary import trap
 from lab.lookahead import PartialLookahead
 from lab.omniscient import omniscient_costs
 from lab.oracle import NextLifetime
-from lab.simulate import Move, Sight, SpotJob, Truth, simulate
+from lab.simulate import SpotJob, simulate
 from sky_core.recovery import Decision, Policy, Situation, make_policy
 from sky_core.recovery.policies import NAMES, SafetyNet
 from sky_core.recovery.traces import Traces
@@ -331,27 +332,9 @@ def _seconds(case: Case) -> float:
 
 
 def _late(seed: int) -> bool:
-    """A market that is up and down in spells, whose prices spike, with zones that may be hours apart."""
-    rng = np.random.default_rng(seed)
-    step = float(rng.choice([1 / 12, 1 / 6, 0.5]))
-    work, delay = float(rng.uniform(1, 20)), float(rng.uniform(0.02, 0.5))
-    deadline = work + delay + float(rng.uniform(0, 10)) + (step if rng.random() < 0.5 else 0.0)
-    ticks = int((deadline + 3) / step) + 3
-    spells = rng.geometric(rng.uniform(0.05, 0.9), size=ticks)
-    up = np.repeat(np.arange(ticks) % 2 == 0, spells)[:ticks]
-    up[int(rng.integers(1, ticks)) :] &= rng.random() < 0.5
-    traces = Traces(step, {"a": up, "b": ~up if rng.random() < 0.5 else np.roll(up, 1)})
-    apart = float(rng.uniform(0, 2)) if rng.random() < 0.5 else 0.0
-    moves = {("a", "b"): Move(0.1, apart), ("b", "a"): Move(0.1, apart)}
-    spikes = {"a": np.where(rng.random(ticks) < 0.1, 4.0, 1.0), "b": np.full(ticks, 1.1)}
-    job = SpotJob(work, deadline, delay, spikes, {"a": 3.0, "b": 3.2}, moves=moves)
-    sight: Sight = "asked" if rng.random() < 0.5 else "told"
-    truth, allowed = Truth(work, [delay]), deadline
-    if rng.random() < 0.5:  # wrong estimates: late by no more than they are wrong
-        truth = Truth(work + float(rng.uniform(-0.5, 2)), rng.uniform(delay, 2 * delay, size=8).tolist())
-        allowed += truth.work - work + 2 * (max(truth.changeovers) - delay)
+    made = trap(seed)
     policy = seeded(NAMES[seed % len(NAMES)], seed)
-    return simulate(policy, traces, job, truth=truth, sight=sight).finish > allowed + 1e-6
+    return simulate(policy, made.traces, made.job, truth=made.truth, sight=made.sight).finish > made.bound + 1e-6
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -240,6 +240,7 @@ class _Run:
             spot_price=self.price, on_demand_price=job.on_demand_price,
             migration_cost={zone: move.usd for zone, move in moves.items()},
             moving_hours={zone: move.hours for zone, move in moves.items()},
+            ways_out={zone: min(job.move(zone, to).hours for to in job.on_demand_price) for zone in available},
         )  # fmt: skip
 
     def leave(self) -> None:

@@ -74,12 +74,14 @@ def _start(situation: Situation, zone: str | None) -> float:
 def _way_out(situation: Situation, begin: str | None = None) -> float:
     """The least hours that on-demand takes for bringing the checkpoint there, from where it is or from ``begin``.
 
-    What a move between two other zones takes is not known. It is no longer than the longer of the moves to them, since
-    what counts is whether they share a region or a continent.
+    What a move between two other zones takes may not be told. Then it counts as the longer of the moves to them, since
+    what matters is whether they share a region or a continent.
     """
     hours = situation.moving_hours
     if begin is None:
         return min((hours.get(zone, 0.0) for zone in situation.on_demand_price), default=0.0)
+    if begin in situation.ways_out:
+        return situation.ways_out[begin]
     ways = (0.0 if zone == begin else max(hours.get(zone, 0.0), hours.get(begin, 0.0))
             for zone in situation.on_demand_price)  # fmt: skip
     return min(ways, default=0.0)

@@ -28,6 +28,8 @@ class Situation:
         migration_cost: USD to move the checkpoint to each zone.
         moving_hours: Hours that a start in each zone takes longer, as the checkpoint has to be brought there; 0 where
             it is not named.
+        ways_out: Hours that on-demand takes longer once the checkpoint is in a zone, as the nearest that sells it is
+            elsewhere; judged by ``moving_hours`` for zones that are not named.
         seen: What launches and preemptions have really shown of spot since the last situation; None where
             ``spot_available`` is all there is to go by.
     """
@@ -48,6 +50,7 @@ class Situation:
     on_demand_price: Mapping[str, float]
     migration_cost: Mapping[str, float]
     moving_hours: Mapping[str, float] = field(default_factory=dict)
+    ways_out: Mapping[str, float] = field(default_factory=dict)
     seen: Mapping[str, bool] | None = None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +49,19 @@ class Berth:
         cloud, _, region = checkpoint.location.partition("/")
         usd, hours = catalog.egress([(cloud, region, None), self.place], checkpoint.gb)
         return self.input_usd + float(usd[0, 1]), float(hours[0, 1])
+
+
+def ways_out(
+    berths: Mapping[str, Berth], sold: Collection[str], catalog: Catalog, checkpoint: Saved | None
+) -> dict[str, float]:
+    """Hours on the way from each zone to the nearest of those that sell on-demand, for the newest checkpoint."""
+    if not sold:
+        return {}
+    names = list(berths)
+    _, hours = catalog.egress([berths[name].place for name in names], checkpoint.gb if checkpoint else 0.0)
+    apart = np.where(np.eye(len(names), dtype=bool), 0.0, hours)
+    nearest = apart[:, [name in sold for name in names]].min(axis=1)
+    return dict(zip(names, nearest.tolist(), strict=True))
 
 
 @dataclass

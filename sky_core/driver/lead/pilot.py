@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sky_core.driver.lead.berths import Pilot, berths_of, sold_at, zone_key
+from sky_core.driver.lead.berths import Pilot, berths_of, sold_at, ways_out, zone_key
 from sky_core.driver.lead.promise import changeover, hours_left, remaining_work, unsaved
 from sky_core.driver.stages.fitting import own_task
 from sky_core.driver.step import Step
@@ -111,6 +111,7 @@ def _situation(step: Step, pilot: Pilot, promise: Promise, here: Cluster | None)
         key: (0.0, 0.0) if key == zone else berth.moving(pilot.catalog, step.memory.checkpoint)
         for key, berth in pilot.berths.items()
     }
+    sold = {key: on_demand_price[key] for key, place in on_demand.items() if _is_free(place, refused, vain)}
     return Situation(
         now=scale.hours(time.time() - promise.since),
         remaining_work=remaining_work(step, promise, here),
@@ -127,11 +128,10 @@ def _situation(step: Step, pilot: Pilot, promise: Promise, here: Cluster | None)
         zone=zone,
         spot_available={key: _runs_on_spot(here, key) or _is_free(place, refused, vain) for key, place in spot.items()},
         spot_price=spot_price,
-        on_demand_price={
-            key: on_demand_price[key] for key, place in on_demand.items() if _is_free(place, refused, vain)
-        },
+        on_demand_price=sold,
         migration_cost={key: usd for key, (usd, _) in moves.items()},
         moving_hours={key: hours for key, (_, hours) in moves.items()},
+        ways_out=ways_out(pilot.berths, sold, pilot.catalog, step.memory.checkpoint),
     )
 
 
