@@ -109,13 +109,13 @@ class Broker:
         while True:
             found = self.store.plan(key)
             if found is None:
-                market = current_market(self.settings, self.store, pipeline.name)
+                market = current_market(self.settings, self.store, pipeline.name, plan_key=key)
                 frozen = freeze_hours(pipeline, market)
                 made = make_plan(frozen, market, objective, **self._kept(time.time(), pinned or {}))
                 kept = self.store.create_plan(key, frozen.model_dump_json(), made.model_dump_json())
                 return Plan.model_validate_json(kept.plan)
             plan = Plan.model_validate_json(found.plan)
-            market = current_market(self.settings, self.store, pipeline.name)
+            market = current_market(self.settings, self.store, pipeline.name, plan_key=key)
             frozen = freeze_hours(pipeline, market)
             if plan.dag_hash == dag_hash(frozen):
                 return plan

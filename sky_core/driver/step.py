@@ -15,6 +15,7 @@ from sky_core.driver.stages.hearing import Hearing
 from sky_core.driver.wanted import Inquiries
 from sky_core.job.memory import Changes, Memory
 from sky_core.job.needs import Needs
+from sky_core.planner.capacity import full, pools, taken
 from sky_core.planner.market import current_market
 from sky_core.planner.plan import Plan
 from sky_core.planner.planning import Market
@@ -102,8 +103,12 @@ class Step:
 
     def market(self, pipeline: str) -> Market:
         """What the job may be planned on right now: without what is blocked, for all or for this job."""
-        market = current_market(self.settings, self.driving.store, pipeline)
-        return replace(market, blocked=(*market.blocked, *self.memory.tries.blocks()))
+        store = self.driving.store
+        market = current_market(self.settings, store, pipeline, plan_key=self.job.plan_key)
+        scarce = pools(market.catalog)
+        others = (c for c in store.clusters(open_only=True) if c.job_id != self.job.id) if scarce else ()
+        busy = full(scarce, taken(scarce, others), self.task.num_nodes)
+        return replace(market, blocked=(*market.blocked, *self.memory.tries.blocks(), *busy))
 
     @classmethod
     def load(cls, driving: Driving, job: Job) -> Step:

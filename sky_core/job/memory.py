@@ -91,6 +91,7 @@ class Memory(Record):
         successor: The placement of the machines that are to take over, once they are asked for.
         leaving: Whether the present attempt is being ended to go on elsewhere, or to wait.
         idle: Whether the job waits for spot, by its policy's decision.
+        queued: Whether it waits for machines that other jobs have.
         tries: What its launches so far came to.
         close_errors: Calls in a row that could not end the open cluster.
         held_back: What kept a running job from moving: the limit that the move would exceed.
@@ -119,6 +120,7 @@ class Memory(Record):
     successor: Placement | None = None
     leaving: bool = False
     idle: bool = False
+    queued: bool = False
     tries: Tries = Tries()
     close_errors: int = 0
     held_back: str = ""
@@ -174,6 +176,7 @@ class Changes(TypedDict, total=False):
     successor: Placement | None
     leaving: bool
     idle: bool
+    queued: bool
     tries: Tries
     close_errors: int
     unwanted: bool

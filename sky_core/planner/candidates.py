@@ -16,6 +16,7 @@ from sky_core.planner.offers import (
     Ints,
     Location,
     Offers,
+    Pool,
     Sold,
     offers_of,
     sold_for,
@@ -43,6 +44,7 @@ class Candidates:
         kind: (C,) a number for each kind of machine: cloud, type, accelerator and market.
         at: (C,) index into ``locations``.
         locations: (cloud, region) pairs.
+        pool: (C,) index into ``pools`` where there are but so many machines, else -1.
     """
 
     place: Callable[[int, str], Placement]
@@ -55,6 +57,8 @@ class Candidates:
     kind: Ints
     at: Ints
     locations: tuple[Location, ...]
+    pool: Ints
+    pools: tuple[Pool, ...] = ()
 
     def __len__(self) -> int:
         return len(self.row)
@@ -65,8 +69,13 @@ class Candidates:
 
     def only(self, keep: Bools) -> Candidates:
         """Those where ``keep`` (C,) is true."""
-        columns = ("row", "cost", "hours", "at_most", "worst", "first", "kind", "at")
+        columns = ("row", "cost", "hours", "at_most", "worst", "first", "kind", "at", "pool")
         return replace(self, **{name: getattr(self, name)[keep] for name in columns})
+
+    def of(self, pool: Pool) -> Bools:
+        """(C,) whether it is a machine of that pool."""
+        mask: Bools = self.pool == (self.pools.index(pool) if pool in self.pools else len(self.pools))
+        return mask
 
     def in_cloud(self, cloud: str) -> Candidates:
         """Those in that cloud."""
@@ -80,8 +89,22 @@ def pinned(placement: Placement, hours: float | None = None) -> Candidates:
     """
     left = np.array([placement.expected_hours if hours is None else hours])
     cost, none = np.array([placement.compute_usd]), np.zeros(1, dtype=np.int64)
-    here = (placement.location,)
-    return Candidates(lambda _, __: placement, none, cost, left, left, cost, np.array([True]), none, none, here)
+    pool = Pool(placement.cloud, placement.region, placement.zone, placement.instance_type, placement.price)
+    taken = none if left[0] > 0 and not placement.use_spot else none - 1
+    return Candidates(
+        lambda _, __: placement,
+        none,
+        cost,
+        left,
+        left,
+        cost,
+        np.array([True]),
+        none,
+        none,
+        (placement.location,),
+        taken,
+        (pool,),
+    )
 
 
 class Shelf:
@@ -148,6 +171,8 @@ def _candidates(offers: Offers, runs: Sequence[Run]) -> Candidates:
         kind=chosen.sold.kind,
         at=chosen.sold.at,
         locations=chosen.sold.locations,
+        pool=chosen.sold.pool,
+        pools=chosen.sold.pools,
     )
 
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 
 from sky_core.catalog import Catalog
 from sky_core.clouds.credentials import why_unusable
 from sky_core.config import EVERY_REGION, Settings
+from sky_core.facts import facts_of
+from sky_core.planner.capacity import pools, taken
+from sky_core.planner.offers import Pool
 from sky_core.planner.plan import Block
 from sky_core.planner.planning import Market
 from sky_core.store import Run, Store
 from sky_core.tracker import Blocked, Tracker
 
+SLOT_TAKEN_S = 10.0  # after which a slot of one's own machines is asked for again
 LOOK_BACK_S = 30 * 24 * 3600.0  # of observations: rates are half forgotten after a week
 
 
@@ -39,7 +44,9 @@ def usable_clouds(settings: Settings) -> list[str]:
     return sorted(name for name, why in _reasons(settings).items() if why is None)
 
 
-def current_market(settings: Settings, store: Store, pipeline: str, *, anywhere: bool = False) -> Market:
+def current_market(
+    settings: Settings, store: Store, pipeline: str, *, plan_key: str | None = None, anywhere: bool = False
+) -> Market:
     """What may be chosen from at this moment, for the pipeline of that name.
 
     With ``anywhere`` all that are enabled count, whether they can be used yet or not: what would it cost?
@@ -52,16 +59,36 @@ def current_market(settings: Settings, store: Store, pipeline: str, *, anywhere:
     regions = tuple(
         (name, config.regions) for name, config in settings.clouds.items() if config.regions != EVERY_REGION
     )
-    now = time.time()
+    catalog, now = _allowed(settings.home, regions), time.time()
     tracker = Tracker(store.observations(since=now - LOOK_BACK_S), now)
     return Market(
-        catalog=_allowed(settings.home, regions),
+        catalog=catalog,
         clouds=settings.enabled_clouds() if anywhere else usable,
         left_out={name: why for name, why in reasons.items() if why is not None},
-        blocked=tuple(_block(scope) for scope in tracker.blocked(settings.blocked_ttl_s)),
+        blocked=tuple(_blocks(tracker, settings)),
         history=history,
         tracker=tracker,
+        held=_held(catalog, store, plan_key),
     )
+
+
+def _held(catalog: Catalog, store: Store, plan_key: str | None) -> Mapping[Pool, int]:
+    """What jobs of other plans hold of the machines that are counted."""
+    scarce = pools(catalog)
+    if not scarce:
+        return {}
+    ours = {job.id for job in store.jobs(plan_key=plan_key, limit=1_000_000)} if plan_key else set()
+    return taken(scarce, (cluster for cluster in store.clusters(open_only=True) if cluster.job_id not in ours))
+
+
+def _blocks(tracker: Tracker, settings: Settings) -> Iterator[Block]:
+    """What was refused lately; slots of one's own machines are given back sooner than a cloud finds more machines."""
+    for scope in tracker.blocked(settings.blocked_ttl_s):
+        if not facts_of(scope.cloud).own:
+            yield _block(scope)
+    for scope in tracker.blocked(min(SLOT_TAKEN_S, settings.blocked_ttl_s)):
+        if facts_of(scope.cloud).own:
+            yield _block(scope).model_copy(update={"passing": scope.reason.startswith("capacity")})
 
 
 def _block(scope: Blocked) -> Block:

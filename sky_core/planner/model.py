@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 
 from sky_core.catalog import Catalog
+from sky_core.errors import Infeasible
 from sky_core.facts import facts_of, schemes
-from sky_core.optimizer import Edge, Problem, Solution
+from sky_core.optimizer import Edge, Limit, Problem, Solution
 from sky_core.planner.candidates import Candidates
+from sky_core.planner.capacity import limits
 from sky_core.planner.deadlines import points_in_time, solve_in_time
-from sky_core.planner.offers import Location
+from sky_core.planner.offers import Location, Pool
 from sky_core.planner.plan import Placement, Span, Transfer
 from sky_core.spec import Artifact, Objective, OutputRef, Pipeline, Task
 
 
 class Model:
-    """The optimizer's problem for one pipeline and its candidates, and the way back from its solution."""
+    """The optimizer's problem for one pipeline and its candidates, and the way back from its solution.
 
-    def __init__(self, pipeline: Pipeline, candidates: Mapping[str, Candidates], catalog: Catalog) -> None:
+    Attributes:
+        counts: How many machines there are of those that are counted.
+        held: How many of them others have.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        candidates: Mapping[str, Candidates],
+        catalog: Catalog,
+        counts: Mapping[Pool, int] | None = None,
+        held: Mapping[Pool, int] | None = None,
+    ) -> None:
+        self.counts, self.held = counts or {}, held or {}
         self.pipeline = pipeline
         self.candidates = candidates
         self.catalog = catalog
@@ -100,16 +115,34 @@ class Model:
         blocked: Mapping[str, np.ndarray] | None = None,
         time_limit_s: float = 60.0,
     ) -> Solution:
-        """The best plan for the objective; after ``time_limit_s`` CPU seconds the best so far."""
-        return solve_in_time(
-            self.problem,
-            self.due,
-            objective.deadline_hours(),
-            minimize=objective.minimize,
-            budget_usd=objective.budget_usd,
-            blocked=blocked,
-            time_limit_s=time_limit_s,
-        )
+        """The best plan for the objective; after ``time_limit_s`` CPU seconds the best so far.
+
+        Tasks that can only run on machines of which there are too few are planned there all the same: they queue.
+        """
+
+        def ask(limits: Sequence[Limit]) -> Solution:
+            return solve_in_time(
+                self.problem,
+                self.due,
+                objective.deadline_hours(),
+                minimize=objective.minimize,
+                budget_usd=objective.budget_usd,
+                blocked=blocked,
+                time_limit_s=time_limit_s,
+                limits=limits,
+            )
+
+        try:
+            return ask(self.limits)
+        except Infeasible as error:
+            if not any(limit.name in error.constraint for limit in self.limits):
+                raise
+            return ask(())
+
+    @cached_property
+    def limits(self) -> list[Limit]:
+        """The counts that tasks which run at the same time share."""
+        return limits(self.pipeline, self.candidates, self.counts, self.held)
 
     def transfers(self, solution: Solution) -> tuple[Transfer, ...]:
         """What reaches each task and from where: one record for each edge and each given input."""

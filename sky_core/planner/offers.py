@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,17 @@ Location = tuple[str, str]  # cloud, region
 BOOT_HOURS = 0.05
 CHECKPOINT_HOURS = 0.5 / 60  # to take one: what BERT's 1.5 GB took (dissertation, section 4.2.1.3), until measured
 
+
+class Pool(NamedTuple):
+    """Equal machines of which there are so many, told from the cloud's others by their price (USD per hour)."""
+
+    cloud: str
+    region: str
+    zone: str | None
+    instance_type: str
+    price: float
+
+
 KIND = ("cloud", "instance_type", "accelerator", "accelerator_count", "use_spot")
 
 
@@ -51,6 +62,7 @@ class Sold:
         at: (N,) index into ``locations``.
         locations: (cloud, region) pairs.
         kind: (N,) a number for each kind of machine: cloud, type, accelerator and market.
+        pool: (N,) index into ``pools`` where there are but so many of them, else -1.
     """
 
     frame: pl.DataFrame
@@ -58,6 +70,8 @@ class Sold:
     at: Ints
     locations: tuple[Location, ...]
     kind: Ints
+    pool: Ints
+    pools: tuple[Pool, ...] = ()
 
     def __len__(self) -> int:
         return len(self.kind)
@@ -65,14 +79,15 @@ class Sold:
     def take(self, rows: Bools | Ints) -> Sold:
         """Those rows, given as a mask (N,) or as their numbers."""
         kept = np.flatnonzero(rows) if rows.dtype == bool else rows
-        columns = {name: getattr(self, name)[kept] for name in ("preemptions", "at", "kind")}
+        columns = {name: getattr(self, name)[kept] for name in ("preemptions", "at", "kind", "pool")}
         return replace(self, frame=self.frame[kept], **columns)
 
     def cheapest(self) -> Sold:
         """Of each kind in each location the cheapest zone: a task takes the same time in all that last as long."""
         lasting = np.unique(self.preemptions, return_inverse=True)[1].reshape(-1)
         groups = np.ravel_multi_index(
-            (self.at, self.kind, lasting), (len(self.locations), int(self.kind.max()) + 1, int(lasting.max()) + 1)
+            (self.at, self.kind, lasting, self.pool + 1),  # one of a pool may be taken: it stands for no other
+            (len(self.locations), int(self.kind.max()) + 1, int(lasting.max()) + 1, len(self.pools) + 1),
         )
         order = np.lexsort((np.arange(len(self)), self.frame["rate"].to_numpy(), groups))
         starts = np.concatenate([[True], np.diff(groups[order]) != 0])
@@ -192,7 +207,8 @@ def sold_for(task: Task, catalog: Catalog, clouds: Sequence[str], tracker: Track
     frame = frame[order]
     places = frame.select("cloud", "region")
     locations = tuple((cloud, region) for cloud, region in places.unique(maintain_order=True).iter_rows())
-    return Sold(frame, preemptions[order], _codes(places), locations, _codes(frame.select(KIND)))
+    pool, pools = _pools(frame)
+    return Sold(frame, preemptions[order], _codes(places), locations, _codes(frame.select(KIND)), pool, pools)
 
 
 def offers_of(task: Task, sold: Sold, runs: Sequence[Run] = ()) -> Offers:
@@ -232,7 +248,7 @@ def _beaten(sold: Sold, columns: Sequence[Floats]) -> Ints:
     """(N,) 0, 1, or 2 where two machines of different kinds in the same location are as good in every column."""
     here, kind = sold.at, sold.kind
     beaten = np.zeros(len(sold), dtype=np.int64)
-    rest = np.ones(len(sold), dtype=bool)
+    rest = sold.pool < 0  # one of a pool may be taken: it beats nobody
     for _ in range(2):
         shadowed = np.zeros(len(sold), dtype=bool)
         champions = [_champion(values, here, rest, len(sold.locations)) for values in columns]
@@ -290,6 +306,18 @@ def _overhead(task: Task, estimate: Estimate, preemptions: Floats) -> Floats:
         checkpoint_hours=0.0,
         interval_hours=task.checkpoint.interval or checkpoint_interval(CHECKPOINT_HOURS, preemptions),
     )
+
+
+def _pools(frame: pl.DataFrame) -> tuple[Ints, tuple[Pool, ...]]:
+    """(N,) which pool each row belongs to, -1 for none, and the pools; spot machines belong to none."""
+    pool = np.full(len(frame), -1, dtype=np.int64)
+    rows = np.flatnonzero((frame["capacity"].is_not_null() & ~frame["use_spot"]).to_numpy())
+    numbers: dict[Pool, int] = {}
+    for row in rows.tolist():
+        values = frame.row(row, named=True)
+        key = Pool(values["cloud"], values["region"], values["zone"], values["instance_type"], values["price"])
+        pool[row] = numbers.setdefault(key, len(numbers))
+    return pool, tuple(numbers)
 
 
 def _equals(frame: pl.DataFrame, column: str, value: Any) -> Bools:

@@ -111,7 +111,11 @@ class Span(Record):
 
 
 class Block(Record):
-    """Something not to be had for now. Fields that are None match everything."""
+    """Something not to be had for now. Fields that are None match everything.
+
+    Attributes:
+        passing: Whether it is worth waiting for: machines of one's own that others have just now.
+    """
 
     cloud: str
     region: str | None = None
@@ -121,11 +125,12 @@ class Block(Record):
     use_spot: bool | None = None
     reason: str = ""
     until: float = float("inf")
+    passing: bool = False
 
     @property
     def scope(self) -> dict[str, Any]:
         """The fields that have to be equal for a placement to be covered."""
-        return self.model_dump(exclude={"reason", "until"}, exclude_none=True)
+        return self.model_dump(exclude={"reason", "until", "passing"}, exclude_none=True)
 
 
 class Alternative(Record):

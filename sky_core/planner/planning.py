@@ -11,8 +11,10 @@ from sky_core.catalog import Catalog
 from sky_core.errors import NoCloudEnabled
 from sky_core.planner.candidates import Candidates, Shelf, pinned
 from sky_core.planner.candidates import freeze_hours as _freeze_task
+from sky_core.planner.capacity import pools
 from sky_core.planner.deadlines import fast_enough
 from sky_core.planner.model import Model
+from sky_core.planner.offers import Pool
 from sky_core.planner.plan import Block, Placement, Plan, dag_hash
 from sky_core.planner.prudence import solve_prudently
 from sky_core.planner.rivals import deals, next_best, single_cloud
@@ -31,6 +33,7 @@ class Market:
         blocked: What is not to be had for now.
         history: Past runs of each task, by name.
         tracker: What past launches and preemptions say of offerings.
+        held: How many machines other pipelines hold of those that are counted.
     """
 
     catalog: Catalog
@@ -39,6 +42,7 @@ class Market:
     blocked: Sequence[Block] = ()
     history: Mapping[str, Sequence[Run]] = field(default_factory=dict)
     tracker: Tracker | None = None
+    held: Mapping[Pool, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ def make_plan(
     now, fixed = time.time(), fixed or {}
     done = so_far or SoFar(now, 0.0, {})
     candidates = _candidates(pipeline, market, fixed, done)
-    model = Model(pipeline, candidates, market.catalog)
+    model = Model(pipeline, candidates, market.catalog, dict(pools(market.catalog)), market.held)
     rest = goal.model_copy(update={"deadline": _hours_left(goal, done)})
     first = {name: found.first for name, found in candidates.items()}
     solution = solve_prudently(model.solve, lambda: model.at_worst, first, rest)

@@ -27,7 +27,7 @@ def single_cloud(model: Model, cloud: str, objective: Objective, fixed: Mapping[
         more = f" and {len(homeless) - 3} more" if len(homeless) > 3 else ""
         return Alone(cost_usd=None, hours=None, why=f"has nothing for {', '.join(homeless[:3])}{more}")
     try:
-        alone = Model(model.pipeline, narrowed, model.catalog).solve(objective)
+        alone = Model(model.pipeline, narrowed, model.catalog, model.counts, model.held).solve(objective)
     except Infeasible as error:
         return Alone(cost_usd=None, hours=None, why=f"cannot keep the {LIMITS.get(error.constraint, error.constraint)}")
     return Alone(cost_usd=alone.cost, hours=alone.hours)
@@ -90,7 +90,7 @@ def deals(model: Model) -> tuple[Deal, ...]:
     if model.due:
         return ()
     try:
-        found = frontier(model.problem, points=DEALS, time_limit_s=FRONTIER_S)
+        found = frontier(model.problem, points=DEALS, time_limit_s=FRONTIER_S, limits=model.limits)
     except Infeasible:  # nothing forbids them; they were not found in time
         return ()
     return tuple(Deal(hours=plan.hours, cost_usd=plan.cost, optimal=plan.optimal) for plan in found)

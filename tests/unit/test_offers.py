@@ -23,7 +23,7 @@ def made_up(rows: list[tuple[int, int, int, int, int]]) -> Offers:
     at, kind, rate, hours, more = (np.array(column) for column in zip(*rows, strict=True))
     frame = pl.DataFrame({"rate": rate.astype(float)})
     places = tuple(("cloud", f"region-{number}") for number in range(4))
-    sold = Sold(frame, np.zeros(len(rows)), at, places, kind)
+    sold = Sold(frame, np.zeros(len(rows)), at, places, kind, pool=np.full(len(rows), -1))
     time, worst = hours.astype(float), (hours + more).astype(float)
     return Offers(sold, time, time, worst, np.zeros(len(rows)), "made up", 1)
 

@@ -13,7 +13,8 @@ from sky_core.errors import Infeasible, NoCloudEnabled, NoFeasibleOffering, Spec
 from sky_core.job.attempts import told
 from sky_core.job.memory import Promise
 from sky_core.job.progress import so_far
-from sky_core.planner.candidates import is_blocked
+from sky_core.planner.candidates import free, is_blocked
+from sky_core.planner.offers import sold_for
 from sky_core.planner.plan import Placement, Plan
 from sky_core.planner.planning import Market, make_plan
 from sky_core.spec import Objective, Pipeline, Task
@@ -29,10 +30,33 @@ def place(step: Step) -> None:
     try:
         placement = _next_placement(step)
     except (NoFeasibleOffering, NoCloudEnabled, SpecError, Infeasible) as error:
-        _give_up(step, str(error))
+        if isinstance(error, NoFeasibleOffering) and _is_worth_waiting(step):
+            _queue(step, str(error))
+        else:
+            _give_up(step, str(error))
         return
     if placement is not None:
         intend(step, placement)
+
+
+def _is_worth_waiting(step: Step) -> bool:
+    """Whether the job could run on machines of one's own, but for others that have them just now."""
+    _, pipeline, _ = step.planned()
+    market = step.market(pipeline.name)
+    lasting = [block for block in market.blocked if not block.passing]
+    if len(lasting) == len(market.blocked):
+        return False
+    task = own_task(step, pipeline)
+    try:
+        free(task, sold_for(task, market.catalog, market.clouds), lasting)
+    except (NoFeasibleOffering, SpecError):
+        return False
+    return True
+
+
+def _queue(step: Step, why: str) -> None:
+    told: list[NewEvent] = [] if step.memory.queued else [("queued", {"why": why})]
+    step.save(after_s=step.driving.settings.poll_s, queued=True, events=told)
 
 
 def _give_up(step: Step, why: str) -> None:

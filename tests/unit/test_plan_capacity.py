@@ -1,0 +1,120 @@
+"""Machines that are counted: reserved ones and one's own are planned on as often as there are, and no more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sky_core import Pipeline, Resources, Task
+from sky_core.catalog import Catalog
+from sky_core.errors import Infeasible
+from sky_core.inventory import FILE
+from sky_core.planner.capacity import full, pools, taken
+from sky_core.planner.plan import Placement
+from sky_core.planner.planning import Market, SoFar, make_plan
+from sky_core.spec import Objective
+from sky_core.store import Cluster
+
+OWN = """
+[[machines]]
+cloud = "lab"
+region = "basement"
+instance_type = "box"
+vcpus = 4
+memory_gib = 16
+price = 0
+slots = 2
+hosts = ["10.0.0.5"]
+
+[[machines]]
+cloud = "aws"
+region = "us-east-1"
+zone = "us-east-1a"
+instance_type = "p4d.24xlarge"
+vcpus = 96
+memory_gib = 1152
+accelerators = "A100:8"
+price = 0.5
+count = 1
+"""
+
+
+@pytest.fixture
+def market(tmp_path: Path) -> Market:
+    (tmp_path / FILE).write_text(OWN)
+    return Market(Catalog.load(tmp_path), ("aws", "lab"))
+
+
+def side_by_side(count: int, **resources: object) -> Pipeline:
+    wanted = Resources.model_validate(resources or {"cpus": "4", "memory": "8+"})
+    tasks = (Task(name=f"t{number}", run="x", hours=1, resources=wanted) for number in range(count))
+    return Pipeline(name="p", tasks=tuple(tasks))
+
+
+def on(places: dict[str, Placement] | object, cloud: str) -> int:
+    assert isinstance(places, dict)
+    return sum(place.cloud == cloud for place in places.values())
+
+
+def test_what_does_not_fit_at_once_spills_over(market: Market) -> None:
+    plan = make_plan(side_by_side(4), market)
+    assert (on(plan.placements, "lab"), on(plan.placements, "aws")) == (2, 2)
+    assert plan.optimal
+
+
+def test_a_reserved_machine_stands_beside_the_list_price_of_its_kind(market: Market) -> None:
+    plan = make_plan(side_by_side(3, accelerators="A100:8", region="us-east-1"), market)
+    prices = sorted(place.price for place in plan.placements.values())
+    assert prices[0] == 0.5
+    assert prices[1] == prices[2] > 20
+
+
+def test_tasks_one_after_the_other_share_a_machine(market: Market) -> None:
+    order = (("t0", "t1"), ("t1", "t2"), ("t2", "t3"))
+    chain = side_by_side(4).model_copy(update={"order": order})
+    assert on(make_plan(chain, market).placements, "lab") == 4
+
+
+def test_what_others_hold_is_not_planned_on(market: Market) -> None:
+    (pool,) = (pool for pool, _ in pools(market.catalog) if pool.cloud == "lab")
+    held = Market(market.catalog, market.clouds, held={pool: 1})
+    assert on(make_plan(side_by_side(4), held).placements, "lab") == 1
+
+
+def test_a_gang_takes_as_many_as_it_has_nodes(market: Market) -> None:
+    gang = side_by_side(2).tasks[0].model_copy(update={"num_nodes": 2, "name": "gang"})
+    pipeline = Pipeline(name="p", tasks=(gang, *side_by_side(1).tasks))
+    plan = make_plan(pipeline, market)
+    assert on(plan.placements, "lab") == 1
+
+
+def test_tasks_that_may_run_nowhere_else_queue(market: Market) -> None:
+    assert on(make_plan(side_by_side(4, cloud="lab"), market).placements, "lab") == 4
+
+
+def test_a_deadline_is_not_taken_for_a_lack_of_machines(market: Market) -> None:
+    with pytest.raises(Infeasible) as missed:
+        make_plan(side_by_side(4), market, Objective(deadline=0.5))
+    assert missed.value.constraint == "deadline_hours"
+
+
+def test_a_task_that_runs_holds_its_slot_and_one_that_is_done_does_not(market: Market) -> None:
+    pipeline = side_by_side(4)
+    plan = make_plan(pipeline, market)
+    fixed = {name: place for name, place in plan.placements.items() if place.cloud == "lab"}
+    running = make_plan(pipeline, market, fixed=fixed, so_far=SoFar(0.0, 0.5, dict.fromkeys(fixed, 0.5)))
+    assert on(running.placements, "lab") == 2
+    done = make_plan(pipeline, market, fixed=fixed, so_far=SoFar(0.0, 1.0, dict.fromkeys(fixed, 0.0)))
+    assert on(done.placements, "lab") == 4
+
+
+def test_slots_that_are_taken_are_worth_waiting_for(market: Market) -> None:
+    scarce = pools(market.catalog)
+    cluster = Cluster("sky-1-1", "job-1", 1, "launched", "lab", "basement", None, "box", False, 1, 0.0, "", 0.0)
+    held = taken(scarce, [cluster])
+    assert full(scarce, held, num_nodes=1) == ()
+    (block,) = full(scarce, held, num_nodes=2)
+    assert block.passing
+    assert (block.cloud, block.instance_type) == ("lab", "box")
+    assert "1 of 2 box in basement are taken" in block.reason
