@@ -76,6 +76,16 @@ def check(problem: Problem, solution: Solution, minimize: Minimize, feasible: li
         assert (solution.cost, solution.hours)[other] == pytest.approx(min(ties), rel=1e-6, abs=1e-6)
 
 
+@pytest.mark.parametrize("minimize", OBJECTIVES)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_problem_without_a_choice_is_proven_too(minimize: Minimize, method: str) -> None:
+    nothing, here = np.zeros(3), np.zeros(3, dtype=int)
+    hours = {"a": nothing, "b": np.full(3, 0.25)}
+    edge = Edge("a", "b", np.zeros((5, 5)), 0.25 * (1.0 - np.eye(5)))
+    problem = Problem(["a", "b"], {"a": nothing, "b": nothing}, hours, {"a": here, "b": here}, [edge])
+    check(problem, solve(problem, minimize=minimize, method=method), minimize, [(0.0, 0.25)])
+
+
 @given(problems(), st.sampled_from(OBJECTIVES), st.sampled_from(METHODS))
 @settings(max_examples=120, deadline=None)
 def test_optimum_is_brute_force(problem: Problem, minimize: Minimize, method: str) -> None:
