@@ -29,7 +29,7 @@ from sky_core.endpoints import SANDBOX_FILE
 from sky_sandbox import admin, storage
 from sky_sandbox.aws import api as aws
 from sky_sandbox.aws.ec2 import ACCOUNT
-from sky_sandbox.azure import arm
+from sky_sandbox.azure import app as azure
 from sky_sandbox.gcp import compute
 from sky_sandbox.ledger import Ledger
 from sky_sandbox.machines.instances import Hypervisor, RunnerName, choose_runner
@@ -108,11 +108,11 @@ class Sandbox:
         self.certificates = make_certificates(self.folder / "tls")
         self._aws = make_server(LOOPBACK, 0, aws.Aws(self.world), threaded=True, request_handler=aws.RequestHandler)
         threading.Thread(target=self._aws.serve_forever, daemon=True).start()
-        azure = arm.app(self.world)
+        arm = azure.app(self.world)
         self.listeners = {
             "gcp": Listener(compute.app(self.world)),
-            "azure": Listener(azure, self.certificates),
-            "azure inside": Listener(azure),  # machines do not have our certificates
+            "azure": Listener(arm, self.certificates),
+            "azure inside": Listener(arm),  # machines do not have our certificates
             "storage": Listener(storage.app(self.folder / "objects", self.outages)),
             "admin": Listener(admin.app(self)),
         }

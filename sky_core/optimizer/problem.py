@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -316,4 +316,9 @@ def objective_of(minimize: Minimize, cost: float, hours: float) -> float:
             return cost * hours
         case Weighted():
             return minimize.cost * cost + minimize.time * hours
-    raise SpecError(f"minimize: {minimize!r} is not 'cost', 'time', 'cost*time' or Weighted(cost=…, time=…)")
+    raise _without_weights(minimize)
+
+
+def _without_weights(minimize: Never) -> SpecError:
+    """To the type checker none is left: a new objective has to be given its weights above."""
+    return SpecError(f"minimize: {minimize!r} is not 'cost', 'time', 'cost*time' or Weighted(cost=…, time=…)")

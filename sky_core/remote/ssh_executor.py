@@ -16,7 +16,7 @@ from urllib.parse import quote
 from sky_core.config import Settings
 from sky_core.remote import bundle, keys
 from sky_core.remote.answers import JobState, poll_answer
-from sky_core.remote.executor import LONG_LOOK_S, JobRequest
+from sky_core.remote.executor import LONG_LOOK_S, Executor, JobRequest
 from sky_core.remote.workdir import Archive
 from sky_core.ssh.link import Link
 from sky_core.ssh.machine import Machine
@@ -31,7 +31,7 @@ MOVE_MARGIN_S = 630.0  # the last checkpoint included
 NO_LOG = -1  # as offset: do not send the log
 
 
-def connect(settings: Settings) -> SshExecutor:
+def connect(settings: Settings) -> Executor:
     """The executor that logs in with the team's key."""
     return SshExecutor(keys.client_keys(settings))
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import base64
 import copy
-import json
 import re
 import threading
 import time
@@ -23,13 +22,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
-from sky_sandbox.azure.resources import ADDRESS, DISK, NETWORK, NIC, VM, Entry, Wanted, os_disk, rests
+from sky_sandbox.azure.resources import (
+    ADDRESS,
+    DISK,
+    NETWORK,
+    NIC,
+    VM,
+    Entry,
+    Wanted,
+    os_disk,
+    reject_deleting,
+    reject_unknown_image,
+    rests,
+)
 from sky_sandbox.azure.wire import (
     ASYNCHRONOUS,
     OPERATION,
@@ -38,10 +45,10 @@ from sky_sandbox.azure.wire import (
     Call,
     Operation,
     Operations,
+    no_group,
     page,
     shout,
 )
-from sky_sandbox.images import images
 from sky_sandbox.ledger import Entry as LedgerEntry
 from sky_sandbox.ledger import Kind
 from sky_sandbox.world import CALLER, Fault, Machine, Refused, World
@@ -142,7 +149,7 @@ class Arm:
             return page(shout(self._view(entry, call)) for entry in found)
         if match := RESOURCE.match(call.key):
             if match["group"] not in self.groups:
-                raise _no_group(call)
+                raise no_group(call)
             return self._resource(call, match["group"], match["path"].split("/"), late)
         raise ArmError("InvalidParameter", f"the sandbox does not know {call.path}")
 
@@ -158,7 +165,7 @@ class Arm:
         if call.method == "HEAD":
             return Response(status_code=404 if group is None else 204)
         if group is None:
-            raise _no_group(call)
+            raise no_group(call)
         if call.method == "PATCH":
             group["tags"] = call.body.get("tags", group.get("tags", {}))
         if call.method == "DELETE":
@@ -169,7 +176,7 @@ class Arm:
 
     def _put_group(self, call: Call, group: Body | None) -> Response:
         if group is not None:
-            _reject_deleting(group)
+            reject_deleting(group)
             if group["location"] != call.body["location"]:
                 raise ArmError("InvalidResourceGroupLocation", f"The group already exists in '{group['location']}'.")
         self.groups[call.key] = {
@@ -200,7 +207,7 @@ class Arm:
         if call.method == "GET" and len(path) == 2:
             return page(self._view(entry, call) for entry in self._inside(call.key).values())
         if call.method == "PUT":
-            _reject_deleting(self.groups[group])
+            reject_deleting(self.groups[group])
             return self._put_machine(call, late) if "/".join(path[:2]) == VM else self._put(call)
         entry = self.entries.get(call.key.rpartition("/")[0] if call.method == "POST" else call.key)
         if entry is None:
@@ -301,7 +308,7 @@ class Arm:
         if entry.body.get("identity", {}).get("type") == "SystemAssigned":
             entry.body["identity"] = {"type": "SystemAssigned", "principalId": str(uuid.uuid4())}
         self._reject_missing(list(entry.references()))
-        _reject_unknown_image(entry)
+        reject_unknown_image(entry)
         user_data = base64.b64decode(entry.properties["osProfile"].pop("customData", "")).decode()
         if entry.error is None:
             try:
@@ -380,42 +387,3 @@ def _about(call: Call) -> dict[str, str]:
     if call.action == "virtualMachines.put":
         return Wanted.parse(call.body).about()
     return {"region": call.body["location"]} if "location" in call.body else {}
-
-
-def _no_group(call: Call) -> ArmError:
-    return ArmError("ResourceGroupNotFound", f"Resource group '{call.group}' could not be found.")
-
-
-def _reject_unknown_image(machine: Entry) -> None:
-    """Marketplace images are known by what their vendors document; an image of one's own is taken on trust."""
-    reference = machine.properties.get("storageProfile", {}).get("imageReference", {})
-    urn = ":".join(reference.get(part, "") for part in ("publisher", "offer", "sku"))
-    if "publisher" in reference and urn not in images("azure"):
-        raise ArmError(
-            "PlatformImageNotFound", f"The platform image '{urn}:{reference.get('version')}' is not available."
-        )
-
-
-def _reject_deleting(group: Body) -> None:
-    if group["properties"]["provisioningState"] == "Deleting":
-        raise ArmError("ResourceGroupBeingDeleted", f"The resource group '{group['name']}' is in deprovisioning state.")
-
-
-def app(world: World) -> Starlette:
-    """The server, to be served over TLS (:mod:`sky_sandbox.tls`)."""
-    arm = Arm(world)
-
-    async def endpoint(request: Request) -> Response:
-        raw = await request.body()
-        call = Call(
-            method=request.method,
-            path=request.url.path.rstrip("/"),
-            base=f"{request.url.scheme}://{request.headers['host']}",
-            query=request.query_params,
-            headers=request.headers,
-            body=json.loads(raw) if raw else {},
-        )
-        return await run_in_threadpool(arm.handle, call)
-
-    methods = ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"]
-    return Starlette(routes=[Route("/{path:path}", endpoint, methods=methods)])

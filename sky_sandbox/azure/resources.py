@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sky_sandbox.azure.types import Size, size
 from sky_sandbox.azure.wire import ArmError, Body
+from sky_sandbox.images import images
 from sky_sandbox.world import Cause, Machine, Market, Refused
 
 VM = "microsoft.compute/virtualmachines"
@@ -145,3 +146,19 @@ def os_disk(machine: Entry) -> Entry:
     told = {**asked, "name": name, "managedDisk": {**asked.get("managedDisk", {}), "id": path}}
     machine.properties["storageProfile"] = {**machine.properties["storageProfile"], "osDisk": told}
     return Entry.put(path, {"location": machine.body["location"], "managedBy": machine.body["id"]})
+
+
+def reject_unknown_image(machine: Entry) -> None:
+    """Marketplace images are known by what their vendors document; an image of one's own is taken on trust."""
+    reference = machine.properties.get("storageProfile", {}).get("imageReference", {})
+    urn = ":".join(reference.get(part, "") for part in ("publisher", "offer", "sku"))
+    if "publisher" in reference and urn not in images("azure"):
+        raise ArmError(
+            "PlatformImageNotFound", f"The platform image '{urn}:{reference.get('version')}' is not available."
+        )
+
+
+def reject_deleting(group: Body) -> None:
+    """A group that is on its way out takes nothing in."""
+    if group["properties"]["provisioningState"] == "Deleting":
+        raise ArmError("ResourceGroupBeingDeleted", f"The resource group '{group['name']}' is in deprovisioning state.")

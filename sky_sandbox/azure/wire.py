@@ -121,6 +121,11 @@ class Call:
         )
 
 
+def no_group(call: Call) -> ArmError:
+    """The refusal of whatever is asked about a group that there is not."""
+    return ArmError("ResourceGroupNotFound", f"Resource group '{call.group}' could not be found.")
+
+
 def page(bodies: Iterable[Body]) -> Response:
     return JSONResponse({"value": list(bodies)})
 
