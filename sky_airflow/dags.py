@@ -16,6 +16,7 @@ from airflow.sdk.definitions.xcom_arg import XComArg
 
 from sky_airflow import mapped
 from sky_core.broker.calls import RESULT
+from sky_core.engine_kit import nearest_ours
 from sky_core.errors import SpecError
 from sky_core.spec import Artifact, Objective, OutputRef, Pipeline, Resources, Task
 
@@ -61,10 +62,12 @@ def pipeline_of(dag: DAG) -> Pipeline:
         refuse_own_limits(operator, dag)
     planned = {task_id: planned_tasks(operator) for task_id, operator in ours.items()}
     order = set()
-    for task_id, operator in ours.items():
+    for task_id in ours:
         for task in planned[task_id]:
             direct = {source.task for source in task.inputs.values() if isinstance(source, OutputRef)}
-            upstream = [up for up in _sky_ancestors(dag, operator, ours) if up not in direct]
+            upstream = (
+                nearest_ours(task_id, lambda name: dag.get_task(name).upstream_task_ids, ours.__contains__) - direct
+            )
             order |= {(before.name, task.name) for up in upstream for before in planned[up]}
     return Pipeline(name=dag.dag_id, tasks=tuple(chain(*planned.values())), order=tuple(sorted(order)))
 
@@ -156,12 +159,3 @@ def _references(value: Any) -> Iterator[OutputRef]:
     for operator, key in XComArg.iter_xcom_references(value):
         if is_sky(operator):
             yield OutputRef(task=operator.task_id, output=RESULT if key == RETURN_VALUE else key)
-
-
-def _sky_ancestors(dag: DAG, operator: Any, ours: Mapping[str, Any]) -> Iterator[str]:
-    """The nearest Sky tasks upstream, looking through tasks that are not ours."""
-    for task_id in sorted(operator.upstream_task_ids):
-        if task_id in ours:
-            yield task_id
-        else:
-            yield from _sky_ancestors(dag, dag.get_task(task_id), ours)

@@ -295,10 +295,12 @@ class Task(Spec):
     @field_validator("envs", mode="before")
     @classmethod
     def _envs(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value  # which the field's type refuses
         for name in value:
             if not ENV_NAME.match(str(name)):
                 raise ValueError(f"{name!r} is not a name of an environment variable")
-        return {str(name): str(content) for name, content in dict(value).items()}
+        return {str(name): str(content) for name, content in value.items()}
 
     @field_validator("inputs", "outputs")
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ from uuid import UUID
 from prefect import Task
 from prefect.client.schemas.objects import TaskRun
 
+from sky_core.engine_kit import nearest_ours
 from sky_core.spec import OutputRef, Pipeline
 from sky_prefect.futures import SkyFuture
 from sky_prefect.needs import build_task
@@ -62,19 +63,11 @@ def pipeline_of(flow: str, nodes: Mapping[UUID, Node]) -> Pipeline | None:
             if source.needs is not None:
                 inputs[f"arg_{number}"] = OutputRef(task=source.name, output="result")
         direct = {source.task for source in inputs.values()}
-        order |= {(up.name, node.name) for up in _cloud_ancestors(nodes, node) if up.name not in direct}
+        upstream = nearest_ours(node, lambda of: _named(nodes, of.data | of.order), lambda of: of.needs is not None)
+        order |= {(up.name, node.name) for up in upstream if up.name not in direct}
         tasks.append(build_task(node.name, node.needs, inputs=inputs))
     return Pipeline(name=flow, tasks=tuple(tasks), order=tuple(sorted(order))) if tasks else None
 
 
 def _named(nodes: Mapping[UUID, Node], ids: Iterable[UUID]) -> list[Node]:
     return sorted((nodes[i] for i in ids if i in nodes), key=lambda node: node.name)
-
-
-def _cloud_ancestors(nodes: Mapping[UUID, Node], node: Node) -> Iterator[Node]:
-    """The nearest cloud tasks upstream, looking through tasks that run locally."""
-    for up in _named(nodes, node.data | node.order):
-        if up.needs is not None:
-            yield up
-        else:
-            yield from _cloud_ancestors(nodes, up)

@@ -31,6 +31,7 @@ def task(name="t", **fields):
         ({"inputs": {"a b": "s3://b/x"}}, "Task.t: inputs: 'a b' cannot name"),
         ({"outputs": {"x": {"uri": "nowhere"}}}, "Artifact: uri: 'nowhere' is not a URI"),
         ({"outputs": {"x": {"size_gb": -1}}}, "Artifact: size_gb:"),
+        ({"envs": None}, "Task.t: envs: Input should be"),
         ({"envs": {"1X": "a"}}, "Task.t: envs: '1X' is not a name"),
         ({"checkpoint": "soon"}, "interval: 'soon' is not a duration"),
         ({"deadline": datetime(2030, 1, 1)}, "Task.t: deadline: a deadline needs a time zone"),

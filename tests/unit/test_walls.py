@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(1200)  # seconds of work, but a minute without the type checker's cache
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("sky_core", "sky_sandbox", "sky_airflow", "sky_prefect", "lab", "demo")
 
@@ -89,7 +90,6 @@ def test_imports_that_must_not_be(copy: Path) -> None:
     assert "attic" in said
 
 
-@pytest.mark.timeout(1200)  # without the cache
 def test_slips_that_a_type_shows(copy: Path) -> None:
     cache = ROOT / ".mypy_cache"  # of the run before, which spares a minute
     if cache.is_dir():
