@@ -9,6 +9,7 @@ endpoints, throw-away credentials and the time scale are read from the file that
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -16,12 +17,13 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from sky_core.endpoints import read_sandbox
 from sky_core.errors import SpecError
 from sky_core.facts import clouds as known_clouds
 from sky_core.inventory import Host, Inventory
+from sky_core.spec import Amount
 from sky_core.ssh import pins
 from sky_core.ssh.machine import Machine
 
@@ -134,6 +136,37 @@ class Scale(BaseModel):
         return size_bytes / 1e6 * self.gb_per_mb
 
 
+Size = Annotated[Amount, BeforeValidator(Amount.parse)]
+
+
+class Defaults(BaseModel):
+    """What a task gets that does not say what it needs.
+
+    Attributes:
+        cpus, memory: vCPUs and GiB of a task that names neither, nor an accelerator or a machine type.
+        arch: The processors of a task that names none; ``"any"`` lets Arm machines in.
+        regions: Patterns of the regions for tasks that name none. ``us-*`` and ``eu-*`` mean those of every cloud;
+            ``aws/us-*`` those of one.
+        home: Cloud and region (``aws/eu-west-1``) to be preferred where nothing else counts; there buckets of that
+            cloud lie whose place is not told.
+        spot_floor: Share of the on-demand price below which a spot price of more than 30 days is not believed.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    cpus: Size = Amount(low=4, high=math.inf)
+    memory: Size = Amount(low=8, high=math.inf)
+    arch: Literal["x86_64", "arm64", "any"] = "x86_64"
+    regions: tuple[str, ...] = ("us-*", "eu-*")
+    home: Annotated[str, Field(pattern=r"^[a-z0-9_-]+/[^/]+$")] | None = None
+    spot_floor: float = Field(0.2, ge=0, le=1)
+
+    @property
+    def home_place(self) -> tuple[str, str] | None:
+        """Cloud and region of ``home``."""
+        cloud, slash, region = (self.home or "").partition("/")
+        return (cloud, region) if slash else None
+
+
 class Limits(BaseModel):
     """What may be spent at most, USD; None for as much as it takes. What would exceed it is not launched."""
 
@@ -180,6 +213,7 @@ class Settings(BaseModel):
     boot_timeout_s: float = Field(900.0, gt=0)
     sweep_s: float = Field(600.0, gt=0)
     limits: Limits = Limits()
+    defaults: Defaults = Defaults()
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -222,6 +256,10 @@ class Settings(BaseModel):
         return tuple(sorted(name for name, cloud in self.clouds.items() if cloud.enabled))
 
 
+TABLES: Mapping[str, type[BaseModel]] = {"clouds": CloudConfig, "scale": Scale, "defaults": Defaults, "limits": Limits}
+"""What the tables of config.toml hold."""
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
@@ -262,8 +300,7 @@ def _slip(file: Path, env: Mapping[str, str], error: ValidationError) -> str:
     variable = VARIABLES.get(parts[0], "")
     source = variable if env.get(variable) else f"{file}: {'.'.join(parts)}"
     if first["type"] == "extra_forbidden":
-        inner: Mapping[str, type[BaseModel]] = {"clouds": CloudConfig, "scale": Scale}
-        known = inner.get(parts[0], Settings).model_fields
+        known = TABLES.get(parts[0], Settings).model_fields
         return f"{source}: no such setting{_nearest(parts[-1], known)}"
     if first["type"] == "literal_error":
         expected = first["ctx"]["expected"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from functools import cache, cached_property
 from pathlib import Path
@@ -17,7 +18,8 @@ from sky_core.catalog.merge import overlay
 from sky_core.catalog.query import query
 from sky_core.catalog.refresh import shelf
 from sky_core.catalog.snapshot import DATA, read_snapshot
-from sky_core.config import default_home
+from sky_core.catalog.usual import spot_floor
+from sky_core.config import Defaults, default_home
 from sky_core.inventory import FILE, Inventory
 from sky_core.spec import Resources
 
@@ -35,12 +37,14 @@ class Catalog:
             :data:`~sky_core.catalog.schema.SCHEMA`. Prices are USD per hour, null where unknown; ``zone`` is
             null where it is not known which zones of the region offer the type. Cheapest first.
         version: Changes whenever a row changes; plans remember it.
+        usual: What a query that leaves something open gets; None for all that is sold.
     """
 
-    def __init__(self, table: pl.DataFrame, egress: EgressTable, version: str) -> None:
+    def __init__(self, table: pl.DataFrame, egress: EgressTable, version: str, usual: Defaults | None = None) -> None:
         # Sorting is most of what a query would cost: the table is kept sorted, and filters keep the order.
         self.table = table.sort("price", nulls_last=True, maintain_order=True)
         self.version = version
+        self.usual = usual
         self._egress = egress
 
     @staticmethod
@@ -92,7 +96,12 @@ class Catalog:
             UnknownAccelerator: if no cloud sells an accelerator of that name.
             NoFeasibleOffering: if no row is left; says which field emptied the list, and what would come next.
         """
-        return query(self.table, resources, task, clouds)
+        return query(self.table, resources, task, clouds, self.usual)
+
+    def with_defaults(self, usual: Defaults) -> Catalog:
+        """The same catalog for tasks that do not say everything: see :mod:`sky_core.catalog.usual`."""
+        table = spot_floor(self.table, usual, datetime.now(UTC).date())
+        return Catalog(table, self._egress, self.version, usual)
 
     def within(self, regions: Mapping[str, Sequence[str]]) -> Catalog:
         """The same catalog with only those regions of some clouds, by patterns such as ``eu-*``."""
@@ -102,7 +111,7 @@ class Catalog:
             known = self.table.filter(pl.col("cloud").cast(pl.String) == cloud).select(there.unique())["region"]
             allowed = [name for name in known if any(fnmatchcase(name, pattern) for pattern in patterns)]
             kept &= (pl.col("cloud").cast(pl.String) != cloud) | there.is_in(allowed)
-        return Catalog(self.table.filter(kept), self._egress, self.version)
+        return Catalog(self.table.filter(kept), self._egress, self.version, self.usual)
 
     def egress(self, locations: Sequence[Location], gb: float) -> tuple[np.ndarray, np.ndarray]:
         """``(L, L)`` USD and hours to move ``gb`` (10^9 bytes) from each row's to each column's location.

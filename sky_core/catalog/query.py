@@ -6,6 +6,7 @@ import functools
 import math
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -13,6 +14,8 @@ import polars as pl
 
 from sky_core.catalog.names import resolve
 from sky_core.catalog.schema import parse_labels
+from sky_core.catalog.usual import binding, filled_in, preferred
+from sky_core.config import Defaults
 from sky_core.errors import NoFeasibleOffering
 from sky_core.spec import Amount, Resources
 
@@ -22,17 +25,22 @@ AMOUNTS = {"cpus": "vcpus", "memory": "memory_gib"}
 CURES = {
     "access": "name the region, or list it under 'enabled_regions' in catalog.toml",
     "withdrawn": "ask for the label withdrawn=True to see them all the same",
+    "defaults.regions": "name a region, or allow more under [defaults] regions in config.toml",
     "clouds": "give another cloud's credentials, or ask for less",
 }
 PLACES = ("cloud", "region", "zone")
 
 
-def query(table: pl.DataFrame, wanted: Resources, task: str, clouds: Sequence[str] | None) -> pl.DataFrame:
+def query(
+    table: pl.DataFrame, wanted: Resources, task: str, clouds: Sequence[str] | None, usual: Defaults | None = None
+) -> pl.DataFrame:
     """The rows of ``table``, sorted by price, that satisfy ``wanted``, cheapest first (see :meth:`Catalog.query`)."""
-    filters = list(_filters(table, wanted, clouds))
+    wanted = filled_in(wanted, usual) if usual else wanted
+    filters = [*_filters(table, wanted, clouds), *(binding(table, wanted, usual) if usual else ())]
     found = table.filter(functools.reduce(operator.and_, (mask for _, mask in filters)))
     if found.is_empty():
         raise _nothing_left(table, filters, wanted, task, clouds)
+    found = preferred(found, wanted, usual, datetime.now(UTC).date()) if usual else found
     return found.sort("spot_price", maintain_order=True) if wanted.use_spot else found
 
 
@@ -140,6 +148,7 @@ def _closest(near: pl.DataFrame, field: str, wanted: Resources) -> pl.DataFrame:
 def _reason(field: str, wanted: Resources, clouds: Sequence[str] | None, near: pl.DataFrame) -> str:
     asked_for = ", ".join(sorted(near["region"].unique()))
     reasons = {
+        "defaults.regions": f"no region that the settings allow offers it ({asked_for} would)",
         "price": "no on-demand price is known for what is asked",
         "spot_price": "use_spot: no spot price is known for what is asked",
         "clouds": f"nothing fits in the clouds that can be used ({', '.join(clouds or ()) or 'none'})",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sky_core.catalog import Catalog
 from sky_core.clouds.credentials import why_unusable
-from sky_core.config import EVERY_REGION, Settings
+from sky_core.config import EVERY_REGION, Defaults, Settings
 from sky_core.facts import facts_of
 from sky_core.planner.capacity import pools, taken
 from sky_core.planner.offers import Pool
@@ -30,9 +30,9 @@ def load_catalog(home: Path) -> Catalog:
 
 
 @lru_cache(maxsize=4)
-def _allowed(home: Path, regions: tuple[tuple[str, tuple[str, ...]], ...]) -> Catalog:
+def _allowed(home: Path, regions: tuple[tuple[str, tuple[str, ...]], ...], usual: Defaults) -> Catalog:
     catalog = load_catalog(home)
-    return catalog.within(dict(regions)) if regions else catalog
+    return (catalog.within(dict(regions)) if regions else catalog).with_defaults(usual)
 
 
 def _reasons(settings: Settings) -> dict[str, str | None]:
@@ -59,7 +59,7 @@ def current_market(
     regions = tuple(
         (name, config.regions) for name, config in settings.clouds.items() if config.regions != EVERY_REGION
     )
-    catalog, now = _allowed(settings.home, regions), time.time()
+    catalog, now = _allowed(settings.home, regions, settings.defaults), time.time()
     tracker = Tracker(store.observations(since=now - LOOK_BACK_S), now)
     return Market(
         catalog=catalog,

@@ -40,12 +40,13 @@ class Model:
         self.pipeline = pipeline
         self.candidates = candidates
         self.catalog = catalog
+        self.home = catalog.usual.home_place if catalog.usual else None
         self.due = points_in_time(pipeline)
         self.sources = {
             (task.name, name): (location, source.size_gb or 0.0)
             for task in pipeline.tasks
             for name, source in task.inputs.items()
-            if isinstance(source, Artifact) and (location := source_location(source)) is not None
+            if isinstance(source, Artifact) and (location := source_location(source, self.home)) is not None
         }
         used = {location for location, _ in self.sources.values()}
         for chosen in {id(chosen): chosen for chosen in candidates.values()}.values():
@@ -217,15 +218,19 @@ class Model:
         }
 
 
-def source_location(artifact: Artifact) -> Location | None:
+def source_location(artifact: Artifact, home: Location | None = None) -> Location | None:
     """Where a given artifact lives as far as can be told: its ``location`` field, else its scheme's cloud.
 
-    The region of a bucket that is not told is not guessed: the artifact counts as lying in the cloud's
-    default region (us-east-1, us-central1, eastus).
+    The region of a bucket that is not told is not guessed: the artifact counts as lying in the region of ``home`` if
+    that is in the same cloud, else in the cloud's default region (us-east-1, us-central1, eastus).
     """
     if artifact.location is not None:
         cloud, _, region = artifact.location.partition("/")
-        return cloud, region or facts_of(cloud).default_region
+        return cloud, region or _region_of(cloud, home)
     scheme = (artifact.uri or "").partition("://")[0]
     owner = schemes().get(scheme)
-    return None if owner is None else (owner.name, owner.default_region)
+    return None if owner is None else (owner.name, _region_of(owner.name, home))
+
+
+def _region_of(cloud: str, home: Location | None) -> str:
+    return home[1] if home and home[0] == cloud else facts_of(cloud).default_region

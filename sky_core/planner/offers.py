@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sky_core.catalog import Catalog
+from sky_core.catalog.usual import at_home
 from sky_core.errors import NoFeasibleOffering
 from sky_core.estimate import Estimate, estimate_hours
 from sky_core.planner.plan import Block, Placement
@@ -203,7 +204,8 @@ def sold_for(task: Task, catalog: Catalog, clouds: Sequence[str], tracker: Track
     frame = _query(task, catalog, clouds)
     chance, preemptions = (tracker or Tracker((), now=0.0)).rate(frame)
     # The optimizer breaks ties by this order, and zones of a region often cost the same.
-    order = np.argsort(-chance, kind="stable")
+    away = np.ones(frame.height) if catalog.usual is None else ~at_home(frame, catalog.usual)
+    order = np.lexsort((away, -chance))
     frame = frame[order]
     places = frame.select("cloud", "region")
     locations = tuple((cloud, region) for cloud, region in places.unique(maintain_order=True).iter_rows())

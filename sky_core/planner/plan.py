@@ -204,6 +204,7 @@ class Plan(Record):
         deals: Other deals of money for time; only in dry runs that ask for them.
         guesses: What was taken as a default, and what it would have to be for the choice to change; only in dry runs.
         left_out: Clouds that were not considered, each with the reason.
+        remarks: What to know before paying: machines that end, old prices, estimates that fit nothing.
         dag_hash: Hash of the pipeline that was planned.
         begun_at: When the pipeline was first planned (seconds since the epoch): a deadline in hours counts from then.
         reason: Why this version was made: ``"first plan"``, or what was refused.
@@ -224,6 +225,7 @@ class Plan(Record):
     guesses: tuple[Guess, ...] = ()
     next_best: Mapping[str, Alternative | None] = Field(default_factory=dict)
     left_out: Mapping[str, str] = Field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
     catalog_version: str
     dag_hash: str
     created_at: float

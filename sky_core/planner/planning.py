@@ -17,6 +17,7 @@ from sky_core.planner.model import Model
 from sky_core.planner.offers import Pool
 from sky_core.planner.plan import Block, Placement, Plan, dag_hash
 from sky_core.planner.prudence import solve_prudently
+from sky_core.planner.remarks import remarks
 from sky_core.planner.rivals import deals, next_best, single_cloud
 from sky_core.spec import Objective, Pipeline
 from sky_core.store import Run
@@ -93,10 +94,11 @@ def make_plan(
     rest = goal.model_copy(update={"deadline": _hours_left(goal, done)})
     first = {name: found.first for name, found in candidates.items()}
     solution = solve_prudently(model.solve, lambda: model.at_worst, first, rest)
+    placements = model.placements(solution)
     return Plan(
         pipeline=pipeline.name,
         objective=goal,
-        placements=model.placements(solution),
+        placements=placements,
         cost_usd=solution.cost,
         hours=solution.hours,
         bound=solution.bound,
@@ -108,6 +110,7 @@ def make_plan(
         next_best=next_best(model, rest, solution, fixed) if explain else {},
         deals=deals(model) if trade else (),
         left_out=dict(market.left_out),
+        remarks=remarks(pipeline, placements, market.catalog),
         catalog_version=market.catalog.version,
         dag_hash=dag_hash(pipeline),
         created_at=now,

@@ -77,6 +77,7 @@ def _notes(plan: Plan) -> list[str]:
     notes.append(f"{proof[0].upper()}{proof[1:]} ({plan.method}); prices of catalog {plan.catalog_version}.")
     sources = {placement.hours_source for placement in plan.placements.values()}
     notes.append(f"Run times from: {', '.join(sorted(sources))}.")
+    notes += [f"{remark[0].upper()}{remark[1:]}." for remark in plan.remarks]
     notes += [
         f"{'To be set up' if cloud in plan.single_cloud else 'Left out'}: {cloud} ({why})."
         for cloud, why in plan.left_out.items()

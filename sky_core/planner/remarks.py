@@ -1,0 +1,73 @@
+"""What whoever reads a plan should know before paying for it: machines that end, old prices, estimates of nothing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime
+
+import polars as pl
+
+from sky_core.catalog import Catalog
+from sky_core.catalog.facts import labels_of
+from sky_core.catalog.names import squeeze
+from sky_core.catalog.usual import OLD, retires
+from sky_core.planner.plan import Placement
+from sky_core.spec import Pipeline, Task
+
+
+def remarks(pipeline: Pipeline, placements: Mapping[str, Placement], catalog: Catalog) -> tuple[str, ...]:
+    """One sentence each, without a full stop."""
+    today = datetime.now(UTC).date()
+    return (
+        *_estimates(pipeline),
+        *_ends(placements.values(), today),
+        *_old_prices(placements.values(), catalog, today),
+    )
+
+
+def _estimates(pipeline: Pipeline) -> Iterable[str]:
+    """Tables of hours that do not fit what is asked for: a slip of the pen, most of the time."""
+    for task in pipeline.tasks:
+        asked = [name for name, _ in task.resources.accelerators]
+        if not (isinstance(task.hours, Mapping) and asked) or any(key.startswith("cloud:") for key in task.hours):
+            continue
+        told = {squeeze(key.partition(":")[0]) for key in task.hours}
+        unused = [key for key in task.hours if not _asked_for(key, task)]
+        missing = [name for name in asked if squeeze(name) not in told]
+        if unused and missing:  # hours may also be told by machine type: then nothing is amiss
+            yield f"{task.name}: hours has {', '.join(unused)}, which accelerators does not ask for"
+        if missing:
+            yield f"{task.name}: hours says nothing of {', '.join(missing)}, which is left out for that"
+
+
+def _asked_for(key: str, task: Task) -> bool:
+    return squeeze(key.partition(":")[0]) in {squeeze(name) for name, _ in task.resources.accelerators}
+
+
+def _ends(placements: Iterable[Placement], today: date) -> Iterable[str]:
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for place in placements:
+        day = retires(labels_of(place.cloud, place.instance_type, place.accelerator))
+        if day is not None:
+            found[f"{place.cloud} {place.instance_type}", day].append(place.task)
+    for (machine, day), tasks in found.items():
+        ended = day <= today.isoformat()
+        yield f"{_some(tasks)}: {machine} {'was retired' if ended else 'retires'} on {day} by what its cloud announced"
+
+
+def _old_prices(placements: Iterable[Placement], catalog: Catalog, today: date) -> Iterable[str]:
+    kinds = {(place.cloud, place.region, place.instance_type) for place in placements if place.use_spot}
+    oldest: dict[str, date] = {}
+    for cloud, region, instance_type in sorted(kinds):
+        here = (pl.col("cloud") == cloud) & (pl.col("region") == region) & (pl.col("instance_type") == instance_type)
+        day = catalog.table.filter(here)["as_of"].max()
+        if isinstance(day, date) and today - day > OLD:
+            oldest[cloud] = min(day, oldest.get(cloud, day))
+    for cloud, day in oldest.items():
+        floor = f"; none is taken to be below {catalog.usual.spot_floor:.0%} of on demand" if catalog.usual else ""
+        yield f"spot prices of {cloud} are of {day}, {(today - day).days} days old{floor}"
+
+
+def _some(tasks: list[str]) -> str:
+    return ", ".join(tasks[:3]) + (f" and {len(tasks) - 3} more" if len(tasks) > 3 else "")
