@@ -78,10 +78,14 @@ def check(problem: Problem, solution: Solution, minimize: Minimize, feasible: li
 
 @pytest.mark.parametrize("minimize", OBJECTIVES)
 @pytest.mark.parametrize("method", METHODS)
-def test_a_problem_without_a_choice_is_proven_too(minimize: Minimize, method: str) -> None:
+def test_moving_far_may_be_cheaper_than_moving_near(minimize: Minimize, method: str) -> None:
+    """Two clouds, between which everything is free; within each, moving between its regions takes time."""
     nothing, here = np.zeros(3), np.zeros(3, dtype=int)
+    cloud = np.array([0, 0, 0, 1, 1])
+    region = np.array([0, 0, 1, 2, 3])
+    near = 0.25 * ((cloud[:, None] == cloud) & (region[:, None] != region))
     hours = {"a": nothing, "b": np.full(3, 0.25)}
-    edge = Edge("a", "b", np.zeros((5, 5)), 0.25 * (1.0 - np.eye(5)))
+    edge = Edge("a", "b", np.zeros((5, 5)), near)
     problem = Problem(["a", "b"], {"a": nothing, "b": nothing}, hours, {"a": here, "b": here}, [edge])
     check(problem, solve(problem, minimize=minimize, method=method), minimize, [(0.0, 0.25)])
 

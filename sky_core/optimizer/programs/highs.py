@@ -55,10 +55,7 @@ def run(model: Model, effort: Effort, known: Known | None = None) -> Answer:
     infeasible = highs.getModelStatus() in INFEASIBLE
     found = not infeasible and info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
     values = np.array(highs.getSolution().col_value) if found else None
-    # Where dominance left each task one candidate, the model is linear, and HiGHS leaves the bound of programs at 0.
-    linear = not np.concatenate(model.integer).any()
-    bound = info.objective_function_value if linear and found else info.mip_dual_bound
-    return Answer(values, math.inf if infeasible else bound, infeasible)
+    return Answer(values, math.inf if infeasible else info.mip_dual_bound, infeasible)
 
 
 def prices(

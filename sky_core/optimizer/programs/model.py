@@ -188,23 +188,31 @@ def nests(space: Space) -> list[Level]:
     b both ways, and no less than staying at one of them.
     """
     cells = np.zeros((space.places, space.places), dtype=np.int64)
-    stays = np.ones(cells.shape, dtype=bool)
-    matrices = {id(link.cost): link.cost for link in space.links if link.units}
-    matrices |= {id(link.hours): link.hours for link in space.links if link.units}
-    for matrix in matrices.values():
+    by_id = {id(link.cost): link.cost for link in space.links if link.units}
+    by_id |= {id(link.hours): link.hours for link in space.links if link.units}
+    matrices = list(by_id.values())
+    for matrix in matrices:
         _, known = np.unique(cells, return_index=True)
         if not np.array_equal(matrix.ravel()[known][cells], matrix):
             values = np.unique(matrix, return_inverse=True)[1].reshape(cells.shape)
             cells = np.unique(cells * matrix.size + values, return_inverse=True)[1].reshape(cells.shape)
-        stays &= (matrix >= np.diagonal(matrix)[:, None]) & (matrix >= np.diagonal(matrix)[None, :])
     levels: list[Level] = []
     while True:
-        level = _twins(cells, stays)
+        level = _twins(cells, _stays(matrices, len(cells)))
         if len(level.first) == len(cells):
             return levels
         levels.append(level)
         cells = contract(cells, level)
-        stays = stays[np.ix_(level.first, level.first)]
+        matrices = [contract(matrix, level) for matrix in matrices]
+
+
+def _stays(matrices: list[Floats], size: int) -> Bools:
+    """Between which two places nothing is cheaper than to stay at either: inside a group, to move between members."""
+    stays = np.ones((size, size), dtype=bool)
+    for matrix in matrices:
+        own = np.diagonal(matrix)
+        stays &= (matrix >= own[:, None]) & (matrix >= own[None, :])
+    return stays
 
 
 def _twins(cells: Ints, stays: Bools) -> Level:
