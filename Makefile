@@ -2,7 +2,7 @@ PY ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup servers check test crash-matrix demo bench clean
+.PHONY: setup servers check test crash-matrix demo bench docs clean
 setup: $(VENV)/.ready servers
 
 # One environment with both engines: Airflow 3.3 and Prefect 3.7 agree on FastAPI.
@@ -39,6 +39,11 @@ bench: setup
 	$(BIN)/python benchmarks/dag_parse.py
 	$(BIN)/python benchmarks/catalog.py
 	$(BIN)/python benchmarks/optimizer.py --quick
+
+# The pages of docs/ as a site in build/docs; links between them are checked.
+docs: setup
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints/dev.txt mkdocs-material
+	$(BIN)/mkdocs build --quiet
 
 clean:
 	rm -rf build $(VENV)

@@ -164,7 +164,7 @@ class Resources(Spec):
 
     @field_validator("cloud")
     @classmethod
-    def _known_cloud(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _lower_case(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         # Custom rows (on-premises) bring clouds of their own; the planner rejects what no row has.
         return tuple(item.lower() for item in value)
 
@@ -324,7 +324,7 @@ class Task(Spec):
 
     @field_validator("deadline")
     @classmethod
-    def _future_deadline(cls, value: datetime | float | None) -> datetime | float | None:
+    def _zoned_deadline(cls, value: datetime | float | None) -> datetime | float | None:
         if isinstance(value, datetime) and value.tzinfo is None:
             raise ValueError("a deadline needs a time zone")
         return value

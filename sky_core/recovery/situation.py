@@ -63,7 +63,7 @@ class Decision:
 
 
 class Policy(Protocol):
-    """Decides, purely: everything it may remember it is given again."""
+    """Decides from the situation alone: everything it may remember it is given again."""
 
     def decide(self, situation: Situation) -> Decision:
         """The state to be in now."""
