@@ -2,7 +2,7 @@
 
     python benchmarks/catalog.py
 
-Compares with the reference tables in ../shared/data/catalog where they are; each timing is of fresh processes.
+Compares with the reference tables (:mod:`lab.reference`) where they are; each timing is of fresh processes.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from pathlib import Path
 import polars as pl
 
 import sky_core.catalog
+from lab import reference
 from sky_core.catalog import Catalog
 from sky_core.catalog.build import __main__ as build
 from sky_core.catalog.stats import table_4_5
 
-REFERENCE = Path(__file__).parents[1] / "../shared/data/catalog"
+REFERENCE = reference.REFERENCE / "catalog"
 ROUNDS = 5
 FIRST_QUERY = """
 import time

@@ -3,7 +3,7 @@
     python benchmarks/deadline_bill.py [--traces FOLDER]
 
 Three jobs of six hours with ten hours to go, each in a zone of its own whose capacity follows a trace at 360 times its
-speed: no spot at all, and two stretches of recorded availability (``../shared/data/spot-traces``). The broker leads
+speed: no spot at all, and two stretches of recorded availability (:mod:`lab.reference`). The broker leads
 them with the default policy. The simulator then runs the same policy on the same traces, with the changeover that was
 measured. Exit code 1 if a job is late or a bill off by more than 5%.
 """
@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lab import reference
 from lab.simulate import SpotJob, simulate
 from sky_core import Pipeline, Resources, Task
 from sky_core.broker import Broker
@@ -35,7 +36,7 @@ from sky_core.recovery.traces import Traces
 from sky_core.store import Job
 from sky_sandbox import client
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "spot-traces" / "availability" / "aws-2022-10-26"
+DATA = reference.REFERENCE / "spot-traces/availability/aws-2022-10-26"
 HOURS_PER_SECOND = 0.1
 WORK, DEADLINE, CHECKPOINT = 6.0, 10.0, 0.05  # hours
 GAP_S = 600

@@ -1,20 +1,20 @@
 """The optimizer's benchmark instances as problems, and larger ones of the same make.
 
-Source: ``../shared/data/optimizer`` (its README gives the shapes and both egress models).
+Source: ``optimizer`` of :mod:`lab.reference` (its README gives the shapes and both egress models).
 """
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lab import reference
 from sky_core.optimizer import Edge, Problem
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "optimizer"
+DATA = reference.REFERENCE / "optimizer"
 GRAINS = ("cloud", "region")
 HOURS_PER_GB = 8 / 10 / 3600  # between clouds, at 10 Gbit/s
 BETWEEN_REGIONS = 0.02  # USD per GB, inside a cloud; the least between clouds

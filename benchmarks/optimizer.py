@@ -3,7 +3,7 @@
     python benchmarks/optimizer.py            # everything; CBC gets 60 s for each program, about an hour in all
     python benchmarks/optimizer.py --quick    # without CBC: a minute
 
-Both solvers run in turn in one process on the instances of ``../shared/data/optimizer``. Where CBC is stopped by its
+Both solvers run in turn in one process on ``optimizer`` of :mod:`lab.reference`. Where CBC is stopped by its
 limit its time is a lower bound, and so is the ratio (written ``>=``). Exit code 1 if a promise is broken.
 Results also go to ``build/optimizer.json``.
 """

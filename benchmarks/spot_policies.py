@@ -2,7 +2,7 @@
 
     python benchmarks/spot_policies.py [--quick]
 
-Data and settings: ``../shared/data/spot-traces`` and its README (48 h jobs, a changeover of 0.2 h, price ratio 3.14).
+Data and settings: ``spot-traces`` of :mod:`lab.reference` (48 h jobs, a changeover of 0.2 h, price ratio 3.14).
 ``--quick`` takes a tenth of the starts, for a look. Exit code 1 if a promise is broken.
 """
 
@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lab import reference
 from lab.adversary import trap
 from lab.lookahead import PartialLookahead
 from lab.omniscient import omniscient_costs
@@ -30,7 +31,7 @@ from sky_core.recovery import Decision, Policy, Situation, make_policy
 from sky_core.recovery.policies import NAMES, SafetyNet
 from sky_core.recovery.traces import Traces
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "spot-traces"
+DATA = reference.REFERENCE / "spot-traces"
 WORK, CHANGEOVER, RATIO = 48.0, 0.2, 3.06 / 0.9731
 FRACTIONS = (0.6, 0.7, 0.8, 0.9, 0.95)
 LONGEST_S = 82 * 3600  # what a start leaves of a trace at least

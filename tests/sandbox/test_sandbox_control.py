@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.reference import REFERENCE
 from sky_core.clouds import connect as connect_cloud
 from sky_core.clouds.base import Cloud
 from sky_core.errors import CapacityError, SkyloomError
@@ -16,7 +17,7 @@ from sky_sandbox.traces import Track
 from tests.conftest import Sandbox, until
 from tests.sandbox.ssh import request
 
-TRACES = Path(__file__).parents[2].parent / "shared/data/spot-traces"
+TRACES = REFERENCE / "spot-traces"
 numbers = itertools.count()
 
 
@@ -140,7 +141,7 @@ def test_files_that_are_no_traces(tmp_path: Path, text: str) -> None:
 def test_a_real_trace() -> None:
     path = TRACES / "availability/aws-2023-02-15/us-east-1a_v100_1.json"
     if not path.exists():
-        pytest.skip("the reference data (../shared/data) is not here")
+        pytest.skip("the recorded traces (lab/reference.py) are not here")
     track = Track.load(path, "us-east-1a", "V100", count=4)
     assert (len(track.values), track.gap_s) == (10079, 195)
     assert set(track.values) == {0, 4}

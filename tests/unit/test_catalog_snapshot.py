@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 import sky_core.catalog
+from lab.reference import REFERENCE
 from sky_core.catalog import Catalog
 from sky_core.catalog.build import __main__ as build
 from sky_core.catalog.facts import read_facts
@@ -15,15 +16,15 @@ from sky_core.catalog.snapshot import DATA, read_snapshot
 from sky_core.catalog.stats import TABLE_4_5, coverage, table_4_5
 from sky_core.facts import facts_of
 
-REFERENCE = Path(__file__).parents[2] / "../shared/data/catalog"
+TABLES = REFERENCE / "catalog"
 TABLE = Catalog.embedded().table
 
 
 @pytest.fixture(scope="module")
 def reference() -> pl.DataFrame:
-    if not REFERENCE.exists():
-        pytest.skip("the reference tables (../shared/data/catalog) are not here")
-    return build.read_reference(REFERENCE)
+    if not TABLES.exists():
+        pytest.skip("the reference tables (lab/reference.py) are not here")
+    return build.read_reference(TABLES)
 
 
 def test_it_is_small_and_wide() -> None:
@@ -47,7 +48,7 @@ def test_prices_are_the_references(reference: pl.DataFrame) -> None:
 
 
 def test_the_snapshot_is_what_the_build_makes(reference: pl.DataFrame, tmp_path: Path) -> None:
-    build.build(REFERENCE, tmp_path)
+    build.build(TABLES, tmp_path)
     assert read_snapshot(tmp_path).equals(read_snapshot(DATA))
     assert (tmp_path / "egress.json").read_text() == (DATA / "egress.json").read_text()
     assert (tmp_path / "sources.json").read_text() == (DATA / "sources.json").read_text()
