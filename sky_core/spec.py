@@ -6,10 +6,11 @@ whose message names the field. Units: hours, GB (10^9 bytes) for data, GiB for m
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -18,6 +19,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SecretStr,
     ValidationError,
     field_validator,
     model_validator,
@@ -27,7 +29,7 @@ from sky_core.errors import SpecError
 
 NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_.\-\[\]]{0,199}$")
 ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
-AMOUNT = re.compile(r"^(?P<low>\d+(?:\.\d+)?)(?:(?P<plus>\+)|-(?P<high>\d+(?:\.\d+)?))?$")
+AMOUNT = re.compile(r"^(?P<low>\d+(?:\.\d+)?)(?:(?P<plus>[+x])|-(?P<high>\d+(?:\.\d+)?))?$")
 DURATION = re.compile(r"^(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>s|m|h|d)$")
 HOURS_PER_UNIT = {"s": 1 / 3600, "m": 1 / 60, "h": 1.0, "d": 24.0}
 
@@ -54,6 +56,14 @@ def _explain(kind: str, data: Mapping[str, Any], error: ValidationError) -> str:
     return f"{label}: {field}: {message}"
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A cure for a name that is not known: ``"did you mean run?"``, or "" where none is like it."""
+    near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.65)
+    alike = [difflib.SequenceMatcher(None, name, other).ratio() for other in near]
+    near = [other for other, ratio in zip(near, alike, strict=True) if ratio > max(alike) - 0.05]
+    return f"did you mean {' or '.join(near)}?" if near else ""
+
+
 def parse_hours(value: str | float | timedelta) -> float:
     """Turn ``"10m"``, ``"1.5h"``, ``timedelta`` or a number of hours into hours.
 
@@ -77,16 +87,55 @@ def parse_hours(value: str | float | timedelta) -> float:
 Hours = Annotated[float, BeforeValidator(parse_hours)]
 
 
+def parse_deadline(value: Any) -> Any:
+    """A point in time that an ISO text names, else a duration in hours.
+
+    Raises:
+        ValueError: if it is neither, or a point in time without a time zone.
+    """
+    if isinstance(value, str) and DURATION.match(value.strip()) is None:
+        try:
+            value = datetime.fromisoformat(value.strip())
+        except ValueError:
+            raise ValueError(
+                f"{value!r} is neither a duration nor a point in time; write e.g. '6h' or '2030-12-01T18:00:00+00:00'"
+            ) from None
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError(f"a deadline needs a time zone; write e.g. '{value.isoformat()}+00:00'")
+        return value
+    return parse_hours(value)
+
+
+Deadline = Annotated[datetime | float, BeforeValidator(parse_deadline)]
+
+
+def parse_estimate(value: Any) -> Any:
+    """Run times as numbers of hours: one, or one for each kind of machine; what is neither stays as it is."""
+    if isinstance(value, Mapping):
+        return {kind: parse_estimate(hours) for kind, hours in value.items()}
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return parse_hours(value)
+
+
 class Amount(BaseModel):
-    """A required amount: exactly ``low``, at least ``low`` (``high`` = inf), or a range, ends included."""
+    """A required amount: exactly ``low``, at least ``low`` (``high`` = inf), or a range, ends included.
+
+    With ``per_cpu`` it counts for each vCPU of the machine.
+    """
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
     low: float
     high: float
+    per_cpu: bool = False
 
     @classmethod
     def parse(cls, value: Any) -> Amount:
-        """``8`` and ``"8"`` mean exactly 8, ``"8+"`` at least 8, ``"8-16"`` a range."""
+        """``8`` and ``"8"`` mean exactly 8, ``"8+"`` at least 8, ``"8-16"`` a range, ``"4x"`` 4 or more a vCPU."""
         if isinstance(value, Amount):
             return value
         if isinstance(value, Mapping):
@@ -98,7 +147,7 @@ class Amount(BaseModel):
         high = math.inf if match["plus"] else float(match["high"] or low)
         if high < low or high <= 0:
             raise ValueError(f"{value!r} is an empty range")
-        return cls(low=low, high=high)
+        return cls(low=low, high=high, per_cpu=match["plus"] == "x")
 
     def __contains__(self, value: float) -> bool:
         return self.low <= value <= self.high
@@ -144,7 +193,11 @@ class Resources(Spec):
     ``memory`` (GiB) take ``8`` (exactly), ``"8+"`` (at least) or ``"8-16"``. ``cloud``, ``region``, ``zone`` and
     ``instance_type`` take one name, several, or glob patterns; ``exclude`` removes places by the same
     patterns (matched against cloud, region and zone). ``labels`` ask for features, e.g.
-    ``{"confidential": "sgx"}`` or ``{"confidential": True}`` for any kind of it.
+    ``{"confidential": "sgx"}`` or ``{"confidential": True}`` for any kind of it; ``tags`` are put on the machine.
+    ``max_hourly_cost`` is what one machine may cost, USD.
+
+    ``any_of`` are alternatives, ``ordered`` those of which the first is taken that can be had: what one of them says
+    stands in place of what is said here.
     """
 
     accelerators: Annotated[tuple[tuple[str, float], ...], BeforeValidator(_parse_accelerators)] = ()
@@ -161,6 +214,44 @@ class Resources(Spec):
     image: str | None = None
     ports: tuple[int, ...] = ()
     labels: Mapping[str, str | bool] = Field(default_factory=dict)
+    tags: Mapping[str, str] = Field(default_factory=dict)
+    max_hourly_cost: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    any_of: tuple[Resources, ...] = ()
+    ordered: tuple[Resources, ...] = ()
+
+    @property
+    def alternatives(self) -> tuple[Resources, ...]:
+        """What would do, each whole: itself, where it names none."""
+        return self.any_of or self.ordered or (self,)
+
+    @property
+    def may_use_spot(self) -> bool:
+        """Whether any of its alternatives may use spot."""
+        return any(wanted.use_spot for wanted in self.alternatives)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_alternatives(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or not (data.get("any_of") or data.get("ordered")):
+            return data
+        if data.get("any_of") and data.get("ordered"):
+            raise ValueError("any_of: give any_of or ordered, not both")
+        common = {key: value for key, value in data.items() if key not in ("any_of", "ordered")}
+        whole = {
+            field: tuple(
+                Resources(**{**common, **choice}) if isinstance(choice, Mapping) else choice
+                for choice in data.get(field) or ()
+            )
+            for field in ("any_of", "ordered")
+        }
+        return {**common, **whole}
+
+    @field_validator("cpus")
+    @classmethod
+    def _cpus_count(cls, value: Amount | None) -> Amount | None:
+        if value is not None and value.per_cpu:
+            raise ValueError("only memory is counted for each vCPU; write e.g. 8 or '8+'")
+        return value
 
     @field_validator("cloud")
     @classmethod
@@ -187,6 +278,31 @@ class Artifact(Spec):
         if value is not None and "://" not in value:
             raise ValueError(f"{value!r} is not a URI; write e.g. 's3://bucket/path', or 'task.output' as an input")
         return value
+
+
+class Mount(Spec):
+    """What lies at a path of the machine when setup begins: a bucket's content, a local file or folder, or both.
+
+    ``uri`` is as in :class:`Artifact`; instead of it ``bucket`` names a bucket that is found or made, in the object
+    store of the cloud ``store`` (None: of the first that may be used). A local ``source`` is packed when the job is
+    submitted. With ``write_back`` what the job writes there is in the bucket when it ends, and every now and then
+    before.
+    """
+
+    uri: str | None = None
+    bucket: str | None = None
+    store: str | None = None
+    source: str | None = None
+    write_back: bool = False
+    size_gb: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+
+    @model_validator(mode="after")
+    def _from_somewhere(self) -> Mount:
+        if not (self.uri or self.bucket or self.source):
+            raise ValueError("source: give a bucket's URI or a local path")
+        if self.write_back and not (self.uri or self.bucket):
+            raise ValueError("write_back: only to a bucket")
+        return self
 
 
 class OutputRef(Spec):
@@ -244,8 +360,9 @@ class Task(Spec):
 
     ``run`` sees ``$SKY_INPUT_<NAME>`` and ``$SKY_OUTPUT_<NAME>`` (a path for each input and output),
     ``$SKY_CHECKPOINT_DIR``, ``$SKY_NODE_RANK``, ``$SKY_NUM_NODES``, ``$SKY_NODE_IPS`` and ``envs``. ``secrets``
-    names variables whose values are taken from the submitter's environment and sealed with the team key.
-    ``workdir`` is packed when the job is submitted.
+    names variables whose values are taken from the submitter's environment (else from ``secret_values``, which are
+    stored nowhere) and sealed with the team key. ``workdir`` is packed when the job is submitted. ``mounts`` says
+    what lies at which path of the machine.
     ``function`` is the SHA-256 of a pickled call in the store (set by the engines instead of ``run``).
 
     ``hours`` estimates the run time on one candidate: a number; a mapping from accelerator
@@ -267,14 +384,16 @@ class Task(Spec):
     setup: str | None = None
     workdir: str | None = None
     envs: Mapping[str, str] = Field(default_factory=dict)
-    secrets: tuple[str, ...] = ()
+    secrets: Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)] = ()
+    secret_values: Mapping[str, SecretStr] = Field(default_factory=dict, exclude=True, repr=False)
     num_nodes: Annotated[int, Field(ge=1)] = 1
     resources: Resources = Resources()
     inputs: Mapping[str, Input] = Field(default_factory=dict)
     outputs: Mapping[str, Output] = Field(default_factory=dict)
-    hours: float | Mapping[str, float] | HoursFunction | None = None
+    mounts: Mapping[str, Mount] = Field(default_factory=dict)
+    hours: Annotated[float | Mapping[str, float] | HoursFunction | None, BeforeValidator(parse_estimate)] = None
     checkpoint: Annotated[Checkpoint | None, BeforeValidator(_parse_checkpoint)] = None
-    deadline: datetime | Hours | None = None
+    deadline: Deadline | None = None
     max_attempts: Annotated[int, Field(ge=1)] | None = None
     budget_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
@@ -322,13 +441,6 @@ class Task(Spec):
                 raise ValueError(f"an estimate must be positive and finite, not {number!r}")
         return value
 
-    @field_validator("deadline")
-    @classmethod
-    def _zoned_deadline(cls, value: datetime | float | None) -> datetime | float | None:
-        if isinstance(value, datetime) and value.tzinfo is None:
-            raise ValueError("a deadline needs a time zone")
-        return value
-
     @model_validator(mode="after")
     def _one_payload(self) -> Task:
         if self.run is None and self.function is None:
@@ -336,6 +448,13 @@ class Task(Spec):
         if self.run is not None and self.function is not None:
             raise ValueError("run: give a command or a function, not both")
         return self
+
+    @property
+    def given(self) -> dict[str, Artifact]:
+        """The data that lie somewhere before the pipeline begins: inputs by name, mounted buckets by path."""
+        found = {name: source for name, source in self.inputs.items() if isinstance(source, Artifact)}
+        buckets = {path: mount for path, mount in self.mounts.items() if mount.uri}
+        return found | {path: Artifact(uri=mount.uri, size_gb=mount.size_gb) for path, mount in buckets.items()}
 
     def output(self, name: str) -> OutputRef:
         """A reference to one of this task's outputs, to be another task's input."""
@@ -364,7 +483,7 @@ class Objective(Spec):
     """
 
     minimize: Literal["cost", "time", "cost*time"] = "cost"
-    deadline: datetime | Hours | None = None
+    deadline: Deadline | None = None
     budget_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
     def deadline_hours(self, now: datetime | None = None) -> float | None:

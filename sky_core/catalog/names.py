@@ -8,6 +8,16 @@ from collections.abc import Iterable
 
 from sky_core.errors import UnknownAccelerator
 
+# What other clouds sell and these three do not, squeezed as names are: a file that lists them for another broker is
+# not misspelt. From the accelerators of SkyPilot's catalogs.
+ELSEWHERE = frozenset({
+    "a16", "a30", "a40", "a4000", "a4500", "a5000", "a6000", "rtxa4000", "rtxa4500", "rtxa5000", "rtxa6000", "a800",
+    "gh200", "h20", "h800", "h100nvl", "h100sxm", "h200sxm", "b200sxm", "l20", "l40", "mi100", "mi250", "mi250x",
+    "mi300", "mi325x", "mi355x", "gaudi2", "gaudi3", "rtx2080ti", "rtx3060", "rtx3070", "rtx3080", "rtx3080ti",
+    "rtx3090", "rtx3090ti", "rtx4000", "rtx4070", "rtx4080", "rtx4090", "rtx5000", "rtx5080", "rtx5090", "rtx6000",
+    "rtx4000ada", "rtx5000ada", "rtx6000ada", "rtxpro4000", "rtxpro5000", "gtx1080ti", "titanrtx", "titanv", "p40",
+})  # fmt: skip
+
 VENDOR_WORDS = re.compile(r"^(nvidia|tesla|google|aws|amd|instinct|geforce|habana)[-_ ]*", re.IGNORECASE)
 ALIASES = {
     "a10040gb": "a100",
@@ -57,10 +67,21 @@ def resolve(name: str, known: Iterable[str]) -> str:
     plain = squeeze(name)
     if plain in by_plain:
         return by_plain[plain]
+    if plain in ELSEWHERE:
+        raise UnknownAccelerator(
+            f"accelerators: {name!r} is sold by other clouds, by none of those in the catalog",
+            cure="add one that is sold, as in accelerators: [MI300X:8, A100:8]; skyloom catalog show lists them",
+        )
     close = difflib.get_close_matches(plain, by_plain, n=3, cutoff=0.6)
     hint = f"did you mean {' or '.join(by_plain[item] for item in close)}?" if close else ""
     cure = hint or "'skyloom catalog show' lists what there is"
     raise UnknownAccelerator(f"accelerators: no cloud in the catalog sells a {name!r}", cure=cure)
+
+
+def only_elsewhere(name: str, known: Iterable[str]) -> bool:
+    """Whether it is an accelerator that clouds sell, none of them in the catalog."""
+    plain = squeeze(name)
+    return plain in ELSEWHERE and plain not in map(squeeze, known)
 
 
 def tpu_slice(name: str) -> tuple[str, int] | None:

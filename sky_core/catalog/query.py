@@ -12,12 +12,12 @@ from typing import Any
 
 import polars as pl
 
-from sky_core.catalog.names import resolve
+from sky_core.catalog.names import only_elsewhere, resolve
 from sky_core.catalog.schema import parse_labels
 from sky_core.catalog.usual import binding, filled_in, preferred
 from sky_core.config import Defaults
-from sky_core.errors import NoFeasibleOffering
-from sky_core.spec import Amount, Resources
+from sky_core.errors import NoFeasibleOffering, UnknownAccelerator
+from sky_core.spec import Amount, Resources, did_you_mean
 
 Filter = tuple[str, pl.Expr]
 NEAREST = 3
@@ -36,7 +36,7 @@ def query(
 ) -> pl.DataFrame:
     """The rows of ``table``, sorted by price, that satisfy ``wanted``, cheapest first (see :meth:`Catalog.query`)."""
     wanted = filled_in(wanted, usual) if usual else wanted
-    filters = [*_filters(table, wanted, clouds), *(binding(table, wanted, usual) if usual else ())]
+    filters = [*_filters(table, wanted, task, clouds), *(binding(table, wanted, usual) if usual else ())]
     found = table.filter(functools.reduce(operator.and_, (mask for _, mask in filters)))
     if found.is_empty():
         raise _nothing_left(table, filters, wanted, task, clouds)
@@ -44,9 +44,9 @@ def query(
     return found.sort("spot_price", maintain_order=True) if wanted.use_spot else found
 
 
-def _filters(table: pl.DataFrame, wanted: Resources, clouds: Sequence[str] | None) -> Iterator[Filter]:
+def _filters(table: pl.DataFrame, wanted: Resources, task: str, clouds: Sequence[str] | None) -> Iterator[Filter]:
     if wanted.accelerators:
-        yield "accelerators", _accelerators(table, wanted)
+        yield "accelerators", _accelerators(table, wanted, task)
     elif (
         wanted.instance_type
     ):  # an accelerator that belongs to the named machine is welcome, an attached one not asked for
@@ -61,7 +61,7 @@ def _filters(table: pl.DataFrame, wanted: Resources, clouds: Sequence[str] | Non
         yield "exclude", ~_any(_matches(table, place, wanted.exclude) for place in PLACES)
     for field, column in AMOUNTS.items():
         if (amount := getattr(wanted, field)) is not None:
-            yield field, _within(column, amount)
+            yield field, _per_cpu(amount) if amount.per_cpu else _within(column, amount)
     if wanted.arch is not None:
         yield "arch", pl.col("arch") == wanted.arch
     for key, value in wanted.labels.items():
@@ -73,11 +73,18 @@ def _filters(table: pl.DataFrame, wanted: Resources, clouds: Sequence[str] | Non
         yield "clouds", _matches(table, "cloud", clouds)
     price = "spot_price" if wanted.use_spot else "price"
     yield price, pl.col(price).is_not_null()
+    if wanted.max_hourly_cost is not None:
+        yield "max_hourly_cost", pl.col(price) <= wanted.max_hourly_cost
 
 
-def _accelerators(table: pl.DataFrame, wanted: Resources) -> pl.Expr:
+def _accelerators(table: pl.DataFrame, wanted: Resources, task: str) -> pl.Expr:
+    """Rows with any of them. Of several, those that only other clouds sell may be there for other brokers."""
     known = [name for name in table["accelerator"].unique().to_list() if name is not None]
-    pairs = [(resolve(name, known), count) for name, count in wanted.accelerators]
+    sold = [pair for pair in wanted.accelerators if not only_elsewhere(pair[0], known)]
+    try:
+        pairs = [(resolve(name, known), count) for name, count in sold or wanted.accelerators]
+    except UnknownAccelerator as error:
+        raise UnknownAccelerator(f"Task.{task}: {error.args[0]}", cure=error.cure) from None
     return _any((pl.col("accelerator") == name) & (pl.col("accelerator_count") == count) for name, count in pairs)
 
 
@@ -110,6 +117,10 @@ def _within(column: str, amount: Amount) -> pl.Expr:
     return least if math.isinf(amount.high) else least & (pl.col(column) <= amount.high)
 
 
+def _per_cpu(amount: Amount) -> pl.Expr:
+    return pl.col("memory_gib") >= amount.low * pl.col("vcpus")
+
+
 def _nothing_left(
     table: pl.DataFrame, filters: Sequence[Filter], wanted: Resources, task: str, clouds: Sequence[str] | None
 ) -> NoFeasibleOffering:
@@ -125,7 +136,16 @@ def _nothing_left(
     nearest = [describe(row, price) for row in near.head(NEAREST).iter_rows(named=True)]
     hint = f"; nearest: {', '.join(nearest)}" if nearest else ""
     message = f"Task.{task}: {_reason(field, wanted, clouds, near)}{hint}"
-    return NoFeasibleOffering(task, field, nearest, message, cure=CURES.get(field, ""))
+    return NoFeasibleOffering(task, field, nearest, message, cure=CURES.get(field) or _meant(table, field, wanted))
+
+
+def _meant(table: pl.DataFrame, field: str, wanted: Resources) -> str:
+    """The names that a misspelt one may stand for; "" where it is a name, and fits with nothing else."""
+    if field not in (*PLACES, "instance_type"):
+        return ""
+    named = table if field == "cloud" or not wanted.cloud else table.filter(_matches(table, "cloud", wanted.cloud))
+    known = sorted(name for name in named[field].unique().to_list() if name is not None)
+    return did_you_mean(getattr(wanted, field)[0], known) if not set(getattr(wanted, field)) & set(known) else ""
 
 
 def _closest(near: pl.DataFrame, field: str, wanted: Resources) -> pl.DataFrame:
@@ -136,7 +156,7 @@ def _closest(near: pl.DataFrame, field: str, wanted: Resources) -> pl.DataFrame:
         near = near.filter(pl.col("accelerator").is_in(_names(list(count))))
         asked = pl.col("accelerator").replace_strict(count, return_dtype=pl.Float64)
         near = near.sort((pl.col("accelerator_count") / asked).log().abs(), maintain_order=True)
-    elif field in ("cpus", "memory"):
+    elif field in ("cpus", "memory") and not getattr(wanted, field).per_cpu:
         column, amount = AMOUNTS[field], getattr(wanted, field)
         missed = pl.max_horizontal(amount.low - pl.col(column), pl.col(column) - amount.high)
         near = near.sort(missed, nulls_last=True, maintain_order=True)
@@ -153,6 +173,7 @@ def _reason(field: str, wanted: Resources, clouds: Sequence[str] | None, near: p
         "spot_price": "use_spot: no spot price is known for what is asked",
         "clouds": f"nothing fits in the clouds that can be used ({', '.join(clouds or ()) or 'none'})",
         "withdrawn": "all that fits has been withdrawn by its cloud",
+        "max_hourly_cost": f"max_hourly_cost: nothing that fits costs ${wanted.max_hourly_cost or 0:g} an hour or less",
         "access": f"only regions that an account has to ask for offer it ({asked_for})",
         "exclude": f"exclude: {_plain(wanted.exclude)} leaves nothing that fits",
     }
@@ -167,6 +188,8 @@ def _reason(field: str, wanted: Resources, clouds: Sequence[str] | None, near: p
 
 def _plain(value: Any) -> str:
     if isinstance(value, Amount):
+        if value.per_cpu:
+            return f"{value.low:g} GiB or more a vCPU"
         if math.isinf(value.high):
             return f"{value.low:g}+"
         return f"{value.low:g}" if value.low == value.high else f"{value.low:g}-{value.high:g}"

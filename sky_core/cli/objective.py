@@ -19,7 +19,15 @@ def objective_of(minimize: str | None, deadline: str | None, budget: float | Non
     """What the options ask for; None leaves it to the file."""
     if minimize is None and deadline is None and budget is None:
         return None
-    return Objective(minimize=minimize or "cost", deadline=deadline, budget_usd=budget)
+    said = {"minimize": minimize, "deadline": deadline, "budget_usd": budget}
+    return Objective(**{name: value for name, value in said.items() if value is not None})
+
+
+def over(options: Objective | None, file: Objective | None) -> Objective | None:
+    """The objective of a file, with what the options say in place of what it says."""
+    if options is None or file is None:
+        return options or file
+    return file.model_copy(update=options.model_dump(exclude_unset=True))
 
 
 def is_python(path: Path) -> bool:

@@ -20,13 +20,16 @@ from sky_core.cli.objective import (
     MinimizeOption,
     is_python,
     objective_of,
+    over,
 )
+from sky_core.cli.taskfiles import EnvFileOption, EnvOption, SecretOption, given_of, options_for, placed, tell
 from sky_core.cli.terminal import complain, console, say
 from sky_core.errors import SpecError
 
 if TYPE_CHECKING:
     from sky_core.broker import Broker
     from sky_core.spec import Objective, Pipeline
+    from sky_core.spec_yaml import Loaded
 
 
 def run(
@@ -37,14 +40,20 @@ def run(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending money.")] = False,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Leave it running and return at once.")] = False,
     key: Annotated[str | None, typer.Option(help="Go on with the run of this key where it stopped.")] = None,
+    env: EnvOption = None,
+    secret: SecretOption = None,
+    env_file: EnvFileOption = None,
     detached: Annotated[bool, typer.Option("--detached", hidden=True)] = False,
 ) -> None:
     """Run a pipeline to its end: plan, launch, follow, clean up. Ctrl-C cancels it and its machines."""
     from sky_core.cli.engines import engine_for
+    from sky_core.spec_yaml import load
 
     objective = objective_of(minimize, deadline, budget)
     if not is_python(file):
-        succeeded = _run_yaml(file, objective, key, ask=not yes, detach=detach, detached=detached)
+        loaded = load(file, given_of(env, secret, env_file))
+        goal = over(objective, loaded.objective)
+        succeeded = _run_yaml(file, loaded, goal, key, ask=not yes, detach=detach, detached=detached)
     elif objective is not None or detach or key is not None:
         raise SpecError(
             f"{file}: --minimize, --deadline, --budget, --key and --detach are for YAML files",
@@ -56,25 +65,33 @@ def run(
 
 
 def _run_yaml(
-    file: Path, objective: Objective | None, key: str | None, *, ask: bool, detach: bool, detached: bool
+    file: Path,
+    loaded: Loaded,
+    objective: Objective | None,
+    key: str | None,
+    *,
+    ask: bool,
+    detach: bool,
+    detached: bool,
 ) -> bool:
     from sky_core.broker import Broker
     from sky_core.broker.submission import check
     from sky_core.planner.table import plan_view
-    from sky_core.spec_yaml import load_pipeline
 
-    broker, pipeline = Broker.open(), load_pipeline(file)
+    broker, pipeline = Broker.open(), loaded.pipeline
     if not detached:
+        tell(loaded)
         for task in pipeline.tasks:  # all of them now: nothing is paid for that a later task could not use
             check(task, os.environ, Path.cwd())
-        console.print(plan_view(broker.preview(pipeline, objective)))
+        with placed(loaded):
+            console.print(plan_view(broker.preview(pipeline, objective)))
         if ask and broker.settings.profile != "sandbox" and not typer.confirm("Launch?"):
             return False
     key = key or new_key(pipeline.name)
     say(f"run {key}", "dim")
     if detach:
         broker.plan(key, pipeline, objective)
-        _leave_running(broker, file, key)
+        _leave_running(broker, file, key, loaded)
         return True
     return _follow(broker, key, pipeline, objective, to_the_end=detached)
 
@@ -84,11 +101,12 @@ def new_key(name: str) -> str:
     return f"{name}/{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}-{secrets.token_hex(3)}"
 
 
-def _leave_running(broker: Broker, file: Path, key: str) -> None:
+def _leave_running(broker: Broker, file: Path, key: str, loaded: Loaded) -> None:
     """Hand a planned run to a process of its own, which outlives this terminal."""
     path = broker.settings.home / "runs" / f"{key.replace('/', '_')}.log"
     path.parent.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "sky_core.cli", "run", str(file), "--yes", "--key", key, "--detached"]
+    command += options_for(loaded.given)
     with path.open("ab") as log:
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     say(f"it goes on by itself; its log is {path}")
@@ -103,8 +121,10 @@ def _follow(broker: Broker, key: str, pipeline: Pipeline, objective: Objective |
         broker,
         key,
         pipeline,
-        on_event=lambda task, event: console.print(Text(task, "bold") + Text(f" {describe(event)}", "not bold")),
-        on_log=lambda task, line: console.print(Text(f"{task} | ", "dim") + Text(line, "not dim")),
+        on_event=lambda task, event: console.print(
+            Text(task, "bold") + Text(f" {describe(event)}", "not bold"), soft_wrap=True
+        ),
+        on_log=lambda task, line: console.print(Text(f"{task} | ", "dim") + Text(line, "not dim"), soft_wrap=True),
         to_the_end=to_the_end,
     )
     try:

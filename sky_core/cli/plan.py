@@ -17,9 +17,11 @@ from sky_core.cli.objective import (
     MinimizeOption,
     is_python,
     objective_of,
+    over,
 )
 from sky_core.cli.spinner import spinner
-from sky_core.cli.terminal import complain, console, say
+from sky_core.cli.taskfiles import EnvFileOption, EnvOption, SecretOption, given_of, placed, tell
+from sky_core.cli.terminal import console, say
 from sky_core.errors import SpecError
 
 if TYPE_CHECKING:
@@ -50,19 +52,29 @@ def plan(
         bool,
         typer.Option("--json-schema", is_eager=True, callback=_print_schema, help="Print the schema of --json."),
     ] = False,
+    env: EnvOption = None,
+    secret: SecretOption = None,
+    env_file: EnvFileOption = None,
 ) -> None:
     """Plan a pipeline without launching anything: where each task would run, and what that would cost.
 
     Options, where given, stand in for what the file says of its objective. Clouds without credentials are priced,
     too, and marked.
     """
+    from sky_core.cli.engines import Draft, engine_for
+    from sky_core.spec_yaml import load
+
     if as_json and as_csv:
         raise SpecError("--json and --csv: standard output takes one of them", cure="run it twice")
     asked = objective_of(minimize, deadline, budget)
     spinner.say(f"reading {file.name}")
-    draft = _draft(file)
-    made = _planned(draft, asked or draft.objective, usable=usable, trade=as_json or html is not None)
+    loaded = None if is_python(file) else load(file, given_of(env, secret, env_file))
+    draft = Draft(loaded.pipeline, loaded.objective) if loaded else engine_for(file).draft(file)
+    with placed(loaded):
+        made = _planned(draft, over(asked, draft.objective), usable=usable, trade=as_json or html is not None)
     spinner.stop()
+    if loaded is not None:
+        tell(loaded)
     if html is not None:
         from sky_core.planner.page import plan_page
 
@@ -70,17 +82,9 @@ def plan(
     if as_json or as_csv:
         sys.stdout.write(_document(made) if as_json else _table(made))
         return
-    _say_what_is_unset(draft.pipeline)
     _show(made)
     if html is not None:
         say(f"the page is {html}")
-
-
-def _draft(file: Path) -> Draft:
-    from sky_core.cli.engines import Draft, engine_for
-    from sky_core.spec_yaml import load_pipeline
-
-    return engine_for(file).draft(file) if is_python(file) else Draft(load_pipeline(file))
 
 
 def _planned(draft: Draft, objective: Objective | None, *, usable: bool, trade: bool) -> Plan:
@@ -89,12 +93,6 @@ def _planned(draft: Draft, objective: Objective | None, *, usable: bool, trade: 
     count = len(draft.pipeline.tasks)
     spinner.say(f"planning {count} task{'s' if count > 1 else ''} of {draft.pipeline.name}")
     return Broker.open().preview(draft.pipeline, objective, base=draft.base, anywhere=not usable, trade=trade)
-
-
-def _say_what_is_unset(pipeline: Pipeline) -> None:
-    unset = {name: task.name for task in pipeline.tasks for name in task.secrets if name not in os.environ}
-    for name, task in unset.items():
-        complain(f"Task.{task}: secrets: {name} is not set here; it has to be when the pipeline is run", "yellow")
 
 
 def _document(made: Plan) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sky_core.catalog import Catalog
-from sky_core.errors import NoFeasibleOffering
+from sky_core.errors import NoFeasibleOffering, SkyloomError, UnknownAccelerator
 from sky_core.planner.offers import (
     BOOT_HOURS,
     Bools,
@@ -151,9 +151,19 @@ class Shelf:
                 sold = self._cheapest(task, wanted, alike=False)
                 self._sold[wanted, alike] = sold.take(worth_a_look_at_any_hours(sold))
             else:
-                sold = sold_for(task, self.catalog, self.clouds, self.tracker)
-                self._sold[wanted, alike] = free(task, sold, self.blocked).cheapest()
+                self._sold[wanted, alike] = self._first_to_be_had(task).cheapest()
         return self._sold[wanted, alike]
+
+    def _first_to_be_had(self, task: Task) -> Sold:
+        """What is sold and not blocked of the first of a task's ``ordered`` needs of which anything is."""
+        refusals: list[SkyloomError] = []
+        for choice in task.resources.ordered or (task.resources,):
+            wanted = task.model_copy(update={"resources": choice})
+            try:
+                return free(wanted, sold_for(wanted, self.catalog, self.clouds, self.tracker), self.blocked)
+            except (NoFeasibleOffering, UnknownAccelerator) as error:
+                refusals.append(error)
+        raise refusals[0]
 
 
 def _candidates(offers: Offers, runs: Sequence[Run]) -> Candidates:

@@ -45,8 +45,8 @@ class Model:
         self.sources = {
             (task.name, name): (location, source.size_gb or 0.0)
             for task in pipeline.tasks
-            for name, source in task.inputs.items()
-            if isinstance(source, Artifact) and (location := source_location(source, self.home)) is not None
+            for name, source in task.given.items()
+            if (location := source_location(source, self.home)) is not None
         }
         used = {location for location, _ in self.sources.values()}
         for chosen in {id(chosen): chosen for chosen in candidates.values()}.values():
@@ -102,7 +102,7 @@ class Model:
     def input_egress(self, task: Task, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(C,) USD and hours for the task's given inputs to reach each of the locations ``at``."""
         usd, hours = np.zeros(len(at)), np.zeros(len(at))
-        for name in task.inputs:
+        for name in task.given:
             if (task.name, name) in self.sources:
                 source, gb = self.sources[task.name, name]
                 price, delay, units = self.flow(gb)
@@ -161,8 +161,8 @@ class Model:
                          if isinstance(source, OutputRef) and source.task == parent}  # fmt: skip
                 sized = all(tasks[parent].outputs[output].size_gb is not None for output in taken.values())
                 found.append(self._transfer(task.name, parent, tuple(taken), at[parent], here, gb, sized))
-            for name, source in task.inputs.items():
-                if (task.name, name) in self.sources and isinstance(source, Artifact):
+            for name, source in task.given.items():
+                if (task.name, name) in self.sources:
                     place, gb = self.sources[task.name, name]
                     sized = source.size_gb is not None
                     found.append(self._transfer(task.name, None, (name,), self.index[place], here, gb, sized))

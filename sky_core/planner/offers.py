@@ -7,7 +7,7 @@ goes before the optimizer sees it, and a :class:`~sky_core.planner.plan.Placemen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from sky_core.catalog import Catalog
 from sky_core.catalog.usual import at_home
-from sky_core.errors import NoFeasibleOffering
+from sky_core.errors import NoFeasibleOffering, UnknownAccelerator
 from sky_core.estimate import Estimate, estimate_hours
 from sky_core.planner.plan import Block, Placement
-from sky_core.spec import Task
+from sky_core.spec import Resources, Task
 from sky_core.store import Run
 from sky_core.tracker import Tracker, checkpoint_interval, expected_overhead
 
@@ -275,25 +275,33 @@ def _champion(values: Floats, at: Ints, rest: Bools, locations: int) -> Ints:
 
 
 def _query(task: Task, catalog: Catalog, clouds: Sequence[str]) -> pl.DataFrame:
-    """The catalog's answer with columns ``use_spot`` and ``rate`` (USD per hour in that market)."""
+    """The catalog's answer with columns ``use_spot`` and ``rate`` (USD per hour in that market), each row once."""
     import polars as pl
 
-    markets = {"spot_price": True, "price": False} if task.resources.use_spot else {"price": False}
     frames: list[pl.DataFrame] = []
-    refusal: NoFeasibleOffering | None = None
-    for column, use_spot in markets.items():
-        resources = task.resources.model_copy(update={"use_spot": use_spot})
+    refusals: list[NoFeasibleOffering | UnknownAccelerator] = []
+    for wanted, column, use_spot in _markets(task.resources):
+        resources = wanted.model_copy(update={"use_spot": use_spot})
         try:
             found = catalog.query(resources, task=task.name, clouds=clouds)
-        except NoFeasibleOffering as error:
-            refusal = error  # some shapes are sold in one market only
+        except (NoFeasibleOffering, UnknownAccelerator) as error:
+            refusals.append(error)  # some shapes are sold in one market only
             continue
         found = found.with_columns(use_spot=pl.lit(use_spot), rate=pl.col(column))
         frames.append(found.filter(pl.col("rate").is_not_null()))
     if not frames:
-        assert refusal is not None
-        raise refusal
-    return pl.concat(frames)
+        raise refusals[len(refusals) - 1 if len(task.resources.alternatives) == 1 else 0]
+    found = pl.concat(frames)
+    several = len(task.resources.alternatives) > 1
+    return found.unique([*KIND, "region", "zone"], keep="first", maintain_order=True) if several else found
+
+
+def _markets(resources: Resources) -> Iterator[tuple[Resources, str, bool]]:
+    """Each alternative in each market that it may use, with the column of that market's price."""
+    for wanted in resources.alternatives:
+        if wanted.use_spot:
+            yield wanted, "spot_price", True
+        yield wanted, "price", False
 
 
 def _overhead(task: Task, estimate: Estimate, preemptions: Floats) -> Floats:

@@ -39,7 +39,7 @@ def due_at(step: Step) -> float | None:
     if whole is not None:
         hours = scale.hours(_moment(whole, plan.begun, scale) - now)
         due.append(now + scale.seconds(task_hours(pipeline, plan, step.job.task, hours)))
-    return min(due) if due and step.task.resources.use_spot else None
+    return min(due) if due and step.task.resources.may_use_spot else None
 
 
 def _moment(deadline: datetime | float, since: float, scale: Scale) -> float:

@@ -16,7 +16,7 @@ from sky_core.driver.step import Step
 from sky_core.errors import Infeasible, NoFeasibleOffering, UnknownAccelerator
 from sky_core.planner.plan import Placement, Plan
 from sky_core.planner.planning import Market, SoFar, make_plan
-from sky_core.spec import Objective, Pipeline, Task
+from sky_core.spec import Objective, Pipeline, Resources, Task
 
 # Why a row may be left out that say nothing of the machine: its price is not known any more, or it is sold no longer.
 # The plan had it, and its cloud will tell.
@@ -32,7 +32,7 @@ def misfit(task: Task, place: Placement, market: Market, settings: Settings) -> 
     """
     if place.num_nodes != task.num_nodes:
         return "num_nodes"
-    if place.use_spot and not task.resources.use_spot:
+    if place.use_spot and not task.resources.may_use_spot:
         return "use_spot"
     if place.cloud not in market.clouds:
         return "clouds"
@@ -43,9 +43,16 @@ def misfit(task: Task, place: Placement, market: Market, settings: Settings) -> 
     rows = market.catalog.table.filter(*same, pl.col("accelerator_count").fill_null(0) == place.accelerator_count)
     if rows.is_empty():
         return None
-    wanted = task.resources.model_copy(update={"use_spot": place.use_spot})
+    unkept = [_unkept(rows, wanted, task.name, place, market) for wanted in task.resources.alternatives]
+    return None if None in unkept else unkept[0]
+
+
+def _unkept(rows: pl.DataFrame, wanted: Resources, task: str, place: Placement, market: Market) -> str | None:
+    """The field of one alternative that a machine, given by its rows of the catalog, does not keep."""
+    if place.use_spot and not wanted.use_spot:
+        return "use_spot"
     try:
-        query(rows, wanted, task.name, market.clouds)
+        query(rows, wanted.model_copy(update={"use_spot": place.use_spot}), task, market.clouds)
     except NoFeasibleOffering as error:
         return None if error.emptied_by in NOT_OF_THE_MACHINE else error.emptied_by
     except UnknownAccelerator:

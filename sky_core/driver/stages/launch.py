@@ -27,6 +27,7 @@ from sky_core.errors import (
 )
 from sky_core.job.bill import sharpened
 from sky_core.job.spending import caps, estimate, exceeded
+from sky_core.planner.alternatives import alternative
 from sky_core.planner.plan import Placement
 from sky_core.remote import keys
 from sky_core.remote.switch import switch
@@ -154,6 +155,7 @@ def _request(step: Step, cluster: Cluster, *, asked_before: bool) -> LaunchReque
     task, identity = step.task, keys.identity(step.driving.settings, step.job.key_id)
     placement = step.memory.successor if cluster is step.successor else step.memory.placement
     assert placement is not None
+    wanted = alternative(task.resources, placement)
     return LaunchRequest(
         token=cluster.token,
         instance_type=cluster.instance_type,
@@ -163,14 +165,14 @@ def _request(step: Step, cluster: Cluster, *, asked_before: bool) -> LaunchReque
         num_nodes=cluster.num_nodes,
         accelerator=placement.accelerator,
         accelerator_count=placement.accelerator_count,
-        image=task.resources.image,
-        disk_gib=task.resources.disk_size,
+        image=wanted.image,
+        disk_gib=wanted.disk_size,
         arch=placement.arch,
-        ports=task.resources.ports,
+        ports=wanted.ports,
         host_key=identity.host_key(cluster.token),
         authorized_key=public_key(identity.client_key),
         asked_before=asked_before,
-        tags={TAG_OWNER: step.driving.store.id, TAG_CLUSTER: cluster.token, TAG_JOB: step.job.id},
+        tags={**wanted.tags, TAG_OWNER: step.driving.store.id, TAG_CLUSTER: cluster.token, TAG_JOB: step.job.id},
         switch=switch(step.driving.settings, placement.hours),
     )
 

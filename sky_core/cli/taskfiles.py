@@ -1,0 +1,75 @@
+"""Task files on the command line: variables given beside them, and what is said of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sky_core.cli.terminal import complain
+from sky_core.errors import NoFeasibleOffering, SpecError, UnknownAccelerator
+
+if TYPE_CHECKING:
+    from sky_core.spec_yaml import Given, Loaded
+
+EnvOption = Annotated[
+    list[str] | None, typer.Option("--env", help="NAME=value for envs of a YAML; NAME takes the value it has here.")
+]
+SecretOption = Annotated[list[str] | None, typer.Option("--secret", help="The same for secrets.")]
+EnvFileOption = Annotated[Path | None, typer.Option("--env-file", help="A file of lines NAME=value, as --env.")]
+
+
+def given_of(env: list[str] | None, secret: list[str] | None, env_file: Path | None) -> Given:
+    """What is said beside the file.
+
+    Raises:
+        SpecError: for what names no variable, or a file that cannot be read.
+    """
+    from sky_core.spec_yaml import Given
+    from sky_core.spec_yaml.variables import assignment, from_file
+
+    envs = from_file(env_file) if env_file else {}
+    envs |= dict(assignment(text, "--env") for text in env or [])
+    secrets = dict(assignment(text, "--secret") for text in secret or [])
+    os.environ.update(secrets)  # as if they were set here: that is where secrets are taken from
+    return Given(envs, tuple(secrets))
+
+
+def options_for(given: Given) -> list[str]:
+    """The options that say the same to another process, which inherits this one's environment."""
+    envs = [part for name, value in given.envs.items() for part in ("--env", f"{name}={value}")]
+    return envs + [part for name in given.secrets for part in ("--secret", name)]
+
+
+def tell(loaded: Loaded) -> None:
+    """Say what of a file is not done as it is written, and what is still missing to run it from here."""
+    from sky_core.broker.submission import sources_of, workdir_of
+
+    for note in loaded.notes:
+        complain(f"note: {note}", "yellow")
+    for task in loaded.pipeline.tasks:
+        for name in task.secrets:
+            if name not in os.environ and name not in task.secret_values:
+                text = f"Task.{task.name}: secrets: {name} is not set here; it has to be when the pipeline is run"
+                complain(text, "yellow")
+        try:
+            workdir_of(task, Path.cwd())
+            sources_of(task, Path.cwd())
+        except SpecError as error:
+            complain(f"{error}; it has to be there when the pipeline is run", "yellow")
+
+
+@contextmanager
+def placed(loaded: Loaded | None) -> Iterator[None]:
+    """Errors of planning with the line of the file that they are about."""
+    try:
+        yield
+    except (NoFeasibleOffering, UnknownAccelerator) as error:
+        message = str(error.args[0])
+        if loaded is not None:
+            error.args = (f"{loaded.where(message)}{message}", *error.args[1:])
+        raise
