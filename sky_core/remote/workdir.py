@@ -6,18 +6,17 @@ import contextlib
 import gzip
 import hashlib
 import os
-import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from sky_core.errors import SpecError, TransferError
+from sky_core.remote.listing import Entry, entries
 
 TIME = 315532800  # 1980-01-01: archives differ only where contents do, and zip files can hold it
-EXCLUDED = {".git", "__pycache__", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 
 
 @dataclass(frozen=True)
@@ -57,17 +56,50 @@ def packed(workdir: str) -> Iterator[tuple[str, BinaryIO]]:
     folder = Path(workdir).expanduser()
     if not folder.is_dir():
         raise SpecError(f"Task.workdir: {workdir!r} is not a folder on this machine")
+    with _archive(entries(folder)) as archive:
+        yield archive
+
+
+@contextlib.contextmanager
+def packed_sources(sources: Sequence[Path]) -> Iterator[tuple[str, BinaryIO]]:
+    """The same of several files and folders, each under its number in the sequence."""
+    found = []
+    for number, source in enumerate(sources):
+        if source.is_dir():
+            found.append(Entry(str(number), source))
+            found += [replace(entry, path=f"{number}/{entry.path}") for entry in entries(source)]
+        else:
+            found.append(Entry(str(number), Path(os.path.realpath(source))))
+    with _archive(found) as archive:
+        yield archive
+
+
+@contextlib.contextmanager
+def _archive(found: Sequence[Entry]) -> Iterator[tuple[str, BinaryIO]]:
     with tempfile.TemporaryFile() as file:
         with (
             gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1, mtime=0, filename="") as zipped,
             tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as archive,
         ):
-            for path in sorted(_files(folder)):
-                archive.add(folder / path, path, recursive=False, filter=_neutral)
+            for entry in found:
+                _add(archive, entry)
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0)
         yield digest, file
+
+
+def _add(archive: tarfile.TarFile, entry: Entry) -> None:
+    about = _neutral(archive.gettarinfo(entry.source, entry.path))
+    if entry.link:
+        about.type, about.linkname, about.size = tarfile.SYMTYPE, entry.link, 0
+    elif about.islnk():  # another name of a file that is sent as well: sent by itself, whatever comes first
+        about.type, about.linkname, about.size = tarfile.REGTYPE, "", entry.source.stat().st_size
+    if about.isreg():
+        with entry.source.open("rb") as content:
+            archive.addfile(about, content)
+    else:
+        archive.addfile(about)
 
 
 def _neutral(entry: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -75,23 +107,3 @@ def _neutral(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     entry.uname = entry.gname = ""
     entry.mtime = TIME
     return entry
-
-
-def _files(folder: Path) -> list[str]:
-    """What git would commit (.gitignore heeded, new files included); without git, all but caches and ``.git``."""
-    command = ["git", "-C", str(folder), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    try:
-        listed = subprocess.run(command, capture_output=True, check=True).stdout
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        return _walk(folder)
-    names = {os.fsdecode(name) for name in listed.split(b"\0") if name}
-    found = [name for name in names if (folder / name).is_symlink() or (folder / name).is_file()]
-    return found or _walk(folder)  # git lists nothing of a folder that it ignores as a whole
-
-
-def _walk(folder: Path) -> list[str]:
-    found = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if name not in EXCLUDED]
-        found += [os.path.relpath(os.path.join(parent, name), folder) for name in files]
-    return found
