@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sky_core.broker.apart import apart, let_signals_interrupt, polars_inherited
 from sky_core.broker.interest import Waiter
+from sky_core.broker.lines import Lines
 from sky_core.broker.spawn import ensure_driver
 from sky_core.config import Settings
 from sky_core.errors import JobCancelled, JobFailed, SkyloomError, StoreTrouble, TaskFailed, TransferError
@@ -215,6 +216,7 @@ class Broker:
         *,
         on_event: Callable[[Event], None] = lambda event: None,
         on_log: Callable[[str], None] = lambda line: None,
+        on_output: Callable[[bytes], None] = lambda data: None,
         stop: Callable[[], bool] = lambda: False,
         waiter: Waiter | None = None,
     ) -> Job:
@@ -224,14 +226,15 @@ class Broker:
         interest in the job: ``waiter`` says whose, by default this process's.
         """
         waiter = waiter or Waiter.this_process()
-        following = self.follow(job_id)
+        following, lines = self.follow_output(job_id), Lines()
         checked = 0.0
         while True:
             waiter.renew(self.store, self.settings, job_id)
-            job, events, lines = next(following)
+            job, events, data = next(following)
             for event in events:
                 on_event(event)
-            for line in lines:
+            on_output(data)
+            for line in lines.feed(data, end=job.over):
                 on_log(line)
             if job.over or stop():
                 return job
@@ -241,26 +244,29 @@ class Broker:
             time.sleep(min(self.settings.poll_s, 1.0))
 
     def follow(self, job_id: str) -> Iterator[tuple[Job, list[Event], list[str]]]:
-        """An endless iterator over (job, new events, new whole log lines); one read of the store each step.
+        """An endless iterator over (job, new events, new log lines as :class:`Lines` cuts them); a step reads once."""
+        lines = Lines()
+        for job, events, data in self.follow_output(job_id):
+            yield job, events, lines.feed(data, end=job.over)
+
+    def follow_output(self, job_id: str) -> Iterator[tuple[Job, list[Event], bytes]]:
+        """The same with the log's bytes as they are.
 
         While the store cannot be used, it gives the job as it was last seen, once in ``store_patience_s``.
         """
-        job, seen, offset, rest = self.store.job(job_id), 0, 0, b""
+        job, seen, offset = self.store.job(job_id), 0, 0
         while True:
             try:
                 found = self.store.job(job_id)  # read first: what belongs to its end is in the store by then
                 events = self.store.events(job_id, seen)
                 data = self.store.log(job_id, offset)
             except StoreTrouble:
-                yield job, [], []
+                yield job, [], b""
                 continue
             job = found
             seen = events[-1].id if events else seen
             offset += len(data)
-            *whole, rest = (rest + data).split(b"\n")
-            if job.over and rest:
-                whole, rest = [*whole, rest], b""
-            yield job, events, [line.decode(errors="replace") for line in whole]
+            yield job, events, data
 
     def outputs(self, job: Job) -> dict[str, Artifact]:
         """What a finished job has produced, as artifacts that another task can take as inputs."""

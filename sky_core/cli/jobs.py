@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from sky_core.cli.terminal import complain, console, say
+from sky_core.cli.terminal import complain, console, pass_on, say
 from sky_core.errors import SkyloomError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def logs(
     job: Annotated[str, typer.Argument(help="A job's id, as skyloom jobs prints it.")],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Stay until the job is over.")] = False,
 ) -> None:
-    """Print a job's events and log."""
+    """Print a job's events and log, the log byte for byte."""
     from sky_core.job.narrate import describe
 
     broker = _broker_of(job)
@@ -61,7 +61,7 @@ def logs(
         on_event=lambda event: console.print(
             Text(f"{_clock(event.at)} ", "dim") + Text(describe(event), "not dim"), soft_wrap=True
         ),
-        on_log=say,
+        on_output=pass_on,
         stop=lambda: not follow,
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from rich.console import Console
 from rich.text import Text
 
@@ -12,6 +14,13 @@ errors = Console(stderr=True, markup=False, highlight=False)
 def say(text: str, style: str = "") -> None:
     """Print a line, which the terminal may fold but which stays one line where it is copied or piped."""
     console.print(Text(text, style), soft_wrap=True)
+
+
+def pass_on(data: bytes) -> None:
+    """Print bytes that a command has printed, as they are: no markup, no wrapping, carriage returns and colours too."""
+    console.file.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
 
 
 def complain(text: str, style: str = "red") -> None:
