@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sky_core.config import Settings
 from sky_core.errors import SpecError
-from sky_core.job.needs import Needs, allowed_clouds, keep_folder
+from sky_core.job.needs import Needs, allowed_clouds, keep_folder, keep_sources
 from sky_core.remote.keys import team_key
 from sky_core.spec import Task
 from sky_core.store import Store
@@ -37,13 +37,33 @@ def secrets_of(task: Task, environ: Mapping[str, str]) -> dict[str, str]:
     Raises:
         SpecError: if one is not set.
     """
-    missing = [name for name in task.secrets if name not in environ]
+    missing = [name for name in task.secrets if name not in environ and name not in task.secret_values]
     if missing:
         raise SpecError(
             f"Task.{task.name}: secrets: {', '.join(missing)} not set in the environment of this process",
             cure="export the value before submitting",
         )
-    return {name: environ[name] for name in task.secrets}
+    values = task.secret_values
+    return {name: environ[name] if name in environ else values[name].get_secret_value() for name in task.secrets}
+
+
+def sources_of(task: Task, base: Path) -> list[Path]:
+    """The local files and folders that a task mounts, in the order of its mounts.
+
+    Raises:
+        SpecError: if one is not there.
+    """
+    found = []
+    for path, mount in task.mounts.items():
+        if mount.source is None:
+            continue
+        source = (base / Path(mount.source).expanduser()).absolute()
+        if not source.exists():
+            raise SpecError(
+                f"Task.{task.name}: file_mounts.{path}: {source} is not here", cure="make it, or correct the path"
+            )
+        found.append(source)
+    return found
 
 
 def check(task: Task, environ: Mapping[str, str], base: Path) -> None:
@@ -53,6 +73,7 @@ def check(task: Task, environ: Mapping[str, str], base: Path) -> None:
         SpecError: if its folder or a secret is missing.
     """
     workdir_of(task, base)
+    sources_of(task, base)
     secrets_of(task, environ)
 
 
@@ -65,10 +86,12 @@ def needs_of(
         SpecError: if the folder or a secret is missing, the folder is too large, or there is no team key.
     """
     secrets, folder, key = secrets_of(task, environ), workdir_of(task, base), team_key(settings)
+    sources = sources_of(task, base)
     return Needs(
         profile=settings.profile,
         clouds=allowed_clouds(settings),
         key_id=key.id,
         workdir=keep_folder(store, folder, task.name) if folder else None,
+        files=keep_sources(store, sources, task.name) if sources else None,
         sealed=key.seal(secrets, job_id) if secrets else "",
     )

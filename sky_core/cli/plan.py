@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,7 +25,7 @@ from sky_core.errors import SpecError
 if TYPE_CHECKING:
     from sky_core.cli.engines import Draft
     from sky_core.planner import Plan
-    from sky_core.spec import Objective, Pipeline
+    from sky_core.spec import Objective
 
 
 def _print_schema(asked: bool) -> None:

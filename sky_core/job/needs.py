@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import BinaryIO
 
 from sky_core.clouds.credentials import why_unusable
 from sky_core.config import EVERY_REGION, Settings
@@ -38,6 +39,7 @@ class Needs(Record):
         clouds: The clouds it may run in, each with the patterns of the regions allowed there.
         key_id: The team key that its machines bear and its secrets are sealed with.
         workdir: The folder that the command runs in a copy of.
+        files: The local files and folders that are mounted.
         sealed: The values of its secrets, or "" without any.
     """
 
@@ -45,6 +47,7 @@ class Needs(Record):
     clouds: Mapping[str, tuple[str, ...]]
     key_id: str
     workdir: Parcel | None = None
+    files: Parcel | None = None
     sealed: str = ""
 
     @classmethod
@@ -79,14 +82,28 @@ def keep_folder(store: Store, folder: Path, task: str) -> Parcel:
         SpecError: if it is larger than ``LIMIT_BYTES`` when packed; ``task`` is its task's name.
     """
     with workdir.packed(str(folder)) as (digest, file):
-        size = file.seek(0, 2)
-        if size > LIMIT_BYTES:
-            raise SpecError(
-                f"Task.{task}: workdir: {folder} has {size >> 20} MiB when packed, more than {LIMIT_BYTES >> 20}",
-                cure="keep data out of it (.gitignore counts) and give it as an input",
-            )
-        file.seek(0)
-        pieces = [store.put_payload(piece) for piece in iter(lambda: file.read(PIECE_BYTES), b"")]
+        return _keep(store, digest, file, f"Task.{task}: workdir: {folder} has")
+
+
+def keep_sources(store: Store, sources: Sequence[Path], task: str) -> Parcel:
+    """Pack the local files and folders that a task mounts into the store, as :func:`keep_folder` does.
+
+    Raises:
+        SpecError: if together they are larger than ``LIMIT_BYTES`` when packed.
+    """
+    with workdir.packed_sources(sources) as (digest, file):
+        return _keep(store, digest, file, f"Task.{task}: file_mounts: the local files have")
+
+
+def _keep(store: Store, digest: str, file: BinaryIO, what: str) -> Parcel:
+    size = file.seek(0, 2)
+    if size > LIMIT_BYTES:
+        raise SpecError(
+            f"{what} {size >> 20} MiB when packed, more than {LIMIT_BYTES >> 20}",
+            cure="keep data out of it (.gitignore and .skyignore count) and read it from a bucket",
+        )
+    file.seek(0)
+    pieces = [store.put_payload(piece) for piece in iter(lambda: file.read(PIECE_BYTES), b"")]
     return Parcel(sha256=digest, pieces=tuple(pieces))
 
 

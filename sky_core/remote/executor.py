@@ -31,6 +31,8 @@ class JobRequest:
         run: Shell script, or None for a function.
         payload: A call packed by :func:`sky_core.remote.functions.pack`, or None for a script.
         workdir: The packed folder that the command runs in a copy of.
+        files: The packed local files and folders that are mounted.
+        mounts: What lies at which path, as :class:`sky_core.remote.agent.job.Job` has it.
         secrets: Environment variables that are written nowhere.
         inputs: URL for each input's name: of a published artifact, or of any file or folder fsspec can read.
         outputs: URL for each output's name, to publish under.
@@ -43,6 +45,8 @@ class JobRequest:
         promised_s: …but not before so many seconds from its start: a job that is well is worth more than its driver.
         publish_patience_s: Seconds for which an output that cannot be published is tried again, the machine kept.
         node_ips: Addresses of all nodes by rank, as they see each other.
+        gpus_per_node: Accelerators of each machine.
+        place: Its cloud, region and zone.
     """
 
     job_id: str
@@ -53,6 +57,8 @@ class JobRequest:
     payload: bytes | None = field(default=None, repr=False)
     setup: str | None = None
     workdir: Archive | None = None
+    files: Archive | None = None
+    mounts: tuple[Mapping[str, Any], ...] = ()
     envs: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     inputs: Mapping[str, str] = field(default_factory=dict)
@@ -67,6 +73,8 @@ class JobRequest:
     promised_s: float = 0.0
     publish_patience_s: float = 1800.0
     node_ips: tuple[str, ...] = ()
+    gpus_per_node: int = 0
+    place: Mapping[str, str] = field(default_factory=dict)
 
     def describe(self, rank: int) -> dict[str, Any]:
         """The job as the agent of one node reads it (:class:`sky_core.remote.agent.job.Job`)."""
@@ -75,6 +83,9 @@ class JobRequest:
             **plain,
             "payload": base64.b64encode(self.payload).decode() if self.payload is not None else None,
             "workdir": self.workdir.digest if self.workdir is not None else None,
+            "files": self.files.digest if self.files is not None else None,
+            "mounts": [dict(mount) for mount in self.mounts],
+            "place": dict(self.place),
             "envs": dict(self.envs),
             "secrets": dict(self.secrets),
             "inputs": dict(self.inputs),
@@ -88,6 +99,7 @@ class JobRequest:
     def _requirements(self) -> list[str]:
         """The packages that move this job's data, in the versions that this driver was tested with."""
         urls = [*self.inputs.values(), *self.outputs.values(), *self.restore_urls]
+        urls += [mount["url"] for mount in self.mounts if mount["url"]]
         urls += [url for url in (self.checkpoint_url, self.verdict_url) if url]
         owners = schemes()
         packages = {owners[scheme].filesystem for url in urls if (scheme := protocol(url)) in owners}
@@ -95,7 +107,8 @@ class JobRequest:
 
 
 PLAIN = ("job_id", "attempt", "cloud", "halts", "run", "setup", "verdict_url", "checkpoint_url", "restore_urls",
-         "checkpoint_interval_s", "checkpoint_keep", "orphan_ttl_s", "promised_s", "publish_patience_s")  # fmt: skip
+         "checkpoint_interval_s", "checkpoint_keep", "orphan_ttl_s", "promised_s", "publish_patience_s",
+         "gpus_per_node")  # fmt: skip
 
 
 def _pinned(package: str) -> str:

@@ -46,8 +46,9 @@ class SshExecutor:
 
     def start(self, machines: Sequence[Machine], request: JobRequest) -> None:
         """Start an attempt on all its machines, in the order of their ranks. Doing so again changes nothing."""
-        if request.workdir is not None:
-            self._deliver_workdir([self._link(machine) for machine in machines], request.workdir)
+        for archive in (request.workdir, request.files):
+            if archive is not None:
+                self._deliver_archive([self._link(machine) for machine in machines], archive)
 
         def start(rank: int) -> None:
             link = self._link(machines[rank])
@@ -135,7 +136,7 @@ class SshExecutor:
             link.put(content, path)
         return path
 
-    def _deliver_workdir(self, links: Sequence[Link], archive: Archive) -> None:
+    def _deliver_archive(self, links: Sequence[Link], archive: Archive) -> None:
         path = f"{HOME}/workdirs/{archive.digest}.tar.gz"
         lacking = [link for link in links if not _has(link, path)]
         if not lacking:

@@ -15,7 +15,7 @@ from sky_core.planner.offers import offers_of, sold_for
 from sky_core.planner.plan import Placement
 from sky_core.planner.planning import Market
 from sky_core.recovery import Decision, Policy
-from sky_core.spec import Artifact, Task
+from sky_core.spec import Task
 from sky_core.store import Cluster
 from sky_core.tracker import Offering
 
@@ -120,10 +120,9 @@ def sold_at(place: Placement | Cluster) -> Offering:
 def _berth(task: Task, catalog: Catalog, markets: Mapping[bool, Placement]) -> Berth:
     some = next(iter(markets.values()))
     here = (some.cloud, some.region, some.zone)
-    given = [source for source in task.inputs.values() if isinstance(source, Artifact)]
     input_usd = sum(
         _egress_usd(catalog, (*location, None), here, source.size_gb or 0.0)
-        for source in given
+        for source in task.given.values()
         if (location := source_location(source)) is not None
     )
     return Berth(here, markets.get(True), markets.get(False), input_usd)

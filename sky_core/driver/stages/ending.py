@@ -13,7 +13,6 @@ from sky_core.planner.market import load_catalog
 from sky_core.remote.answers import JobState, verdict
 from sky_core.remote.artifacts import read_object, read_result
 from sky_core.remote.functions import RESULT
-from sky_core.spec import Artifact
 from sky_core.store import Cluster, NewEvent, Run
 
 ASK_S = 120.0  # a bucket that does not answer for so long, while others do, is not waited for before a relaunch
@@ -120,7 +119,7 @@ def _run(step: Step, cluster: Cluster, state: JobState) -> list[Run]:
     placement = step.memory.placement
     if placement is None or step.memory.log_base:
         return []  # a resumed attempt did part of the work only: its time would mislead the estimates
-    inputs = [source.size_gb or 0.0 for source in step.task.inputs.values() if isinstance(source, Artifact)]
+    inputs = [source.size_gb or 0.0 for source in step.task.given.values()]
     _, pipeline, _ = step.planned()
     took_s = state.seconds.get("running", 0.0) + state.seconds.get("outputs", 0.0)
     return [
@@ -139,8 +138,8 @@ def transfers(step: Step, cluster: Cluster, state: JobState) -> list[NewEvent]:
     catalog, scale = load_catalog(step.driving.settings.home), step.driving.settings.scale
     here = (cluster.cloud, cluster.region, cluster.zone)
     for name, size in state.moved.get("inputs", {}).items():
-        source = step.task.inputs.get(name)
-        location = source.location if isinstance(source, Artifact) else None
+        source = step.task.given.get(name)
+        location = source.location if source else None
         if location is None:
             continue
         cloud, _, region = location.partition("/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from sky_core.driver.lead.promise import checkpoint_hours, noted, too_slow, unsa
 from sky_core.driver.stages.ending import ended, transfers
 from sky_core.driver.stages.launch import REFUSALS, intend, observation, where
 from sky_core.driver.step import Step
-from sky_core.driver.urls import checkpoint_url, output_urls, storage_options, verdict_url
+from sky_core.driver.urls import checkpoint_url, mounts, output_urls, storage_options, verdict_url
 from sky_core.errors import AuthError, CloudError, HostKeyMismatch, InvalidRequest, LinkLost, MachineError
 from sky_core.facts import facts_of
 from sky_core.job.needs import kept_folder
@@ -245,6 +246,8 @@ def _request(step: Step, cluster: Cluster, instances: list[Instance], bucket: st
         payload=store.payload(task.function) if task.function else None,
         setup=task.setup,
         workdir=kept_folder(store, needs.workdir) if needs and needs.workdir else None,
+        files=kept_folder(store, needs.files) if needs and needs.files else None,
+        mounts=mounts(step),
         envs=dict(task.envs),
         secrets=team_key(settings).unseal(needs.sealed, step.job.id) if needs and needs.sealed else {},
         inputs={name: source.uri or "" for name, source in task.inputs.items() if isinstance(source, Artifact)},
@@ -259,4 +262,6 @@ def _request(step: Step, cluster: Cluster, instances: list[Instance], bucket: st
         promised_s=_promised_s(step),
         publish_patience_s=settings.publish_patience_s,
         node_ips=tuple(instance.private_ip or instance.ip or "" for instance in instances),
+        gpus_per_node=math.ceil(step.memory.placement.accelerator_count) if step.memory.placement else 0,
+        place={"cloud": cluster.cloud, "region": cluster.region, "zone": cluster.zone or ""},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,9 @@ class Job:
         run: The user's command, or None for a function.
         payload: A pickled call (base64), or None for a command.
         workdir: SHA-256 of the archive of the user's folder, already on the machine, or None.
+        files: SHA-256 of the archive of local files and folders that are mounted, by number; or None.
+        mounts: What lies at which path: ``{"path", "url" or None, "file": number in ``files`` or None, "write_back",
+            "make": whether the bucket is to be made}``.
         inputs: URL of a published artifact, or of any file or folder, for each input's name.
         outputs: URL to publish under, for each output's name.
         verdict_url: Where an attempt that ends by itself writes how, or None.
@@ -33,6 +37,8 @@ class Job:
         orphan_ttl_s: Seconds without a poll after which nobody seems to drive the job any more…
         promised_s: …and the seconds that it goes on nevertheless, counted from its start: what it was planned to take.
         publish_patience_s: Seconds for which an output that cannot be published is tried again.
+        gpus_per_node: Accelerators of each machine.
+        place: Its cloud, region and zone.
         requirements: Python packages that the transfers need, as pip spells them.
     """
 
@@ -44,6 +50,8 @@ class Job:
     payload: str | None = None
     setup: str | None = None
     workdir: str | None = None
+    files: str | None = None
+    mounts: Sequence[Mapping[str, Any]] = ()
     envs: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     inputs: Mapping[str, str] = field(default_factory=dict)
@@ -59,12 +67,15 @@ class Job:
     publish_patience_s: float = 1800.0
     rank: int = 0
     node_ips: Sequence[str] = ("127.0.0.1",)
+    gpus_per_node: int = 0
+    place: Mapping[str, str] = field(default_factory=dict)
     requirements: Sequence[str] = ()
 
     def urls(self) -> list[str]:
         """Every URL this job moves data from or to; without any, nothing is installed for that before it starts."""
         checkpoints = [self.checkpoint_url] if self.checkpoint_url else []
-        return [*self.inputs.values(), *self.outputs.values(), *checkpoints, *self.restore_urls]
+        mounts = [mount["url"] for mount in self.mounts if mount["url"]]
+        return [*self.inputs.values(), *self.outputs.values(), *mounts, *checkpoints, *self.restore_urls]
 
 
 class Place:
@@ -91,6 +102,7 @@ class Place:
         self.eviction = folder / "eviction"
         self.over = folder / "over"
         self.work = folder / "work"
+        self.files = folder / "files"
         self.payload = folder / "payload"
         self.checkpoint = folder / "checkpoint"
         self.staging = folder / "staging"
@@ -103,6 +115,10 @@ class Place:
     def input(self, name: str) -> Path:
         """The folder that holds an input."""
         return self.folder / "inputs" / name
+
+    def mount(self, number: int) -> Path:
+        """The folder that holds a mounted bucket's content."""
+        return self.folder / "mounts" / str(number)
 
     def output(self, name: str) -> Path:
         """Where the job writes an output."""
@@ -122,7 +138,27 @@ def environment(job: Job, place: Place, inputs: Mapping[str, str], base: Mapping
         SKY_JOB_ID=job.job_id,
         SKY_ATTEMPT=str(job.attempt),
     )
-    return {**base, "PYTHONUNBUFFERED": "1", **job.envs, **job.secrets, **ours}
+    return {**base, "PYTHONUNBUFFERED": "1", **skypilot(job), **job.envs, **job.secrets, **ours}
+
+
+def skypilot(job: Job) -> dict[str, str]:
+    """What SkyPilot's users find in the environment, by its names.
+
+    https://docs.skypilot.co/en/latest/running-jobs/environment-variables.html
+    """
+    nodes = {
+        "NODE_RANK": str(job.rank),
+        "NODE_IPS": "\n".join(job.node_ips),
+        "NUM_GPUS_PER_NODE": str(job.gpus_per_node),
+    }
+    about = {
+        **nodes,
+        **{f"SETUP_{name}": value for name, value in nodes.items()},
+        "NUM_NODES": str(len(job.node_ips)),
+        "TASK_ID": job.job_id,
+        "CLUSTER_INFO": json.dumps({"cluster_name": job.job_id, **job.place}),
+    }
+    return {f"SKYPILOT_{name}": value for name, value in about.items()}
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -24,9 +24,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from . import eviction, halting, processes
 from .call import RESULT
-from .data import artifacts, trees
+from .data import artifacts, placing, trees
 from .data.checkpoints import Checkpoints
 from .data.courier import Courier, Patience, TransferFailed
+from .data.mounts import Mounts
+from .data.placing import Unplaced
 from .job import Job, Place, environment, root
 from .leases import Lease, Others
 from .state import State, log_size
@@ -75,6 +77,7 @@ class Supervisor:
         self._owed: dict[str, Any] | None = None
         self._command: subprocess.Popen[bytes] | None = None
         self._checkpoints = Checkpoints(job, place, state, self._patience, self._writing, self.say)
+        self._mounts = Mounts(job, place, state, self._patience, self.say)
         self._lease = Lease(place.lease, job.orphan_ttl_s)
         self._needed = True
         self._began = time.monotonic()
@@ -137,21 +140,26 @@ class Supervisor:
             self.state.enter("setup")
             code = self._shell("setup", self.job.setup, env)
             if code != 0:
+                self._await(self._mounts.last)
                 raise Failed(f"setup ended with exit code {code}", code)
         self.state.enter("running")
         self._checkpoints.begin()
+        self._mounts.begin()
         code = self._run_command(env)
         self._checkpoints.close()
         self.state.enter("outputs")
+        self._await(self._mounts.last)
         self._await(lambda: self._publish(code))
         return code
 
     def _fetch(self) -> Mapping[str, str]:
         """Unpack the working folder, bring the inputs and the checkpoint; return the inputs' local paths."""
-        self.place.work.mkdir(exist_ok=True)
-        if self.job.workdir:
-            with tarfile.open(root() / "workdirs" / f"{self.job.workdir}.tar.gz") as archive:
-                archive.extractall(self.place.work)  # noqa: S202 - packed by our own driver
+        for digest, folder in ((self.job.workdir, self.place.work), (self.job.files, self.place.files)):
+            folder.mkdir(exist_ok=True)
+            if digest:
+                with tarfile.open(root() / "workdirs" / f"{digest}.tar.gz") as archive:
+                    archive.extractall(folder)  # noqa: S202 - packed by our own driver
+        self._name_workdir()
         if self.job.urls():
             self._courier.prepare()
         paths = {}
@@ -160,8 +168,19 @@ class Supervisor:
             found = self._patience.ask(f"input {name!r} not fetched", "fetch", about)
             paths[name] = found["path"]
             self.state.moved("inputs", name, found["bytes"])
+        try:
+            self._mounts.bring()
+        except Unplaced as error:
+            raise Failed(str(error), 1) from None
         self._checkpoints.restore()
         return paths
+
+    def _name_workdir(self) -> None:
+        """Let the working folder be found as scripts for SkyPilot call it."""
+        name = Path.home() / "sky_workdir"
+        if name.is_symlink() or not name.exists():
+            with contextlib.suppress(OSError):
+                placing.link(name, self.place.work)
 
     def _run_command(self, env: Mapping[str, str]) -> int:
         (self.place.folder / "outputs").mkdir(exist_ok=True)
@@ -307,6 +326,7 @@ class Supervisor:
             return Interrupt("orphaned", ORPHAN_GRACE_S)
         if self.state["phase"] == "running":
             self._checkpoints.tick()
+            self._mounts.tick()
         return None
 
     def _keep_machine(self) -> None:
@@ -332,6 +352,8 @@ class Supervisor:
                 self._checkpoints.last()
             else:
                 self.say("the command ended in the middle of writing its checkpoint: the one before stands")
+        if self.state["phase"] in ("setup", "running"):
+            self._mounts.rescue()
         phase = "lost" if self._interrupt.why == "orphaned" else "done"
         self.state.enter(phase, detail=self._interrupt.why)
 

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import artifacts, generations
+from . import artifacts, generations, mirror
 from .generations import Generation
 from .stores import NOT_TRANSIENT, Options
 
@@ -43,6 +43,8 @@ def _end_with(parent: int) -> None:
 
 def perform(request: dict[str, Any], options: Options) -> Any:
     """Do what a request asks for; its ``do`` names the deed."""
+    if request["do"] in ("bring", "send back"):
+        return mirror.answer(request, options)
     deed = request.pop("do")
     if deed == "fetch":
         path, size = artifacts.fetch(request["url"], Path(request["folder"]), options)

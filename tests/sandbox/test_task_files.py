@@ -1,0 +1,59 @@
+"""SkyPilot's files at work: their variables, their mounts and what is written below them, their workdir."""
+
+from __future__ import annotations
+
+import fsspec
+import pytest
+
+from sky_core.broker.runner import PipelineRun
+from sky_core.clouds import connect
+from sky_core.spec_yaml import load
+from tests.sandbox.brokers import own_broker
+
+pytestmark = pytest.mark.slow
+SANDBOX = {"hours_per_second": 0.1}
+FILE = """
+name: gang
+num_nodes: 2
+envs: {BUCKET: team-run}
+workdir: code
+resources:
+  ordered: [{infra: aws/us-east-1, instance_type: m5.large}, {infra: gcp/us-central1, cpus: 2}]
+  labels: {team: research}
+file_mounts:
+  ~/settings/app.yaml: ./settings.yaml
+  ~/ckpt: {name: "${BUCKET}", mode: MOUNT}
+run: |
+  test "$(realpath ~/sky_workdir)" = "$PWD" && cat main.txt
+  cat ~/settings/app.yaml
+  echo "rank=$SKYPILOT_NODE_RANK of $SKYPILOT_NUM_NODES gpus=$SKYPILOT_NUM_GPUS_PER_NODE $SKYPILOT_TASK_ID"
+  wc -l <<< "$SKYPILOT_NODE_IPS"
+  echo "of $SKYPILOT_NODE_RANK" > ~/ckpt/rank-$SKYPILOT_NODE_RANK
+  exit $FAILS
+"""
+
+
+@pytest.fixture
+def broker(world, tmp_path, monkeypatch):
+    with own_broker(world, monkeypatch, f"sqlite:///{tmp_path / 's.db'}") as broker:
+        yield broker
+
+
+def test_a_gang_finds_what_its_file_says_and_leaves_what_it_wrote(world, broker, tmp_path):
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/main.txt").write_text("the code\n")
+    (tmp_path / "settings.yaml").write_text("the settings\n")
+    (tmp_path / "task.yaml").write_text(FILE.replace("exit $FAILS", "exit 3"))
+    loaded = load(tmp_path / "task.yaml")
+    lines = []
+    jobs = PipelineRun(broker, "run", loaded.pipeline, lambda *_: None, lambda _, line: lines.append(line)).run()
+    (job,) = jobs.values()
+    assert (job.state, job.result["exit_code"]) == ("failed", 3), job.result
+    assert lines[:2] == ["the code", "the settings"]
+    assert f"rank=0 of 2 gpus=0 {job.id}" in lines
+    assert lines[3].strip() == "2"
+    tags = [entry["machine"]["tags"] for entry in world.control.audit() if entry["event"] == "start"]
+    assert {found.get("team") for found in tags if found.get("skyloom-job") == job.id} == {"research"}
+    found = fsspec.filesystem("s3", **connect("aws", world.settings).storage_options())
+    assert sorted(found.ls("team-run", detail=False)) == ["team-run/rank-0", "team-run/rank-1"]
+    assert found.cat("team-run/rank-1") == b"of 1\n"
