@@ -1,4 +1,4 @@
-"""``skyloom plan | run | jobs | logs | cancel | driver | gc | check | catalog | sandbox``."""
+"""``skyloom plan | run | import | jobs | logs | cancel | driver | gc | check | catalog | sandbox``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sky_core import __version__
-from sky_core.cli import catalog, jobs, pipelines, plan, sandbox
+from sky_core.cli import catalog, jobs, pipelines, plan, sandbox, taskfiles
 from sky_core.cli.spinner import spinner
 from sky_core.cli.terminal import complain, say
 from sky_core.errors import SkyloomError
@@ -16,6 +16,7 @@ from sky_core.errors import SkyloomError
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="An intercloud broker for pipelines.")
 app.command()(plan.plan)
 app.command()(pipelines.run)
+app.command("import")(taskfiles.import_file)
 app.command()(jobs.jobs)
 app.command()(jobs.logs)
 app.command()(jobs.cancel)

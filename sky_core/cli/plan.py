@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,7 +19,7 @@ from sky_core.cli.objective import (
     over,
 )
 from sky_core.cli.spinner import spinner
-from sky_core.cli.taskfiles import EnvFileOption, EnvOption, SecretOption, given_of, placed, tell
+from sky_core.cli.taskfiles import EnvFileOption, EnvOption, SecretOption, given_of, placed, tell, tell_missing
 from sky_core.cli.terminal import console, say
 from sky_core.errors import SpecError
 
@@ -73,6 +74,7 @@ def plan(
     spinner.stop()
     if loaded is not None:
         tell(loaded)
+        tell_missing(loaded)
     if html is not None:
         from sky_core.planner.page import plan_page
 

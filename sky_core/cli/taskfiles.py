@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,11 +48,15 @@ def options_for(given: Given) -> list[str]:
 
 
 def tell(loaded: Loaded) -> None:
-    """Say what of a file is not done as it is written, and what is still missing to run it from here."""
-    from sky_core.broker.submission import sources_of, workdir_of
-
+    """Say what of a file is not done as it is written."""
     for note in loaded.notes:
         complain(f"note: {note}", "yellow")
+
+
+def tell_missing(loaded: Loaded) -> None:
+    """Say what is still missing to run a file from here."""
+    from sky_core.broker.submission import sources_of, workdir_of
+
     for task in loaded.pipeline.tasks:
         for name in task.secrets:
             if name not in os.environ and name not in task.secret_values:
@@ -73,3 +79,36 @@ def placed(loaded: Loaded | None) -> Iterator[None]:
         if loaded is not None:
             error.args = (f"{loaded.where(message)}{message}", *error.args[1:])
         raise
+
+
+def _print_schema(asked: bool) -> None:
+    from sky_core.spec_yaml.reference import json_schema
+
+    if asked:
+        print(json.dumps(json_schema(), indent=2))
+        raise typer.Exit
+
+
+def import_file(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A task file of SkyPilot's or dstack's.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to write it; else it is printed.")
+    ] = None,
+    schema: Annotated[
+        bool,
+        typer.Option("--json-schema", is_eager=True, callback=_print_schema, help="Print the schema of task files."),
+    ] = False,
+) -> None:
+    """Write a task file in Skyloom's form; say line by line what was taken, changed or dropped."""
+    from sky_core.spec_yaml import Given
+    from sky_core.spec_yaml.importing import imported
+
+    text, lines = imported(file, Given())
+    for line in lines:
+        complain(f"{file}:{line}", {"taken": "green", "changed": "yellow", "dropped": "red"}[line.fate])
+    if output is None:
+        sys.stdout.write(text)
+    elif output.exists():
+        raise SpecError(f"{output} is there already", cure="name another file, or remove it")
+    else:
+        output.write_text(text, encoding="utf-8")

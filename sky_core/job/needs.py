@@ -100,7 +100,7 @@ def _keep(store: Store, digest: str, file: BinaryIO, what: str) -> Parcel:
     if size > LIMIT_BYTES:
         raise SpecError(
             f"{what} {size >> 20} MiB when packed, more than {LIMIT_BYTES >> 20}",
-            cure="keep data out of it (.gitignore and .skyignore count) and read it from a bucket",
+            cure="keep data out of it (.gitignore and .skyignore count) and give it as an input",
         )
     file.seek(0)
     pieces = [store.put_payload(piece) for piece in iter(lambda: file.read(PIECE_BYTES), b"")]

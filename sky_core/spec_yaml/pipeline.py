@@ -58,7 +58,15 @@ def read_pipeline(source: str | Path, given: Given) -> Loaded:
     Raises:
         SpecError: in one line, for what is not understood.
     """
-    documents = read_documents(source, AS_WRITTEN)
+    return read_documents_as_pipeline(read_documents(source, AS_WRITTEN), source, given)
+
+
+def read_documents_as_pipeline(documents: Sequence[Document], source: str | Path, given: Given) -> Loaded:
+    """The same of documents that are read; paths start at the folder of ``source``.
+
+    Raises:
+        SpecError: as :func:`read_pipeline`.
+    """
     if not documents:
         raise SpecError(
             f"{source}: there is nothing in it", cure="a task has at least run: followed by a shell command"

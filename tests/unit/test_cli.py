@@ -117,7 +117,7 @@ def test_a_plan_prices_clouds_without_an_account_and_marks_them(skyloom, tmp_pat
     assert (code, "To be set up: gcp (no credentials" in said) == (0, True)
     code, said = skyloom("plan", "t.yaml", "--usable")
     assert code == 1
-    assert said.startswith("error: Task.t")
+    assert said.startswith("error: t.yaml:2: Task.t: ")
 
 
 class TestForPrograms:
