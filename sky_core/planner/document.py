@@ -135,19 +135,20 @@ class FrontierPoint(_Part):
 
 
 class Assumption(_Part):
-    """A default that stands in for what nobody told, and how far it may be off before the choice changes."""
+    """A default that stands in for what nobody told, and how far off it may be before another plan is better."""
 
     task: str
-    what: Literal["hours", "gb"]
-    source: str | None
-    """The task that data comes from; null for given data and for run times."""
+    what: Literal["hours", "output_gb", "input_gb"]
+    """Its run time, or the GB of its outputs or given inputs that have no size."""
     assumed: float
     below: float | None
-    """At less than this something else would be chosen, all else staying where it is; null: at nothing less."""
+    """At less than this another plan would be better; null: at nothing that was looked at."""
     above: float | None
     """The same at more."""
     below_then: str
     above_then: str
+    looked_at: tuple[float, float] | None
+    """From and to; null if there was no time to look."""
     text: str
 
 
@@ -186,6 +187,8 @@ class PlanDocument(_Part):
     frontier: tuple[FrontierPoint, ...]
     """From the fastest plan to the cheapest; empty where a task has a clock time of its own to keep."""
     assumptions: tuple[Assumption, ...]
+    remarks: tuple[str, ...]
+    """What else people should know of the plan, in words."""
     clouds: tuple[CloudState, ...]
 
     @classmethod
@@ -217,9 +220,8 @@ class PlanDocument(_Part):
                 for cloud, alone in plan.alone.items()
             },
             frontier=tuple(FrontierPoint.model_validate(deal.model_dump()) for deal in plan.deals),
-            assumptions=tuple(
-                Assumption(**told.model_dump(exclude={"looked_at"}), text=words.guess(told)) for told in plan.guesses
-            ),
+            assumptions=tuple(Assumption(**told.model_dump(), text=words.guess(told)) for told in plan.guesses),
+            remarks=tuple(plan.remarks),
             clouds=tuple(
                 CloudState(name=name, usable=not why, why=why, considered=name in plan.alone)
                 for name in sorted({*plan.alone, *plan.left_out})

@@ -168,25 +168,22 @@ class Guess(Record):
     """Something that nobody has told and that the plan takes as a default, and how far it may be off.
 
     Attributes:
-        task: Whose run time it is, or who receives the data.
-        what: ``"hours"`` of run time, or ``"gb"`` of data.
-        source: The task that the data comes from; None for data that was given, and for run times.
+        task: Whose run time, whose outputs or whose given inputs it is about.
+        what: ``"hours"`` of run time, or the GB of all outputs or given inputs without a size.
         assumed: The default, in hours or GB.
-        below, above: The least and the most at which the choice stays as it is with all else where it is; None where
-            nothing within ``looked_at`` changes it.
-        below_then, above_then: What would be chosen beyond.
-        looked_at: From and to.
+        below, above: Up to there no other plan is better; None where none is within ``looked_at``.
+        below_then, above_then: What would be better beyond.
+        looked_at: From and to; None if there was no time to look.
     """
 
     task: str
-    what: Literal["hours", "gb"]
-    source: str | None = None
+    what: Literal["hours", "output_gb", "input_gb"]
     assumed: float
     below: float | None = None
     below_then: str = ""
     above: float | None = None
     above_then: str = ""
-    looked_at: tuple[float, float]
+    looked_at: tuple[float, float] | None = None
 
 
 class Plan(Record):

@@ -19,6 +19,7 @@ from sky_core.planner.plan import Block, Placement, Plan, dag_hash
 from sky_core.planner.prudence import solve_prudently
 from sky_core.planner.remarks import remarks
 from sky_core.planner.rivals import deals, next_best, single_cloud
+from sky_core.planner.sensitivity import Sensitivity
 from sky_core.spec import Objective, Pipeline
 from sky_core.store import Run
 from sky_core.tracker import Tracker
@@ -74,8 +75,8 @@ def make_plan(
 ) -> Plan:
     """Place every task of a pipeline; tasks in ``fixed`` stay where they are, and need what ``so_far`` says.
 
-    With ``explain`` the plan also says what each task's next-best kind of machine would cost (one more solve each),
-    with ``trade`` what other deals of money for time there are (a few more).
+    With ``explain`` the plan also says what each task's next-best kind of machine would cost and how far off its
+    defaults may be (a few seconds more), with ``trade`` what other deals of money for time there are (a few more).
 
     Raises:
         NoCloudEnabled: if ``market`` has no cloud left.
@@ -89,7 +90,8 @@ def make_plan(
     goal = objective or Objective()
     now, fixed = time.time(), fixed or {}
     done = so_far or SoFar(now, 0.0, {})
-    candidates = _candidates(pipeline, market, fixed, done)
+    shelf = Shelf(market.catalog, market.clouds, blocked=market.blocked, history=market.history, tracker=market.tracker)
+    candidates = _candidates(pipeline, shelf, fixed, done)
     model = Model(pipeline, candidates, market.catalog, dict(pools(market.catalog)), market.held)
     rest = goal.model_copy(update={"deadline": _hours_left(goal, done)})
     first = {name: found.first for name, found in candidates.items()}
@@ -109,6 +111,7 @@ def make_plan(
         alone={cloud: single_cloud(model, cloud, rest, fixed) for cloud in market.clouds},
         next_best=next_best(model, rest, solution, fixed) if explain else {},
         deals=deals(model) if trade else (),
+        guesses=Sensitivity(model, shelf, solution, rest).guesses() if explain else (),
         left_out=dict(market.left_out),
         remarks=remarks(pipeline, placements, market.catalog),
         catalog_version=market.catalog.version,
@@ -119,11 +122,8 @@ def make_plan(
     )
 
 
-def _candidates(
-    pipeline: Pipeline, market: Market, fixed: Mapping[str, Placement], done: SoFar
-) -> dict[str, Candidates]:
+def _candidates(pipeline: Pipeline, shelf: Shelf, fixed: Mapping[str, Placement], done: SoFar) -> dict[str, Candidates]:
     """What each task may run on; tasks with the same needs share it."""
-    shelf = Shelf(market.catalog, market.clouds, blocked=market.blocked, history=market.history, tracker=market.tracker)
     return {
         task.name: pinned(fixed[task.name], done.left.get(task.name))
         if task.name in fixed

@@ -1,33 +1,31 @@
-"""A plan as people read it: one table, and what it was chosen over."""
+"""A plan as people read it in a terminal or a log: a table, bars over time, and what it was chosen over."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
 from io import StringIO
 
 from rich import box
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from sky_core.planner.plan import Alternative, Placement, Plan
+from sky_core.planner import words
+from sky_core.planner.document import money_by_cloud
+from sky_core.planner.plan import Placement, Plan
+
+MOST_BARS = 60  # of a plan with more tasks only the critical path is drawn
+MOST_GROUPS = 8  # of tasks that are told the same
+FULL, FAINT, LATE = "█", "▒", "·"  # on the critical path, off it, and what a task could be late
+HOURS = "hours"
+PLAIN = {FULL: "#", FAINT: "=", LATE: "."}
 
 
 def plan_view(plan: Plan) -> Group:
-    """The plan for a rich console: a row per task, the sum, and the best single-cloud plans beside it."""
-    title = f"Plan of {plan.pipeline} (minimize {plan.objective.minimize})"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
-    for column in ("task", "cloud", "zone", "instance type", "accelerator", "market"):
-        long = column in ("task", "zone", "instance type")  # these fold where the terminal is narrow; none is cut off
-        table.add_column(column, overflow="fold", no_wrap=not long, min_width=7 if long else None)
-    for column in ("hours", "compute $", "egress $"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for placement in plan.placements.values():
-        table.add_row(*_row(placement))
-    table.add_section()
-    total_egress = sum(placement.egress_usd for placement in plan.placements.values())
-    table.add_row("total", "", "", "", "", "", f"{plan.hours:.2f}", f"{plan.cost_usd - total_egress:.2f}",
-                  f"{total_egress:.2f}")  # fmt: skip
-    return Group(table, Text("\n".join(_notes(plan))))
+    """The plan for a rich console: a row per task and the sum, bars over time, and what it was chosen over."""
+    bars = Bars(plan) if plan.schedule else ""
+    return Group(_table(plan), bars, Text("\n".join(_notes(plan))))
 
 
 def plan_text(plan: Plan, width: int = 140) -> str:
@@ -38,48 +36,114 @@ def plan_text(plan: Plan, width: int = 140) -> str:
     return console.file.getvalue()
 
 
+class Bars:
+    """A Gantt chart as wide as the console."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """A line per task, under the hours at which the plan begins and ends."""
+        schedule, total = self.plan.schedule, self.plan.hours or 1.0
+        critical = {name for name, span in schedule.items() if span.slack < words.MINUTE}
+        shown = list(schedule) if len(schedule) <= MOST_BARS else [name for name in schedule if name in critical]
+        names = min(max(len(name) for name in [*shown, HOURS]), max(8, options.max_width // 4))
+        width = max(10, options.max_width - names - 1)
+        end = f"{self.plan.hours:.2f} h"
+        said = "" if len(shown) == len(schedule) else f" (the {len(shown)} tasks on the critical path)"
+        yield Text(f"{HOURS:<{names}} 0{said}{end:>{max(1, width - 1 - len(said))}}", style="dim", no_wrap=True)
+        for name in shown:
+            span = schedule[name]
+            start, stop, late = (
+                round(width * hours / total) for hours in (span.start, span.end, span.end + span.slack)
+            )
+            body = (FULL if name in critical else FAINT) * max(1, min(stop, width) - min(start, width - 1))
+            line = f"{' ' * min(start, width - 1)}{body}{LATE * (0 if name in critical else min(late, width) - stop)}"
+            if not options.encoding.startswith("utf"):
+                line = "".join(PLAIN.get(letter, letter) for letter in line)
+            label = name if len(name) <= names else f"{name[: names - 1]}~"
+            yield Text(f"{label:<{names}} {line}", no_wrap=True, overflow="crop")
+        yield Text("")
+
+
+def _table(plan: Plan) -> Table:
+    table = Table(title=f"Plan of {plan.pipeline} ({words.goal(plan)})", title_justify="left", box=box.SIMPLE_HEAD,
+                  padding=0)  # fmt: skip
+    for column in ("task", "where", "machine"):  # these fold where the terminal is narrow; none is cut off
+        table.add_column(column, overflow="fold", min_width=7)
+    table.add_column("market", no_wrap=True)
+    for column in ("hours", "compute", "egress"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for placement in plan.placements.values():
+        table.add_row(*_row(placement))
+    table.add_section()
+    egress = sum(placement.egress_usd for placement in plan.placements.values())
+    table.add_row("total", "", "", "", f"{plan.hours:.2f}", words.money(plan.cost_usd - egress), words.money(egress))
+    return table
+
+
 def _row(placement: Placement) -> list[str]:
-    accelerator = f"{placement.accelerator}:{placement.accelerator_count:g}" if placement.accelerator else "-"
+    accelerator = f" {placement.accelerator}:{placement.accelerator_count:g}" if placement.accelerator else ""
     nodes = f" x{placement.num_nodes}" if placement.num_nodes > 1 else ""
     return [
         placement.task,
-        placement.cloud,
-        placement.zone or f"{placement.region} (any zone)",
-        placement.instance_type + nodes,
-        accelerator,
+        f"{placement.cloud}/{placement.zone or placement.region}",
+        f"{placement.instance_type}{nodes}{accelerator}",
         "spot" if placement.use_spot else "on-demand",
         f"{placement.hours:.2f}",
-        f"{placement.compute_usd:.2f}",
-        f"{placement.egress_usd:.2f}",
+        words.money(placement.compute_usd),
+        words.money(placement.egress_usd),
     ]
-
-
-def _other(other: Alternative | None) -> str:
-    if other is None:
-        return "no other kind of machine would do"
-    return f"{other.machine}, {other.extra_usd:+.2f} $ and {other.extra_hours:+.2f} h for the whole plan"
 
 
 def _notes(plan: Plan) -> list[str]:
-    """What stands below the table: single-cloud plans, the saving, the proof, what was left out."""
-    single = [
-        f"{cloud} {'infeasible' if cost is None else f'${cost:.2f}'}" for cloud, cost in plan.single_cloud.items()
-    ]
-    notes = [f"This plan: ${plan.cost_usd:.2f} in {plan.hours:.2f} h. One cloud alone: {', '.join(single)}."]
-    best = plan.best_single_cloud()
-    if best is not None and best[1] > plan.cost_usd:
-        notes.append(f"Saving against the best single cloud ({best[0]}): {1 - plan.cost_usd / best[1]:.0%}.")
-    elif best is None:
-        notes.append("No single cloud could run all of it.")
-    notes += [f"Next best for {task}: {_other(other)}." for task, other in plan.next_best.items()]
-    unit = {"cost": "USD", "time": "h", "cost*time": "USD x h"}[plan.objective.minimize]
-    proof = "proven optimal" if plan.optimal else f"not proven optimal: nothing below {plan.bound:.4g} {unit} exists"
-    notes.append(f"{proof[0].upper()}{proof[1:]} ({plan.method}); prices of catalog {plan.catalog_version}.")
+    """What stands below: money by cloud, single-cloud plans, the saving, the proof, guesses, what is to be set up."""
+    notes = [f"This plan: {words.money(plan.cost_usd)} in {plan.hours:.2f} h. {_money(plan)}.",
+             f"One cloud alone: {_alone(plan)}."]  # fmt: skip
+    notes += [f"{saving}." for saving in (words.saving(plan),) if saving]
+    lost = {name: f"{other.machine}, {words.why_it_lost(other)}" if other else words.why_it_lost(None)
+            for name, other in plan.next_best.items()}  # fmt: skip
+    notes += _grouped("Next best for", lost.items())
+    notes.append(f"{words.proof(plan)}; prices of catalog {plan.catalog_version}.")
     sources = {placement.hours_source for placement in plan.placements.values()}
     notes.append(f"Run times from: {', '.join(sorted(sources))}.")
     notes += [f"{remark[0].upper()}{remark[1:]}." for remark in plan.remarks]
+    notes += _grouped("Not told:", ((told.task, words.guess(told, named=False)) for told in plan.guesses))
     notes += [
-        f"{'To be set up' if cloud in plan.single_cloud else 'Left out'}: {cloud} ({why})."
+        f"{'To be set up' if cloud in plan.alone else 'Left out'}: {cloud} ({why})."
         for cloud, why in plan.left_out.items()
     ]
     return notes
+
+
+def _money(plan: Plan) -> str:
+    parts = []
+    for paid in sorted(money_by_cloud(plan), key=lambda paid: -(paid.compute_usd + paid.egress_usd)):
+        data = f" ({words.money(paid.egress_usd)} for data that leaves it)" if paid.egress_usd >= words.CENT else ""
+        parts.append(f"{paid.cloud} {words.money(paid.compute_usd + paid.egress_usd)}{data}")
+    return f"Paid to {', '.join(parts)}"
+
+
+def _alone(plan: Plan) -> str:
+    parts = []
+    for cloud, alone in plan.alone.items():
+        if alone.cost_usd is None:
+            parts.append(f"{cloud} {alone.why or 'could not do it'}")
+        else:
+            time = "" if alone.hours is None else f" in {alone.hours:.2f} h"
+            parts.append(f"{cloud} {words.money(alone.cost_usd)}{time}")
+    return "; ".join(parts) or "not looked at"
+
+
+def _grouped(head: str, told: Iterable[tuple[str, str]]) -> list[str]:
+    """A line for each thing that is told, with all the tasks that are told it."""
+    tasks: dict[str, list[str]] = defaultdict(list)
+    for task, text in told:
+        tasks[text].append(task)
+    lines = []
+    for text, names in tasks.items():
+        more = f" and {len(names) - 3} more" if len(names) > 4 else ""
+        lines.append(f"{head} {', '.join(names[:3] if more else names)}{more}: {text}.")
+    if len(lines) > MOST_GROUPS:
+        lines = [*lines[:MOST_GROUPS], f"({len(lines) - MOST_GROUPS} lines more of this kind in --html and --json)"]
+    return lines

@@ -52,19 +52,25 @@ def why_it_lost(other: Alternative | None) -> str:
     return said + (f"; {count} other task{'s' if count > 1 else ''} would move with it" if count else "")
 
 
-def guess(told: Guess) -> str:
-    """What was taken as a default, and what it would have to be for the choice to change."""
-    if told.what == "hours":
-        what, unit = f"{told.task} runs for {told.assumed:g} h by default", "h"
-    else:
-        what, unit = f"what {told.task} gets from {told.source or 'its given input'} has no size and counts 0 GB", "GB"
+def guess(told: Guess, *, named: bool = True) -> str:
+    """What was taken as a default, and what it would have to be for the choice to change; the task first if named."""
+    what, unit = {
+        "hours": (f"runs {told.assumed:g} h by default", "h"),
+        "output_gb": (f"its outputs have no size and count {told.assumed:g} GB", "GB"),
+        "input_gb": (f"its inputs have no size and count {told.assumed:g} GB", "GB"),
+    }[told.what]
     turns = []
     if told.above is not None:
-        turns.append(f"above {told.above:.3g} {unit} it would be {told.above_then}")
+        turns.append(f"above {told.above:.3g} {unit} {told.above_then}")
     if told.below is not None:
         turns.append(f"below {told.below:.3g} {unit} {told.below_then}")
+    said = f"{told.task}: {what}" if named else what
+    if turns:
+        return f"{said}; better {', '.join(turns)}"
+    if told.looked_at is None:
+        return said
     low, high = told.looked_at
-    return f"{what}; {', '.join(turns) or f'nothing from {low:.3g} to {high:.3g} {unit} would change the choice'}"
+    return f"{said}; nothing from {low:.3g} to {high:.3g} {unit} changes the choice"
 
 
 def money(usd: float, *, sign: bool = False) -> str:
