@@ -3,14 +3,15 @@
 The ledger watches the world, not the calls made to it: it knows nothing of who launched what or of what they
 believe. It follows one rule, **allocated is billed**, as each cloud has it:
 
-- EC2 bills an instance while it is ``running``, for 60 s at least; a stopped one keeps its volumes.
+- EC2 bills an instance while it is ``running``, for 60 s at least, not while it shuts down; a stopped one keeps its
+  volumes.
   https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-lifecycle.html
 - Compute Engine bills from ``RUNNING`` to ``TERMINATED``, ``STOPPING`` too, for 60 s at least; a terminated instance
   keeps its disk until it is deleted. https://cloud.google.com/compute/docs/instances/instance-life-cycle
-- A Cloud TPU node is billed from ``READY`` until it is deleted or preempted, whatever its guest does.
+- A Cloud TPU node is billed while it is ``READY``, whatever its guest does: not while it is deleted, nor preempted.
   https://cloud.google.com/tpu/pricing
 - An Azure VM is billed as long as it has hardware, also ``Stopped`` by its guest; only deallocating or deleting it
-  ends that. https://learn.microsoft.com/azure/virtual-machines/states-billing
+  ends that, from the moment on at which it begins. https://learn.microsoft.com/azure/virtual-machines/states-billing
 
 Disks and addresses of AWS and Google come and go with their machine's state; on Azure they are resources of their own.
 """
@@ -112,11 +113,12 @@ def charges(machine: Machine) -> frozenset[Kind]:
     if machine.state == "gone":
         return frozenset()
     if machine.cloud == "azure":
-        return frozenset() if machine.cause in ("deallocated", "preempted") else frozenset({"machine"})
+        released = machine.deleted or machine.cause in ("deallocated", "preempted")
+        return frozenset() if released else frozenset({"machine"})
     if _is_node(machine):
         # The hosts of a slice are one node, and one line.
-        billed = machine.extra["host"] == 0 and machine.state != "pending" and machine.cause not in NODE_UNBILLED
-        return frozenset({"machine"}) if billed else frozenset()
+        ready = machine.state != "pending" and not machine.deleted and machine.cause not in NODE_UNBILLED
+        return frozenset({"machine"}) if ready and machine.extra["host"] == 0 else frozenset()
     runs = ("running",) if machine.cloud == "aws" else ("running", "stopping")
     return frozenset({"machine", "disk", "address"}) if machine.state in runs else frozenset({"disk"})
 

@@ -52,6 +52,7 @@ class Machine:
     created_at: float
     state: MachineState = "pending"
     ready_at: float | None = None
+    stopping_at: float | None = None  # when its end began, which takes its cloud some time
     ended_at: float | None = None
     notice_at: float | None = None  # when the cloud announced the preemption
     cause: Cause = ""
@@ -229,8 +230,8 @@ class World:
                 self._let_go(machine, cause)
             if machine.state not in ("pending", "running"):
                 return
-            machine.state, machine.cause = "stopping", cause
-            self.ledger.note(machine, self.clock())
+            machine.state, machine.cause, machine.stopping_at = "stopping", cause, self.clock()
+            self.ledger.note(machine, machine.stopping_at)
         self.host.kill(machine)
         with self.lock:
             rests = machine.cause in machine.rests and not machine.deleted

@@ -18,6 +18,10 @@ def _nothing(_: str) -> float:
     return 0.0
 
 
+def _never(_: str) -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class Credentials:
     """Where an SDK's default chain looks first, so that planning can tell a usable cloud without importing it.
@@ -60,6 +64,8 @@ class CloudFacts:
         gbit_out: Gbit/s that one machine sends out of its region.
         preemptions_per_hour: What it publishes of spot machines' lives, where the catalog has nothing better.
         bills_pending: Whether a machine costs money from its creation on, rather than once it runs.
+        bills_stopping: From a machine type to whether such a machine costs money until its end is complete, rather than
+            until it is ordered.
         least_billed_s: From a machine type to the seconds that are charged for a machine which has run at all.
         cpu_maker: From a machine type to its processor's maker; None where it varies or is unknown.
         own: Whether the machines are the user's own: they are left on when a job ends, and nobody but they themselves
@@ -83,6 +89,7 @@ class CloudFacts:
     gbit_out: float = 1.0
     preemptions_per_hour: float = 0.025
     bills_pending: bool = False
+    bills_stopping: Callable[[str], bool] = _never
     least_billed_s: Callable[[str], float] = _nothing
     cpu_maker: Callable[[str], CpuMaker | None] = _unknown
     own: bool = False

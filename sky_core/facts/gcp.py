@@ -19,6 +19,10 @@ def cpu_maker(instance_type: str) -> CpuMaker | None:
     return "arm" if series in ARM else "amd" if series in AMD else "intel"
 
 
+def _is_tpu(instance_type: str) -> bool:
+    return instance_type.startswith("TPU")
+
+
 FACTS = CloudFacts(
     name="gcp",
     provider="sky_core.clouds.gcp.provider:Gcp",
@@ -38,7 +42,9 @@ FACTS = CloudFacts(
     billed_gb_bytes=2**30,  # VPC price page: "GiB"
     gbit_out=7.0,  # a cap of the cloud's: Skyplane, NSDI'23, section 2
     preemptions_per_hour=0.10 / 24,  # "5% to 15% a day": Compute Engine documentation, "Preemptible VM instances"
-    # "VM instance pricing": one minute at least. The page of Cloud TPU names no minimum.
-    least_billed_s=lambda instance_type: 0.0 if instance_type.startswith("TPU") else 60.0,
+    # "VM instance pricing": until its state is TERMINATED, one minute at least. A TPU node costs money while it is
+    # READY; the page of Cloud TPU names no minimum.
+    bills_stopping=lambda instance_type: not _is_tpu(instance_type),
+    least_billed_s=lambda instance_type: 0.0 if _is_tpu(instance_type) else 60.0,
     cpu_maker=cpu_maker,
 )

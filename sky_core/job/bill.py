@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sky_core.config import Scale, Settings
+from sky_core.facts import facts_of
 from sky_core.store import Cluster, Job, Store
 
 
@@ -62,9 +63,10 @@ def _line(store: Store, scale: Scale, job: Job) -> Line:
     )
 
 
-def cluster_hours(cluster: Cluster, scale: Scale) -> float:
-    """Machine hours of a cluster so far: as long as it existed, for each of its machines."""
-    return lifetime(cluster, scale) * cluster.num_nodes
+def cluster_hours(cluster: Cluster, scale: Scale, now: float | None = None, *, since: float = 0.0) -> float:
+    """Machine hours of a cluster that its cloud charges until ``now`` for what was after ``since``, all machines."""
+    charged = facts_of(cluster.cloud).billed_hours(cluster.instance_type, lifetime(cluster, scale, now, since=since))
+    return charged * cluster.num_nodes
 
 
 def egress_usd(store: Store, job_id: str, since: float = 0.0) -> float:

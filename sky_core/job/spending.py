@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sky_core.config import Scale, Settings
-from sky_core.job.bill import egress_usd, lifetime
+from sky_core.job.bill import cluster_hours, egress_usd
 from sky_core.job.memory import Memory
 from sky_core.planner.plan import Placement
 from sky_core.spec import Objective, Task
@@ -85,7 +85,7 @@ def _sum(
     total, jobs = 0.0, set[str]()
     for cluster in clusters:
         jobs.add(cluster.job_id)
-        spent = lifetime(cluster, scale, now, since=since) * cluster.num_nodes * cluster.price
+        spent = cluster_hours(cluster, scale, now, since=since) * cluster.price
         promised = 0.0
         if cluster.job_id != job.id and cluster.state in ("intended", "launched") and _before(cluster, mine):
             promised = _promised(store.job(cluster.job_id))

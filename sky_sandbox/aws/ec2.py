@@ -212,7 +212,7 @@ class Ec2:
         if machine.cause:
             reason, message = REASONS[machine.cause]
             instance.state_reason = StateReason(f"{reason}: {message}", reason)
-            when = datetime.fromtimestamp(machine.ended_at, UTC) if machine.ended_at else datetime.now(UTC)
+            when = datetime.fromtimestamp(machine.stopping_at or machine.created_at, UTC)
             instance._reason = f"{message} ({when:%Y-%m-%d %H:%M:%S} GMT)"
         instance._state.name, instance._state.code = state, code
         interface = instance.nics[0]

@@ -40,6 +40,7 @@ from sky_sandbox.world import Machine, Refused, World
 
 ACCEPT_S = 0.1  # how long an insert stays PROVISIONING before the zone says yes or no
 WAIT_S = 120.0  # operations.wait answers after two minutes at most
+SYSTEM_EVENTS: Mapping[str, str] = {"self": "guestTerminate", "killed": "hostError"}  # by the cause of a machine's end
 
 
 def app(world: World) -> Starlette:
@@ -134,7 +135,9 @@ class Compute:
         machine = self._get(call)
         self._record("instances.delete", call, "deleted")
         operation = self._operation(call.path["project"], machine, "delete", 0.0)
+        begun = self.world.clock()  # one that has halted before is at its end for longer
         operation.finished = partial(_is_gone, machine)
+        operation.ended_at = lambda: max(begun, machine.ended_at or begun)
         self._end(machine)
         return operation.view()
 
@@ -249,32 +252,40 @@ class Compute:
         self.operations[project, machine.zone, name] = operation
         return operation
 
-    def _preemptions(self, project: str, zone: str) -> dict[str, Operation]:
-        """The operations by which Google tells that it took spot machines back."""
+    def _system_events(self, project: str, zone: str) -> dict[str, Operation]:
+        """The operations by which Google tells of ends that nobody ordered.
+
+        https://cloud.google.com/compute/docs/logging/audit-logging#system_event_audit_logs
+        """
         with self.world.lock:
             machines = [m for m in self.world.machines.values() if m.cloud == "gcp" and "resource" in m.extra]
         found = {}
         for machine in machines:
-            if machine.notice_at is None or (machine.extra["project"], machine.zone) != (project, zone):
+            begun = machine.stopping_at if machine.notice_at is None else machine.notice_at
+            event = "preempted" if machine.notice_at is not None else SYSTEM_EVENTS.get(machine.cause)
+            if begun is None or event is None or (machine.extra["project"], machine.zone) != (project, zone):
                 continue
             name = f"systemevent-{machine.extra['numeric_id']}"
             resource = operation_resource(
                 project,
                 f"zones/{zone}",
-                "compute.instances.preempted",
+                f"compute.instances.{event}",
                 f"instances/{machine.extra['name']}",
-                machine.notice_at,
+                begun,
                 name=name,
                 target_id=machine.extra["numeric_id"],
                 user="system@google.com",
             )
-            resource["statusMessage"] = "Instance was preempted."
-            found[name] = Operation(resource, partial(_has_ended, machine))
+            if event == "preempted":
+                resource["statusMessage"] = "Instance was preempted."
+            found[name] = Operation(
+                resource, partial(_has_ended, machine), ended_at=partial(getattr, machine, "ended_at")
+            )
         return found
 
     def _operations(self, project: str, zone: str) -> dict[str, Operation]:
         own = {key[2]: operation for key, operation in self.operations.items() if key[:2] == (project, zone)}
-        return own | self._preemptions(project, zone)
+        return own | self._system_events(project, zone)
 
     def get_operation(self, call: Call) -> Resource:
         """https://cloud.google.com/compute/docs/reference/rest/v1/zoneOperations/get"""

@@ -199,19 +199,25 @@ def _passes(resource: Mapping[str, Any], term: re.Match[str]) -> bool:
 
 @dataclass
 class Operation:
-    """A Compute operation. ``finished`` tells when it is over; ``errors`` what it then says went wrong."""
+    """A Compute operation.
+
+    ``finished`` tells whether it is over, ``ended_at`` since when, if not at once; ``errors`` what it then says went
+    wrong.
+    """
 
     resource: Resource
     finished: Callable[[], bool]
     errors: list[Resource] = field(default_factory=list)
     http: tuple[int, str] = (0, "")
+    ended_at: Callable[[], float | None] = lambda: None
 
     def view(self) -> Resource:
         """The operation as the API shows it now."""
         if not self.finished():
             return {**self.resource, "status": "RUNNING", "progress": 0}
         view = {**self.resource, "status": "DONE", "progress": 100}
-        view.setdefault("endTime", self.resource["insertTime"])
+        ended = self.ended_at()
+        view["endTime"] = self.resource["insertTime"] if ended is None else timestamp(ended)
         if self.errors:
             status, message = self.http
             view |= {"error": {"errors": self.errors}, "httpErrorStatusCode": status, "httpErrorMessage": message}

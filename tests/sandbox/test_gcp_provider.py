@@ -46,6 +46,8 @@ def test_launch_log_in_and_terminate(sandbox: Sandbox, gcp: Gcp, token: str) -> 
     until(lambda: gcp.find({"skyloom-cluster": token}).instances == ())
     [gone] = gcp.describe([machine.id])
     assert (gone.state, gone.preempted) == ("gone", False)
+    [entry] = [e for e in sandbox.control.ledger(tags={"skyloom-cluster": token}) if e["kind"] == "machine"]
+    assert gone.ended_at == pytest.approx(entry["ended"], abs=0.002), "also told of one that is not there any more"
     assert sandbox.live() == []
 
 
@@ -214,6 +216,8 @@ def test_a_machine_that_halted_itself_is_still_found(sandbox: Sandbox, gcp: Gcp,
     assert (halted.state, halted.preempted, halted.reason) == ("stopping", False, "TERMINATED")
     gcp.terminate([halted.id])
     assert gcp.find({"skyloom-cluster": token}).instances == ()
+    [gone] = gcp.describe([halted.id])
+    assert gone.ended_at == halted.ended_at, "not its deletion, until which it cost nothing"
 
 
 def test_unknown_and_ended_machines_are_fine(sandbox: Sandbox, gcp: Gcp, token: str) -> None:

@@ -35,8 +35,18 @@ class Instant:
     def kill(self, machine: Machine) -> None: ...
 
 
-def world(clock: Clock, hours_per_second: float = 1 / 3600) -> World:
-    return World(Instant(), boot_s=0.0, ledger=Ledger(hours_per_second), clock=clock)
+class Slow(Instant):
+    """Ten seconds pass while a machine dies."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+
+    def kill(self, machine: Machine) -> None:
+        self.clock.now += 10
+
+
+def world(clock: Clock, hours_per_second: float = 1 / 3600, host: Instant | None = None) -> World:
+    return World(host or Instant(), boot_s=0.0, ledger=Ledger(hours_per_second), clock=clock)
 
 
 def start(world: World, cloud: str, rests: set[Cause], **extra: Any) -> Machine:
@@ -102,6 +112,20 @@ def test_azure_bills_what_is_allocated(cause: Cause, billed: bool) -> None:
     assert bill(there) == {"machine": (20 if billed else 10, billed)}
     there.stop(machine.id, "deallocated")
     assert bill(there) == {"machine": (20 if billed else 10, False)}
+
+
+@pytest.mark.parametrize(
+    ("cloud", "extra", "billed"),
+    [("aws", {}, 100), ("gcp", {}, 110), ("gcp", {"node": {}, "host": 0}, 100), ("azure", {}, 100)],
+)
+def test_only_compute_engine_bills_a_machine_that_is_on_its_way_out(cloud: str, extra: Any, billed: float) -> None:
+    clock = Clock()
+    there = world(clock, host=Slow(clock))
+    machine = start(there, cloud, {"self"}, **extra)
+    clock.now += 100
+    there.stop(machine.id)
+    assert machine.state == "gone"
+    assert bill(there)["machine"] == (billed, False)
 
 
 def test_bills_are_on_the_users_scale() -> None:

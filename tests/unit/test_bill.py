@@ -35,6 +35,13 @@ def test_a_clock_that_steps_back_makes_no_bill_negative():
     assert lifetime(replace(CLUSTER, ended_at=None), Scale(), now=40.0) == 0
 
 
+def test_a_machine_of_seconds_costs_its_clouds_minimum() -> None:
+    short = replace(CLUSTER, started_at=90.0, stopped_at=100.0)
+    assert cluster_hours(short, Scale()) * HOUR == pytest.approx(2 * 60)
+    assert cluster_hours(replace(short, cloud="azure"), Scale()) * HOUR == pytest.approx(2 * 10)
+    assert cluster_hours(replace(short, launched_at=None, started_at=None), Scale()) == 0
+
+
 def test_what_was_before_a_day_began_is_not_of_that_day():
     assert lifetime(CLUSTER, Scale(), since=100.0 + 9 * HOUR) == pytest.approx(1)
     assert lifetime(CLUSTER, Scale(), since=100.0 + 11 * HOUR) == 0

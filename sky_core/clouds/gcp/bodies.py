@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from google.cloud import compute_v1 as compute
@@ -11,6 +12,7 @@ from google.cloud import compute_v1 as compute
 from sky_core.clouds.base import Instance, LaunchRequest, State
 from sky_core.clouds.gcp import names
 
+API = "https://www.googleapis.com/compute/v1"  # as links name it, whatever host answers
 NETWORK = "global/networks/default"
 NETWORK_TAG = "skyloom"  # the machines that our firewall rules are for
 TAGS_KEY = "skyloom-tags"  # metadata: the tags as they were given, which labels cannot always hold
@@ -34,6 +36,8 @@ STATES: Mapping[str, State] = {
     "DEPROVISIONING": "stopping",
 }
 ENDED = frozenset({"STOPPED", "TERMINATED", "SUSPENDED"})
+PREEMPTED = "compute.instances.preempted"
+ENDS = frozenset({"delete", "stop", PREEMPTED, "compute.instances.guestTerminate", "compute.instances.hostError"})
 
 
 def instance_body(zone: str, name: str, request: LaunchRequest, user_data: str) -> compute.Instance:
@@ -118,6 +122,20 @@ def given_tags(metadata: Mapping[str, str], labels: Mapping[str, str]) -> dict[s
     """The tags a machine was launched with; its labels where somebody else launched it."""
     written = metadata.get(TAGS_KEY)
     return json.loads(written) if written else dict(labels)
+
+
+def ended_by(machine: Instance, history: Sequence[compute.Operation]) -> Instance:
+    """A machine that runs no more, with when and how it ended, by the operations on it.
+
+    The first of its ends counts: one that halted and is deleted later has cost nothing in between.
+    """
+    begun = max((_seconds(one.insert_time) or 0.0 for one in history if one.operation_type == "insert"), default=0.0)
+    ends = [one for one in history if one.operation_type in ENDS and (_seconds(one.insert_time) or 0.0) >= begun]
+    if any(one.operation_type == PREEMPTED for one in ends):
+        machine = replace(machine, use_spot=True, preempted=True, reason=PREEMPTED)
+    times = [_seconds(one.end_time) for one in ends if one.status == compute.Operation.Status.DONE]
+    known = [at for at in (machine.ended_at, *times) if at is not None]
+    return replace(machine, ended_at=min(known, default=None))
 
 
 def gone(zone: str, name: str) -> Instance:

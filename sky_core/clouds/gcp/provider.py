@@ -56,7 +56,6 @@ CALL_S = 60.0  # time-out of one call; creating calls are not repeated here, the
 WAIT_S = 150.0  # zoneOperations.wait answers after two minutes at most
 SETTLE_S = 120.0  # an insert whose reply is lost shows within seconds; a call takes a minute at most
 DONE_S = 600.0  # an operation that is not done by then is unclear
-PREEMPTED = "compute.instances.preempted"
 DONE = compute.Operation.Status.DONE
 
 
@@ -303,15 +302,15 @@ class Gcp:
                 )
             except NotFound:
                 found = bodies.gone(zone, name)
-            if found.state in ("stopping", "gone") and self._was_preempted(zone, name):
-                found = replace(found, use_spot=True, preempted=True, reason=PREEMPTED)
+            if found.state in ("stopping", "gone"):
+                found = bodies.ended_by(found, self._history(zone, name))
         return found
 
-    def _was_preempted(self, zone: str, name: str) -> bool:
-        """The zone's operations tell of preemptions, also of machines that were deleted by them."""
-        call = compute.ListZoneOperationsRequest(project=self.project, zone=zone, filter=f'operationType="{PREEMPTED}"')
-        operations = self._operations.list(request=call, retry=RETRY, timeout=CALL_S)
-        return any(operation.target_link.endswith(f"/instances/{name}") for operation in operations)
+    def _history(self, zone: str, name: str) -> list[compute.Operation]:
+        """What was done to a machine and by it, as the zone has it on record, also after it is gone."""
+        target = f"{bodies.API}/projects/{self.project}/zones/{zone}/instances/{name}"
+        call = compute.ListZoneOperationsRequest(project=self.project, zone=zone, filter=f'targetLink="{target}"')
+        return list(self._operations.list(request=call, retry=RETRY, timeout=CALL_S))
 
     # --- ending ----------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from sky_core.driver.stages.ending import found_in_bucket
 from sky_core.driver.stages.launch import observation, request_for
 from sky_core.driver.step import Step
 from sky_core.errors import CloudError, NotConnected, UnknownOutcome
+from sky_core.facts import facts_of
 from sky_core.job.attempts import MOST_IN_A_PLACE
 from sky_core.job.bill import lifetime, sharpened
 from sky_core.store import Cluster
@@ -71,7 +72,7 @@ def _ended(step: Step, cluster: Cluster, outcome: str) -> bool:
         # It was not asked for from here; if it was from another host, it stays owed.
     except CloudError as error:
         return _not_yet(step, error)
-    if any(instance.state in ("pending", "running") for instance in seen):
+    if any(_costs(instance) for instance in seen):
         step.save(after_s=step.driving.settings.poll_s)
         return False
     ended = _as_ended(cluster, outcome, seen)
@@ -85,6 +86,12 @@ def _ended(step: Step, cluster: Cluster, outcome: str) -> bool:
     )
     step.driving.unasked.pop(cluster.token, None)
     return True
+
+
+def _costs(instance: Instance) -> bool:
+    if instance.state == "stopping" and instance.ended_at is None:
+        return facts_of(instance.cloud).bills_stopping(instance.instance_type)
+    return instance.state in ("pending", "running")
 
 
 def _ordered(step: Step, cluster: Cluster) -> tuple[Cluster, bool]:
