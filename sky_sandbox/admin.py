@@ -195,12 +195,8 @@ class Admin:
 
     def ledger(self, body: Body) -> list[Body]:
         """What the clouds bill, the oldest entry first; ``open``: what is billed now; ``tags``: what has them."""
-        entries = self.world.ledger.entries(self.world.clock())
-        return [
-            entry
-            for entry in entries
-            if (entry["ended"] is None or not body.get("open")) and _tagged(entry["tags"], body)
-        ]
+        entries = self.world.ledger.entries(self.world.clock(), body.get("tags"))
+        return [entry for entry in entries if entry["ended"] is None or not body.get("open")]
 
     def reset(self, body: Body) -> Body:
         """Kill all machines; forget limits, faults and replays."""

@@ -91,15 +91,17 @@ class Ledger:
             if entry is not None:
                 self._closed.append(replace(entry, ended=at))
 
-    def entries(self, now: float) -> list[dict[str, Any]]:
-        """All entries in the order of their beginning, ready for JSON, as billed until ``now``.
+    def entries(self, now: float, tags: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+        """The entries that have these tags in the order of their beginning, ready for JSON, as billed until ``now``.
 
         Beside the fields of :class:`Entry`: ``seconds``, how long it has been there by the sandbox's clock, and
         ``billed_s``, the seconds that its cloud charges for, on the scale of the users' bills (none for a network
         interface, which is free and in the way).
         """
         with self._lock:
-            entries = [*self._closed, *self._open.values()]
+            entries = [
+                entry for entry in (*self._closed, *self._open.values()) if (tags or {}).items() <= entry.tags.items()
+            ]
         return [self._row(entry, now) for entry in sorted(entries, key=lambda entry: entry.started)]
 
     def _row(self, entry: Entry, now: float) -> dict[str, Any]:

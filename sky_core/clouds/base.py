@@ -90,6 +90,7 @@ class Instance:
         reason: Why it stopped, in the cloud's words, e.g. ``Server.SpotInstanceTermination``; "" while it runs.
         preempted: True when the cloud took it back (spot), False when unknown or ended by us.
         halted: True when it was shut down from within, False when unknown.
+        seen: False for a machine that its cloud does not show yet: this is what the launch was answered.
         armed: What ends it if nobody does, as ``launch`` knows it; "none" from all other calls.
     """
 
@@ -108,6 +109,7 @@ class Instance:
     reason: str = ""
     preempted: bool = False
     halted: bool = False
+    seen: bool = True
     armed: Armed = "none"
 
 

@@ -8,9 +8,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sky_core.clouds.base import TAG_CLUSTER, TAG_OWNER, Instance
+from sky_core.clouds.base import TAG_CLUSTER, TAG_JOB, TAG_OWNER, Cloud, Instance
 from sky_core.config import Settings
-from sky_core.driver.stages.owed import Debts
+from sky_core.driver.stages.owed import Debts, account_for
 from sky_core.driver.step import Clouds, Driving
 from sky_core.errors import CloudError
 from sky_core.planner.market import usable_clouds
@@ -62,7 +62,7 @@ def search(clouds: Clouds, store: Store, places: Mapping[str, Sequence[str] | No
     driven = store.driven()
     orphans = tuple(instance for instance in found if instance.tags.get(TAG_CLUSTER) not in claims)
     if terminate:
-        unreachable |= _end(clouds, orphans)
+        unreachable |= _end(clouds, store, orphans)
     claimed = [(claims[token], i) for i in found if (token := i.tags.get(TAG_CLUSTER, "")) in claims]
     return Collected(
         orphans,
@@ -72,16 +72,24 @@ def search(clouds: Clouds, store: Store, places: Mapping[str, Sequence[str] | No
     )
 
 
-def _end(clouds: Clouds, orphans: Sequence[Instance]) -> dict[str, str]:
-    """End these machines; what could not be ended, and why, by cloud and region."""
+def _end(clouds: Clouds, store: Store, orphans: Sequence[Instance]) -> dict[str, str]:
+    """End these machines, on the bills of their jobs; what could not be ended, and why, by cloud and region."""
     failed = {}
     for name, region in sorted({(instance.cloud, instance.region) for instance in orphans}):
-        there = [instance.id for instance in orphans if (instance.cloud, instance.region) == (name, region)]
+        there = [instance for instance in orphans if (instance.cloud, instance.region) == (name, region)]
+        ids = [instance.id for instance in there]
         try:
-            clouds[name].terminate(there)
+            clouds[name].terminate(ids)
+            _account_for(clouds[name], store, there)
         except CloudError as error:
-            failed[f"{name}/{region}"] = f"{', '.join(there)} could not be ended: {error}"
+            failed[f"{name}/{region}"] = f"{', '.join(ids)} could not be ended: {error}"
     return failed
+
+
+def _account_for(cloud: Cloud, store: Store, ended: Sequence[Instance]) -> None:
+    alive = [instance for instance in ended if instance.state in ("pending", "running")]
+    for token, job_id in sorted({(i.tags.get(TAG_CLUSTER, ""), i.tags.get(TAG_JOB, "")) for i in alive}):
+        account_for(cloud, store, token, job_id, [i for i in alive if i.tags.get(TAG_CLUSTER) == token])
 
 
 class Sweeper:

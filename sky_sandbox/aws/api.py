@@ -175,7 +175,7 @@ def _parameter(name: str, value: str) -> Parameter:
 
 def _injected(fault: Fault, call: Call, environ: WSGIEnvironment) -> Answer:
     """The fault in the form of the service that is called: XML of the query protocol, or JSON."""
-    code, message = fault.code or "InternalError", "injected by the sandbox"
+    code, message = fault.code or "InternalError", fault.message or "injected by the sandbox"
     if call.parameters or call.service == "s3":
         return Answer.of(AwsError(code, message), environ)
     body = json.dumps({"__type": code, "message": message}).encode()

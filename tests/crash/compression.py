@@ -12,6 +12,7 @@ from typing import Any
 from sky_core.config import CloudConfig, Settings
 
 SETTINGS: dict[str, float] = {
+    "poll_s": 0.5,
     "lease_s": 3.0,
     "orphan_ttl_s": 10.0,
     "blocked_ttl_s": 30.0,

@@ -117,8 +117,9 @@ def refusals(cloud: Cloud) -> Iterator[Point]:
 
     lost = fault(create, "lost", LOST[cloud])
     for why, code in REFUSALS[cloud].items():
-        # What a login may do on Azure is the same in all regions: without it there is nowhere to go.
-        hopeless = why == "expired" or (why == "auth" and cloud == "azure")
+        # What a login may do on Azure is the same in all regions, and so is who we are, as EC2's home region has it:
+        # without it there is nowhere to go.
+        hopeless = why == "expired" or (why == "auth" and cloud in ("aws", "azure"))
         ends: Literal["succeeded", "any"] = "any" if hopeless else "succeeded"
         yield Point(cloud, f"create refused: {why}", faults=(fault(create, "error", code),), ends=ends)
         twice = (lost, fault(create, "error", code, times=2))
@@ -159,7 +160,10 @@ def fates(cloud: Cloud) -> Iterator[Point]:
                     moment="launched", ends="any")  # fmt: skip
         for why in ("capacity", "auth"):
             refused = {**lost, "kind": "error", "code": REFUSALS["aws"][why], "times": 2}
-            yield Point(cloud, f"create lost and unseen, then refused: {why}", faults=(unseen, lost, refused))
+            ends: Literal["succeeded", "any"] = "any" if why == "auth" else "succeeded"
+            yield Point(
+                cloud, f"create lost and unseen, then refused: {why}", faults=(unseen, lost, refused), ends=ends
+            )
     mute = {"cloud": "gcp" if cloud == "tpu" else cloud, "action": "boot", "kind": "mute"}
     yield Point(cloud, "SSH unreachable", faults=(mute,))
 

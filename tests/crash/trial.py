@@ -21,7 +21,7 @@ from tests.crash.world import HOURS_PER_SECOND, World, caller
 
 PATIENCE_S = 150.0  # for a job to be over, on a loaded host
 MOMENT_S = 60.0  # for a moment to come
-LOOK_S = 0.1
+LOOK_S = 0.25
 
 WHERE: dict[str, dict[str, Any]] = {
     "aws": {"cloud": "aws", "instance_type": "m5.large"},

@@ -187,7 +187,7 @@ class Aws:
     def _unknown(self, id_: str) -> Instance:
         """An instance that EC2 does not know: not yet, just after its launch, or no longer, an hour after its end."""
         launched_at, instance = self._fresh.get(id_, (-math.inf, _forgotten(id_)))
-        return instance if time.monotonic() - launched_at < SETTLE_S else _forgotten(id_)
+        return replace(instance, seen=False) if time.monotonic() - launched_at < SETTLE_S else _forgotten(id_)
 
     # --- calls -----------------------------------------------------------------------------------------------
 

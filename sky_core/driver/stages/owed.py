@@ -12,10 +12,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sky_core.clouds.base import TAG_CLUSTER, TAG_OWNER, Instance
+from sky_core.clouds.base import TAG_CLUSTER, TAG_OWNER, Cloud, Instance
 from sky_core.driver.step import Driving
 from sky_core.errors import CloudError, NotConnected
-from sky_core.store import Cluster, Launch
+from sky_core.job.bill import sharpened
+from sky_core.store import Launch, Store
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def settle(driving: Driving, launch: Launch) -> Later | None:
         alive = [instance for instance in found.instances if instance.state in ("pending", "running")]
         if alive:
             cloud.terminate([instance.id for instance in alive])
-            _tell(driving, launch, cluster, alive)
+            account_for(cloud, store, launch.token, launch.job_id, alive)
         left = ((cluster and cluster.ended_at) or launch.asked_at) + cloud.settle_s - time.time()
     except NotConnected as error:
         return Later(LONGEST_WAIT_S, str(error), here=False)
@@ -66,15 +67,27 @@ def settle(driving: Driving, launch: Launch) -> Later | None:
     return None
 
 
-def _tell(driving: Driving, launch: Launch, cluster: Cluster | None, alive: Sequence[Instance]) -> None:
-    """Put what was found on the bill and into the job's story."""
-    ids = [instance.id for instance in alive]
-    log.warning("%s: ended %s, which a launch of unknown outcome has left", launch.job_id, ", ".join(ids))
-    driving.store.tell_once(launch.job_id, "stray ended", {"instances": ids, "cloud": launch.cloud})
-    if cluster is not None:
-        starts = [instance.launched_at for instance in alive if instance.launched_at is not None]
-        began = cluster.started_at if cluster.started_at is not None else min(starts, default=cluster.intended_at)
-        driving.store.put_cluster(replace(cluster, started_at=began, stopped_at=time.time()))
+def account_for(cloud: Cloud, store: Store, token: str, job_id: str, ended: Sequence[Instance]) -> None:
+    """Put strays of a launch that were ended just now on its job's bill and into its story, once.
+
+    Raises:
+        CloudError: if their cloud does not answer; the bill then has them to this moment.
+    """
+    now = time.time()
+    cluster = next((c for c in store.clusters(job_id=job_id) if c.token == token), None)
+    ids = [instance.id for instance in ended]
+    if cluster is None or set(ids) <= set(cluster.instance_ids):
+        return
+    log.warning("%s: ended %s, which a launch of unknown outcome has left", job_id, ", ".join(ids))
+    store.tell_once(job_id, "stray ended", {"instances": ids, "cloud": cluster.cloud})
+    starts = [instance.launched_at for instance in ended if instance.launched_at is not None]
+    began = sharpened(min(starts), cluster.intended_at) if starts else cluster.intended_at
+    known = tuple(dict.fromkeys([*cluster.instance_ids, *ids]))
+    found = replace(cluster, started_at=cluster.started_at or began, stopped_at=now, instance_ids=known)
+    store.put_cluster(found)
+    ends = [instance.ended_at for instance in cloud.describe(ids) if instance.ended_at is not None]
+    if ends:
+        store.put_cluster(replace(found, stopped_at=sharpened(max(ends), now)))
 
 
 class Debts:

@@ -82,7 +82,8 @@ def _note_pending(step: Step, cluster: Cluster, instances: list[Instance]) -> No
 
     Clouds tell when a machine was made; that it has begun to run is only seen.
     """
-    if not facts_of(cluster.cloud).bills_pending and all(instance.state == "pending" for instance in instances):
+    pending = all(instance.seen and instance.state == "pending" for instance in instances)
+    if pending and not facts_of(cluster.cloud).bills_pending:
         step.save(cluster=replace(cluster, started_at=step.driving.store.now()))
 
 
