@@ -27,12 +27,16 @@ from starlette.responses import JSONResponse, Response
 from sky_sandbox.azure.resources import (
     ADDRESS,
     DISK,
+    IDENTITY,
     NETWORK,
     NIC,
     VM,
     Entry,
     Wanted,
+    identify,
+    identities,
     os_disk,
+    principals,
     reject_deleting,
     reject_unknown_image,
     rests,
@@ -226,6 +230,9 @@ class Arm:
         known, entry = self.entries.get(call.key), Entry.put(call.path, call.body)
         if entry.type == ADDRESS:
             entry.properties["ipAddress"] = known.properties["ipAddress"] if known else self.world.address()
+        if entry.type == IDENTITY:
+            fresh = {"principalId": str(uuid.uuid4()), "clientId": str(uuid.uuid4())}
+            entry.properties.update({name: known.properties[name] if known else id_ for name, id_ in fresh.items()})
         if entry.type == NIC:
             for config in entry.properties["ipConfigurations"]:
                 config["properties"]["privateIPAddress"] = self._private_address(config["properties"])
@@ -305,9 +312,8 @@ class Arm:
         entry.due, entry.error = time.monotonic() + ALLOCATION_S, late
         created = datetime.now(UTC).isoformat()
         entry.properties.update(provisioningState="Creating", vmId=str(uuid.uuid4()), timeCreated=created)
-        if entry.body.get("identity", {}).get("type") == "SystemAssigned":
-            entry.body["identity"] = {"type": "SystemAssigned", "principalId": str(uuid.uuid4())}
-        self._reject_missing(list(entry.references()))
+        self._reject_missing([*entry.references(), *identities(entry)])
+        identify(entry, self.entries)
         reject_unknown_image(entry)
         user_data = base64.b64decode(entry.properties["osProfile"].pop("customData", "")).decode()
         if entry.error is None:
@@ -335,7 +341,7 @@ class Arm:
         wanted, nic = Wanted.parse(call.body), next(iter(entry.references()))
         size, extra = wanted.size, {"name": entry.body["name"], "group": call.group, "vm_id": entry.properties["vmId"]}
         if "identity" in entry.body:
-            extra["principal"] = entry.body["identity"]["principalId"]
+            extra["identities"] = principals(entry, self.entries)
         machine = Machine(
             id=call.path,
             cloud="azure",

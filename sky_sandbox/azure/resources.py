@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sky_sandbox.azure.types import Size, size
@@ -15,6 +16,7 @@ VM = "microsoft.compute/virtualmachines"
 DISK = "Microsoft.Compute/disks"
 NIC = "microsoft.network/networkinterfaces"
 ADDRESS = "microsoft.network/publicipaddresses"
+IDENTITY = "microsoft.managedidentity/userassignedidentities"
 NETWORK = "microsoft.network/virtualnetworks"
 
 
@@ -136,6 +138,27 @@ def rests(machine: Entry) -> frozenset[Cause]:
     """What leaves a VM there, stopped or deallocated: all but its deletion, and an eviction that deletes."""
     causes: frozenset[Cause] = frozenset({"self", "killed", "failed", "deallocated"})
     return causes if machine.properties.get("evictionPolicy") == "Delete" else causes | {"preempted"}
+
+
+def identities(machine: Entry) -> list[str]:
+    """Keys of the user-assigned identities that a VM is to have."""
+    return [id_.lower() for id_ in machine.body.get("identity", {}).get("userAssignedIdentities", {})]
+
+
+def identify(machine: Entry, entries: Mapping[str, Entry]) -> None:
+    """Complete a VM's ``identity``: https://learn.microsoft.com/rest/api/compute/virtual-machines/create-or-update"""
+    told = machine.body.get("identity", {})
+    if "SystemAssigned" in told.get("type", ""):
+        told["principalId"] = str(uuid.uuid4())
+    for id_ in told.get("userAssignedIdentities", {}):
+        told["userAssignedIdentities"][id_] = entries[id_.lower()].properties
+
+
+def principals(machine: Entry, entries: Mapping[str, Entry]) -> dict[str, str]:
+    """The object id of each identity of a VM, by the key of a user-assigned one, or by "" for its own."""
+    found = {key: entries[key].properties["principalId"] for key in identities(machine)}
+    own = machine.body["identity"].get("principalId")
+    return found | ({"": own} if own else {})
 
 
 def os_disk(machine: Entry) -> Entry:

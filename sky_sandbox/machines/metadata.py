@@ -215,9 +215,20 @@ async def _azure(service: Service, request: web.Request) -> web.Response:
         }
         return web.json_response({"compute": compute})
     if request.path == "/metadata/identity/oauth2/token":
-        if "principal" not in machine.extra:
+        principal = _principal(machine.extra.get("identities", {}), request.query.get("msi_res_id"))
+        if principal is None:
             return web.json_response(
                 {"error": "invalid_request", "error_description": "Identity not found"}, status=400
             )
-        return web.json_response({"access_token": f"identity {machine.extra['principal']}", "token_type": "Bearer"})
+        return web.json_response({"access_token": f"identity {principal}", "token_type": "Bearer"})
     return web.Response(status=404)
+
+
+def _principal(identities: dict[str, str], asked: str | None) -> str | None:
+    """Whose token is given: the identity's that is asked for by its id, else the machine's own, else the only one's.
+
+    https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
+    """
+    if asked is not None:
+        return identities.get(asked.lower())
+    return identities.get("") or (next(iter(identities.values())) if len(identities) == 1 else None)

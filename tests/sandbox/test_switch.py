@@ -80,6 +80,13 @@ def test_where_roles_may_not_be_assigned_nothing_is_armed_and_that_is_told(sandb
     assert len(sandbox.live()) == 1
 
 
+def test_a_machine_may_end_itself_from_the_moment_on_at_which_it_is_there(sandbox: Sandbox, token: str) -> None:
+    """A driver that dies for good in the middle of a launch leaves no machine without the right to."""
+    launched(sandbox, connect("azure", sandbox.settings), SUBJECTS["azure"], token)
+    calls = [entry["action"] for entry in sandbox.control.audit() if entry.get("token") == token and "action" in entry]
+    assert "roleAssignments.put" in calls[: calls.index("virtualMachines.put")]
+
+
 @pytest.mark.parametrize("kind", ["aws", "gcp", "azure"])
 def test_user_data_holds_no_more_than_ec2_takes(kind: str, tmp_path: object) -> None:
     settings = Settings.load({"SKYLOOM_HOME": str(tmp_path)})

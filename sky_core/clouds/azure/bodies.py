@@ -23,6 +23,8 @@ AMD_GPU = re.compile(r"^MI\d")
 
 # https://learn.microsoft.com/azure/role-based-access-control/built-in-roles/compute#virtual-machine-contributor
 VM_CONTRIBUTOR = "9980e02c-c2be-4d73-94e8-173b1dc7cf3c"
+# The machines' own, below their resource group: by this name :mod:`sky_core.remote.agent.halting` asks for its token.
+IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities/switch"
 
 UBUNTU = "Canonical:0001-com-ubuntu-server-jammy:22_04-lts-gen2:latest"
 UBUNTU_ARM = "Canonical:0001-com-ubuntu-server-jammy:22_04-lts-arm64:latest"
@@ -107,8 +109,8 @@ def interface(request: LaunchRequest, subnet: str, firewall: str, address: str) 
     return _located(request, properties)
 
 
-def machine(request: LaunchRequest, name: str, interface: str, user: str) -> Body:
-    """Virtual machine with this network interface (id); disk and interface go when it goes."""
+def machine(request: LaunchRequest, name: str, interface: str, user: str, identity: str | None) -> Body:
+    """Virtual machine with this network interface and this identity (ids); disk and interface go when it goes."""
     disk: Body = {"storageAccountType": "StandardSSD_LRS"}  # every size takes it; Premium only those with an "s"
     properties: Body = {
         "hardwareProfile": {"vmSize": request.instance_type},
@@ -138,9 +140,14 @@ def machine(request: LaunchRequest, name: str, interface: str, user: str) -> Bod
     body = _located(request, properties)
     if zones(request):
         body["zones"] = zones(request)
-    if request.switch:
-        body["identity"] = {"type": "SystemAssigned"}
+    if identity:
+        body["identity"] = {"type": "UserAssigned", "userAssignedIdentities": {identity: {}}}
     return body
+
+
+def identity(request: LaunchRequest) -> Body:
+    """User-assigned managed identity."""
+    return {"location": request.region, "tags": dict(request.tags)}
 
 
 def role(principal: str, subscription: str) -> Body:

@@ -51,6 +51,7 @@ from sky_core.errors import CapacityError, CloudError, InvalidRequest, NotConnec
 log = logging.getLogger(__name__)
 
 NETWORK_API = "2024-05-01"
+IDENTITY_API = "2023-01-31"
 ROLES_API = "2022-04-01"
 ALLOCATION_TIMEOUT_S = 600.0
 SETTLE_S = 300.0  # deleting a group that a refused launch has made takes minutes
@@ -157,41 +158,45 @@ class Azure:
             for name in names
         ]
         _together(self._put, interfaces)
-        _together(lambda name: self._allocate(request, name), names)
-        armed = self._arm(request)
+        identity = self._identity(request) if request.switch else None
+        able = _together(lambda name: self._allocate(request, name, identity), names)
+        armed: Armed = "machine" if identity and all(able) else "none"
         tags = {**request.tags, looks.TAG_LAUNCHED: str(int(time.time())), looks.TAG_ARMED: armed}
         self._groups.update(token, {"tags": tags})
 
-    def _arm(self, request: LaunchRequest) -> Armed:
-        """Let each machine's own identity end it: powered off by a timer, it would go on costing.
+    def _identity(self, request: LaunchRequest) -> str | None:
+        """Make the identity by which each machine can end itself; None if that cannot be had.
 
-        Only who may assign roles (Owner, User Access Administrator) can grant that; a Contributor cannot.
+        Powered off by a timer, a machine would go on costing. The identity is there before any machine is, with its
+        role: whoever dies while machines are made leaves none that cannot. Only who may assign roles (Owner, User
+        Access Administrator) can grant that; a Contributor cannot.
         """
-        if request.switch is None:
-            return "none"
+        group, body = self._id(request.token), bodies.identity(request)
+        path = f"{group}/providers/{bodies.IDENTITY}"
         try:
             with cloud_errors():
-                for name in looks.names_of(request):
-                    machine = self._machines.get(request.token, name)
-                    if machine.identity is None:  # made by an earlier call, without a switch
-                        return "none"
-                    principal = str(machine.identity.principal_id)
-                    assignment = uuid.uuid5(uuid.NAMESPACE_URL, f"{machine.id}/{principal}")
-                    path = f"{self._id(request.token)}/providers/Microsoft.Authorization/roleAssignments/{assignment}"
-                    role = bodies.role(principal, self._subscription)
-                    self._resources.begin_create_or_update_by_id(path, role, api_version=ROLES_API).result()
+                made: Any = self._resources.begin_create_or_update_by_id(path, body, api_version=IDENTITY_API).result()
+                principal = str(made.properties["principalId"])
+                named = uuid.uuid5(uuid.NAMESPACE_URL, f"{path}/{principal}")
+                assignment = f"{group}/providers/Microsoft.Authorization/roleAssignments/{named}"
+                role = bodies.role(principal, self._subscription)
+                self._resources.begin_create_or_update_by_id(assignment, role, api_version=ROLES_API).result()
         except CloudError as error:
             log.warning("%s: its machines cannot end themselves: %s", request.token, error)
-            return "none"
-        return "machine"
+            return None
+        return path
 
     def _put(self, resource: tuple[str, bodies.Body]) -> None:
         id_, body = resource
         self._resources.begin_create_or_update_by_id(id_, body, api_version=NETWORK_API).result()
 
-    def _allocate(self, request: LaunchRequest, name: str) -> None:
-        """Ask for one machine, unless an earlier call did, and wait until it has hardware or was refused."""
-        body: Any = bodies.machine(request, name, self._interface_id(request.token, name), self._config.ssh_user)
+    def _allocate(self, request: LaunchRequest, name: str, identity: str | None) -> bool:
+        """Ask for one machine, unless an earlier call did, and wait until it has hardware or was refused.
+
+        Returns whether it has an identity: an earlier call may have made it without.
+        """
+        interface = self._interface_id(request.token, name)
+        body: Any = bodies.machine(request, name, interface, self._config.ssh_user, identity)
         only_new = {"If-None-Match": "*"}
         try:
             self._machines.begin_create_or_update(request.token, name, body, headers=only_new, polling=False)
@@ -204,7 +209,7 @@ class Azure:
             if machine is None:
                 raise CapacityError(f"Azure: {name} was evicted while it was created", code="Evicted")
             if looks.is_allocated(machine, zoned=bool(bodies.zones(request))):
-                return
+                return machine.identity is not None
             time.sleep(self._config.min_poll_s)
         raise UnknownOutcome(f"Azure: {name} is still being created after {ALLOCATION_TIMEOUT_S:.0f} s")
 

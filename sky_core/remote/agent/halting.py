@@ -20,6 +20,7 @@ import urllib.request
 from typing import Any
 
 TIMEOUT_S = 30.0
+IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities/switch"  # of the resource group, made for this
 ARM_API = "2024-07-01"
 NODE = "skyloom-node"  # metadata of a TPU VM: the resource name of the node that it belongs to
 
@@ -65,8 +66,9 @@ def _delete_on_azure() -> str:
     base = os.environ.get("AZURE_METADATA_ENDPOINT", "http://169.254.169.254").rstrip("/") + "/metadata"
     told = {"Metadata": "true"}
     compute: dict[str, Any] = json.loads(_call(f"{base}/instance?api-version=2021-02-01", told))["compute"]
-    audience = urllib.parse.quote("https://management.azure.com/", safe="")
-    answer = json.loads(_call(f"{base}/identity/oauth2/token?api-version=2018-02-01&resource={audience}", told))
+    identity = compute["resourceId"].partition("/providers/")[0] + f"/providers/{IDENTITY}"
+    asked = {"api-version": "2018-02-01", "resource": "https://management.azure.com/", "msi_res_id": identity}
+    answer = json.loads(_call(f"{base}/identity/oauth2/token?{urllib.parse.urlencode(asked)}", told))
     login = {"Authorization": f"Bearer {answer['access_token']}"}
     machine = os.environ.get("ARM_ENDPOINT", "https://management.azure.com").rstrip("/") + compute["resourceId"]
     try:
