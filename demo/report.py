@@ -11,7 +11,7 @@ from rich.table import Table
 from sky_core.broker import Broker
 from sky_core.job.narrate import describe
 from sky_core.planner import Plan
-from sky_core.planner.table import plan_view
+from sky_core.planner.view.table import plan_view
 from sky_core.store import Job
 
 RESUMED = re.compile(rb"^resuming from epoch (\d+)", re.MULTILINE)

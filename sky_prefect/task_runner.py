@@ -25,7 +25,7 @@ from prefect.states import Pending
 from prefect.task_runners import TaskRunner
 
 from sky_core.broker import Broker
-from sky_core.planner.table import plan_text
+from sky_core.planner.view.table import plan_text
 from sky_core.spec import Objective, Pipeline
 from sky_prefect import compat
 from sky_prefect.futures import SkyFuture

@@ -208,7 +208,7 @@ def plan_run(broker: Broker, context: Context) -> str:
     """Make sure the DAG run has a plan, made once by whoever comes first; log it; return its key."""
     import logging
 
-    from sky_core.planner.table import plan_text
+    from sky_core.planner.view.table import plan_text
 
     run = context["dag_run"]
     key = f"{plan_stem(context)}/{run.clear_number}"

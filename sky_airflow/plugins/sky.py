@@ -23,7 +23,7 @@ app = FastAPI(dependencies=[Depends(get_user)])
 def plan_page(dag_id: Annotated[str, "DAG"], run_id: Annotated[str, "DAG run"]) -> str:
     """The newest plan of a DAG run as a page of its own."""
     from sky_core.planner import Plan
-    from sky_core.planner.page import Progress, plan_page
+    from sky_core.planner.view.page import Progress, plan_page
 
     broker = SkyHook().broker
     keys = broker.store.plan_keys(prefix=f"airflow/{dag_id}/{run_id}/")

@@ -7,7 +7,7 @@ import sys
 
 def main() -> None:
     """Entry point: errors that users can meet end in one line on stderr and exit code 1."""
-    from sky_core.cli.spinner import spinner
+    from sky_core.cli.terminal.spinner import spinner
 
     if sys.argv[1:2] == ["plan"]:
         spinner.say("loading skyloom")  # before the imports, which take longer than people wait for a sign of life

@@ -9,8 +9,8 @@ import typer
 
 from sky_core import __version__
 from sky_core.cli import catalog, jobs, pipelines, plan, sandbox, taskfiles
-from sky_core.cli.spinner import spinner
 from sky_core.cli.terminal import complain, say
+from sky_core.cli.terminal.spinner import spinner
 from sky_core.errors import SkyloomError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="An intercloud broker for pipelines.")

@@ -76,7 +76,7 @@ def _run_yaml(
 ) -> bool:
     from sky_core.broker import Broker
     from sky_core.broker.submission import check
-    from sky_core.planner.table import plan_view
+    from sky_core.planner.view.table import plan_view
 
     broker, pipeline = Broker.open(), loaded.pipeline
     if not detached:

@@ -18,9 +18,9 @@ from sky_core.cli.objective import (
     objective_of,
     over,
 )
-from sky_core.cli.spinner import spinner
 from sky_core.cli.taskfiles import EnvFileOption, EnvOption, SecretOption, given_of, placed, tell, tell_missing
 from sky_core.cli.terminal import console, say
+from sky_core.cli.terminal.spinner import spinner
 from sky_core.errors import SpecError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def _print_schema(asked: bool) -> None:
-    from sky_core.planner.document import PlanDocument
+    from sky_core.planner.view.document import PlanDocument
 
     if asked:
         spinner.stop()
@@ -76,7 +76,7 @@ def plan(
         tell(loaded)
         tell_missing(loaded)
     if html is not None:
-        from sky_core.planner.page import plan_page
+        from sky_core.planner.view.page import plan_page
 
         html.write_text(plan_page(made), encoding="utf-8")
     if as_json or as_csv:
@@ -96,18 +96,18 @@ def _planned(draft: Draft, objective: Objective | None, *, usable: bool, trade: 
 
 
 def _document(made: Plan) -> str:
-    from sky_core.planner.document import PlanDocument
+    from sky_core.planner.view.document import PlanDocument
 
     return PlanDocument.of(made).model_dump_json(indent=2) + "\n"
 
 
 def _table(made: Plan) -> str:
-    from sky_core.planner.frame import plan_frame
+    from sky_core.planner.view.frame import plan_frame
 
     return plan_frame(made).write_csv()
 
 
 def _show(made: Plan) -> None:
-    from sky_core.planner.table import plan_view
+    from sky_core.planner.view.table import plan_view
 
     console.print(plan_view(made))

@@ -101,7 +101,7 @@ def import_file(
 ) -> None:
     """Write a task file in Skyloom's form; say line by line what was taken, changed or dropped."""
     from sky_core.spec_yaml import Given
-    from sky_core.spec_yaml.importing import imported
+    from sky_core.spec_yaml.foreign.importing import imported
 
     text, lines = imported(file, Given())
     for line in lines:

@@ -13,13 +13,13 @@ from sky_core.planner.candidates import Candidates, Shelf, pinned
 from sky_core.planner.candidates import freeze_hours as _freeze_task
 from sky_core.planner.capacity import pools
 from sky_core.planner.deadlines import fast_enough
+from sky_core.planner.explain.remarks import remarks
+from sky_core.planner.explain.rivals import deals, next_best, single_cloud
+from sky_core.planner.explain.sensitivity import Sensitivity
 from sky_core.planner.model import Model
 from sky_core.planner.offers import Pool
 from sky_core.planner.plan import Block, Placement, Plan, dag_hash
 from sky_core.planner.prudence import solve_prudently
-from sky_core.planner.remarks import remarks
-from sky_core.planner.rivals import deals, next_best, single_cloud
-from sky_core.planner.sensitivity import Sensitivity
 from sky_core.spec import Objective, Pipeline
 from sky_core.store import Run
 from sky_core.tracker import Tracker

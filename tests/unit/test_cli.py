@@ -11,7 +11,7 @@ import pytest
 
 from sky_core.cli import app, pipelines
 from sky_core.config import SpotPolicy
-from sky_core.planner.document import PlanDocument
+from sky_core.planner.view.document import PlanDocument
 from sky_core.recovery.policies import NAMES
 
 ENABLED = "".join(f"[clouds.{name}]\nenabled = true\n" for name in ("aws", "gcp", "azure"))

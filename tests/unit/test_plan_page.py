@@ -9,11 +9,11 @@ import pytest
 from sky_core import Artifact, Objective, Pipeline, Resources, Task
 from sky_core.catalog import Catalog
 from sky_core.catalog.snapshot import DATA
-from sky_core.planner.document import PlanDocument
-from sky_core.planner.page import Progress, plan_page
-from sky_core.planner.page.scales import ticks
-from sky_core.planner.page.world import _point, world
 from sky_core.planner.planning import Market, make_plan
+from sky_core.planner.view.document import PlanDocument
+from sky_core.planner.view.page import Progress, plan_page
+from sky_core.planner.view.page.scales import ticks
+from sky_core.planner.view.page.world import _point, world
 
 SOMEWHERE = ("aws/us-east-1", "gcp/europe-west4", "azure/japaneast")
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from sky_core import Artifact, Pipeline, Resources, Task
 from sky_core.catalog import Catalog
 from sky_core.planner.planning import Market, make_plan
-from sky_core.planner.table import Bars, plan_text
+from sky_core.planner.view.table import Bars, plan_text
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from sky_core.planner.market import current_market, load_catalog
 from sky_core.planner.model import source_location
 from sky_core.planner.plan import Block, Plan
 from sky_core.planner.planning import Market, SoFar, freeze_hours, make_plan
-from sky_core.planner.table import plan_text
+from sky_core.planner.view.table import plan_text
 from sky_core.store import Observation, Store
 from sky_core.tracker import Tracker
 

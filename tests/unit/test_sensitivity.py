@@ -4,8 +4,8 @@ import pytest
 
 from sky_core import Artifact, Objective, Pipeline, Resources, Task
 from sky_core.catalog import Catalog
-from sky_core.planner import words
 from sky_core.planner.planning import Market, make_plan
+from sky_core.planner.view import words
 
 NEEDS = Resources(cpus="4+", memory="8+")
 

@@ -12,7 +12,7 @@ from sky_core.cli.app import app
 from sky_core.errors import SpecError
 from sky_core.spec_yaml import Given, load
 from sky_core.spec_yaml.fields import ResourceFields, TaskFields
-from sky_core.spec_yaml.importing import imported
+from sky_core.spec_yaml.foreign.importing import imported
 from sky_core.spec_yaml.reference import json_schema, page
 
 SKYPILOT = """\

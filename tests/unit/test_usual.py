@@ -15,7 +15,7 @@ from sky_core.catalog.usual import retires
 from sky_core.config import Defaults, Settings
 from sky_core.errors import NoFeasibleOffering, SpecError
 from sky_core.planner.planning import Market, make_plan
-from sky_core.planner.table import plan_text
+from sky_core.planner.view.table import plan_text
 
 CLOUDS = ("aws", "azure", "gcp")
 

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import yaml
 
 from sky_core.spec import Amount, Objective, OutputRef, Resources, Task
-from sky_core.spec_yaml.dstack import from_dstack, is_dstack
 from sky_core.spec_yaml.fields import AS_WRITTEN
+from sky_core.spec_yaml.foreign.dstack import from_dstack, is_dstack
 from sky_core.spec_yaml.pipeline import Loaded, read_documents_as_pipeline, read_pipeline
 from sky_core.spec_yaml.reading import At, Document, read_documents
 from sky_core.spec_yaml.variables import Given

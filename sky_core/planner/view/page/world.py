@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sky_core.planner.document import PlanDocument
+from sky_core.planner.view.document import PlanDocument
 
 LEAST_WIDTH = 150.0  # degrees: less would not be recognized
 MARGIN = 14.0

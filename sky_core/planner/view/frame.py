@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sky_core.planner.document import PlanDocument
 from sky_core.planner.plan import Plan
+from sky_core.planner.view.document import PlanDocument
 
 if TYPE_CHECKING:
     import polars as pl

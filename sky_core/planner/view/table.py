@@ -11,9 +11,9 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from sky_core.planner import words
-from sky_core.planner.document import money_by_cloud
 from sky_core.planner.plan import Placement, Plan
+from sky_core.planner.view import words
+from sky_core.planner.view.document import money_by_cloud
 
 MOST_BARS = 60  # of a plan with more tasks only the critical path is drawn
 MOST_GROUPS = 8  # of tasks that are told the same

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from sky_core.planner import words
-from sky_core.planner.document import PlanDocument
-from sky_core.planner.page.scales import ticks
+from sky_core.planner.view import words
+from sky_core.planner.view.document import PlanDocument
+from sky_core.planner.view.page.scales import ticks
 
 WIDTH, HEIGHT = 360.0, 220.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 26.0, 12.0, 36.0  # room around the plot

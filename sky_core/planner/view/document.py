@@ -12,8 +12,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from sky_core.planner import words
 from sky_core.planner.plan import Plan
+from sky_core.planner.view import words
 from sky_core.spec import Objective
 
 

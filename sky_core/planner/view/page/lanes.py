@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
-from sky_core.planner import words
-from sky_core.planner.document import DataEdge, PlanDocument
+from sky_core.planner.view import words
+from sky_core.planner.view.document import DataEdge, PlanDocument
 
 LARGE = 40  # tasks from which on boxes are small
 PAD, HEAD = 10, 22  # px around the boxes of a lane, and above them for its name

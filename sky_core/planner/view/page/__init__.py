@@ -13,13 +13,13 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from sky_core.planner import words
-from sky_core.planner.document import PlanDocument
-from sky_core.planner.page.frontier import frontier
-from sky_core.planner.page.gantt import gantt
-from sky_core.planner.page.lanes import lanes
-from sky_core.planner.page.world import world
 from sky_core.planner.plan import Plan
+from sky_core.planner.view import words
+from sky_core.planner.view.document import PlanDocument
+from sky_core.planner.view.page.frontier import frontier
+from sky_core.planner.view.page.gantt import gantt
+from sky_core.planner.view.page.lanes import lanes
+from sky_core.planner.view.page.world import world
 
 HERE = Path(__file__).parent
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sky_core.planner.document import PlanDocument
-from sky_core.planner.page.scales import ticks
+from sky_core.planner.view.document import PlanDocument
+from sky_core.planner.view.page.scales import ticks
 
 CRITICAL = 1e-6  # hours of slack that are none
 

@@ -1,0 +1,1 @@
+"""A plan as it is shown: tables, pages, and documents for programs."""

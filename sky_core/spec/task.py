@@ -1,0 +1,145 @@
+"""One task."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+
+from sky_core.errors import SpecError
+from sky_core.spec.data import Artifact, Checkpoint, Input, Mount, Output, OutputRef, _parse_checkpoint
+from sky_core.spec.resources import Resources
+from sky_core.spec.values import ENV_NAME, NAME, Deadline, Spec, parse_estimate
+
+HoursFunction = Callable[[Resources], float | None]  # None: the task cannot run there
+
+
+class Task(Spec):
+    """One coarse step of a pipeline: a shell command (or a stored function) on a cluster of ``num_nodes`` machines.
+
+    ``run`` sees ``$SKY_INPUT_<NAME>`` and ``$SKY_OUTPUT_<NAME>`` (a path for each input and output),
+    ``$SKY_CHECKPOINT_DIR``, ``$SKY_NODE_RANK``, ``$SKY_NUM_NODES``, ``$SKY_NODE_IPS`` and ``envs``. ``secrets``
+    names variables whose values are taken from the submitter's environment (else from ``secret_values``, which are
+    stored nowhere) and sealed with the team key. ``workdir`` is packed when the job is submitted. ``mounts`` says
+    what lies at which path of the machine.
+    ``function`` is the SHA-256 of a pickled call in the store (set by the engines instead of ``run``).
+
+    ``hours`` estimates the run time on one candidate: a number; a mapping from accelerator
+    (``"V100:4"``, ``"V100"``) or instance type to hours; or a function of the candidate's
+    :class:`Resources` (one accelerator, one instance type, one place). None means "not known" and counts one
+    hour, as in the dissertation (section 4.1.3), unless the history of past runs knows better.
+
+    ``deadline`` is when the task has to be done: hours after its submission (when all it needs is there), a duration,
+    or an aware datetime. With ``use_spot`` and ``checkpoint`` a spot policy leads the task to it.
+
+    ``max_attempts`` is after how many launches in a row on which the command did not even start to run the task fails;
+    None means what the settings say (8). ``budget_usd`` is what it may cost at most, all attempts together: a launch
+    that would exceed it is not made.
+    """
+
+    name: str
+    run: str | None = None
+    function: str | None = None
+    setup: str | None = None
+    workdir: str | None = None
+    envs: Mapping[str, str] = Field(default_factory=dict)
+    secrets: Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)] = ()
+    secret_values: Mapping[str, SecretStr] = Field(default_factory=dict, exclude=True, repr=False)
+    num_nodes: Annotated[int, Field(ge=1)] = 1
+    resources: Resources = Resources()
+    inputs: Mapping[str, Input] = Field(default_factory=dict)
+    outputs: Mapping[str, Output] = Field(default_factory=dict)
+    mounts: Mapping[str, Mount] = Field(default_factory=dict)
+    hours: Annotated[float | Mapping[str, float] | HoursFunction | None, BeforeValidator(parse_estimate)] = None
+    checkpoint: Annotated[Checkpoint | None, BeforeValidator(_parse_checkpoint)] = None
+    deadline: Deadline | None = None
+    max_attempts: Annotated[int, Field(ge=1)] | None = None
+    budget_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        if not NAME.match(value):
+            raise ValueError(
+                f"{value!r} is not a task name: letters, digits, '_', '-', '.', at most 200, starting with a letter"
+            )
+        return value
+
+    @field_validator("resources", mode="before")
+    @classmethod
+    def _resources(cls, value: Any) -> Any:
+        return Resources(**value) if isinstance(value, Mapping) else value
+
+    @field_validator("envs", mode="before")
+    @classmethod
+    def _envs(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value  # which the field's type refuses
+        for name in value:
+            if not ENV_NAME.match(str(name)):
+                raise ValueError(f"{name!r} is not a name of an environment variable")
+        return {str(name): str(content) for name, content in value.items()}
+
+    @field_validator("inputs", "outputs")
+    @classmethod
+    def _artifact_names(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        for name in value:
+            if not ENV_NAME.match(name):
+                raise ValueError(f"{name!r} cannot name an input or output: letters, digits and '_' only")
+        variables = Counter(name.upper() for name in value)
+        if twice := sorted(name for name in value if variables[name.upper()] > 1):
+            raise ValueError(f"{' and '.join(twice)} differ by case only and would share one variable; rename one")
+        return value
+
+    @field_validator("hours")
+    @classmethod
+    def _positive_hours(cls, value: Any) -> Any:
+        numbers = value.values() if isinstance(value, Mapping) else () if value is None or callable(value) else (value,)
+        for number in numbers:
+            if not (math.isfinite(number) and number > 0):
+                raise ValueError(f"an estimate must be positive and finite, not {number!r}")
+        return value
+
+    @model_validator(mode="after")
+    def _one_payload(self) -> Task:
+        if self.run is None and self.function is None:
+            raise ValueError("run: a task needs a command to run")
+        if self.run is not None and self.function is not None:
+            raise ValueError("run: give a command or a function, not both")
+        return self
+
+    @property
+    def given(self) -> dict[str, Artifact]:
+        """The data that lie somewhere before the pipeline begins: inputs by name, mounted buckets by path."""
+        found = {name: source for name, source in self.inputs.items() if isinstance(source, Artifact)}
+        buckets = {path: mount for path, mount in self.mounts.items() if mount.uri}
+        return found | {path: Artifact(uri=mount.uri, size_gb=mount.size_gb) for path, mount in buckets.items()}
+
+    def output(self, name: str) -> OutputRef:
+        """A reference to one of this task's outputs, to be another task's input."""
+        if name not in self.outputs:
+            raise SpecError(f"Task.{self.name}: outputs: no output {name!r}; it has {sorted(self.outputs) or 'none'}")
+        return OutputRef(task=self.name, output=name)
+
+    def hours_to_deadline(self, submitted: datetime) -> float | None:
+        """Hours from ``submitted`` to the deadline, or None.
+
+        Raises:
+            SpecError: if the deadline had passed by then.
+        """
+        if self.deadline is None or isinstance(self.deadline, float):
+            return self.deadline
+        hours = (self.deadline - submitted).total_seconds() / 3600
+        if hours <= 0:
+            raise SpecError(f"Task.{self.name}: deadline: {self.deadline.isoformat()} is in the past")
+        return hours

@@ -1,0 +1,177 @@
+"""The values that fields are made of: amounts, durations, deadlines, places; and the base of all models."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+)
+
+from sky_core.errors import SpecError
+
+NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_.\-\[\]]{0,199}$")
+ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+AMOUNT = re.compile(r"^(?P<low>\d+(?:\.\d+)?)(?:(?P<plus>[+x])|-(?P<high>\d+(?:\.\d+)?))?$")
+DURATION = re.compile(r"^(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>s|m|h|d)$")
+HOURS_PER_UNIT = {"s": 1 / 3600, "m": 1 / 60, "h": 1.0, "d": 24.0}
+
+
+class Spec(BaseModel):
+    """Base of all spec models: frozen, no unknown fields, errors that name the field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    def __init__(self, **data: Any) -> None:
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            raise SpecError(_explain(type(self).__name__, data, error)) from None
+
+
+def _explain(kind: str, data: Mapping[str, Any], error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"]) or "value"
+    label = f"{kind}.{data['name']}" if isinstance(data.get("name"), str) else kind
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    if first["type"] == "extra_forbidden":
+        message = "no such field"
+    return f"{label}: {field}: {message}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A cure for a name that is not known: ``"did you mean run?"``, or "" where none is like it."""
+    near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.65)
+    alike = [difflib.SequenceMatcher(None, name, other).ratio() for other in near]
+    near = [other for other, ratio in zip(near, alike, strict=True) if ratio > max(alike) - 0.05]
+    return f"did you mean {' or '.join(near)}?" if near else ""
+
+
+def parse_hours(value: str | float | timedelta) -> float:
+    """Turn ``"10m"``, ``"1.5h"``, ``timedelta`` or a number of hours into hours.
+
+    Raises:
+        ValueError: for anything else, or a duration that is not positive and finite.
+    """
+    if isinstance(value, timedelta):
+        hours = value.total_seconds() / 3600
+    elif isinstance(value, str):
+        match = DURATION.match(value.strip())
+        if match is None:
+            raise ValueError(f"{value!r} is not a duration; write e.g. '30s', '10m', '1.5h' or '2d'")
+        hours = float(match["number"]) * HOURS_PER_UNIT[match["unit"]]
+    else:
+        hours = float(value)
+    if not (math.isfinite(hours) and hours > 0):
+        raise ValueError(f"a duration must be positive and finite, not {value!r}")
+    return hours
+
+
+Hours = Annotated[float, BeforeValidator(parse_hours)]
+
+
+def parse_deadline(value: Any) -> Any:
+    """A point in time that an ISO text names, else a duration in hours.
+
+    Raises:
+        ValueError: if it is neither, or a point in time without a time zone.
+    """
+    if isinstance(value, str) and DURATION.match(value.strip()) is None:
+        try:
+            value = datetime.fromisoformat(value.strip())
+        except ValueError:
+            raise ValueError(
+                f"{value!r} is neither a duration nor a point in time; write e.g. '6h' or '2030-12-01T18:00:00+00:00'"
+            ) from None
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError(f"a deadline needs a time zone; write e.g. '{value.isoformat()}+00:00'")
+        return value
+    return parse_hours(value)
+
+
+Deadline = Annotated[datetime | float, BeforeValidator(parse_deadline)]
+
+
+def parse_estimate(value: Any) -> Any:
+    """Run times as numbers of hours: one, or one for each kind of machine; what is neither stays as it is."""
+    if isinstance(value, Mapping):
+        return {kind: parse_estimate(hours) for kind, hours in value.items()}
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return parse_hours(value)
+
+
+class Amount(BaseModel):
+    """A required amount: exactly ``low``, at least ``low`` (``high`` = inf), or a range, ends included.
+
+    With ``per_cpu`` it counts for each vCPU of the machine.
+    """
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
+    low: float
+    high: float
+    per_cpu: bool = False
+
+    @classmethod
+    def parse(cls, value: Any) -> Amount:
+        """``8`` and ``"8"`` mean exactly 8, ``"8+"`` at least 8, ``"8-16"`` a range, ``"4x"`` 4 or more a vCPU."""
+        if isinstance(value, Amount):
+            return value
+        if isinstance(value, Mapping):
+            return cls.model_validate(value)
+        match = AMOUNT.match(str(value).strip())
+        if match is None:
+            raise ValueError(f"{value!r} is not an amount; write e.g. 8, '8+' or '8-16'")
+        low = float(match["low"])
+        high = math.inf if match["plus"] else float(match["high"] or low)
+        if high < low or high <= 0:
+            raise ValueError(f"{value!r} is an empty range")
+        return cls(low=low, high=high, per_cpu=match["plus"] == "x")
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+def _parse_accelerators(value: Any) -> tuple[tuple[str, float], ...]:
+    """Normal form of an any-of choice of accelerators: ``(("V100", 4.0), ("tpu-v3-8", 1.0))``."""
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        model, _, number = value.partition(":")
+        pairs = [(model.strip(), float(number) if number else 1.0)]
+    elif isinstance(value, Mapping):
+        pairs = [(str(name), float(count)) for name, count in value.items()]
+    elif isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[1], int | float):
+        pairs = [(str(value[0]), float(value[1]))]
+    elif isinstance(value, list | tuple | set | frozenset):
+        items = sorted(value) if isinstance(value, set | frozenset) else value
+        pairs = [pair for item in items for pair in _parse_accelerators(item)]
+    else:
+        raise ValueError(f"{value!r} is not an accelerator; write e.g. 'V100:4' or ['V100:4', 'tpu-v3-8']")
+    for name, count in pairs:
+        if not name or not (math.isfinite(count) and count > 0):
+            raise ValueError(f"{value!r} is not an accelerator; write e.g. 'V100:4'")
+    return tuple(pairs)
+
+
+def _parse_places(value: Any) -> tuple[str, ...]:
+    """One place, a comma-separated list or a list of places, glob patterns allowed (``"eu-*"``)."""
+    if value is None:
+        return ()
+    items = value.split(",") if isinstance(value, str) else list(value)
+    return tuple(str(item).strip() for item in items)
+
+
+Places = Annotated[tuple[str, ...], BeforeValidator(_parse_places)]
