@@ -19,7 +19,9 @@ ELSEWHERE = {
     "lambda", "runpod", "vast", "oci", "ibm", "nebius", "cudo", "paperspace", "do", "fluidstack", "scp", "vsphere",
     "hyperbolic", "seeweb", "primeintellect", "shadeform", "slurm", "mithril", "verda", "yotta",
 }  # fmt: skip
-FEATURES = frozenset({"confidential", "withdrawn", "retirement"})  # labels that the catalog's own facts give
+FEATURES = frozenset(
+    {"confidential", "generation", "withdrawn", "retirement"}
+)  # labels that the catalog's own facts give
 ACCEPTED = {
     "disk_tier": "the cloud's standard disk is used",
     "network_tier": "machines talk over the cloud's standard network; EFA and the like are not set up",
@@ -214,7 +216,7 @@ def _labels(fields: ResourceFields) -> dict[str, Any]:
     for name, value in (fields.labels or {}).items():
         if name in FEATURES:
             features.setdefault(name, True if str(value).lower() == "true" else str(value))
-        elif near := did_you_mean(name, FEATURES):
+        elif near := did_you_mean(name, ["confidential"]):  # a slip there would cost what it asks for
             raise Slip(("labels", name), f"a tag, or a need? {near}", "a tag of that name has to be renamed")
         else:
             tags[name] = "" if value is None else str(value)
