@@ -16,15 +16,12 @@ from airflow.sdk.definitions.xcom_arg import XComArg
 
 from sky_airflow import mapped
 from sky_core.broker.calls import RESULT
-from sky_core.engine_kit import nearest_ours
+from sky_core.engine_kit import TASK_FIELDS, nearest_ours
 from sky_core.errors import SpecError
 from sky_core.spec import Artifact, Objective, OutputRef, Pipeline, Resources, Task
 
 RETURN_VALUE = "return_value"
-SPEC_FIELDS = (
-    "setup", "workdir", "envs", "secrets", "num_nodes", "hours", "checkpoint", "deadline", "max_attempts",
-    "budget_usd",
-)  # fmt: skip
+SPEC_FIELDS = tuple(sorted(TASK_FIELDS))
 
 
 def build_task(name: str, said: Mapping[str, Any], **fields: Any) -> Task:

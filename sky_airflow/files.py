@@ -12,12 +12,12 @@ from pathlib import Path
 from airflow.sdk import DAG
 
 from sky_airflow.dags import is_sky, objective_of, pipeline_of
-from sky_core.cli.engines import Draft
+from sky_core.engine_kit import Draft
 from sky_core.errors import SkyloomError, SpecError
 
 
 class DagFiles:
-    """Keeps :class:`sky_core.cli.engines.Engine` for Airflow."""
+    """Keeps :class:`sky_core.engine_kit.Engine` for Airflow."""
 
     def claims(self, source: str) -> bool:
         """Whether the source imports this package or Airflow."""

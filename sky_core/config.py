@@ -15,14 +15,16 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from sky_core.endpoints import read_sandbox
 from sky_core.errors import SpecError
 from sky_core.facts import clouds as known_clouds
 from sky_core.inventory import Host, Inventory
+from sky_core.plugins import names
 from sky_core.spec import Amount
 from sky_core.ssh import pins
 from sky_core.ssh.machine import Machine
@@ -40,6 +42,13 @@ SpotPolicy = Literal[
     "randomized-shifted-greedy",
     "ross",
 ]
+
+
+def _known_policy(name: str) -> str:
+    known = (*get_args(SpotPolicy), *names("skyloom.policies"))
+    if name not in known:
+        raise ValueError(f"{name!r} is none of {', '.join(known)}{_nearest(name, known)}")
+    return name
 
 
 def default_home(environ: Mapping[str, str] | None = None) -> Path:
@@ -189,6 +198,8 @@ class Settings(BaseModel):
             slowest images take several minutes.
         interest_ttl_s: Seconds without a word from whoever waits for a job, after which its engine is asked.
         unwanted_ttl_s: Seconds that a job goes on for when nobody waits and nobody can be asked; 0 for ever.
+        spot_policy: What leads jobs with a deadline: one of ours, or one that a package adds.
+        spot_policy_options: What the policy takes, by its parameters' names.
         sweep_s: Seconds between two sweeps of a driver for machines that belong to no live job.
     """
 
@@ -208,7 +219,8 @@ class Settings(BaseModel):
     interest_ttl_s: float = Field(300.0, gt=0)
     unwanted_ttl_s: float = Field(6 * 3600.0, ge=0)
     blocked_ttl_s: float = Field(600.0, ge=0)
-    spot_policy: SpotPolicy = "skyloom"
+    spot_policy: Annotated[str, AfterValidator(_known_policy)] = "skyloom"
+    spot_policy_options: Mapping[str, Any] = Field(default_factory=dict)
     max_attempts: int = Field(8, ge=1)
     boot_timeout_s: float = Field(900.0, gt=0)
     sweep_s: float = Field(600.0, gt=0)
@@ -237,7 +249,8 @@ class Settings(BaseModel):
         clouds: dict[str, Any] = {name: {} for name in known_clouds()} | said
         if data.get("profile") == "sandbox":
             sandbox = read_sandbox(home)
-            clouds = dict(sandbox.pop("clouds"))
+            # Nothing that a job of the sandbox does leaves this machine.
+            clouds = {name: table for name, table in said.items() if _ends_here(table)} | dict(sandbox.pop("clouds"))
             data |= sandbox
             own = {name: hosts for name, hosts in own.items() if all(_is_loopback(host) for host in hosts)}
         clouds |= {name: {**said.get(name, {}), "hosts": hosts} for name, hosts in own.items()}
@@ -282,10 +295,20 @@ def _clouds_of(file: Path, data: Mapping[str, Any], own: Iterable[str]) -> dict[
 
 def _is_loopback(host: Host) -> bool:
     """Whether it is this very machine: no other may be used by a job of the sandbox."""
+    return _is_this_machine(host.address)
+
+
+def _ends_here(table: Mapping[str, Any]) -> bool:
+    """Whether a cloud is an emulated one, on this machine."""
+    endpoint = table.get("endpoint")
+    return isinstance(endpoint, str) and _is_this_machine(urlsplit(endpoint).hostname or "")
+
+
+def _is_this_machine(address: str) -> bool:
     try:
-        return ip_address(host.address).is_loopback
+        return ip_address(address).is_loopback
     except ValueError:
-        return host.address == "localhost"
+        return address == "localhost"
 
 
 def _refuse_unknown(source: str, said: Iterable[str], known: Iterable[str]) -> None:
@@ -305,7 +328,8 @@ def _slip(file: Path, env: Mapping[str, str], error: ValidationError) -> str:
     if first["type"] == "literal_error":
         expected = first["ctx"]["expected"]
         return f"{source}: {first['input']!r} is not {expected}{_nearest(str(first['input']), expected.split(chr(39)))}"
-    return f"{source}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    said = first["msg"].removeprefix("Value error, ")
+    return f"{source}: {said[0].lower()}{said[1:]}"
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -14,13 +14,13 @@ from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner
 
-from sky_core.cli.engines import Draft
+from sky_core.engine_kit import Draft
 from sky_core.errors import SpecError
 from sky_prefect.task_runner import DryRun, SkyTaskRunner
 
 
 class FlowFiles:
-    """Keeps :class:`sky_core.cli.engines.Engine` for Prefect."""
+    """Keeps :class:`sky_core.engine_kit.Engine` for Prefect."""
 
     def claims(self, source: str) -> bool:
         """Whether the source imports this package or Prefect."""

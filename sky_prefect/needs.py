@@ -9,13 +9,12 @@ from typing import Any, TypeVar
 
 from prefect import Task as PrefectTask
 
+from sky_core import engine_kit
 from sky_core.spec import Artifact, Resources, Task
 
 ATTRIBUTE = "__sky_needs__"
 RESOURCE_FIELDS = frozenset(Resources.model_fields)
-TASK_FIELDS = frozenset(
-    {"hours", "checkpoint", "setup", "envs", "secrets", "num_nodes", "deadline", "max_attempts", "budget_usd"}
-)
+TASK_FIELDS = engine_kit.TASK_FIELDS - {"workdir"}  # a function travels with the modules beside its file
 OWN_FIELDS = frozenset({"output_gb"})
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -68,16 +68,17 @@ class Catalog:
         embedded = cls.embedded()
         refreshed = shelf.read(home)
         inventory = Inventory.read(home)
-        if not refreshed and inventory == Inventory():
+        brought = custom.brought_along()
+        if not refreshed and inventory == Inventory() and brought.is_empty():
             return embedded
-        table = embedded.table
+        table = pl.concat([embedded.table, brought])
         for rows in refreshed:
             places = rows.table.select("cloud", "region").unique().rows() if rows.complete else []
             table = overlay(table, rows.table, places)
         may_use = pl.col("region").is_in(list(inventory.enabled_regions))
         table = table.with_columns(pl.when(may_use).then(None).otherwise("access").alias("access"))
         files = [*sorted((home / shelf.FOLDER).glob("[!.]*.parquet")), home / FILE]
-        version = f"{embedded.version}+{_digest(path for path in files if path.exists())}"
+        version = f"{embedded.version}+{_digest((path for path in files if path.exists()), brought.write_ndjson())}"
         return cls(pl.concat([table, custom.table(inventory)]), embedded._egress, version)
 
     def query(self, resources: Resources, *, task: str = "task", clouds: Sequence[str] | None = None) -> pl.DataFrame:
@@ -130,8 +131,8 @@ class Catalog:
         return tuple(sorted(name for name in self.table["accelerator"].unique() if name is not None))
 
 
-def _digest(files: Iterable[Path]) -> str:
-    digest = hashlib.sha256()
+def _digest(files: Iterable[Path], more: str = "") -> str:
+    digest = hashlib.sha256(more.encode())
     for path in files:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

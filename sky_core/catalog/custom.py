@@ -1,14 +1,20 @@
-"""Rows of one's own (:mod:`sky_core.inventory`) as rows of the catalog."""
+"""Rows of one's own (:mod:`sky_core.inventory`), and those that packages bring along, as rows of the catalog."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 import polars as pl
+from pydantic import ValidationError
 
 from sky_core.catalog.names import device_memory_gib
 from sky_core.catalog.schema import SCHEMA, format_labels
+from sky_core.errors import SpecError
+from sky_core.facts import clouds
 from sky_core.inventory import Inventory, Machines
 from sky_core.spec import Resources
 
@@ -17,8 +23,33 @@ SOURCE = "custom"
 
 def table(inventory: Inventory) -> pl.DataFrame:
     """The machines of one's own, a row for each entry."""
+    return _table(inventory.machines, SOURCE)
+
+
+@cache
+def brought_along() -> pl.DataFrame:
+    """What the clouds sell that installed packages add.
+
+    Raises:
+        SpecError: if a package cannot tell, or a row of its cannot be meant: names the cloud.
+    """
+    found = [pl.DataFrame(schema=dict(SCHEMA))]
+    for name, facts in clouds().items():
+        if facts.offerings:
+            module, _, function = facts.offerings.partition(":")
+            rows = getattr(import_module(module), function)()
+            try:
+                machines = [Machines.model_validate({"cloud": name, **row}) for row in rows]
+            except ValidationError as error:
+                raise SpecError(f"{name}: what {facts.offerings} gives cannot be meant: {error}") from None
+            found.append(_table(machines, name))
+    return pl.concat(found)
+
+
+def _table(machines: Iterable[Machines], source: str) -> pl.DataFrame:
     now = datetime.now(UTC)
-    return pl.DataFrame([_row(entry, now) for entry in inventory.machines], schema=dict(SCHEMA))
+    rows = [_row(entry, now) | {"source": source} for entry in machines]
+    return pl.DataFrame(rows, schema=dict(SCHEMA))
 
 
 def _row(entry: Machines, as_of: datetime) -> dict[str, Any]:
@@ -33,6 +64,5 @@ def _row(entry: Machines, as_of: datetime) -> dict[str, Any]:
         "spot_price": entry.spot_price,
         "labels": format_labels(entry.labels),
         "capacity": entry.capacity,
-        "source": SOURCE,
         "as_of": as_of.date(),
     }

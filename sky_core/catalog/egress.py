@@ -121,7 +121,8 @@ class EgressTable:
             found = self._tiers.get((cloud, "internet", source, "internet"))
             if found:
                 return found
-        return FREE
+        usd = facts_of(cloud).egress_usd_per_gb
+        return ((0.0, usd),) if usd else FREE
 
     def inter_region(self, cloud: str, source: str, destination: str) -> float:
         """USD per billed GB between two regions of one cloud."""

@@ -24,7 +24,7 @@ from sky_core.cli.terminal.spinner import spinner
 from sky_core.errors import SpecError
 
 if TYPE_CHECKING:
-    from sky_core.cli.engines import Draft
+    from sky_core.engine_kit import Draft
     from sky_core.planner import Plan
     from sky_core.spec import Objective
 
@@ -60,7 +60,8 @@ def plan(
     Options, where given, stand in for what the file says of its objective. Clouds without credentials are priced,
     too, and marked.
     """
-    from sky_core.cli.engines import Draft, engine_for
+    from sky_core.cli.engines import engine_for
+    from sky_core.engine_kit import Draft
     from sky_core.spec_yaml import load
 
     if as_json and as_csv:

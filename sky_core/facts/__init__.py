@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import entry_points
 from types import MappingProxyType
 
 from sky_core.errors import SpecError
 from sky_core.facts import aws, azure, gcp
 from sky_core.facts.base import CloudFacts, CpuMaker, Credentials
 from sky_core.facts.own import own
+from sky_core.plugins import Group, load, names
 
-GROUP = "skyloom.clouds"
+GROUP: Group = "skyloom.clouds"
 
 
 @cache
@@ -28,12 +28,12 @@ def clouds() -> Mapping[str, CloudFacts]:
             is taken.
     """
     found = {facts.name: facts for facts in (aws.FACTS, azure.FACTS, gcp.FACTS)}
-    for entry in entry_points(group=GROUP):
-        facts = entry.load()
+    for name in names(GROUP):
+        facts = load(GROUP, name)
         if not isinstance(facts, CloudFacts):
-            raise SpecError(f"entry point {GROUP}: {entry.value} is no CloudFacts but a {type(facts).__name__}")
+            raise SpecError(f"entry point {GROUP}: {name} is no CloudFacts but a {type(facts).__name__}")
         if found.setdefault(facts.name, facts) is not facts:
-            raise SpecError(f"entry point {GROUP}: {entry.value}: there is a cloud {facts.name!r} already")
+            raise SpecError(f"entry point {GROUP}: {name}: there is a cloud {facts.name!r} already")
     return MappingProxyType(dict(sorted(found.items())))
 
 

@@ -58,6 +58,9 @@ class CloudFacts:
         default_region: Where a bucket lies of which only the URL is known.
         credentials: How to tell whether it can be used.
         prices: ``module:function`` that makes the source of its own price API, or "" if it has none.
+        offerings: ``module:function`` that gives what it sells where the snapshot does not have it: mappings with the
+            fields of an entry ``[[machines]]`` of catalog.toml, but for its hosts. "" for the clouds of the snapshot.
+        egress_usd_per_gb: What leaving it costs, where the table of egress prices does not have it.
         spot_zones: Whether its spot market counts by zones, rather than by regions.
         zone: The pattern of a zone's name, its region as the first group; None where zones have no names of their own.
         billed_gb_bytes: Bytes in a gigabyte of its egress bill.
@@ -83,6 +86,8 @@ class CloudFacts:
     default_region: str = ""
     credentials: Credentials = Credentials()
     prices: str = ""
+    offerings: str = ""
+    egress_usd_per_gb: float = 0.0
     spot_zones: bool = True
     zone: re.Pattern[str] | None = None
     billed_gb_bytes: int = 10**9

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 from sky_core.errors import SpecError
+from sky_core.plugins import load, names
 from sky_core.recovery.randomized import RandomizedShiftedGreedy, Ross
 from sky_core.recovery.reference import (
     EPSILON,
@@ -113,15 +115,29 @@ def make_policy(
         history: Past availability by zone, oldest first, at steps of ``history_step`` hours; only ours learns from it.
         options: What the policy's class takes: ``slices``, and ``seed`` for the randomized ones.
 
+    A policy of another name comes from a package's entry point in ``skyloom.policies``: something that makes one from
+    the options.
+
     Raises:
-        SpecError: if there is no policy of that name, or ``history`` comes without its step.
+        SpecError: if there is no policy of that name, it does not take the options, or ``history`` comes without its
+            step.
     """
     if name not in NAMES:
-        raise SpecError(f"policy: no policy {name!r}; there are {', '.join(NAMES)}")
+        others = names("skyloom.policies")
+        if name not in others:
+            raise SpecError(f"policy: no policy {name!r}; there are {', '.join((*NAMES, *others))}")
+        return SafetyNet(_made(name, cast(Callable[..., Policy], load("skyloom.policies", name)), options))
     if name == "skyloom":
         from sky_core.recovery.ours import ExpectedCost  # brings numpy and the tables: only who asks for it pays
 
         if history and not history_step:
             raise SpecError("history_step: history needs the hours between two of its values")
-        return SafetyNet(ExpectedCost(history, history_step, **options))
-    return SafetyNet(REFERENCE[name](**options))
+        return SafetyNet(_made(name, partial(ExpectedCost, history, history_step), options))
+    return SafetyNet(_made(name, REFERENCE[name], options))
+
+
+def _made(name: str, factory: Callable[..., Policy], options: Mapping[str, Any]) -> Policy:
+    try:
+        return factory(**options)
+    except TypeError as error:
+        raise SpecError(f"policy {name}: options {', '.join(options) or '(none)'}: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -60,9 +61,10 @@ hosts = {json.dumps([f"{m.user}@{m.ip}:{m.port}" for m in self.machines])}
         return found
 
     @contextmanager
-    def home(self, sandbox: Sandbox, config: str = "") -> Iterator[Home]:
+    def home(self, sandbox: Sandbox, patience: float = 60) -> Iterator[Home]:
         """A home that leads to the sandbox's clouds and to these hosts."""
-        with home_of(sandbox, self.folder, config + self.settings) as home:
+        with home_of(sandbox, self.folder, f"{self.settings}lost_after_s = {patience}\n") as home:
             options = dict(home.driving.clouds["aws"].storage_options())
-            fsspec.filesystem("s3", **options).mkdir(BUCKET.partition("://")[2])
+            with contextlib.suppress(FileExistsError):
+                fsspec.filesystem("s3", **options).mkdir(BUCKET.partition("://")[2])
             yield home

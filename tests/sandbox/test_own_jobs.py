@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 
-from sky_core import Artifact, Resources, Task
+from sky_core import Artifact, Checkpoint, OutputRef, Pipeline, Resources, Task
+from sky_core.remote.artifacts import fetch
 from tests.conftest import Sandbox
-from tests.sandbox.lab import Lab
+from tests.sandbox.lab import BUCKET, Lab
 from tests.sandbox.park import Park
 
 WORK = 'echo "$SKY_JOB_ID" > "$SKY_OUTPUT_OUT"'
+SLOW = f"sleep 2; {WORK}"
+JOIN = 'cat "$SKY_INPUT_FROM_T0" "$SKY_INPUT_FROM_T1" "$SKY_INPUT_FROM_T2" "$SKY_INPUT_FROM_T3"'
+STAYS = """
+if [ -e "$SKY_CHECKPOINT_DIR/half" ]; then cp "$SKY_CHECKPOINT_DIR/half" "$SKY_OUTPUT_OUT"; exit; fi
+echo done on the host > "$SKY_CHECKPOINT_DIR/half"; echo half; sleep 600
+"""
 
 
 @pytest.fixture
@@ -35,4 +43,70 @@ def test_a_job_runs_on_a_host_and_leaves_nothing_but_its_output(sandbox: Sandbox
     for machine in lab.machines:
         assert lab.claims(machine) == []
         assert not list((lab.park.folder(machine) / ".skyloom" / "jobs").glob("*"))
+    assert sandbox.live() == []
+
+
+def test_four_tasks_share_two_hosts_and_a_cloud_and_others_queue(sandbox: Sandbox, lab: Lab) -> None:
+    small = Resources(cpus="2+", memory="2+")
+    four = [Task(name=f"t{n}", run=SLOW, hours=0.1, resources=small, outputs={"out": Artifact()}) for n in range(4)]
+    inputs = {f"from_{task.name}": OutputRef(task=task.name, output="out") for task in four}
+    join = Task(name="join", run=JOIN,
+                hours=0.1, resources=small, inputs=inputs)  # fmt: skip
+    mine = Task(name="mine", run=SLOW, hours=0.1, resources=Resources(cloud="lab"), outputs={"out": Artifact()})
+    most = 0
+
+    def look() -> None:
+        nonlocal most
+        most = max(most, *(len(lab.claims(machine)) for machine in lab.machines))
+
+    with lab.home(sandbox) as home:
+        plan = home.broker.plan("run", Pipeline(name="p", tasks=(*four, join)))
+        clouds = [plan.placements[task.name].cloud for task in four]
+        assert clouds.count("lab") == 2, "the hosts cost nothing, and there are two"
+        jobs = [home.submit(task, plan="run") for task in four]
+        # Another run, which may use the hosts only: it waits until one is free.
+        jobs += [home.submit(mine, key=f"other-{number}") for number in range(2)]
+        jobs = home.drive(*jobs, stop=look)
+        assert [job.state for job in jobs] == ["succeeded"] * 6, [job.result for job in jobs]
+        assert most == 1, "no host ever had more jobs than slots"
+        where = [home.store.clusters(job_id=job.id)[-1].cloud for job in jobs]
+        assert where.count("lab") >= 3, where
+        assert where[4:] == ["lab", "lab"]
+        queued = [job for job in jobs if any(event.kind == "queued" for event in home.store.events(job.id))]
+        assert queued, "six jobs, two slots"
+        assert {job.task for job in queued} == {"mine"}
+        given = {name: Artifact(**jobs[n].result["outputs"]["out"]) for n, name in enumerate(inputs)}
+        (joined,) = home.drive(home.submit(join.model_copy(update={"inputs": given}), plan="run"))
+        assert joined.state == "succeeded", joined.result
+        assert home.store.log(joined.id).decode().split() == [job.id for job in jobs[:4]]
+    assert sandbox.live() == []
+    assert [lab.claims(machine) for machine in lab.machines] == [[], []]
+
+
+def test_a_host_that_is_lost_costs_no_more_than_the_work_since_the_checkpoint(
+    sandbox: Sandbox, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sky_core.driver.stages.running.LINK_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("sky_core.ssh.link.CONNECT_TIMEOUT_S", 1.0)
+    small = Resources(cpus="2+", memory="2+")
+    long = Task(name="long", run=STAYS, hours=0.1, resources=small, outputs={"out": Artifact()},
+                checkpoint=Checkpoint(interval=0.0001))  # fmt: skip
+    other = Task(name="other", run="sleep 600", hours=0.1, resources=Resources(cloud="lab"))
+    with lab.home(sandbox, patience=1) as home:
+        job, companion = home.submit(long, key="long"), home.submit(other, key="other")
+        saved = f"checkpoints/{job.id}/latest.json"
+        options = dict(home.driving.clouds["aws"].storage_options())
+        bucket = fsspec.filesystem("s3", use_listings_cache=False, **options)
+        home.drive(job, stop=lambda: bucket.exists(f"{BUCKET}/{saved}"))
+        (host,) = (machine for machine in lab.machines if job.id in str(lab.claims(machine)))
+        lab.park.kill(host)
+        (job,) = home.drive(job)
+        assert job.state == "succeeded", job.result
+        outcomes = [(cluster.cloud, cluster.outcome) for cluster in home.store.clusters(job_id=job.id)]
+        assert outcomes[0] == ("lab", "unreachable")
+        assert outcomes[-1][1] == "succeeded"
+        output = fetch(job.result["outputs"]["out"]["uri"], lab.folder / "fetched", {"s3": options})
+        assert output.read_text() == "done on the host\n"
+        home.broker.cancel(companion.id, "end of test")
+        home.drive(companion)
     assert sandbox.live() == []

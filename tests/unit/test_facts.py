@@ -5,11 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib import import_module
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 
-from sky_core import facts
+from sky_core import facts, plugins
 from sky_core.errors import SpecError
 from sky_core.facts import CloudFacts
 
@@ -21,10 +21,16 @@ TWICE = CloudFacts("aws", provider="somewhere.else:Aws")
 def installed(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
     """Entry points of packages that are installed for one test."""
     found: list[EntryPoint] = []
-    monkeypatch.setattr(facts, "entry_points", lambda group: [entry for entry in found if entry.group == group])
+
+    def select(**wanted: str) -> EntryPoints:
+        return EntryPoints(found).select(**wanted)
+
+    monkeypatch.setattr(plugins, "entry_points", select)
+    plugins.names.cache_clear()
     facts.clouds.cache_clear()
     facts.schemes.cache_clear()
     yield found
+    plugins.names.cache_clear()
     facts.clouds.cache_clear()
     facts.schemes.cache_clear()
 
@@ -57,6 +63,12 @@ def test_a_package_cannot_take_a_name(installed: list[EntryPoint]) -> None:
 def test_a_package_has_to_bring_facts(installed: list[EntryPoint]) -> None:
     installed.append(EntryPoint("mine", f"{__name__}:pytest", facts.GROUP))
     with pytest.raises(SpecError, match="is no CloudFacts"):
+        facts.clouds()
+
+
+def test_a_package_that_cannot_be_loaded_is_named(installed: list[EntryPoint]) -> None:
+    installed.append(EntryPoint("mine", "nowhere.to.be.found:FACTS", facts.GROUP))
+    with pytest.raises(SpecError, match=r"mine = nowhere.to.be.found:FACTS cannot be loaded: ModuleNot"):
         facts.clouds()
 
 

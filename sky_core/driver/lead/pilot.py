@@ -77,7 +77,8 @@ def _new_pilot(step: Step, promise: Promise) -> Pilot | None:
     step_s = settings.scale.seconds(HISTORY_STEP)
     past = {zone: availability(seen, sold_at(place), now, step_s) for zone, place in spot.items()}
     history = {zone: values for zone, values in past.items() if values}
-    policy = make_policy(settings.spot_policy, history=history or None, history_step=HISTORY_STEP)
+    options = settings.spot_policy_options
+    policy = make_policy(settings.spot_policy, history=history or None, history_step=HISTORY_STEP, **options)
     return Pilot(berths, policy, market.catalog, now)
 
 
