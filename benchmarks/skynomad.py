@@ -1,6 +1,7 @@
 """Our cost beside SkyNomad's, cell by cell, on the traces that its authors published (NSDI'27).
 
     python benchmarks/skynomad.py FOLDER [--policies skyloom uniform-progress] [--sight asked] [--windows]
+    python benchmarks/skynomad.py FOLDER --picture FILE
 
 FOLDER holds ``h100.json``, ``v100.json``, ``moving.json`` and ``reference.json``: availability and prices by zone, what
 moving costs, and what the artifact's policies cost (github.com/andylizf/skynomad-artifact, Apache-2.0, copyright 2026
@@ -9,7 +10,7 @@ the SkyNomad authors; traces of Google Cloud and AWS collected by them).
 The setting is theirs: one machine, every start takes 0.2 h, a start in another region longer by the transfer, and
 egress from where the checkpoint was last. A launch is the probe: spot is taken to be in a zone unless it was refused or
 taken there within ten minutes; with ``--sight told`` every zone's state is known. Refusals cost nothing and are
-counted.
+counted. ``--picture`` draws the second window of the cell with 200 GB, as ``skyloom spot explain`` draws real jobs.
 """
 
 from __future__ import annotations
@@ -24,11 +25,16 @@ from typing import Any
 
 import numpy as np
 
+from lab.retell import retell
 from lab.simulate import Move, Outcome, Sight, SpotJob, simulate
+from sky_core.job.story import Story
+from sky_core.job.story_picture import svg
 from sky_core.recovery import Policy, make_policy
 from sky_core.recovery.traces import Traces
 
 GROUPS = {"h100_deadlines": "h100", "h100_checkpoints": "h100", "v100_three_zones": "v100"}
+
+DRAWN_GB = 200
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,12 @@ def run(cloud: Cloud, cell: dict[str, Any], start_hour: float, policy: Policy, s
     return simulate(policy, traces, job, sight=sight)
 
 
+def _story(cloud: Cloud, cell: dict[str, Any]) -> Story:
+    start = round(cell["windows"][1]["start_hour"] / cloud.traces.step)
+    job = cloud.job(cell["zones"], cell["work_hours"], cell["deadline_hours"], cell["checkpoint_gb"], start)
+    return retell(make_policy("skyloom"), *job)
+
+
 def main() -> None:
     """Print every cell that the reference gives."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -92,8 +104,13 @@ def main() -> None:
     parser.add_argument("--policies", nargs="+", default=["skyloom"])
     parser.add_argument("--sight", choices=("asked", "told"), nargs="+", default=["asked"])
     parser.add_argument("--windows", action="store_true", help="each window of a cell as well")
+    parser.add_argument("--picture", type=Path, help="only draw one job, as SVG")
     options = parser.parse_args()
     reference = json.loads((options.folder / "reference.json").read_text())
+    if options.picture:
+        cell = next(cell for cell in reference["h100_checkpoints"] if cell["checkpoint_gb"] == DRAWN_GB)
+        options.picture.write_text(svg(_story(load(options.folder, "h100"), cell)))
+        return
     begun = time.process_time()
     for group, kind in GROUPS.items():
         cloud = load(options.folder, kind)

@@ -55,7 +55,7 @@ def logs(
     """Print a job's events and log, the log byte for byte."""
     from sky_core.job.narrate import describe
 
-    broker = _broker_of(job)
+    broker = broker_of(job)
     broker.watch(
         job,
         on_event=lambda event: console.print(
@@ -72,14 +72,14 @@ def _clock(at: float) -> str:
 
 def cancel(job: Annotated[str, typer.Argument(help="A job's id.")]) -> None:
     """Cancel a job; its machines are taken down."""
-    broker = _broker_of(job)
+    broker = broker_of(job)
     if not broker.cancel(job, "skyloom cancel"):
         raise SkyloomError(f"{job} is over, or was cancelled before", cure="skyloom jobs shows its state")
     ended = broker.watch(job)
     say(f"{job}: {ended.state}; its machines are gone")
 
 
-def _broker_of(job: str) -> Broker:
+def broker_of(job: str) -> Broker:
     """The broker, if its store has the job.
 
     Raises:

@@ -31,6 +31,13 @@ def _replanned(data: Data) -> str:
     return f"replanned because of {data['why']}: {data['from']} -> {data['to']} (whole plan {change:+.2f} $)"
 
 
+def _weighed(data: Data) -> str:
+    others = sorted((usd, what) for what, usd in data["usd"].items() if what != data["chosen"])
+    instead = f"; instead {others[0][1]} for ${others[0][0]:.2f}" if others else ""
+    usd = f" for ${data['usd'][data['chosen']]:.2f}" if data["chosen"] in data["usd"] else ""
+    return f"{data['chosen']}{usd} expected from here to the end{instead}"
+
+
 WORDS: Mapping[EventKind, Callable[[Data], str]] = {
     "submitted": lambda d: f"submitted under plan {d['plan']}",
     "launching": lambda d: f"attempt {d['attempt']}: launching {d['machine']}",
@@ -61,6 +68,7 @@ WORDS: Mapping[EventKind, Callable[[Data], str]] = {
     "promised": lambda d: (
         f"promised within {d['hours']:.2f} h: {d['work']:.2f} h of work (run time: {d['source']}), led by a spot policy"
     ),
+    "weighed": _weighed,
     "waiting": lambda d: f"waiting for spot in {', '.join(d['zones'])}: there is time",
     "unsaved": lambda d: f"attempt {d['attempt']}: no checkpoint was written for {d['hours']:.2f} h of work",
     "leaving": lambda d: f"attempt {d['attempt']}: stopping with a checkpoint, to wait for spot: there is time",

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sky_core.recovery.market_model import Zone
+from sky_core.recovery.market_model import PHASES, Zone
 from sky_core.recovery.reference import IDLE, cheapest_on_demand, on_demand
 from sky_core.recovery.sightings import Sightings
 from sky_core.recovery.situation import Decision, Situation, State
 from sky_core.recovery.value import FORBIDDEN, Values, Zones, solve
+from sky_core.recovery.weighing import Weighing
 
 Floats = NDArray[np.floating[Any]]
 Row = tuple[Mapping[str, float], Mapping[str, float]]
@@ -53,6 +54,7 @@ class ExpectedCost:
         self._seen = Sightings(history, history_step)
         self._rows: dict[str, Row] = {}  # what moving takes, by where the checkpoint was
         self._tables: _Tables | None = None
+        self.weighed: Weighing | None = None
 
     def decide(self, situation: Situation) -> Decision:
         """The decision of least expected cost; among equals spot, then on-demand."""
@@ -65,10 +67,12 @@ class ExpectedCost:
 
     def _least(self, situation: Situation) -> Decision:
         names = _worth_a_look(situation, self._seen.home)
+        self.weighed = None
         if not any(name in situation.spot_price for name in names):
             return on_demand(situation)
         costs = _Costs(situation, self._solved(situation, names), self._seen)
         options = [*costs.spot(), *costs.on_demand(), (costs.idle(), IDLE)]
+        self.weighed = Weighing({decision: cost for cost, decision in options if cost < FORBIDDEN}, costs.up())
         return min(options, key=_cost)[1]
 
     def _solved(self, situation: Situation, names: list[str]) -> _Tables:
@@ -170,6 +174,10 @@ class _Costs:
         state = (self._seen.zones.get(names[home]) or Zone()).forecast()
         undone = max(0.0, self._situation.changeover_left - self._situation.changeover)  # of a move: to do again
         return float(values.at(values.idle, self._ahead, np.array([home]), np.array([self._slack - undone]))[0] @ state)
+
+    def up(self) -> dict[str, float]:
+        """How probable it is held that spot is there, by zone."""
+        return {name: float(state[PHASES:].sum()) for name, state in self._states.items()}
 
     def _run(self, state: State, zones: list[tuple[int, str]]) -> list[tuple[float, float | None]]:
         """What it costs to run in each of some zones, and the hours that the move there takes; None where it runs."""

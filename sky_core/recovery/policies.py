@@ -26,6 +26,7 @@ from sky_core.recovery.reference import (
     on_demand,
 )
 from sky_core.recovery.situation import Decision, Policy, Situation
+from sky_core.recovery.weighing import Weighing, weighing_of
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class SafetyNet:
     """
 
     inside: Policy
+
+    @property
+    def weighed(self) -> Weighing | None:
+        """What the policy inside weighed last."""
+        return weighing_of(self.inside)
 
     def decide(self, situation: Situation) -> Decision:
         """What the policy inside says if that is safe, else on-demand."""

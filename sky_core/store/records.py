@@ -30,6 +30,7 @@ EventKind = Literal[
     "moved",
     "restored",
     "promised",
+    "weighed",
     "waiting",
     "unsaved",
     "leaving",

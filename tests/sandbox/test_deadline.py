@@ -6,10 +6,12 @@ import os
 import signal
 
 import pytest
+from typer.testing import CliRunner
 
 from benchmarks.deadline_bill import HOURS_PER_SECOND, TICKS, replay
 from sky_core import Pipeline, Resources, Task
 from sky_core.broker import Broker
+from sky_core.cli import app
 from sky_core.driver.lead.promise import CHANGEOVER_HOURS
 from tests.conftest import until
 from tests.sandbox.brokers import drivers, end_drivers
@@ -109,6 +111,10 @@ def test_replayed_traces_end_in_time_and_cost_what_the_simulator_says(world, ope
     assert not any(cluster.use_spot and cluster.launched_at for cluster in _clusters(broker, results["us-east-1a"]))
     if max(results["us-east-1b"].changeovers) < BUSY:  # else it is on demand before its zone is taken away
         assert any(cluster.outcome == "preempted" for cluster in _clusters(broker, results["us-east-1b"]))
+    told = CliRunner(env={"COLUMNS": "200"}).invoke(app.app, ["spot", "explain", results["us-east-1c"].job.id]).output
+    assert "aws/us-east-1c |" in told
+    assert "spot aws/us-east-1c" in told.split("|")[-1], "what was chosen"
+    assert "on-demand throughout" in told
     assert world.live() == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -71,12 +72,14 @@ class Pilot:
     Attributes:
         policy: Remembers what launches, refusals and preemptions have shown.
         looked: Until when they have been taken in, seconds since the epoch.
+        thought: What the last decision was weighed against, as an event tells it; None where nothing was.
     """
 
     berths: Mapping[str, Berth]
     policy: Policy
     catalog: Catalog
     looked: float
+    thought: Mapping[str, Any] | None = None
 
     def placement(self, decision: Decision) -> Placement | None:
         """The machine of a decision, None to wait or where no zone has one."""

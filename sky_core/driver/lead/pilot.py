@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,8 @@ from sky_core.planner.plan import Block, Placement
 from sky_core.recovery import Decision, Situation, make_policy
 from sky_core.recovery.reference import on_demand
 from sky_core.recovery.start_over import StartOver
-from sky_core.store import Cluster
+from sky_core.recovery.weighing import Weighing, called, weighing_of
+from sky_core.store import Cluster, NewEvent
 from sky_core.tracker import Blocked, Tracker, availability
 from sky_core.tracker.availability import signs
 
@@ -41,9 +43,31 @@ def decide(step: Step, pilot: Pilot, promise: Promise, here: Cluster | None) -> 
     """
     situation = _situation(step, pilot, promise, here)
     late = situation.time_to_deadline - situation.remaining_work < situation.changeover
+    pilot.thought = None
     if late and situation.state == "spot" and step.task.checkpoint and unsaved(step, promise):
         return on_demand(situation)
-    return pilot.policy.decide(replace(situation, seen=_news(step, pilot)))
+    decision = pilot.policy.decide(replace(situation, seen=_news(step, pilot)))
+    pilot.thought = _thought(situation, decision, weighing_of(pilot.policy))
+    return decision
+
+
+def thoughts(pilot: Pilot) -> list[NewEvent]:
+    """The event that says why the job goes where it goes, if its policy weighs anything."""
+    return [("weighed", pilot.thought)] if pilot.thought else []
+
+
+def _thought(situation: Situation, decision: Decision, weighing: Weighing | None) -> dict[str, Any] | None:
+    if weighing is None:
+        return None
+    return {
+        "chosen": called(decision), "left": situation.remaining_work,
+        "slack": situation.time_to_deadline - situation.remaining_work,
+        "usd": {called(option): usd for option, usd in weighing.usd.items()}, "up": dict(weighing.up),
+        "price": {
+            **{called(Decision("spot", zone)): usd for zone, usd in situation.spot_price.items()},
+            **{called(Decision("on_demand", zone)): usd for zone, usd in situation.on_demand_price.items()},
+        },
+    }  # fmt: skip
 
 
 def _news(step: Step, pilot: Pilot) -> dict[str, bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from sky_core.driver.lead.pilot import decide, elsewhere, pilot_of
+from sky_core.driver.lead.pilot import decide, elsewhere, pilot_of, thoughts
 from sky_core.driver.lead.promise import checkpoint_hours, due_at, warning
 from sky_core.driver.stages.fitting import misfit, own_task, plan_alone
 from sky_core.driver.stages.launch import intend
@@ -75,15 +75,16 @@ def _next_placement(step: Step) -> Placement | None:
         return _planned(step)
     decision = decide(step, pilot, promise, None)
     if decision.state == "idle":
-        waits: list[NewEvent] = [] if step.memory.idle else [("waiting", {"zones": sorted(pilot.berths)})]
-        step.save(after_s=step.driving.settings.poll_s, idle=True, events=waits)
+        waits: list[NewEvent] = [("waiting", {"zones": sorted(pilot.berths)}), *thoughts(pilot)]
+        step.save(after_s=step.driving.settings.poll_s, idle=True, events=[] if step.memory.idle else waits)
         return None
     placement = pilot.placement(decision)
     if placement is None:
         promise = elsewhere(step, promise)
         placement = promise.kind
     danger = warning(step, promise, None)
-    step.save(promise=promise.model_copy(update={"warned": promise.warned or bool(danger)}), events=danger)
+    warned = promise.model_copy(update={"warned": promise.warned or bool(danger)})
+    step.save(promise=warned, events=[*thoughts(pilot), *danger])
     return placement
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from sky_core.clouds.base import Instance
 from sky_core.driver.lead.berths import zone_key
-from sky_core.driver.lead.pilot import decide, pilot_of
+from sky_core.driver.lead.pilot import decide, pilot_of, thoughts
 from sky_core.driver.lead.promise import checkpoint_hours, noted, too_slow, unsaved, warning
 from sky_core.driver.stages.ending import ended, transfers
 from sky_core.driver.stages.launch import REFUSALS, intend, observation, where
@@ -163,10 +163,11 @@ def _steer(step: Step, cluster: Cluster) -> None:
         return
     placement = pilot.placement(decision)
     if placement is None:
-        step.save(leaving=True, events=[("leaving", {"attempt": cluster.attempt})])
+        step.save(leaving=True, events=[("leaving", {"attempt": cluster.attempt}), *thoughts(pilot)])
         return
-    if late := unsaved(step, promise):
-        step.save(events=[("unsaved", {"attempt": cluster.attempt, "hours": late})])
+    late = unsaved(step, promise)
+    told: list[NewEvent] = [("unsaved", {"attempt": cluster.attempt, "hours": late})] if late else []
+    step.save(events=[*told, *thoughts(pilot)])
     intend(step, placement)
 
 

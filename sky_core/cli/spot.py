@@ -1,0 +1,81 @@
+"""``skyloom spot explain``: why a job with a deadline was where it was."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from sky_core.cli.jobs import broker_of
+from sky_core.cli.terminal import console, say
+from sky_core.errors import SkyloomError
+
+if TYPE_CHECKING:
+    from sky_core.job.story import Story, Thought
+
+app = typer.Typer(no_args_is_help=True, help="Jobs with a deadline, led by a spot policy.")
+
+
+@app.callback()
+def spot() -> None:
+    """Jobs with a deadline, led by a spot policy."""
+
+
+@app.command()
+def explain(
+    job: Annotated[str, typer.Argument(help="A job's id, as skyloom jobs prints it.")],
+    svg: Annotated[Path | None, typer.Option(help="Also write the picture to this file.")] = None,
+) -> None:
+    """Show where a job was when, what its policy expected of that, and what else it could have cost."""
+    from sky_core.job.memory import Memory
+    from sky_core.job.story import tell
+    from sky_core.job.story_picture import lanes
+    from sky_core.job.story_picture import svg as drawn
+
+    broker = broker_of(job)
+    store = broker.store
+    promise = Memory.model_validate(broker.job(job).memory).promise
+    if promise is None:
+        raise SkyloomError(f"{job} is not led by a spot policy", cure="use_spot and a deadline make it so")
+    story = tell(promise, store.events(job), store.clusters(job_id=job), broker.settings.scale, time.time())
+    for line in lanes(story, max(20, min(72, console.width - 30))):
+        console.print(Text(line), soft_wrap=True)
+    console.print(_thoughts(story))
+    say(f"${story.usd:.2f} so far, ${story.egress_usd:.2f} of it for moving data")
+    for what, usd in story.beside.items():
+        say(f"${usd:.2f} {what}")
+    if svg is not None:
+        svg.write_text(drawn(story))
+        say(f"wrote {svg}")
+
+
+def _thoughts(story: Story) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=0)
+    for column in ("h", "chosen", "work left", "slack", "$ to the end", "instead", "$", "spot held likely in"):
+        table.add_column(column, overflow="fold")
+    for thought in story.thoughts:
+        table.add_row(*_row(thought))
+    return table
+
+
+def _row(thought: Thought) -> list[str]:
+    others = sorted((usd, what) for what, usd in thought.usd.items() if what != thought.chosen)
+    usd, instead = (f"{others[0][0]:.2f}", others[0][1]) if others else ("", "")
+    # Where the choice has no figure the safety net made it.
+    mine = f"{thought.usd[thought.chosen]:.2f}" if thought.chosen in thought.usd else "no time for less"
+    likely = ", ".join(f"{zone} {up:.0%}" for zone, up in sorted(thought.up.items(), key=lambda pair: -pair[1]))
+    return [
+        f"{thought.at:.2f}",
+        thought.chosen,
+        f"{thought.left:.2f}",
+        f"{thought.slack:.2f}",
+        mine,
+        instead,
+        usd,
+        likely,
+    ]

@@ -1,0 +1,120 @@
+"""How a job with a deadline was led: where it was when, what its policy expected, what else it could have cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sky_core.config import Scale
+from sky_core.job.bill import lifetime
+from sky_core.job.memory import Promise
+from sky_core.store import Cluster, Event
+
+
+@dataclass(frozen=True)
+class Leg:
+    """A machine, or gang of machines, of the job.
+
+    Attributes:
+        begin, end: Hours since the promise: as long as it is billed for.
+        zone: ``"cloud/zone"``.
+        market: ``"spot"`` or ``"on-demand"``.
+        usd: What it has cost.
+        outcome: Why it ended; empty while it runs.
+    """
+
+    begin: float
+    end: float
+    zone: str
+    market: str
+    usd: float
+    outcome: str
+
+
+@dataclass(frozen=True)
+class Thought:
+    """A change of mind.
+
+    Attributes:
+        at: Hours since the promise.
+        chosen: ``"wait"``, ``"spot aws/us-east-1a"`` or ``"on-demand aws/us-east-1a"``.
+        left, slack: Hours of work left, and of time beyond it.
+        usd: Choice to what it was expected to cost from here to the end.
+        up: Zone to how probable it was held that spot is there.
+        price: Machine, named like a choice, to what it then cost, USD per hour.
+    """
+
+    at: float
+    chosen: str
+    left: float
+    slack: float
+    usd: Mapping[str, float]
+    up: Mapping[str, float]
+    price: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Story:
+    """A job from its promise on.
+
+    Attributes:
+        hours: From the promise to the deadline.
+        legs: In order of their beginnings.
+        refused: (hours, zone) of launches that found nothing.
+        thoughts: In order of time.
+        egress_usd: For inputs and checkpoints that moved.
+        beside: What the same work would have cost otherwise, USD.
+    """
+
+    hours: float
+    legs: tuple[Leg, ...]
+    refused: tuple[tuple[float, str], ...]
+    thoughts: tuple[Thought, ...]
+    egress_usd: float
+    beside: Mapping[str, float]
+
+    @property
+    def usd(self) -> float:
+        """What it has cost."""
+        return self.egress_usd + sum(leg.usd for leg in self.legs)
+
+    @property
+    def zones(self) -> list[str]:
+        """Every zone that it was in or asked, in that order."""
+        return list(dict.fromkeys([leg.zone for leg in self.legs] + [zone for _, zone in self.refused]))
+
+
+def tell(promise: Promise, events: Iterable[Event], clusters: Iterable[Cluster], scale: Scale, now: float) -> Story:
+    """A job's story from what the store has of it; ``now`` in seconds since the epoch."""
+
+    def since(moment: float) -> float:
+        return scale.hours(max(0.0, moment - promise.since))
+
+    legs, refused = [], []
+    for cluster in clusters:
+        zone = f"{cluster.cloud}/{cluster.zone or cluster.region}"
+        if cluster.launched_at is None:
+            refused += [(since(cluster.intended_at), zone)] if cluster.state == "refused" else []
+            continue
+        market = "spot" if cluster.use_spot else "on-demand"
+        begin, hours = since(cluster.launched_at), lifetime(cluster, scale, now)
+        usd = hours * cluster.num_nodes * cluster.price
+        legs.append(Leg(begin, begin + hours, zone, market, usd, cluster.outcome))
+    told = list(events)
+    thoughts = tuple(Thought(since(event.at), **event.data) for event in told if event.kind == "weighed")
+    egress = float(sum(event.data.get("usd", 0.0) for event in told if event.kind in ("moved", "restored")))
+    legs.sort(key=lambda leg: leg.begin)
+    beside = _otherwise(promise.work + (promise.changeover or 0.0), legs, thoughts)
+    return Story(scale.hours(promise.due - promise.since), tuple(legs), tuple(refused), thoughts, egress, beside)
+
+
+def _otherwise(hours: float, legs: Iterable[Leg], thoughts: Iterable[Thought]) -> dict[str, float]:
+    """On-demand throughout, and the least that hindsight could ask for: the cheapest spot that it got, never taken."""
+    prices = {machine: usd for thought in thoughts for machine, usd in thought.price.items()}
+    certain = [usd for machine, usd in prices.items() if machine.startswith("on-demand ")]
+    got = {f"spot {leg.zone}" for leg in legs if leg.market == "spot"}
+    spot = [usd for machine, usd in prices.items() if machine in got]
+    return {
+        **({"on-demand throughout": hours * min(certain)} if certain else {}),
+        **({"its cheapest spot, had it never been taken": hours * min(spot)} if spot else {}),
+    }
