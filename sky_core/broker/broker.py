@@ -135,6 +135,37 @@ class Broker:
         fixed = {job.task: Placement.model_validate(job.memory["placement"]) for job in found}
         return {"fixed": fixed, "so_far": so_far(begun_at, found, self.settings.scale)}
 
+    def run(
+        self,
+        pipeline: Pipeline,
+        objective: Objective | None = None,
+        *,
+        key: str | None = None,
+        say: Callable[[str], None] = print,
+    ) -> dict[str, Job]:
+        """Run a whole pipeline to its end, as a notebook or a script would; left early, it cancels its jobs.
+
+        Args:
+            key: Goes on with the run of this key where it stopped; a run of its own by default.
+            say: Told in a line whatever happens and whatever the tasks print.
+
+        Returns:
+            The jobs by task; what needs a task that failed has none.
+
+        Raises:
+            SkyloomError: what :meth:`plan` and :meth:`submit` raise.
+        """
+        from sky_core.broker.runner import PipelineRun, new_key
+        from sky_core.job.narrate import describe
+
+        return PipelineRun(
+            self,
+            key or new_key(pipeline.name),
+            pipeline,
+            on_event=lambda task, event: say(f"{task} {describe(event)}"),
+            on_log=lambda task, line: say(f"{task} | {line}"),
+        ).run(objective)
+
     # Jobs.
 
     def resumable_key(self, stem: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,6 +14,12 @@ from sky_core.broker.spawn import ensure_driver
 from sky_core.errors import StoreTrouble
 from sky_core.spec import Artifact, Objective, OutputRef, Pipeline, Task
 from sky_core.store import Event, Job
+
+
+def new_key(name: str) -> str:
+    """A key that no other run has, in order of time in any time zone."""
+    return f"{name}/{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}-{secrets.token_hex(3)}"
+
 
 Follower = Iterator[tuple[Job, list[Event], list[str]]]
 

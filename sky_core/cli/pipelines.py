@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import secrets
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -75,6 +73,7 @@ def _run_yaml(
     detached: bool,
 ) -> bool:
     from sky_core.broker import Broker
+    from sky_core.broker.runner import new_key
     from sky_core.broker.submission import check
     from sky_core.planner.view.table import plan_view
 
@@ -94,11 +93,6 @@ def _run_yaml(
         _leave_running(broker, file, key, loaded)
         return True
     return _follow(broker, key, pipeline, objective, to_the_end=detached)
-
-
-def new_key(name: str) -> str:
-    """A key that no other run has, in order of time in any time zone."""
-    return f"{name}/{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}-{secrets.token_hex(3)}"
 
 
 def _leave_running(broker: Broker, file: Path, key: str, loaded: Loaded) -> None:

@@ -9,7 +9,9 @@ from typing import get_args
 
 import pytest
 
-from sky_core.cli import app, pipelines
+from sky_core.broker import runner
+from sky_core.broker.runner import new_key
+from sky_core.cli import app
 from sky_core.config import SpotPolicy
 from sky_core.planner.view.document import PlanDocument
 from sky_core.recovery.policies import NAMES
@@ -164,10 +166,8 @@ class TestWhatOnlyTheSubmitterHas:
 
 
 def test_two_runs_of_one_second_have_keys_of_their_own(monkeypatch):
-    monkeypatch.setattr(
-        pipelines.time, "gmtime", lambda: pipelines.time.struct_time((2026, 10, 25, 2, 30, 0, 6, 298, 1))
-    )
-    first, second = pipelines.new_key("nightly"), pipelines.new_key("nightly")
+    monkeypatch.setattr(runner.time, "gmtime", lambda: runner.time.struct_time((2026, 10, 25, 2, 30, 0, 6, 298, 1)))
+    first, second = new_key("nightly"), new_key("nightly")
     assert first != second
     assert first.startswith("nightly/2026-10-25T02:30:00Z-")
 

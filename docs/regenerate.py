@@ -1,0 +1,107 @@
+"""Write the plans, and the fields of the plan document, that README.md and docs/ show; no figure there is typed.
+
+    python docs/regenerate.py            # rewrite what stands between the markers
+    python docs/regenerate.py --check    # only say which files are stale
+
+A marker is a comment ``<!-- plan FILE -->``, ``<!-- plan FILE as json -->`` or ``<!-- fields of plan -->``; what is
+between it and the next ``<!-- end -->`` is made here. Plans are made over the embedded catalog with all three clouds
+usable, no default narrowing it, and without the remarks that hang on the day (old prices, machines that retire), so
+that they are the same on every machine and every day.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from sky_core.catalog import Catalog
+from sky_core.planner.plan import Plan
+from sky_core.planner.planning import Market, make_plan
+from sky_core.planner.view.document import PlanDocument
+from sky_core.planner.view.table import plan_text
+from sky_core.spec_yaml import load_pipeline
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"(<!-- (?P<what>plan [^>]*?|fields of plan) -->\n).*?(<!-- end -->)", re.DOTALL)
+WIDTH = 100
+MADE_AT = 1767225600.0  # the beginning of 2026: when a plan was made is no part of what it says
+
+
+@cache
+def plan(file: str) -> Plan:
+    """The plan of an example, with all that can be said of it."""
+    market = Market(Catalog.embedded(), ("aws", "azure", "gcp"))
+    made = make_plan(load_pipeline(ROOT / file), market, explain=True, trade=True)
+    return made.model_copy(update={"created_at": MADE_AT, "begun_at": MADE_AT, "remarks": ()})
+
+
+def fields() -> str:
+    """A table of the document's fields, from its schema; parts of parts by a section each."""
+    schema = PlanDocument.model_json_schema(mode="serialization")
+    parts = [_table("plan", schema)]
+    parts += [_table(name, part) for name, part in schema["$defs"].items() if name not in ("Objective",)]
+    return "\n".join(parts)
+
+
+def _table(name: str, schema: dict[str, Any]) -> str:
+    rows = "\n".join(
+        f"| `{field}` | {_kind(about)} | {_said(about)} |" for field, about in schema["properties"].items()
+    )
+    about = " ".join(schema.get("description", "").split())
+    return f"**{name}**: {about}\n\n| field | type | meaning |\n|---|---|---|\n{rows}\n"
+
+
+def _kind(about: dict[str, Any]) -> str:
+    if "$ref" in about:
+        return str(about["$ref"]).rpartition("/")[2]
+    if "anyOf" in about:
+        return " or ".join(_kind(one) for one in about["anyOf"])
+    if "const" in about or "enum" in about:
+        return " or ".join(f"`{value}`" for value in about.get("enum", [about.get("const")]))
+    if about.get("type") == "array":
+        return f"list of {_kind(about['items'])}" if "items" in about else "pair of number"
+    if about.get("type") == "object":
+        return f"{_kind(about['additionalProperties'])} by name"
+    return str(about.get("format", about.get("type")))
+
+
+def _said(about: dict[str, Any]) -> str:
+    return " ".join(str(about.get("description", "")).split())
+
+
+def made(what: str) -> str:
+    """What belongs between the markers."""
+    if what == "fields of plan":
+        return fields() + "\n"
+    file, _, as_json = what.removeprefix("plan ").partition(" as ")
+    if as_json:
+        return f"```json\n{PlanDocument.of(plan(file)).model_dump_json(indent=2)}\n```\n"
+    lines = (line.rstrip() for line in plan_text(plan(file), WIDTH).rstrip().splitlines())
+    return "```text\n" + "\n".join(lines) + "\n```\n"
+
+
+def fresh(text: str) -> str:
+    """A page with all of its blocks made anew."""
+    return BLOCK.sub(lambda block: f"{block[1]}{made(block['what'])}{block[3]}", text)
+
+
+def stale() -> list[Path]:
+    """The pages that do not say what would be made now."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    return [page for page in pages if fresh(text := page.read_text()) != text]
+
+
+def main() -> None:
+    pages = stale()
+    for page in pages:
+        if "--check" not in sys.argv:
+            page.write_text(fresh(page.read_text()))
+        print(page.relative_to(ROOT))
+    sys.exit(1 if pages and "--check" in sys.argv else 0)
+
+
+if __name__ == "__main__":
+    main()
