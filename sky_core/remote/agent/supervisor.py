@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 import os
 import queue
 import signal
@@ -30,15 +29,13 @@ from .data.courier import Courier, Patience, TransferFailed
 from .data.mounts import Mounts
 from .data.placing import Unplaced
 from .job import Job, Place, environment, root
-from .leases import Lease, Others
-from .state import State, log_size
+from .outliving import OWED_AGAIN_S, Lease, Others, Verdict
+from .state import State
 
 TICK_S = 0.25
 ORPHAN_GRACE_S = 30.0
 ALIVE, ALIVE_S = "alive", 2.0  # the file, below the agent's root, whose age the machine's own timer looks at
-OWED_S, OWED_AGAIN_S = 10.0, 30.0  # until a verdict that is owed is left; a driver that lives has ended us by then
-OWED_PATIENCE_S = 300.0  # before the machine halts
-TAIL = 256 << 10  # bytes of log that go with a verdict
+OWED_S = 10.0  # until a verdict that is owed is left; a driver that lives has ended us by then
 LAST_UPLOAD_SHARE = 0.5  # of the time left before an eviction is kept for the last checkpoint
 
 Answer = TypeVar("Answer")
@@ -74,7 +71,7 @@ class Supervisor:
         self._interrupt: Interrupt | None = None
         self._courier = Courier(job.storage_options, job.requirements, program, place.own_log)
         self._patience = Patience(self._courier, job.publish_patience_s, self.say)
-        self._owed: dict[str, Any] | None = None
+        self._verdict = Verdict(job, place, state, program)
         self._command: subprocess.Popen[bytes] | None = None
         self._checkpoints = Checkpoints(job, place, state, self._patience, self._writing, self.say)
         self._mounts = Mounts(job, place, state, self._patience, self.say)
@@ -113,11 +110,11 @@ class Supervisor:
         others = Others(self.place, self.job.orphan_ttl_s)
         while not self._lease.expired() or (self.job.halts and others.live()):
             self.state.flush()
-            if self._owed and time.monotonic() > pay_at:
-                self._pay()
+            if self._verdict.owed and time.monotonic() > pay_at:
+                self._verdict.pay()
                 pay_at = time.monotonic() + OWED_AGAIN_S
             time.sleep(min(5.0, self.job.orphan_ttl_s / 4))
-        self._pay_up()
+        self._verdict.pay_up()
         if not self.job.halts:
             self.place.over.touch()
             return
@@ -247,45 +244,11 @@ class Supervisor:
 
     def _end(self, exit_code: int | None, detail: str = "") -> None:
         """The job has ended by itself. That is left in the bucket first: this machine may be gone when it is asked."""
-        if exit_code is not None and self.job.verdict_url and self.job.rank == 0:
-            self._owed = {"exit_code": exit_code, "detail": detail}
+        if exit_code is not None:
+            self._verdict.owe(exit_code, detail)
             if self._courier.is_ready:
-                self._leave_verdict(self._courier)
+                self._verdict.leave(self._courier)
         self.state.enter("done", exit_code=exit_code, detail=detail)
-
-    def _leave_verdict(self, courier: Courier) -> None:
-        """Write the verdict that is owed; if that cannot be done, it stays owed."""
-        size = log_size(self.place.log)
-        with self.place.log.open("rb") as file:
-            file.seek(max(0, size - TAIL))
-            tail = file.read(TAIL)
-        about = {**self.state.told(), **(self._owed or {}), "phase": "done", "log_size": size,
-                 "tail": base64.b64encode(tail).decode(), "tail_from": max(0, size - TAIL)}  # fmt: skip
-        try:
-            courier.ask("write", url=self.job.verdict_url, content=json.dumps(about))
-        except TransferFailed as failure:
-            print(f"the verdict is not in the bucket: {failure}", flush=True)
-        else:
-            self._owed = None
-
-    def _pay_up(self) -> None:
-        """The last chance to leave the verdict: without it, the job would be run again from its beginning."""
-        give_up = time.monotonic() + OWED_PATIENCE_S
-        while self._owed and time.monotonic() < give_up:
-            self._pay()
-            if self._owed:
-                time.sleep(OWED_AGAIN_S)
-
-    def _pay(self) -> None:
-        """Leave the verdict of a job that moved no data, or could not when it ended. May take a minute or two."""
-        courier = Courier(self.job.storage_options, self.job.requirements, self._program, self.place.own_log)
-        try:
-            courier.prepare()
-            self._leave_verdict(courier)
-        except TransferFailed as failure:
-            print(f"the verdict is not in the bucket: {failure}", flush=True)
-        finally:
-            courier.close()
 
     # --- waiting, and ending sooner --------------------------------------------------------------------------
 
