@@ -26,13 +26,13 @@ import numpy as np
 
 from lab import reference
 from lab.simulate import SpotJob, simulate
+from lab.traces import Traces
 from sky_core import Pipeline, Resources, Task
 from sky_core.broker import Broker
 from sky_core.config import Settings
 from sky_core.job.narrate import describe
 from sky_core.planner.market import load_catalog
 from sky_core.recovery import make_policy
-from sky_core.recovery.traces import Traces
 from sky_core.store import Job
 from sky_sandbox import client
 

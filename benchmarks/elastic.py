@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from lab.elastic import ON_DEMAND, SPOT, Choose, Ran, elastic, fixed, fixed_with_on_demand, run
+from lab.traces import read_trace
 from sky_core.recovery.elastic import Job, amdahl
-from sky_core.recovery.traces import read_trace
 
 PRICES = {SPOT: 0.9731, ON_DEMAND: 3.06}
 WORK, START, LONGEST = 40.0, 0.2, 200.0  # hours

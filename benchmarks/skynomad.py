@@ -27,10 +27,10 @@ import numpy as np
 
 from lab.retell import retell
 from lab.simulate import Move, Outcome, Sight, SpotJob, simulate
+from lab.traces import Traces
 from sky_core.job.story import Story
 from sky_core.job.story_picture import svg
 from sky_core.recovery import Policy, make_policy
-from sky_core.recovery.traces import Traces
 
 GROUPS = {"h100_deadlines": "h100", "h100_checkpoints": "h100", "v100_three_zones": "v100"}
 

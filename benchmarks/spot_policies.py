@@ -27,9 +27,9 @@ from lab.lookahead import PartialLookahead
 from lab.omniscient import omniscient_costs
 from lab.oracle import NextLifetime
 from lab.simulate import SpotJob, simulate
+from lab.traces import Traces
 from sky_core.recovery import Decision, Policy, Situation, make_policy
 from sky_core.recovery.policies import NAMES, SafetyNet
-from sky_core.recovery.traces import Traces
 
 DATA = reference.REFERENCE / "spot-traces"
 WORK, CHANGEOVER, RATIO = 48.0, 0.2, 3.06 / 0.9731

@@ -9,7 +9,7 @@ from itertools import permutations
 import numpy as np
 
 from lab.simulate import Move, Sight, SpotJob, Truth
-from sky_core.recovery.traces import Traces
+from lab.traces import Traces
 
 ZONES: Mapping[str, str] = {"a": "west", "b": "west", "c": "east"}
 """Zone, each in a region of its own, to its continent."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.simulate import SpotJob
-from sky_core.recovery.traces import Traces
+from lab.traces import Traces
 
 Costs = NDArray[np.float64]
 NOWHERE = ""  # where the checkpoint is before the first start

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lab.traces import Traces
 from sky_core.recovery.reference import IDLE, on_demand
 from sky_core.recovery.situation import Decision, Situation
-from sky_core.recovery.traces import Traces
 
 Costs = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from sky_core.recovery.traces import Traces
+from lab.traces import Traces
 
 Costs = NDArray[np.float64]
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lab.traces import Traces
 from sky_core.recovery.reference import IDLE, UniformProgress, on_demand
 from sky_core.recovery.situation import Decision, Situation
-from sky_core.recovery.traces import Traces
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import numpy as np
 
 from lab.hindsight import hindsight_cost
 from lab.simulate import Sight, SpotJob, simulate
+from lab.traces import Traces
 from sky_core.job.story import Leg, Story, Thought
 from sky_core.recovery import Decision, Policy, Situation
-from sky_core.recovery.traces import Traces
 from sky_core.recovery.weighing import called, weighing_of
 
 

@@ -19,9 +19,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from lab.traces import Traces
 from sky_core.recovery.reference import IDLE
 from sky_core.recovery.situation import Decision, Policy, Situation, State
-from sky_core.recovery.traces import Traces
 
 Sight = Literal["told", "asked"]
 """What a policy sees of spot: told, every zone's state at every tick. Asked, what its own launches and preemptions have

@@ -5,9 +5,9 @@ import pytest
 
 from lab.adversary import trap
 from lab.simulate import Move, SpotJob, simulate
+from lab.traces import Traces
 from sky_core.recovery import make_policy
 from sky_core.recovery.policies import NAMES
-from sky_core.recovery.traces import Traces
 
 
 def late_by(name, seed):

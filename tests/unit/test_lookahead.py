@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from lab.lookahead import PartialLookahead
 from lab.omniscient import omniscient_costs
 from lab.simulate import SpotJob, simulate
-from sky_core.recovery.traces import Traces
+from lab.traces import Traces
 
 STEP, K = 0.5, 3.0
 MARKS = st.text("01", min_size=40, max_size=40)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from lab.hindsight import hindsight_cost
 from lab.omniscient import omniscient_costs
 from lab.simulate import Move, SpotJob, Truth, simulate
+from lab.traces import Traces
 from sky_core.recovery import Decision, make_policy
 from sky_core.recovery.policies import REFERENCE, SafetyNet
-from sky_core.recovery.traces import Traces
 from tests.unit.test_recovery import situation
 
 STEP, K = 1 / 6, 3.0

@@ -7,8 +7,8 @@ import pytest
 
 from lab.omniscient import omniscient_costs
 from lab.simulate import SpotJob, simulate
+from lab.traces import Traces
 from sky_core.recovery import make_policy
-from sky_core.recovery.traces import Traces
 
 STEP, K, WORK = 1 / 16, 4.0, 4.0
 NAMES = ("randomized-shifted-greedy", "ross")

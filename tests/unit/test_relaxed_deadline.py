@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.simulate import SpotJob, Truth, simulate
+from lab.traces import Traces
 from sky_core.recovery import Decision, make_policy
 from sky_core.recovery.policies import NAMES, SafetyNet
-from sky_core.recovery.traces import Traces
 
 STEP = 1 / 6
 HOURS = st.floats(0.01, 1.0)
