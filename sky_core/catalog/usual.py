@@ -75,7 +75,8 @@ def retires(labels: str) -> str | None:
 def _in_regions(table: pl.DataFrame, usual: Defaults) -> pl.Expr:
     patterns = (*usual.regions, *([usual.home] if usual.home else []))
     places = table.select(pl.col("cloud", "region").cast(pl.String)).unique().rows()
-    ours = clouds()  # machines of one's own are where they are
+    # Machines of one's own are where they are, and a cloud that a package adds names its regions as it likes.
+    ours = {name for name, facts in clouds().items() if not facts.offerings}
     allowed = [region for cloud, region in places if cloud not in ours or _fits(cloud, region, patterns)]
     return pl.col("region").cast(pl.String).is_in(allowed)
 

@@ -1,0 +1,87 @@
+"""A package adds a cloud, a spot policy and an engine by entry points only; planned with and run."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from sky_core.endpoints import SANDBOX_FILE
+from tests.conftest import Sandbox
+
+HERE = Path(__file__).parent
+FILE = HERE / "pasture.py"
+DOCS = HERE.parents[1] / "docs" / "extend.md"
+BUCKET = "skyloom-meadow"
+
+
+def skyloom(*arguments: str, home: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """The command line in an environment in which the package is installed."""
+    command = [sys.executable, "-m", "sky_core.cli", *arguments]
+    env = {
+        **os.environ,
+        "PYTHONPATH": f"{HERE}:{HERE.parents[1]}",
+        "SKYLOOM_HOME": str(home),
+        "COLUMNS": "160",
+        **environ,
+    }
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=280)
+
+
+def test_a_plan_knows_the_cloud_and_the_file_of_the_package(tmp_path: Path) -> None:
+    done = skyloom("plan", str(FILE), "--json", home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (placement,) = json.loads(done.stdout)["placements"].values()
+    assert (placement["cloud"], placement["zone"], placement["instance_type"]) == ("meadow", "north-1", "calf")
+    assert placement["use_spot"], "the cheaper of its two markets"
+
+
+def test_a_policy_that_is_no_policy_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('spot_policy = "stuborn"\n')
+    done = skyloom("plan", str(FILE), home=tmp_path)
+    assert done.returncode == 1
+    assert "did you mean stubborn?" in " ".join(done.stderr.split())
+
+
+@pytest.mark.slow
+def test_a_run_uses_the_cloud_the_policy_and_the_engine_of_the_package(shared_sandbox: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / SANDBOX_FILE).parent.mkdir(parents=True)
+    shutil.copy(shared_sandbox.home / SANDBOX_FILE, tmp_path / SANDBOX_FILE)
+    aws: dict[str, Any] = json.loads((tmp_path / SANDBOX_FILE).read_text())["clouds"]["aws"]
+    credentials = aws.pop("credentials")
+    theirs = {**aws, "bucket": f"s3://{BUCKET}"}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in theirs.items() if value is not None]
+    (tmp_path / "config.toml").write_text("\n".join([
+        'spot_policy = "stubborn"', 'spot_policy_options = { market = "on_demand" }',
+        "[clouds.meadow]", *lines, "[clouds.meadow.credentials]",
+        *[f"{name} = {json.dumps(value)}" for name, value in credentials.items()],
+    ]))  # fmt: skip
+    from sky_core.clouds.aws.provider import Aws
+
+    options = dict(Aws(shared_sandbox.settings.clouds["aws"]).storage_options())
+    fsspec.filesystem("s3", **options).mkdir(BUCKET)
+    done = skyloom("run", str(FILE), "--yes", home=tmp_path, SKYLOOM_PROFILE="sandbox")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "graze | grazing" in done.stdout, "the engine's own words"
+    assert "led by a spot policy" in done.stdout
+    assert "meadow/north-1 calf (on-demand) accepted the launch" in done.stdout, "though the plan has it on spot"
+
+
+def test_the_page_shows_the_code_that_was_run() -> None:
+    shown = re.findall(r"```(?:python|ini)\n# (\S+)\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    assert {name for name, _ in shown} >= {
+        "meadow/facts.py",
+        "meadow/provider.py",
+        "meadow/policy.py",
+        "meadow/engine.py",
+    }
+    for name, code in shown:
+        assert code.strip() == (HERE / name).read_text().strip(), name
