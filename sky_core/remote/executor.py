@@ -45,6 +45,8 @@ class JobRequest:
         promised_s: …but not before so many seconds from its start: a job that is well is worth more than its driver.
         publish_patience_s: Seconds for which an output that cannot be published is tried again, the machine kept.
         node_ips: Addresses of all nodes by rank, as they see each other.
+        restarts: How often a command that failed is run again, where it ran.
+        restart_on: Exit codes after which it always is.
         gpus_per_node: Accelerators of each machine.
         place: Its cloud, region and zone.
     """
@@ -73,6 +75,8 @@ class JobRequest:
     promised_s: float = 0.0
     publish_patience_s: float = 1800.0
     node_ips: tuple[str, ...] = ()
+    restarts: int = 0
+    restart_on: tuple[int, ...] = ()
     gpus_per_node: int = 0
     place: Mapping[str, str] = field(default_factory=dict)
 
@@ -108,7 +112,7 @@ class JobRequest:
 
 PLAIN = ("job_id", "attempt", "cloud", "halts", "run", "setup", "verdict_url", "checkpoint_url", "restore_urls",
          "checkpoint_interval_s", "checkpoint_keep", "orphan_ttl_s", "promised_s", "publish_patience_s",
-         "gpus_per_node")  # fmt: skip
+         "gpus_per_node", "restarts", "restart_on")  # fmt: skip
 
 
 def _pinned(package: str) -> str:

@@ -44,7 +44,8 @@ class Task(Spec):
 
     ``max_attempts`` is after how many launches in a row on which the command did not even start to run the task fails;
     None means what the settings say (8). ``budget_usd`` is what it may cost at most, all attempts together: a launch
-    that would exceed it is not made.
+    that would exceed it is not made. ``restarts`` is how often a command that failed is run again on its machine, and
+    ``restart_on`` are exit codes after which it always is; not for gangs, whose machines would not begin together.
     """
 
     name: str
@@ -65,6 +66,8 @@ class Task(Spec):
     deadline: Deadline | None = None
     max_attempts: Annotated[int, Field(ge=1)] | None = None
     budget_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    restarts: Annotated[int, Field(ge=0)] = 0
+    restart_on: tuple[Annotated[int, Field(ge=1, le=255)], ...] = ()
 
     @field_validator("name")
     @classmethod
@@ -116,6 +119,8 @@ class Task(Spec):
             raise ValueError("run: a task needs a command to run")
         if self.run is not None and self.function is not None:
             raise ValueError("run: give a command or a function, not both")
+        if self.num_nodes > 1 and (self.restarts or self.restart_on):
+            raise ValueError("restarts: only for tasks of one machine; let the engine try a gang again")
         return self
 
     @property

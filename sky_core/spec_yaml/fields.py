@@ -41,6 +41,21 @@ Words = str | int | float | bool | None
 Values = Mapping[str, Words | dict[str, Any] | list[Any]]
 
 
+class RecoveryFields(Fields):
+    """``job_recovery``."""
+
+    strategy: str | None = described("accepted; the strategy is Skyloom's own", "strategy: FAILOVER", "skypilot")
+    max_restarts_on_errors: int | None = described(
+        "how often a command that failed is run again on its machine; not for gangs",
+        "max_restarts_on_errors: 3",
+        "skypilot",
+        ge=0,
+    )
+    recover_on_exit_codes: Annotated[list[Annotated[int, Field(ge=1, le=255)]] | None, BeforeValidator(_as_list)] = (
+        described("exit codes after which it always is", "recover_on_exit_codes: [33]", "skypilot")
+    )
+
+
 class ResourceFields(Fields):
     """``resources``: what each machine of a task has to be."""
 
@@ -68,9 +83,8 @@ class ResourceFields(Fields):
     instance_type: str | list[str] | None = described("a machine type, or several", "instance_type: m5.large")
     arch: Literal["x86_64", "arm64"] | None = described("the processor's architecture", "arch: x86_64", "skyloom")
     use_spot: bool | None = described("a spot machine may be used where one is cheaper", "use_spot: true")
-    job_recovery: str | dict[str, Any] | None = described(
-        "`max_restarts_on_errors` and `recover_on_exit_codes` say how often, and after which exit codes, a command "
-        "that failed is run again; the strategy against preemptions is Skyloom's own",
+    job_recovery: str | RecoveryFields | None = described(
+        "when a command that failed is run again; what happens after a preemption is Skyloom's own affair",
         "job_recovery: {max_restarts_on_errors: 3}",
         "skypilot",
     )
@@ -176,6 +190,8 @@ class TaskFields(Fields):
     outputs: dict[str, str | float | ArtifactFields | None] | None = described(
         "data it writes, at `$SKY_OUTPUT_<NAME>`", "outputs: {model: {size_gb: 2}}", "skyloom"
     )
+    restarts: int | None = described("as `max_restarts_on_errors`", "restarts: 3", "skyloom", ge=0)
+    restart_on: list[int] | None = described("as `recover_on_exit_codes`", "restart_on: [33]", "skyloom")
     hours: float | str | dict[str, float | str] | None = described(
         "how long it takes, in hours: one number, or one for each accelerator or machine type",
         "hours: {V100:4: 8.4, T4: 20}",

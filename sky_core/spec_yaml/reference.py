@@ -11,6 +11,7 @@ from sky_core.spec_yaml.fields import (
     GitFields,
     PipelineFields,
     PipelineHead,
+    RecoveryFields,
     ResourceFields,
     StorageFields,
     TaskFields,
@@ -40,6 +41,7 @@ An editor that knows YAML schemas takes the one that `skyloom import --json-sche
 PARTS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ("A task", "", TaskFields),
     ("resources", "Of each machine.", ResourceFields),
+    ("job_recovery", "Of `resources`.", RecoveryFields),
     ("A storage mount", "A value of `file_mounts` that is more than a path or a URI.", StorageFields),
     ("A repository as workdir", "", GitFields),
     ("An input or output", "A value of `inputs` or `outputs` that is more than a URI or task.output.", ArtifactFields),

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from sky_core.errors import SpecError
 from sky_core.spec import ENV_NAME, NAME, Artifact, Resources, Task
-from sky_core.spec_yaml.fields import ArtifactFields, GitFields, ResourceFields, TaskFields
+from sky_core.spec_yaml.fields import ArtifactFields, GitFields, RecoveryFields, ResourceFields, TaskFields
 from sky_core.spec_yaml.machines import resources_of
 from sky_core.spec_yaml.mounts import mounts_of
 from sky_core.spec_yaml.reading import At, Document
@@ -140,6 +140,7 @@ class TaskReader:
         data["envs"] = self._envs(fields)
         data |= self._secrets(fields)
         data["resources"] = self._resources(fields)
+        data |= self._restarts(fields, data)
         data |= self._workdir(fields, data)
         try:
             data["mounts"] = mounts_of(fields.file_mounts or {}, self.base, self.note)
@@ -201,6 +202,19 @@ class TaskReader:
         except Slip as slip:
             slip.at = ("resources", *slip.at)
             raise
+
+    def _restarts(self, fields: TaskFields, data: Mapping[str, Any]) -> dict[str, Any]:
+        asked = fields.resources.job_recovery if fields.resources else None
+        said: dict[str, Any] = {"restarts": fields.restarts, "restart_on": fields.restart_on}
+        if isinstance(asked, RecoveryFields):
+            said = {"restarts": asked.max_restarts_on_errors, "restart_on": asked.recover_on_exit_codes}
+        if asked is not None and (isinstance(asked, str) or asked.strategy):
+            self.note("resources.job_recovery", "the strategy is left out: what follows a preemption is decided anew")
+        found = {name: value for name, value in said.items() if value}
+        if found and data.get("num_nodes", 1) > 1:
+            self.note("resources.job_recovery", "left out: only the command of a single machine is run again")
+            return {}
+        return found
 
     def _workdir(self, fields: TaskFields, data: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(fields.workdir, GitFields):

@@ -108,6 +108,13 @@ class TestCommands:
         assert b"never" not in state.log
         assert park.run(machine, job(setup="touch made", run="test -f made")).exit_code == 0
 
+    def test_a_command_that_failed_is_run_again_where_that_is_asked_for(self, park, machine):
+        script = "echo x >> tries; wc -l < tries; test $(wc -l < tries) -eq 4 || exit $CODE"
+        state = park.run(machine, job(run=script, envs={"CODE": "1"}, restarts=3))
+        assert (state.exit_code, state.log.count(b"run again")) == (0, 3)
+        assert park.run(machine, job(run=script, envs={"CODE": "1"}, restarts=2)).exit_code == 1
+        assert park.run(machine, job(run=script, envs={"CODE": "33"}, restart_on=(33,))).exit_code == 0
+
     def test_start_is_idempotent(self, park, machine):
         request = job(run="echo once; sleep 0.5")
         for _ in range(3):

@@ -299,6 +299,15 @@ def test_what_is_done_otherwise_is_told(tmp_path, text, note):
     assert any(note in str(told) for told in load(write(tmp_path, f"run: x\n{text}")).notes)
 
 
+def test_a_command_may_be_run_again(tmp_path):
+    text = "run: x\nresources: {job_recovery: {strategy: S, max_restarts_on_errors: 3, recover_on_exit_codes: 33}}"
+    file = load(write(tmp_path, text))
+    assert (file.pipeline.tasks[0].restarts, file.pipeline.tasks[0].restart_on) == (3, (33,))
+    assert "the strategy is left out" in str(file.notes[0])
+    gang = load(write(tmp_path, f"num_nodes: 2\n{text}"))
+    assert (gang.pipeline.tasks[0].restarts, len(gang.notes)) == (0, 2)
+
+
 def test_a_task_of_setup_alone(tmp_path):
     file = load(write(tmp_path, "setup: pip install numpy"))
     assert file.pipeline.tasks[0].run == ""

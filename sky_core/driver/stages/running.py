@@ -264,6 +264,8 @@ def _request(step: Step, cluster: Cluster, instances: list[Instance], bucket: st
         promised_s=_promised_s(step),
         publish_patience_s=settings.publish_patience_s,
         node_ips=tuple(instance.private_ip or instance.ip or "" for instance in instances),
+        restarts=task.restarts,
+        restart_on=task.restart_on,
         gpus_per_node=math.ceil(step.memory.placement.accelerator_count) if step.memory.placement else 0,
         place={"cloud": cluster.cloud, "region": cluster.region, "zone": cluster.zone or ""},
     )

@@ -37,6 +37,8 @@ class Job:
         orphan_ttl_s: Seconds without a poll after which nobody seems to drive the job any more…
         promised_s: …and the seconds that it goes on nevertheless, counted from its start: what it was planned to take.
         publish_patience_s: Seconds for which an output that cannot be published is tried again.
+        restarts: How often a command that failed is run again, where it ran.
+        restart_on: Exit codes after which it always is.
         gpus_per_node: Accelerators of each machine.
         place: Its cloud, region and zone.
         requirements: Python packages that the transfers need, as pip spells them.
@@ -67,6 +69,8 @@ class Job:
     publish_patience_s: float = 1800.0
     rank: int = 0
     node_ips: Sequence[str] = ("127.0.0.1",)
+    restarts: int = 0
+    restart_on: Sequence[int] = ()
     gpus_per_node: int = 0
     place: Mapping[str, str] = field(default_factory=dict)
     requirements: Sequence[str] = ()

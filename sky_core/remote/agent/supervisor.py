@@ -143,6 +143,11 @@ class Supervisor:
         self._checkpoints.begin()
         self._mounts.begin()
         code = self._run_command(env)
+        left = self.job.restarts
+        while code != 0 and (left > 0 or code in self.job.restart_on) and not self.state["eviction"]:
+            left -= code not in self.job.restart_on
+            self.say(f"the command ended with exit code {code}: run again")
+            code = self._run_command(env)
         self._checkpoints.close()
         self.state.enter("outputs")
         self._await(self._mounts.last)
