@@ -1,6 +1,7 @@
 """Our cost beside SkyNomad's, cell by cell, on the traces that its authors published (NSDI'27).
 
     python benchmarks/skynomad.py FOLDER [--policies skyloom uniform-progress] [--sight asked] [--windows]
+    python benchmarks/skynomad.py FOLDER --shift 25.9 [--sight asked told]
     python benchmarks/skynomad.py FOLDER --picture FILE
 
 FOLDER holds ``h100.json``, ``v100.json``, ``moving.json`` and ``reference.json``: availability and prices by zone, what
@@ -10,7 +11,9 @@ the SkyNomad authors; traces of Google Cloud and AWS collected by them).
 The setting is theirs: one machine, every start takes 0.2 h, a start in another region longer by the transfer, and
 egress from where the checkpoint was last. A launch is the probe: spot is taken to be in a zone unless it was refused or
 taken there within ten minutes; with ``--sight told`` every zone's state is known. Refusals cost nothing and are
-counted. ``--picture`` draws the second window of the cell with 200 GB, as ``skyloom spot explain`` draws real jobs.
+counted. ``--shift`` takes windows that begin so many hours later, on to the end of the traces: nothing is published for
+them, so their optimum is worked out here. ``--picture`` draws the second window of the cell with 200 GB, as
+``skyloom spot explain`` draws real jobs.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from lab.hindsight import hindsight_cost
 from lab.retell import retell
 from lab.simulate import Move, Outcome, Sight, SpotJob, simulate
 from lab.traces import Traces
@@ -104,6 +108,7 @@ def main() -> None:
     parser.add_argument("--policies", nargs="+", default=["skyloom"])
     parser.add_argument("--sight", choices=("asked", "told"), nargs="+", default=["asked"])
     parser.add_argument("--windows", action="store_true", help="each window of a cell as well")
+    parser.add_argument("--shift", type=float, help="hours; windows between the published ones")
     parser.add_argument("--picture", type=Path, help="only draw one job, as SVG")
     options = parser.parse_args()
     reference = json.loads((options.folder / "reference.json").read_text())
@@ -116,31 +121,44 @@ def main() -> None:
         cloud = load(options.folder, kind)
         print(f"{group}: deadline over work, GB; USD per job, and over the optimum of hindsight")
         for cell in reference[group]:
-            _print_cell(cloud, cell, options)
+            _print_cell(cloud, cell if options.shift is None else _shifted(cloud, cell, options.shift), options)
     print(f"{time.process_time() - begun:.0f} CPU seconds")
+
+
+def _shifted(cloud: Cloud, cell: dict[str, Any], shift: float) -> dict[str, Any]:
+    """The cell with windows end to end from ``shift`` on, and their optimum by our own dynamic program."""
+    length, ends = cell["deadline_hours"], cloud.traces.ticks * cloud.traces.step
+    starts = np.arange(shift, ends - length, length).tolist()
+    return {**cell, "windows": [{"start_hour": start, "optimal": _optimal(cloud, cell, start)} for start in starts]}
+
+
+def _optimal(cloud: Cloud, cell: dict[str, Any], start_hour: float) -> float:
+    tick = round(cloud.traces.step * 3600)
+    job = cloud.job(cell["zones"], cell["work_hours"], cell["deadline_hours"], cell["checkpoint_gb"],
+                    round(start_hour * 3600 / tick))  # fmt: skip
+    return hindsight_cost(*job, unit_s=max(unit for unit in range(1, 121) if tick % unit == 0))
 
 
 def _print_cell(cloud: Cloud, cell: dict[str, Any], options: argparse.Namespace) -> None:
     ends = cloud.traces.ticks * cloud.traces.step
     windows = [w for w in cell["windows"] if w["start_hour"] + cell["deadline_hours"] <= ends + 1e-6]
-    best, theirs = (np.mean([window[who] for window in windows]) for who in ("optimal", "skynomad"))
-    left_out = "" if len(windows) == len(cell["windows"]) else f" ({len(windows)} windows)"
-    row = (
-        f"  {cell['deadline_over_work']:4} {cell['checkpoint_gb']:5.0f} GB  skynomad {theirs:8.2f} {theirs / best:.3f}"
-    )
-    print(row + left_out, end="")
+    best = float(np.mean([window["optimal"] for window in windows]))
+    theirs = None if options.shift is not None else float(np.mean([window["skynomad"] for window in windows]))
+    print(f"  {cell['deadline_over_work']:4} {cell['checkpoint_gb']:5.0f} GB, {len(windows)} windows", end="")
+    print("" if theirs is None else f" | skynomad {theirs:8.2f} {theirs / best:.3f}", end="")
     for name in options.policies:
         for sight in options.sight:
             jobs = [run(cloud, cell, window["start_hour"], make_policy(name), sight) for window in windows]
             late = sum(job.finish > cell["deadline_hours"] + 1e-6 for job in jobs)
             cost = float(np.mean([job.cost for job in jobs]))
-            print(f" | {name} {sight} {cost:8.2f} {cost / best:.3f} (x {cost / theirs:.3f})"
-                  f" late {late} refused {np.mean([job.refusals for job in jobs]):.0f}"
-                  f" starts {np.mean([job.changeovers for job in jobs]):.1f}", end="", flush=True)  # fmt: skip
-            if options.windows:
+            beside = "" if theirs is None else f" (x {cost / theirs:.3f})"
+            refused, starts = (np.mean([getattr(job, what) for job in jobs]) for what in ("refusals", "changeovers"))
+            print(f" | {name} {sight} {cost:8.2f} {cost / best:.3f}{beside} late {late}", end="")
+            print(f" refused {refused:.0f} starts {starts:.1f}", end="", flush=True)
+            if options.windows and options.shift is None:
                 for window, job in zip(windows, jobs, strict=True):
-                    beside = " ".join(f"{who} {window[who]:.2f}" for who in ("optimal", "skynomad"))
-                    print(f"\n      {window['start_hour']:6.1f} h: {beside} ours {job.cost:.2f}"
+                    published = " ".join(f"{who} {window[who]:.2f}" for who in ("optimal", "skynomad"))
+                    print(f"\n      {window['start_hour']:6.1f} h: {published} ours {job.cost:.2f}"
                           f" egress {job.egress:.2f}", end="")  # fmt: skip
     print()
 
