@@ -16,6 +16,7 @@ from sky_core.broker.apart import apart, let_signals_interrupt, polars_inherited
 from sky_core.broker.interest import Waiter
 from sky_core.broker.lines import Lines
 from sky_core.broker.spawn import ensure_driver
+from sky_core.broker.turns import one_at_a_time
 from sky_core.config import Settings
 from sky_core.errors import JobCancelled, JobFailed, SkyloomError, StoreTrouble, TaskFailed, TransferError
 from sky_core.planner.plan import Placement, Plan, dag_hash
@@ -91,7 +92,7 @@ class Broker:
         *,
         pinned: Mapping[str, str] | None = None,
     ) -> Plan:
-        """The plan of ``key``: made by whoever asks first, read by everybody after.
+        """The plan of ``key``: made by whoever asks first; those who ask meanwhile wait, and read it like all after.
 
         Asked with a pipeline that has changed since (a later planning window, an edited DAG file), the plan is
         made anew with every task that already has a job staying where it is. ``pinned`` maps tasks to jobs of
@@ -100,8 +101,23 @@ class Broker:
         Raises:
             NoCloudEnabled, UnknownAccelerator, NoFeasibleOffering, Infeasible, SpecError: as ``make_plan``.
         """
+        made = self._made(key, pipeline)
+        if made is None:
+            with one_at_a_time(self.store, key):
+                made = self._made(key, pipeline) or self._make(key, pipeline, objective, pinned or {})
+        return made
+
+    def _made(self, key: str, pipeline: Pipeline) -> Plan | None:
+        """The plan of ``key`` if it is already one of this very pipeline, found without planning anything."""
+        if any(callable(task.hours) for task in pipeline.tasks):
+            return None  # what such an estimate comes to is known only where it is asked about all candidates
+        found = self.store.plan(key)
+        plan = None if found is None else Plan.model_validate_json(found.plan)
+        return plan if plan is not None and plan.dag_hash == dag_hash(pipeline) else None
+
+    def _make(self, key: str, pipeline: Pipeline, objective: Objective | None, pinned: Mapping[str, str]) -> Plan:
         if polars_inherited():
-            apart_made: Plan = apart(_plan, self._shareable(), key, pipeline, objective, dict(pinned or {}))
+            apart_made: Plan = apart(_make, self._shareable(), key, pipeline, objective, dict(pinned))
             return apart_made
         from sky_core.planner.market import current_market
         from sky_core.planner.planning import freeze_hours, make_plan
@@ -112,7 +128,7 @@ class Broker:
             if found is None:
                 market = current_market(self.settings, self.store, pipeline.name, plan_key=key)
                 frozen = freeze_hours(pipeline, market)
-                made = make_plan(frozen, market, objective, **self._kept(time.time(), pinned or {}))
+                made = make_plan(frozen, market, objective, **self._kept(time.time(), pinned))
                 kept = self.store.create_plan(key, frozen.model_dump_json(), made.model_dump_json())
                 return Plan.model_validate_json(kept.plan)
             plan = Plan.model_validate_json(found.plan)
@@ -120,7 +136,7 @@ class Broker:
             frozen = freeze_hours(pipeline, market)
             if plan.dag_hash == dag_hash(frozen):
                 return plan
-            jobs = {job.task: job.id for job in self.store.jobs(plan_key=key)} | dict(pinned or {})
+            jobs = {job.task: job.id for job in self.store.jobs(plan_key=key)} | dict(pinned)
             names = {task.name for task in frozen.tasks}
             stays = self._kept(plan.begun, {name: job for name, job in jobs.items() if name in names})
             made = make_plan(frozen, market, objective or plan.objective, **stays, reason="the pipeline changed")
@@ -346,7 +362,7 @@ def _preview(
     return Broker(settings).preview(pipeline, objective, base=base, anywhere=anywhere, trade=trade)
 
 
-def _plan(
+def _make(
     settings: Settings, key: str, pipeline: Pipeline, objective: Objective | None, pinned: Mapping[str, str]
 ) -> Plan:
-    return Broker(settings).plan(key, pipeline, objective, pinned=pinned)
+    return Broker(settings)._make(key, pipeline, objective, pinned)

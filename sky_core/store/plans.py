@@ -10,7 +10,7 @@ from sky_core.errors import TooLarge
 from sky_core.store.database.transactions import Part, insert_if_absent, reads, refuse_odd, writes
 from sky_core.store.leases import insist
 from sky_core.store.records import Lease, StoredPlan
-from sky_core.store.tables import PAYLOADS, PLANS
+from sky_core.store.tables import PAYLOADS, PLANNING, PLANS
 
 LARGEST_PAYLOAD = 500_000_000
 """Bytes. PostgreSQL takes 1 GiB for a value, and gets it with two characters a byte; SQLite takes 1e9 bytes."""
@@ -45,6 +45,22 @@ class Plans(Part):
         """All plans of that key, oldest first."""
         query = sa.select(PLANS.c.plan).where(PLANS.c.key == key).order_by(PLANS.c.version)
         return list(db.execute(query).scalars())
+
+    @writes
+    def take_planning(self, db: sa.Connection, key: str, holder: str, seconds: float) -> bool:
+        """Take, or keep, the making of that key's plan for so long; False while somebody else has it."""
+        refuse_odd(plan_key=key)
+        until = self._now(db) + seconds
+        if insert_if_absent(db, PLANNING, key=key, holder=holder, until=until):
+            return True
+        free = (PLANNING.c.holder == holder) | (PLANNING.c.until < self._now(db))
+        taken = sa.update(PLANNING).where(PLANNING.c.key == key, free).values(holder=holder, until=until)
+        return bool(db.execute(taken).rowcount)
+
+    @writes
+    def end_planning(self, db: sa.Connection, key: str, holder: str) -> None:
+        """Let the next one make that key's plan, or find it made."""
+        db.execute(sa.delete(PLANNING).where(PLANNING.c.key == key, PLANNING.c.holder == holder))
 
     @writes
     def replace_plan(

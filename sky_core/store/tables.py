@@ -31,6 +31,14 @@ PLANS = Table(
     Column("plan", Text, nullable=False),
 )
 
+PLANNING = Table(  # who is making the plan of a key at present
+    "planning",
+    METADATA,
+    Column("key", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("until", Float, nullable=False),
+)
+
 JOBS = Table(
     "jobs",
     METADATA,
