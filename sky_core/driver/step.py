@@ -10,9 +10,9 @@ from typing import Unpack
 from sky_core.clouds import Cloud, connect
 from sky_core.config import Settings
 from sky_core.driver.executors import Executors
+from sky_core.driver.inquiries import Inquiries
 from sky_core.driver.lead.berths import Pilot
 from sky_core.driver.stages.hearing import Hearing
-from sky_core.driver.wanted import Inquiries
 from sky_core.job.memory import Changes, Memory
 from sky_core.job.needs import Needs
 from sky_core.planner.capacity import full, pools, taken

@@ -10,6 +10,7 @@ from sky_core.broker.interest import RENEW_S, Waiter, want_to_the_end
 from sky_core.config import Settings
 from sky_core.driver import wanted
 from sky_core.driver.asking import ask
+from sky_core.driver.inquiries import Inquiries
 from sky_core.job.memory import Memory
 from sky_core.store import Store
 from tests.conftest import until
@@ -56,7 +57,7 @@ def step(tmp_path, later, monkeypatch):
     now = store.now
     monkeypatch.setattr(store, "now", lambda: now() + later.s)
     return lambda answer=None: Step(
-        SimpleNamespace(settings=settings, store=store, inquiries=wanted.Inquiries(lambda hows: [answer] * len(hows))),
+        SimpleNamespace(settings=settings, store=store, inquiries=Inquiries(lambda hows: [answer] * len(hows))),
         job,
     )
 
