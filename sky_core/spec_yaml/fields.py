@@ -106,6 +106,12 @@ class ResourceFields(Fields):
     features: dict[str, str | bool] | None = described(
         "what the machine has to have by the catalog's labels", "features: {confidential: sgx}", "skyloom"
     )
+    spot_recovery: str | None = described(
+        "accepted, as a strategy of `job_recovery`", "spot_recovery: failover", "skypilot"
+    )
+    ephemeral_storage: str | int | float | None = described(
+        "the same as `disk_size`", "ephemeral_storage: 256GB", "skypilot"
+    )
     autostop: bool | int | str | dict[str, Any] | None = described(
         "accepted; a job ends its machines when it is over", "autostop: {idle_minutes: 10}", "skypilot"
     )
@@ -209,6 +215,10 @@ class TaskFields(Fields):
     budget_usd: float | None = described("USD that it may cost", "budget_usd: 40", "skyloom", gt=0)
     max_hourly_cost: float | None = described("the same as in resources", "max_hourly_cost: 20", gt=0)
     config: dict[str, Any] | None = described("accepted; settings are in config.toml", "config: {}", "skypilot")
+    experimental: dict[str, Any] | None = described("accepted, as `config`", "experimental: {}", "skypilot")
+    api_server_access: bool | None = described(
+        "accepted; there is no such server", "api_server_access: true", "skypilot"
+    )
     event_callback: str | None = described("accepted, and not run", "event_callback: ./tell.sh", "skypilot")
     volumes: dict[str, Any] | None = described("refused: disks that outlive a job", "volumes: {}", "skypilot")
     service: dict[str, Any] | None = described("refused: Skyloom does not serve", "service: {}", "skypilot")

@@ -26,6 +26,7 @@ ACCEPTED = {
     "disk_tier": "the cloud's standard disk is used",
     "network_tier": "machines talk over the cloud's standard network; EFA and the like are not set up",
     "local_disk": "no machine is chosen for its local disks",
+    "spot_recovery": "left out: what follows a preemption is decided anew",
     "autostop": "left out: a job ends its machines when it is over",
     "priority": "left out: all jobs start at once",
     "priority_class": "left out: all jobs start at once",
@@ -101,9 +102,17 @@ def _plain(fields: ResourceFields, note: Note, at: tuple[str | int, ...]) -> dic
         raise Slip(("volumes",), "disks that outlive a job are not kept", "mount a bucket in file_mounts instead")
     if fields.accelerators is not None:
         data["accelerators"] = _accelerators(fields.accelerators, note)
-    for name, read in (("memory", memory), ("disk_size", whole_gib), ("ports", ports)):
+    if fields.ephemeral_storage is not None and fields.disk_size is not None:
+        raise Slip(("ephemeral_storage",), "ephemeral_storage and disk_size are the same", "keep disk_size")
+    sizes: list[tuple[str, Callable[[Any], Any]]] = [
+        ("memory", memory),
+        ("disk_size", whole_gib),
+        ("ephemeral_storage", whole_gib),
+        ("ports", ports),
+    ]
+    for name, read in sizes:
         if (value := getattr(fields, name)) is not None:
-            data[name] = _read(name, read, value)
+            data["disk_size" if name == "ephemeral_storage" else name] = _read(name, read, value)
     if fields.image_id is not None and fields.image is not None:
         raise Slip(("image",), "image and image_id are the same", "keep one of them")
     if (image := fields.image if fields.image is not None else fields.image_id) is not None:

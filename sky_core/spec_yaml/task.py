@@ -35,6 +35,8 @@ REFUSED = {
 }
 ACCEPTED = {
     "config": "not read ({}); settings are in config.toml",
+    "experimental": "not read ({}); settings are in config.toml",
+    "api_server_access": "left out: there is no such server",
     "event_callback": "not run; skyloom logs and the engine's callbacks tell what happens",
 }
 SAME = ("name", "run", "setup", "num_nodes", "hours", "checkpoint", "deadline", "max_attempts", "budget_usd")

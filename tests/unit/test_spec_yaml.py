@@ -214,6 +214,7 @@ def test_mounts(tmp_path, written, mount):
         ("{disk_size: 1TB}", "disk_size", 1024),
         ("{disk_size: 500Gi}", "disk_size", 500),
         ("{disk_size: 100}", "disk_size", 100),
+        ("{ephemeral_storage: 2TB}", "disk_size", 2048),
         ("{ports: 8000-8003}", "ports", (8000, 8001, 8002, 8003)),
         ("{ports: [22, '80-81', 22]}", "ports", (22, 80, 81)),
         ("{labels: {team: research}}", "tags", {"team": "research"}),
@@ -292,6 +293,8 @@ def test_what_is_empty_is_as_if_it_were_not_there(tmp_path):
         ("resources: {network_tier: best}", "resources.network_tier: machines talk over"),
         ("config: {aws: {vpc_names: [x]}}", "config: not read (aws)"),
         ("event_callback: ./tell.sh", "event_callback: not run"),
+        ("experimental: {config_overrides: {}}", "experimental: not read (config_overrides)"),
+        ("resources: {spot_recovery: failover}", "resources.spot_recovery: left out"),
         ("file_mounts: {/d: {name: abc, persistent: false}}", "file_mounts./d.persistent: left out"),
     ],
 )
