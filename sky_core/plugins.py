@@ -13,8 +13,8 @@ Group = Literal["skyloom.clouds", "skyloom.policies", "skyloom.engines"]
 
 @cache
 def names(group: Group) -> tuple[str, ...]:
-    """The names that packages have given to what they add, in alphabetical order."""
-    return tuple(sorted(entry_points(group=group).names))
+    """The names that packages have given to what they add, in the order in which Python finds them."""
+    return tuple(dict.fromkeys(entry.name for entry in entry_points(group=group)))
 
 
 def load(group: Group, name: str) -> object:

@@ -41,7 +41,7 @@ def test_a_plan_knows_the_cloud_and_the_file_of_the_package(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     (placement,) = json.loads(done.stdout)["placements"].values()
     assert (placement["cloud"], placement["zone"], placement["instance_type"]) == ("meadow", "north-1", "calf")
-    assert placement["use_spot"], "the cheaper of its two markets"
+    assert placement["market"] == "spot", "the cheaper of its two"
 
 
 def test_a_policy_that_is_no_policy_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import uuid
@@ -46,6 +47,7 @@ def _make(db: sa.Connection) -> str:
 
 
 def _upgrade(db: sa.Connection, version: str | None) -> None:
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # a host program may show INFO, and on standard output
     from alembic import command
     from alembic.config import Config
     from alembic.script import ScriptDirectory
