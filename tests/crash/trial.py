@@ -22,6 +22,7 @@ from tests.crash.world import HOURS_PER_SECOND, World, caller
 PATIENCE_S = 150.0  # for a job to be over, on a loaded host
 MOMENT_S = 60.0  # for a moment to come
 LOOK_S = 0.25
+STARTING_S = 3.0  # until a driver that was started has met a boundary
 
 WHERE: dict[str, dict[str, Any]] = {
     "aws": {"cloud": "aws", "instance_type": "m5.large"},
@@ -71,6 +72,8 @@ class Trial:
         try:
             self._submit(fate)
             state = self._follow()
+            if self.abandoned_at is not None:
+                self._abandon_for_good()
             over_at = self.abandoned_at or time.time()
             self._over.set()
             fate.join(MOMENT_S)
@@ -179,6 +182,11 @@ class Trial:
     def _abandon(self) -> None:
         self.abandoned_at = time.time()
         self._kill_driver()
+
+    def _abandon_for_good(self) -> None:
+        """End the driver, too, that whoever watched may have started just when the first one died."""
+        time.sleep(STARTING_S)
+        self._abandon()
 
     def _cancel(self) -> None:
         self.broker.cancel(self.job_id, "fate")
