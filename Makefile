@@ -2,7 +2,7 @@ PY ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup servers check test crash-matrix demo bench docs clean
+.PHONY: setup servers check test test-postgres crash-matrix demo bench docs clean
 setup: $(VENV)/.ready servers
 
 # One environment with both engines: Airflow 3.3 and Prefect 3.7 agree on FastAPI.
@@ -27,6 +27,10 @@ check: setup
 test: check
 	$(BIN)/pytest -q -n 2 --dist loadfile tests/store tests/sandbox tests/prefect tests/airflow
 	$(BIN)/pytest -q tests/crash
+
+# The same jobs on PostgreSQL instead of SQLite. (What is about both stores runs on both in `make test`.)
+test-postgres: setup
+	TEST_STORE=postgres $(BIN)/pytest -q -n 2 --dist loadfile tests/store tests/sandbox tests/prefect tests/airflow
 
 # Everything that can go wrong, once each, on both databases: an hour on two cores. QUICK=1: a sample, five minutes.
 crash-matrix: setup

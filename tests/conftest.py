@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,9 @@ from sky_sandbox import client
 from sky_sandbox.client import Control
 from tests.postgres import Postgres, programs
 
+# What keeps the jobs of tests that do not say: "sqlite", or with ``TEST_STORE=postgres`` PostgreSQL.
+STORE = os.environ.get("TEST_STORE", "sqlite")
+
 
 @dataclass(frozen=True)
 class Sandbox:
@@ -25,11 +28,7 @@ class Sandbox:
     home: Path
     settings: Settings
     control: Control
-
-    @property
-    def environ(self) -> dict[str, str]:
-        """Variables by which a process uses this sandbox."""
-        return {"SKYLOOM_HOME": str(self.home), "SKYLOOM_PROFILE": "sandbox"}
+    environ: Mapping[str, str]  # variables by which a process uses it
 
     def live(self) -> list[str]:
         """Ids of the machines that have not ended, in order."""
@@ -50,12 +49,12 @@ def until(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
     return value
 
 
-def start_sandbox(home: Path, **options: object) -> Sandbox:
-    """Start a sandbox that ends with this process; for tests that need one of their own."""
+def start_sandbox(home: Path, store: str | None = None, **options: object) -> Sandbox:
+    """Start a sandbox that ends with this process; for tests that need one of their own, and perhaps a store of it."""
     home.mkdir(parents=True, exist_ok=True)
     control = client.up(home, attached=True, **{"boot_s": 0.1, **options})
-    settings = Settings.load({"SKYLOOM_HOME": str(home), "SKYLOOM_PROFILE": "sandbox"})
-    return Sandbox(home, settings, control)
+    environ = {"SKYLOOM_HOME": str(home), "SKYLOOM_PROFILE": "sandbox", **({"SKYLOOM_STORE": store} if store else {})}
+    return Sandbox(home, Settings.load(environ), control, environ)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -70,9 +69,9 @@ def _no_real_metadata() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def shared_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+def shared_sandbox(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """The sandbox that the tests of a run share; use :func:`sandbox`, which tidies it up after each test."""
-    running = start_sandbox(tmp_path_factory.mktemp("skyloom"))
+    running = start_sandbox(tmp_path_factory.mktemp("skyloom"), _store_of_a_sandbox(request))
     yield running
     client.down(running.home)
 
@@ -87,7 +86,8 @@ def sandbox(shared_sandbox: Sandbox) -> Iterator[Sandbox]:
 @pytest.fixture(scope="module")
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A sandbox of the module's own, with the options that the module names in ``SANDBOX``."""
-    own = start_sandbox(tmp_path_factory.mktemp("world"), **getattr(request.module, "SANDBOX", {}))
+    options = getattr(request.module, "SANDBOX", {})
+    own = start_sandbox(tmp_path_factory.mktemp("world"), _store_of_a_sandbox(request), **options)
     yield own
     client.down(own.home)
 
@@ -105,10 +105,25 @@ def postgres() -> Iterator[Postgres]:
     server.close()
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres"] if STORE == "sqlite" else [STORE])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a fresh store: a test that asks for it runs on SQLite and on PostgreSQL."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'skyloom.db'}"
+    return _fresh_store(request, request.param, tmp_path)
+
+
+@pytest.fixture
+def own_store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a fresh store of the kind that this run of the tests is about."""
+    return _fresh_store(request, STORE, tmp_path)
+
+
+def _fresh_store(request: pytest.FixtureRequest, kind: str, folder: Path) -> str:
+    if kind == "sqlite":
+        return f"sqlite:///{folder / 'skyloom.db'}"
     server: Postgres = request.getfixturevalue("postgres")
     return server.schema()
+
+
+def _store_of_a_sandbox(request: pytest.FixtureRequest) -> str | None:
+    """None for the one in its home, which is SQLite."""
+    return None if STORE == "sqlite" else _fresh_store(request, STORE, Path())

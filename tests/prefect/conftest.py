@@ -9,7 +9,6 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import pytest
 
@@ -64,9 +63,9 @@ def here(environment: Mapping[str, str]) -> Iterator[None]:
 
 
 @pytest.fixture
-def broker(world: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: None) -> Iterator[Broker]:
+def broker(world: Sandbox, own_store_url: str, monkeypatch: pytest.MonkeyPatch, here: None) -> Iterator[Broker]:
     """A broker with a store of the test's own, which the test's flows use."""
-    monkeypatch.setenv("SKYLOOM_STORE", f"sqlite:///{tmp_path / 's.db'}")
+    monkeypatch.setenv("SKYLOOM_STORE", own_store_url)
     broker = Broker.open()
     yield broker
     for job in broker.store.jobs(live=True):

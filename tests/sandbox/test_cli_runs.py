@@ -30,10 +30,10 @@ run: cat word
 
 
 @pytest.fixture
-def broker(world, tmp_path, monkeypatch):
+def broker(world, tmp_path, monkeypatch, own_store_url):
     """A broker with a store of its own, and the current directory."""
     monkeypatch.chdir(tmp_path)
-    with own_broker(world, monkeypatch, f"sqlite:///{tmp_path / 's.db'}") as broker:
+    with own_broker(world, monkeypatch, own_store_url) as broker:
         yield broker
 
 

@@ -33,7 +33,7 @@ done
 
 
 @pytest.fixture
-def open_broker(world, tmp_path, monkeypatch):
+def open_broker(world, monkeypatch, own_store_url):
     """Makes the test's broker, with a store of its own and the spot policy of that name."""
     opened = []
 
@@ -41,7 +41,7 @@ def open_broker(world, tmp_path, monkeypatch):
         (world.home / "config.toml").write_text(f'spot_policy = "{policy}"\n')
         for name, value in world.environ.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setenv("SKYLOOM_STORE", f"sqlite:///{tmp_path / 's.db'}")
+        monkeypatch.setenv("SKYLOOM_STORE", own_store_url)
         opened.append(Broker.open())
         warm(opened[0])
         return opened[0]

@@ -22,11 +22,11 @@ SANDBOX = {"hours_per_second": 0.1, "orphan_ttl_s": 3.0, "lease_s": 2.0}
 
 
 @pytest.fixture
-def broker(world, tmp_path, monkeypatch):
+def broker(world, monkeypatch, own_store_url):
     """A broker whose jobs are driven by the test only."""
     for name, value in world.environ.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("SKYLOOM_STORE", f"sqlite:///{tmp_path / 's.db'}")
+    monkeypatch.setenv("SKYLOOM_STORE", own_store_url)
     monkeypatch.setattr("sky_core.broker.broker.ensure_driver", lambda settings: None)
     yield Broker.open()
     world.control.reset()

@@ -16,9 +16,9 @@ SANDBOX = {"hours_per_second": 0.1}
 
 
 @pytest.fixture
-def broker(world, tmp_path, monkeypatch):
+def broker(world, monkeypatch, own_store_url):
     """A broker with a store of its own."""
-    with own_broker(world, monkeypatch, f"sqlite:///{tmp_path / 's.db'}") as broker:
+    with own_broker(world, monkeypatch, own_store_url) as broker:
         yield broker
 
 

@@ -34,8 +34,8 @@ run: |
 
 
 @pytest.fixture
-def broker(world, tmp_path, monkeypatch):
-    with own_broker(world, monkeypatch, f"sqlite:///{tmp_path / 's.db'}") as broker:
+def broker(world, monkeypatch, own_store_url):
+    with own_broker(world, monkeypatch, own_store_url) as broker:
         yield broker
 
 
