@@ -9,6 +9,7 @@ import fsspec
 import pytest
 
 from sky_core import Artifact, Checkpoint, OutputRef, Pipeline, Resources, Task
+from sky_core.facts import schemes
 from sky_core.remote.artifacts import fetch
 from tests.conftest import Sandbox
 from tests.sandbox.lab import BUCKET, Lab
@@ -105,7 +106,10 @@ def test_a_host_that_is_lost_costs_no_more_than_the_work_since_the_checkpoint(
         outcomes = [(cluster.cloud, cluster.outcome) for cluster in home.store.clusters(job_id=job.id)]
         assert outcomes[0] == ("lab", "unreachable")
         assert outcomes[-1][1] == "succeeded"
-        output = fetch(job.result["outputs"]["out"]["uri"], lab.folder / "fetched", {"s3": options})
+        uri = job.result["outputs"]["out"]["uri"]  # wherever it went on
+        scheme = uri.partition("://")[0]
+        theirs = dict(home.driving.clouds[schemes()[scheme].name].storage_options())
+        output = fetch(uri, lab.folder / "fetched", {scheme: theirs})
         assert output.read_text() == "done on the host\n"
         home.broker.cancel(companion.id, "end of test")
         home.drive(companion)
