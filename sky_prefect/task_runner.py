@@ -12,6 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextvars import copy_context
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +26,8 @@ from prefect.states import Pending
 from prefect.task_runners import TaskRunner
 
 from sky_core.broker import Broker
+from sky_core.planner import Plan
+from sky_core.planner.view.page import plan_markdown, plan_page
 from sky_core.planner.view.table import plan_text
 from sky_core.spec import Objective, Pipeline
 from sky_prefect import compat
@@ -193,11 +196,22 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
             raise DryRun(pipeline)
         plan = self.broker.plan(self.plan_key, pipeline, self.objective)
         get_run_logger().info("\n%s", plan_text(plan))
-        self._artifact("skyloom-plan", f"```\n{plan_text(plan)}\n```")
+        self._artifact("skyloom-plan", plan_markdown(plan, self._page(plan)))
         for node in window:
             if node.needs is not None:
                 machine = plan.placements[node.name].machine
                 compat.show_state(node.task_run, Pending(name="Planned", message=machine), node.context)
+
+    def _page(self, plan: Plan) -> Path | None:
+        """Where the plan's page lies, if it could be written: Prefect shows no HTML of ours."""
+        path = self.broker.settings.home / "pages" / f"{self.plan_key.replace('/', '_')}.html"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(plan_page(plan), encoding="utf-8")
+        except OSError as error:
+            get_run_logger().warning("the plan's page could not be written: %s", error)
+            return None
+        return path
 
     def _run(self, node: Node) -> None:
         task = node.task if node.needs is None else remote_clone(node, self.broker, self.plan_key, self._stopped)

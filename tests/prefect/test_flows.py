@@ -49,6 +49,8 @@ def test_a_function_s_own_exception_is_raised(world, broker):
 
     assert caught() == 42
     assert len(broker.store.jobs()) == 2
+    pages = (broker.settings.home / "pages").glob("prefect_*.html")
+    assert any("t3.small" in page.read_text() for page in pages)
 
 
 def test_flows_of_one_process_do_not_disturb_each_other(world, broker):

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from sky_core import Pipeline, Task
 from sky_core.broker.interest import TO_THE_END
 from tests.conftest import until
 from tests.sandbox.brokers import drivers, own_broker
@@ -40,6 +41,16 @@ def broker(world, tmp_path, monkeypatch, own_store_url):
 def skyloom(*arguments):
     command = [sys.executable, "-m", "sky_core.cli", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+
+
+def test_a_notebook_runs_a_pipeline_to_its_end_and_is_told_of_it(world, broker):
+    said = []
+    needs = {"cloud": "aws", "region": "us-east-1", "instance_type": "t3.small"}
+    words = Task(name="words", run="echo the word", hours=0.1, resources=needs)
+    jobs = broker.run(Pipeline(name="n", tasks=(words,)), say=said.append)
+    assert jobs["words"].state == "succeeded"
+    assert "words | the word" in said
+    assert any(line.startswith("words launched") or "aws" in line for line in said)
 
 
 def test_runs_started_at_once_are_runs_of_their_own(world, broker, tmp_path):

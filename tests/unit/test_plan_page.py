@@ -11,7 +11,7 @@ from sky_core.catalog import Catalog
 from sky_core.catalog.snapshot import DATA
 from sky_core.planner.planning import Market, make_plan
 from sky_core.planner.view.document import PlanDocument
-from sky_core.planner.view.page import Progress, plan_page
+from sky_core.planner.view.page import Progress, plan_markdown, plan_page
 from sky_core.planner.view.page.scales import ticks
 from sky_core.planner.view.page.world import _point, world
 
@@ -97,6 +97,14 @@ def test_what_others_wrote_is_no_markup(plan):
     said = " ".join(Page(plan_page(strange, "<script>alert(1)</script>", progress, happened)).said)
     for words in ("<script>alert(1)</script>", "<u>refused</u>", "set <this>", "<i>", "said </ol>"):
         assert words in said
+
+
+def test_in_markdown_it_is_two_tables_that_hold_together(plan, tmp_path):
+    text = plan_markdown(plan, tmp_path / "p.html")
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert [row.count("|") for row in rows] == [9] * (2 + 3) + [4] * (2 + 3)
+    assert all(place in text for place in SOMEWHERE)
+    assert str(tmp_path / "p.html") in text
 
 
 def test_a_page_of_many_tasks_stays_small(market):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
 
 from sky_core.planner.plan import Plan
 from sky_core.planner.view import words
@@ -46,7 +46,7 @@ def plan_page(
         happenings: Of a run: tasks and what happened to them, in order of time.
     """
     document = PlanDocument.of(plan)
-    return _template().render(
+    return _template("page.html.j2").render(
         title=title or plan.pipeline,
         plan=plan,
         document=document,
@@ -63,15 +63,29 @@ def plan_page(
     )
 
 
+def plan_markdown(plan: Plan, path: Path | None = None) -> str:
+    """The plan's tables in Markdown, for engines that show nothing else; ``path`` is where its page lies."""
+    return _template("plan.md.j2").render(
+        document=PlanDocument.of(plan),
+        goal=words.goal(plan),
+        saving=words.saving(plan),
+        proof=words.proof(plan),
+        path=path,
+    )
+
+
 @cache
-def _template() -> Template:
+def _template(name: str) -> Template:
     environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(HERE),
+        autoescape=select_autoescape(("html.j2",), default=False),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["usd"] = words.money
-    environment.filters["signed_usd"] = lambda usd: words.money(usd, sign=True)
     environment.filters["tone"] = tone
-    return environment.get_template("page.html.j2")
+    return environment.get_template(name)
 
 
 def tone(cloud: str) -> str:
@@ -79,4 +93,4 @@ def tone(cloud: str) -> str:
     return f"tone-{cloud}" if cloud in ("aws", "azure", "gcp") else "tone-other"
 
 
-__all__ = ["Progress", "plan_page"]
+__all__ = ["Progress", "plan_markdown", "plan_page"]
