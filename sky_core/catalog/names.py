@@ -53,7 +53,7 @@ def squeeze(name: str) -> str:
     stripped = name.strip()
     while (shorter := VENDOR_WORDS.sub("", stripped)) not in (stripped, ""):
         stripped = shorter
-    plain = re.sub(r"[^a-z0-9]", "", stripped.lower())
+    plain = re.sub(r"[^a-z0-9]", "", stripped.lower()).replace("tpuv5litepod", "tpuv5e")  # as Google's own API has it
     return ALIASES.get(plain, plain)
 
 
@@ -75,7 +75,10 @@ def resolve(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(plain, by_plain, n=3, cutoff=0.6)
     hint = f"did you mean {' or '.join(by_plain[item] for item in close)}?" if close else ""
     cure = hint or "'skyloom catalog show' lists what there is"
-    raise UnknownAccelerator(f"accelerators: no cloud in the catalog sells a {name!r}", cure=cure)
+    from sky_core.catalog.snapshot import read_sources  # brings polars; a DAG file needs names only
+
+    day = max(source["as_of"] for source in read_sources().values())
+    raise UnknownAccelerator(f"accelerators: {name!r} is not in our snapshot of {day}", cure=cure)
 
 
 def only_elsewhere(name: str, known: Iterable[str]) -> bool:

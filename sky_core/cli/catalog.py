@@ -59,13 +59,31 @@ def show(
     if not any((accelerators, cpus, memory, instance_type)):
         console.print(_accelerators(catalog))
         return
+    counted = [each for name in accelerators or () for each in _every_count(catalog, name)]
     wanted = Resources(
-        accelerators=accelerators or None, cpus=cpus, memory=memory, instance_type=instance_type, cloud=cloud,
+        accelerators=counted or None, cpus=cpus, memory=memory, instance_type=instance_type, cloud=cloud,
         region=region, use_spot=use_spot,
     )  # fmt: skip
     found = catalog.query(wanted, task="show")
     console.print(_offerings(found, limit))
     console.print(_picture(found, "spot_price" if use_spot else "price"))
+
+
+def _every_count(catalog: Catalog, accelerator: str) -> list[str]:
+    """What is asked for; a name without a number means as many as there are on a machine, and some come in eights only.
+
+    Raises:
+        UnknownAccelerator: if the catalog has none of that name.
+    """
+    import polars as pl
+
+    from sky_core.catalog.names import resolve
+
+    if ":" in accelerator:
+        return [accelerator]
+    name = resolve(accelerator, catalog.accelerators)
+    rows = catalog.table.filter(pl.col("accelerator") == name)
+    return [f"{name}:{count:g}" for count in rows["accelerator_count"].unique().sort()]
 
 
 def _accelerators(catalog: Catalog) -> Table:

@@ -90,3 +90,8 @@ def test_refresh_reports_and_keeps(home: Path) -> None:
         pages.replies["/aws.csv"] = b"<html>"
         assert "refused" in say("refresh", "--cloud", "aws", "--source", f"{pages.url}/aws.csv", code=1)
     assert "q7.large" in say("show", "--instance-type", "q7.large")
+
+
+def test_show_of_an_accelerator_lists_every_count_it_is_sold_in() -> None:
+    assert "H200:8" in say("show", "H200", "--limit", "2")
+    assert "tpu-v5e-8" in say("show", "tpu-v5litepod-8", "--limit", "2")

@@ -119,7 +119,9 @@ def test_other_spellings(typed: str, meant: str) -> None:
     ("typed", "suggested"), [("V1000", "V100"), ("tpu-v3", "tpu-v3-8"), ("A10000", "A100"), ("H10", "H100")]
 )
 def test_an_unknown_accelerator_comes_with_a_suggestion(typed: str, suggested: str) -> None:
-    with pytest.raises(UnknownAccelerator, match=f"sells a '{typed}' \\(did you mean .*{suggested}"):
+    with pytest.raises(
+        UnknownAccelerator, match=f"'{typed}' is not in our snapshot of .* \\(did you mean .*{suggested}"
+    ):
         query(accelerators=typed)
 
 
