@@ -57,7 +57,7 @@ class DagFiles:
 
 def _dag_of(path: Path) -> DAG:
     sys.path.insert(0, str(path.resolve().parent))
-    found = runpy.run_path(str(path), run_name="__skyloom__")
+    found = runpy.run_path(str(path.resolve()), run_name="__skyloom__")
     # "with DAG(...):" need not give its DAG a name; its operators have one.
     named = [item if isinstance(item, DAG) else getattr(item, "dag", None) for item in found.values()]
     dags = [dag for dag in named if isinstance(dag, DAG) and any(map(is_sky, dag.tasks))]

@@ -62,7 +62,7 @@ class FlowFiles:
 
 def _flow_of(path: Path) -> Flow[..., Any]:
     sys.path.insert(0, str(path.resolve().parent))  # as Python does for a script
-    found = runpy.run_path(str(path), run_name="__skyloom__")
+    found = runpy.run_path(str(path.resolve()), run_name="__skyloom__")
     flows = [item for item in found.values() if isinstance(item, Flow) and isinstance(item.task_runner, SkyTaskRunner)]
     if not flows:
         raise SpecError(f"{path}: no flow with task_runner=SkyTaskRunner(...)")
