@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hmac
 import json
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import psutil
 from starlette.applications import Starlette
@@ -19,17 +20,32 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from sky_sandbox.machines.instances import Hypervisor
+from sky_sandbox.machines.record import Machine
+from sky_sandbox.storage.outages import Outages
 from sky_sandbox.traces import Replay, Track
-from sky_sandbox.world import HIDDEN, Fault, Machine
-
-if TYPE_CHECKING:
-    from sky_sandbox.server import Sandbox
+from sky_sandbox.world import HIDDEN, Fault, World
 
 Body = dict[str, Any]
 MATCHABLE = ("id", "cloud", "region", "zone", "type", "market")
 
 
-def app(sandbox: Sandbox) -> Starlette:
+class Controlled(Protocol):
+    """What the control API takes hold of: the sandbox's process, as far as it may change it.
+
+    Attributes:
+        token: The bearer token of its callers.
+        over: Set to end the process.
+    """
+
+    token: str
+    over: threading.Event
+    world: World
+    hypervisor: Hypervisor
+    outages: Outages
+
+
+def app(sandbox: Controlled) -> Starlette:
     """The control API, as an ASGI application."""
     api = Admin(sandbox)
     handlers: dict[str, Callable[[Body], Any]] = {
@@ -79,7 +95,7 @@ def describe(machine: Machine) -> Body:
 class Admin:
     """The calls; each takes and returns JSON."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Controlled) -> None:
         self.sandbox = sandbox
         self.world = sandbox.world
         self.replays: list[Replay] = []

@@ -21,10 +21,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from sky_sandbox.world import Machine
+from sky_sandbox.machines.record import Machine
 
 Kind = Literal["machine", "disk", "address", "nic"]
 NODE_UNBILLED = ("preempted", "failed")  # causes of an end that leave a TPU node there, at no price

@@ -11,7 +11,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.definitions.xcom_arg import XComArg
 from airflow.sdk.exceptions import AirflowFailException
 
-from sky_airflow.dags import artifacts, build_task, objective_of, pipeline_of, planned_tasks, refuse_own_limits
+from sky_airflow.dags import Sky, artifacts, build_task, objective_of, pipeline_of, planned_tasks, refuse_own_limits
 from sky_airflow.exchange import to_artifact, to_xcom
 from sky_airflow.hooks.sky import SkyHook
 from sky_airflow.links.sky import SkyPlanLink
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sky_core.store import Job
 
 
-class SkyOperator(BaseOperator):
+class SkyOperator(BaseOperator, Sky):
     """Run a shell command on the cloud, zone and machine where the whole DAG run is cheapest (or fastest).
 
     Args:

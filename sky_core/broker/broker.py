@@ -15,18 +15,17 @@ from typing import TYPE_CHECKING, Any
 from sky_core.broker.apart import apart, let_signals_interrupt, polars_inherited
 from sky_core.broker.interest import Waiter
 from sky_core.broker.lines import Lines
-from sky_core.broker.spawn import ensure_driver
+from sky_core.broker.spawn import DRIVER_CHECK_S, ensure_driver
 from sky_core.broker.turns import one_at_a_time
 from sky_core.config import Settings
 from sky_core.errors import JobCancelled, JobFailed, SkyloomError, StoreTrouble, TaskFailed, TransferError
 from sky_core.planner.plan import Placement, Plan, dag_hash
+from sky_core.planner.view.notebook import ShownPlan
 from sky_core.spec import Artifact, Objective, OutputRef, Pipeline, Task
 from sky_core.store import Event, Job, Store
 
 if TYPE_CHECKING:
     from sky_core.job.bill import Bill
-
-DRIVER_CHECK_S = 2.0
 
 
 class Broker:
@@ -55,8 +54,8 @@ class Broker:
         base: Path | None = None,
         anywhere: bool = False,
         trade: bool = False,
-    ) -> Plan:
-        """Plan without keeping the plan: a dry run, with each task's next-best choice.
+    ) -> ShownPlan:
+        """Plan without keeping the plan: a dry run, with each task's next-best choice. A notebook shows its page.
 
         Args:
             base: Where relative working folders start; None for the current directory.
@@ -71,14 +70,14 @@ class Broker:
         for task in pipeline.tasks:
             workdir_of(task, base or Path.cwd())
         if polars_inherited():
-            plan: Plan = apart(_preview, self._shareable(), pipeline, objective, base, anywhere, trade)
+            plan: ShownPlan = apart(_preview, self._shareable(), pipeline, objective, base, anywhere, trade)
             return plan
         from sky_core.planner.market import current_market
         from sky_core.planner.planning import make_plan
 
         let_signals_interrupt()
         market = current_market(self.settings, self.store, pipeline.name, anywhere=anywhere)
-        return make_plan(pipeline, market, objective, explain=True, trade=trade)
+        return ShownPlan.of(make_plan(pipeline, market, objective, explain=True, trade=trade))
 
     def _shareable(self) -> Settings:
         """The settings without the team key: what another process may be handed to plan with."""
@@ -358,7 +357,7 @@ class Broker:
 
 def _preview(
     settings: Settings, pipeline: Pipeline, objective: Objective | None, base: Path | None, anywhere: bool, trade: bool
-) -> Plan:
+) -> ShownPlan:
     return Broker(settings).preview(pipeline, objective, base=base, anywhere=anywhere, trade=trade)
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol
 
-from sky_core.broker.broker import DRIVER_CHECK_S, Broker
 from sky_core.broker.interest import Waiter, want_to_the_end
-from sky_core.broker.spawn import ensure_driver
+from sky_core.broker.spawn import DRIVER_CHECK_S, ensure_driver
+from sky_core.config import Settings
 from sky_core.errors import StoreTrouble
+from sky_core.planner.plan import Plan
 from sky_core.spec import Artifact, Objective, OutputRef, Pipeline, Task
-from sky_core.store import Event, Job
+from sky_core.store import Event, Job, Store
 
 
 def new_key(name: str) -> str:
@@ -22,6 +24,23 @@ def new_key(name: str) -> str:
 
 
 Follower = Iterator[tuple[Job, list[Event], list[str]]]
+
+
+class Door(Protocol):
+    """What a run needs of the broker, which starts runs itself; see :class:`sky_core.broker.broker.Broker`."""
+
+    settings: Settings
+    store: Store
+
+    def plan(self, key: str, pipeline: Pipeline, objective: Objective | None = None) -> Plan: ...
+
+    def submit(self, key: str, task: Task, plan_key: str, *, inputs: Mapping[str, Artifact] | None = None) -> Job: ...
+
+    def follow(self, job_id: str) -> Follower: ...
+
+    def cancel(self, job_id: str, reason: str) -> bool: ...
+
+    def outputs(self, job: Job) -> dict[str, Artifact]: ...
 
 
 @dataclass
@@ -35,7 +54,7 @@ class PipelineRun:
         to_the_end: Whether the jobs are wanted until they are over, even if this process should die.
     """
 
-    broker: Broker
+    broker: Door
     key: str
     pipeline: Pipeline
     on_event: Callable[[str, Event], None]

@@ -21,6 +21,7 @@ log = logging.getLogger("skyloom.driver")
 
 LOCK_VARIABLE = "SKYLOOM_DRIVER_LOCK"
 HUNG_LEASES = 3.0
+DRIVER_CHECK_S = 2.0  # how often those who watch a job see to it that it has a driver
 _shown: dict[str, tuple[tuple[float, str], float]] = {}  # by lock file: its last sign of life, and when we saw it
 _started: list[subprocess.Popen[bytes]] = []  # looked at again, so that none stays a zombie
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import html
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sky_core.spec import Objective, Pipeline
-
-if TYPE_CHECKING:
-    import polars as pl
 
 
 class Record(BaseModel):
@@ -245,19 +241,6 @@ class Plan(Record):
     def single_cloud(self) -> dict[str, float | None]:
         """USD of the best plan within each one cloud; None where there is none."""
         return {cloud: plan.cost_usd for cloud, plan in self.alone.items()}
-
-    def to_frame(self) -> pl.DataFrame:
-        """A polars frame with a row per task: its times, its machine, its money."""
-        from sky_core.planner.view.frame import plan_frame
-
-        return plan_frame(self)
-
-    def _repr_html_(self) -> str:
-        """The plan's page, framed: a notebook's styles and ours keep out of each other's way."""
-        from sky_core.planner.view.page import plan_page
-
-        style = "width:100%;height:42rem;border:0"
-        return f'<iframe title="plan" style="{style}" srcdoc="{html.escape(plan_page(self))}"></iframe>'
 
     @property
     def begun(self) -> float:

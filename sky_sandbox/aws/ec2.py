@@ -22,7 +22,8 @@ from moto.ec2.models.instances import Instance, InstanceBackend, Reservation, St
 from werkzeug.exceptions import HTTPException
 
 from sky_sandbox.aws.types import InstanceType, instance_type
-from sky_sandbox.world import Machine, Market, Refused, World
+from sky_sandbox.machines.record import Machine, Market
+from sky_sandbox.world import Refused, World
 
 ACCOUNT = DEFAULT_ACCOUNT_ID
 DEFAULT_TOKEN = "ABCDE"  # noqa: S105 - what moto puts where a request has no ClientToken

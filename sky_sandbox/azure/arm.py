@@ -55,7 +55,8 @@ from sky_sandbox.azure.wire import (
 )
 from sky_sandbox.ledger import Entry as LedgerEntry
 from sky_sandbox.ledger import Kind
-from sky_sandbox.world import CALLER, Fault, Machine, Refused, World
+from sky_sandbox.machines.record import Machine
+from sky_sandbox.world import CALLER, Fault, Refused, World
 
 ALLOCATION_S = 0.2  # from the accepted request to an allocated machine, or to the failure of the allocation
 DELETION_S = 0.2

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from sky_sandbox.azure.types import Size, size
 from sky_sandbox.azure.wire import ArmError, Body
 from sky_sandbox.images import images
-from sky_sandbox.world import Cause, Machine, Market, Refused
+from sky_sandbox.machines.record import Cause, Machine, Market
+from sky_sandbox.world import Refused
 
 VM = "microsoft.compute/virtualmachines"
 DISK = "Microsoft.Compute/disks"

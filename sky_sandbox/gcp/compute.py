@@ -36,7 +36,8 @@ from sky_sandbox.gcp.wire import (
     start,
     timestamp,
 )
-from sky_sandbox.world import Machine, Refused, World
+from sky_sandbox.machines.record import Machine
+from sky_sandbox.world import Refused, World
 
 ACCEPT_S = 0.1  # how long an insert stays PROVISIONING before the zone says yes or no
 WAIT_S = 120.0  # operations.wait answers after two minutes at most

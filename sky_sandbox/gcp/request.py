@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from sky_sandbox.gcp import types
 from sky_sandbox.gcp.wire import ApiError, Call, Resource, invalid, not_found, numeric_id
 from sky_sandbox.images import images
-from sky_sandbox.world import Cause, Machine, Market, World
+from sky_sandbox.machines.record import Cause, Machine, Market
+from sky_sandbox.world import World
 
 NAME = re.compile(r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$")
 LABEL_KEY = re.compile(r"^[a-z][a-z0-9_-]{0,62}$")

@@ -18,7 +18,8 @@ from starlette.routing import Route
 from sky_sandbox.gcp.types import ZONES
 from sky_sandbox.gcp.wire import ApiError, Call, Resource, endpoint, page, start, timestamp
 from sky_sandbox.images import runtimes
-from sky_sandbox.world import Cause, Machine, Market, Refused, World
+from sky_sandbox.machines.record import Cause, Machine, Market
+from sky_sandbox.world import Refused, World
 
 # https://cloud.google.com/apis/design/errors: HTTP status to canonical code.
 STATUS = {

@@ -15,7 +15,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from sky_sandbox.world import CALLER, Machine, World
+from sky_sandbox.machines.record import Machine
+from sky_sandbox.world import CALLER, World
 
 API = "https://www.googleapis.com/compute/v1"
 Resource = dict[str, Any]

@@ -23,7 +23,7 @@ from sky_sandbox.machines import namespaces
 from sky_sandbox.machines.image import MARK, Guest, discard, guest, machine_folder
 from sky_sandbox.machines.metadata import Metadata
 from sky_sandbox.machines.processes import family, send, sweep
-from sky_sandbox.world import Cause, Machine
+from sky_sandbox.machines.record import Cause, Machine
 
 BOOT_TIMEOUT_S = 120.0  # a loaded host forks slowly; a machine that died is noticed at once
 RunnerName = Literal["auto", "sshd", "asyncssh"]

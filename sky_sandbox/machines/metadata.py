@@ -21,7 +21,7 @@ from typing import Any
 
 from aiohttp import web
 
-from sky_sandbox.world import Machine
+from sky_sandbox.machines.record import Machine
 
 GCE_HEADERS = {"Metadata-Flavor": "Google", "Server": "Metadata Server for VM"}
 

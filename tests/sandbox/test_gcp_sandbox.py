@@ -16,7 +16,8 @@ from google.cloud import tpu_v2
 from sky_sandbox.gcp.compute import app
 from sky_sandbox.gcp.types import ZONES, machine_type, pools
 from sky_sandbox.gcp.wire import ApiError, matches
-from sky_sandbox.world import Machine, World
+from sky_sandbox.machines.record import Machine
+from sky_sandbox.world import World
 from tests.conftest import until
 from tests.sandbox.loopback import serve
 

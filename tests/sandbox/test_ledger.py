@@ -11,7 +11,8 @@ import pytest
 
 from sky_core.clouds import connect as connect_cloud
 from sky_sandbox.ledger import Entry, Ledger
-from sky_sandbox.world import Cause, Machine, World
+from sky_sandbox.machines.record import Cause, Machine
+from sky_sandbox.world import World
 from tests.conftest import Sandbox, until
 from tests.sandbox.ssh import connect, request, running
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from sky_sandbox.machines.metadata import Metadata
+from sky_sandbox.machines.record import Machine
 from sky_sandbox.server import reserve_port
-from sky_sandbox.world import Machine
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from sky_core.planner.view.document import PlanDocument
+from sky_core.planner.view.notebook import ShownPlan
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -28,7 +29,7 @@ def test_every_field_of_the_document_has_a_row(regenerate):
 
 
 def test_a_notebook_shows_the_page_and_a_frame(regenerate):
-    plan = regenerate.plan("example_flows/vision_pipeline.yaml")
+    plan = ShownPlan.of(regenerate.plan("example_flows/vision_pipeline.yaml"))
     shown = plan._repr_html_()
     assert shown.startswith("<iframe")
     assert shown.count("<") == 2, "the page is escaped into an attribute"

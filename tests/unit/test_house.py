@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from functools import cache
+from importlib.util import resolve_name
 from pathlib import Path
+
+import networkx as nx
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("sky_core", "sky_sandbox", "sky_airflow", "sky_prefect", "lab", "demo")
@@ -30,6 +35,53 @@ def test_files_and_folders_are_small() -> None:
     long = [path for path in FILES if len(path.read_text().splitlines()) > LINES]
     full = [folder for folder, count in Counter(path.parent for path in FILES).items() if count > FILES_OF_A_FOLDER]
     assert (long, full) == ([], [])
+
+
+def test_no_imports_go_round() -> None:
+    rings = [sorted(ring) for ring in nx.strongly_connected_components(imports()) if len(ring) > 1]
+    assert rings == [], "not even imports within functions or for types only"
+
+
+def test_no_import_runs_up() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in settings if contract.get("containers") == ["sky_core"])
+    floor = {f"sky_core.{part}": number for number, parts in enumerate(layers) for part in parts.split(" | ")}
+    arrows = {(part(here), part(there)) for here, there in imports().edges}
+    up = {(here, there) for here, there in arrows if floor.get(here, -1) > floor.get(there, len(floor))}
+    beside = {(here, there) for here, there in arrows if here != there and floor.get(here) == floor.get(there, -1)}
+    assert (up, beside) == (set(), set())
+
+
+def part(module: str) -> str:
+    """A floor's room, such as ``sky_core.planner``; or another package."""
+    return ".".join(module.split(".")[: 2 if module.startswith("sky_core.") else 1])
+
+
+@cache
+def imports() -> nx.DiGraph[str]:
+    """Which module imports which, wherever in it that is written."""
+    modules = {_name(path): path for path in FILES}
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    for module, path in modules.items():
+        package = module if path.stem == "__init__" else module.rpartition(".")[0]
+        for node in ast.walk(ast.parse(path.read_text())):
+            graph.add_edges_from((module, name) for name in _imported(node, package, modules) if name != module)
+    return graph
+
+
+def _name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _imported(node: ast.AST, package: str, modules: Container[str]) -> Iterator[str]:
+    """Those of our modules that a statement names."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names if alias.name in modules)
+    elif isinstance(node, ast.ImportFrom):
+        base = resolve_name("." * node.level + (node.module or ""), package)
+        for name in (f"{base}.{alias.name}" for alias in node.names):
+            if name in modules or base in modules:
+                yield name if name in modules else base
 
 
 def test_no_cloud_is_called_by_its_name() -> None:

@@ -16,9 +16,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sky_core.clouds.base import TAG_CLUSTER, Found, Instance, LaunchRequest, Leftover, Leftovers, Storage
+from sky_core.clouds.base import TAG_CLUSTER, Cloud, Found, Instance, LaunchRequest, Leftover, Leftovers, Storage
 from sky_core.config import CloudConfig
 from sky_core.errors import (
     AuthError,
@@ -342,3 +342,7 @@ def _by_host(ids: Sequence[str]) -> dict[str, list[str]]:
 
 def _as_auth_error(reason: str | CloudError) -> AuthError:
     return reason if isinstance(reason, AuthError) else AuthError(str(reason))
+
+
+if TYPE_CHECKING:
+    _keeps_the_contract: type[Cloud] = Ssh
