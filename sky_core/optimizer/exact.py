@@ -71,6 +71,8 @@ def minimum(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, *, method
         best = _by_labels(problem, allowed, goal, method, effort.share(2 / 3) if method == "auto" else effort)
     if method == "labels" or best.proven or effort.enough(best.value, best.bound):
         return best
+    if best.choice is not None and effort.left <= 0:
+        return best
     # What is left to prove is more than a few labels more would show: from here on good enough is.
     program = _by_program(problem, allowed, goal, method, effort.impatient(), best.choice)
     winner = min(best, program, key=lambda found: found.value)
@@ -189,13 +191,17 @@ def _best_start(problem: Problem, space: Space, goal: Goal, starts: Sequence[lis
 
 
 def _relaxed(space: Space, goal: Goal, effort: Effort) -> list[Prices] | None:
-    """Prices of time (and of the budget) from the linear relaxation, or None if it shows that there is no plan."""
+    """Prices of time (and of the budget) from the linear relaxation, or None if it shows that there is no plan.
+
+    None are found, [], where there is no time for it.
+    """
     try:
         from sky_core.optimizer.programs import highs
     except ImportError:  # pragma: no cover - without highspy, labels have the bounds of `ends` only
         return []
     factors = LOOSER if math.isfinite(goal.deadline_hours) else LOOSER[:1]
-    return highs.prices(space, model.build(space, goal), goal, factors, effort=effort)
+    placement = model.build(space, goal, effort.until)
+    return highs.prices(space, placement, goal, factors, effort=effort) if placement is not None else []
 
 
 def _widen(problem: Problem, space: Space, question: Question, effort: Effort, start: list[int] | None = None) -> Best:

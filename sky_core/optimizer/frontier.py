@@ -28,7 +28,8 @@ def frontier(
     """Plans from the fastest to the cheapest, at most ``points`` of them, spread evenly over the makespans between.
 
     Each is the cheapest plan for its makespan; ``bound`` and ``optimal`` speak of its cost, but for the fastest,
-    where they speak of its time. Fewer come back where the frontier has fewer.
+    where they speak of its time. Fewer come back where the frontier has fewer, or where ``time_limit_s`` (CPU seconds)
+    are over before all are found; of those between the ends the slower, which save most, are looked for last.
 
     Raises:
         Infeasible: if a limit cannot be kept.
@@ -45,8 +46,12 @@ def frontier(
 
     fastest = ask(replace(request, minimize="time"), points - 1)
     cheapest = ask(request, points - 2)
+    if cheapest.hours <= fastest.hours * (1 + SAME):
+        return [cheapest]
     plans = [fastest]
     for step in range(1, points - 1):
+        if effort.left <= 0:
+            break
         deadline = fastest.hours + (cheapest.hours - fastest.hours) * step / (points - 1)
         if deadline < plans[-1].hours * (1 - SAME):
             continue

@@ -128,7 +128,7 @@ def _best(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, method: Met
     """The minimum, and of what is equal to it the best in the other respect."""
     first = minimum(problem, allowed, goal, method=method, effort=effort)
     by_cost, by_time = goal.weights.time == 0, goal.weights.cost == 0
-    if first.choice is None or not (by_cost or by_time) or (by_cost and first.settled):
+    if first.choice is None or not (by_cost or by_time) or (by_cost and first.settled) or effort.left <= 0:
         return first
     cost, finish = assess(problem, first.choice, goal.reuse, first.reused)
     if by_cost:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from time import thread_time
 
 import networkx as nx
 import numpy as np
@@ -114,6 +115,25 @@ def test_frontier_lies_on_the_true_one(problem: Problem) -> None:
     assert plans[0].hours == pytest.approx(min(hours for _, hours in values))
     assert plans[-1].cost == pytest.approx(min(cost for cost, _ in values))
     assert [plan.hours for plan in plans] == sorted(plan.hours for plan in plans)
+
+
+def test_frontier_of_many_tasks_keeps_its_time() -> None:
+    rng, places = np.random.default_rng(7), 60
+    names = [f"t{number}" for number in range(120)]
+    location = {name: np.arange(2 * places) % places for name in names}
+    hours = {name: np.repeat(rng.uniform(1, 4) / np.array([1, 3]), places) for name in names}
+    cost = {name: hours[name] * np.repeat(np.array([1, 6]), places) * rng.uniform(1, 1.3, 2 * places) for name in names}
+    per_gb = np.round(rng.uniform(0.01, 0.1, (places, places)), 3) * (1 - np.eye(places))
+    parents = {child: rng.choice(np.arange(child - child % 10 - 10, child - child % 10), 3, replace=False)
+               for child in range(10, len(names))}  # fmt: skip
+    edges = [Edge(names[parent], names[child], per_gb, per_gb / 10, units=float(rng.uniform(1, 20)))
+             for child, chosen in parents.items() for parent in chosen.tolist()]  # fmt: skip
+    problem = Problem(names, cost, hours, location, edges)
+    begun = thread_time()
+    plans = frontier(problem, points=8, time_limit_s=1.0)
+    assert thread_time() - begun < 3.0
+    assert len(plans) > 2
+    assert [plan.cost for plan in plans] == sorted((plan.cost for plan in plans), reverse=True)
 
 
 @given(problems())

@@ -29,7 +29,9 @@ class Outcome:
 
 def solve(space: Space, goal: Goal, solver: Solver, *, effort: Effort, start: list[int] | None = None) -> Outcome:
     """Solve; limits on what runs at once are added where a plan breaks them, until none does."""
-    placement = build(space, goal)
+    placement = build(space, goal, math.inf if start is None else effort.until)
+    if placement is None:  # the plan that is known has to do
+        return Outcome(start, -math.inf, {})
     for limit in goal.limits:
         if not limit.at_once:
             add_limit(placement, space, limit, list(range(len(space.tasks))))

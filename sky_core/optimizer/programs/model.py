@@ -17,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sky_core.optimizer.effort import Effort
+from sky_core.optimizer.effort import Effort, now
 from sky_core.optimizer.goal import Goal
 from sky_core.optimizer.problem import Bools, Floats, Ints, Reuse
 from sky_core.optimizer.space import Link, Space
@@ -108,8 +108,11 @@ class Level:
     other: Ints
 
 
-def build(space: Space, goal: Goal) -> Placement:
-    """The model of a space, without the goal's limits on counts; finish times only if they matter."""
+def build(space: Space, goal: Goal, until: float = math.inf) -> Placement | None:
+    """The model of a space, without the goal's limits on counts; finish times only if they matter.
+
+    None when the clock (CPU seconds) reaches ``until`` before the end: links of hundreds of tasks take seconds.
+    """
     model = Model()
     placement = Placement(model, [], [])
     for cost in space.cost:
@@ -121,7 +124,11 @@ def build(space: Space, goal: Goal) -> Placement:
         _add_takeovers(placement, space, goal.reuse, goal.weights.cost) if goal.reuse else [[] for _ in space.tasks]
     )
     levels = nests(space)
-    hops = [_pair(placement, space, link, levels, goal.weights.cost) for link in space.links]
+    hops: list[tuple[Ints, Floats]] = []
+    for link in space.links:
+        if now() > until:
+            return None
+        hops.append(_pair(placement, space, link, levels, goal.weights.cost))
     if goal.timed:
         _add_finish_times(placement, space, hops, relief, goal.weights.time, goal.deadline_hours)
     if math.isfinite(goal.budget_usd):

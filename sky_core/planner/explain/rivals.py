@@ -12,8 +12,8 @@ from sky_core.planner.plan import Alone, Alternative, Deal, Placement
 from sky_core.spec import Objective
 
 EXPLAINED = 60  # tasks at most whose next best is looked for, the dearest first: nobody reads more
-EXPLAIN_S = 4.0  # CPU seconds for all of them
-FRONTIER_S = 10.0
+EXPLAIN_S = 1.5  # CPU seconds for all of them
+FRONTIER_S = 2.0
 DEALS = 8
 LIMITS = {"deadline_hours": "deadline", "budget_usd": "budget"}
 
