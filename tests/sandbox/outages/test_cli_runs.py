@@ -17,7 +17,7 @@ from sky_core import Pipeline, Task
 from sky_core.broker.interest import TO_THE_END
 from tests.conftest import until
 from tests.sandbox.brokers import drivers, own_broker
-from tests.sandbox.test_broker import submit, task
+from tests.sandbox.jobs.test_broker import submit, task
 
 pytestmark = pytest.mark.slow
 SANDBOX = {"hours_per_second": 0.1}

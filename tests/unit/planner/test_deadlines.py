@@ -22,7 +22,7 @@ from sky_core.planner.planning import Market, make_plan
 from sky_core.recovery.start_over import StartOver
 from sky_core.store.records import Observation, Run
 from sky_core.tracker import Offering, availability
-from tests.unit.test_recovery import TICK, situation
+from tests.unit.spot.test_recovery import TICK, situation
 
 NOW = 1_800_000_000.0
 

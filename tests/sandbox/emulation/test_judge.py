@@ -9,7 +9,7 @@ import pytest
 from sky_core.clouds import connect
 from sky_core.errors import InvalidRequest
 from tests.conftest import Sandbox
-from tests.sandbox.test_contract import SUBJECTS
+from tests.sandbox.clouds.test_contract import SUBJECTS
 
 AWS_UBUNTU = "/aws/service/canonical/ubuntu/server/24.04/stable/current/{arch}/hvm/ebs-gp3/ami"
 

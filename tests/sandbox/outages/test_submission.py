@@ -9,7 +9,7 @@ from sky_core.broker import Broker
 from sky_core.errors import SpecError
 from tests.conftest import until
 from tests.sandbox.brokers import drivers, end_drivers, own_broker
-from tests.sandbox.test_broker import submit, task
+from tests.sandbox.jobs.test_broker import submit, task
 
 pytestmark = pytest.mark.slow
 SANDBOX = {"hours_per_second": 0.1}

@@ -10,7 +10,7 @@ import pytest
 
 from sky_core.errors import CloudError
 
-ROWS: list[dict[str, Any]] = tomllib.loads((Path(__file__).parents[1] / "data/refusals.toml").read_text())["refusal"]
+ROWS: list[dict[str, Any]] = tomllib.loads((Path(__file__).parents[2] / "data/refusals.toml").read_text())["refusal"]
 
 
 def sort(row: dict[str, Any]) -> CloudError:

@@ -8,7 +8,7 @@ import pytest
 from sky_core.planner.view.document import PlanDocument
 from sky_core.planner.view.notebook import ShownPlan
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,8 @@ from sky_core.catalog.refresh.sources.gcp import Gcp
 from sky_core.catalog.refresh.sources.gpuhunt import GpuHunt
 from sky_core.catalog.refresh.sources.skypilot import SkyPilotCsv
 from sky_core.catalog.schema import SCHEMA
-from tests.unit.catalog_server import Pages, serve
-from tests.unit.test_catalog_refresh_files import GPUHUNT, zipped
+from tests.unit.catalog.catalog_server import Pages, serve
+from tests.unit.catalog.test_catalog_refresh_files import GPUHUNT, zipped
 
 HEADER = "InstanceType,vCPUs,MemoryGiB,AcceleratorName,AcceleratorCount,Region,AvailabilityZone,Price,SpotPrice"
 GOOD = [f"m{size}.large,2,8,,,us-east-1,us-east-1a,0.{size + 10},0.0{size + 10}" for size in range(1, 31)]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.timeout(1200)  # seconds of work, but a minute without the type checker's cache
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PACKAGES = ("sky_core", "sky_sandbox", "sky_airflow", "sky_prefect", "lab", "demo")
 
 # An import that must not be: the file that gets it, what it imports, and the chain that breaks a contract.
@@ -105,7 +105,7 @@ def test_slips_that_a_type_shows(copy: Path) -> None:
 def test_what_only_a_test_can_know(copy: Path) -> None:
     for file, old, new, _ in LACKS:
         change(copy / file, old, new)
-    tests = ("tests/unit/test_facts.py", "tests/unit/test_narrate.py")
+    tests = ("tests/unit/catalog/test_facts.py", "tests/unit/view/test_narrate.py")
     said = complaints(copy, "-m", "pytest", "-q", *tests, "-k", "azure or words")
     for _, _, _, test in LACKS:
         assert f"{test} - " in said, said

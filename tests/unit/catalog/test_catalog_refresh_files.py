@@ -18,7 +18,7 @@ from sky_core.catalog.refresh.sources.gpuhunt import GpuHunt
 from sky_core.catalog.refresh.sources.skypilot import SkyPilotCsv
 from sky_core.config import Settings
 from sky_core.errors import SpecError
-from tests.unit.catalog_server import KNOWN, Pages, offerings, run, serve
+from tests.unit.catalog.catalog_server import KNOWN, Pages, offerings, run, serve
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from sky_core.config import Settings
 from sky_core.remote.switch import switch
 from tests.conftest import Sandbox, until
 from tests.sandbox import ssh
-from tests.sandbox.test_contract import SUBJECTS, Subject
+from tests.sandbox.clouds.test_contract import SUBJECTS, Subject
 
 IDLE_S = 4.0
 ARMED = {"aws": "machine", "gcp": "cloud", "tpu": "machine", "azure": "machine"}

@@ -5,7 +5,7 @@ import pytest
 from sky_core.recovery import Decision
 from sky_core.recovery.market_model import PHASES
 from sky_core.recovery.sightings import Sightings
-from tests.unit.test_recovery import TICK, situation
+from tests.unit.spot.test_recovery import TICK, situation
 
 
 def follow(*looks):

@@ -18,7 +18,7 @@ from sky_core.remote.executor import JobRequest
 from sky_sandbox.storage import app
 from tests.sandbox.loopback import serve, store_options
 from tests.sandbox.park import BUCKET
-from tests.unit.test_agent_artifacts import names
+from tests.unit.machines.test_agent_artifacts import names
 
 numbers = itertools.count(1)
 

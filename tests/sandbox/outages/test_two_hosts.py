@@ -20,7 +20,7 @@ from sky_core.endpoints import SANDBOX_FILE
 from sky_core.remote.keys import TeamKey
 from sky_core.store import Job
 from tests.conftest import Sandbox, until
-from tests.sandbox.test_broker import submit, task
+from tests.sandbox.jobs.test_broker import submit, task
 
 pytestmark = pytest.mark.slow
 SANDBOX = {"hours_per_second": 0.1, "lease_s": 3}

@@ -13,7 +13,7 @@ from lab.simulate import Move, SpotJob, Truth, simulate
 from lab.traces import Traces
 from sky_core.recovery import Decision, make_policy
 from sky_core.recovery.policies import REFERENCE, SafetyNet
-from tests.unit.test_recovery import situation
+from tests.unit.spot.test_recovery import situation
 
 STEP, K = 1 / 6, 3.0
 ZONES = ("a", "b", "c")

@@ -151,7 +151,7 @@ def test_it_needs_no_root(tmp_path: Path) -> None:
     import sys; sys.path[:0] = [{str(Path.cwd())!r}]
     import os
     from pathlib import Path
-    from tests.sandbox.test_sandbox_life import launch, start, left_of, assert_nothing_left, client, family
+    from tests.sandbox.emulation.test_sandbox_life import launch, start, left_of, assert_nothing_left, client, family
     assert os.getuid() == {user}
     sandbox = start(Path({str(home)!r}), "sshd")
     launch(sandbox, 2)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sky_core.optimizer.methods.descent import cheaper, faster
 from sky_core.optimizer.problem import Problem, assess
 from sky_core.optimizer.space import prepare
-from tests.unit.test_optimizer import problems
+from tests.unit.optimizer.test_optimizer import problems
 
 
 @settings(max_examples=60)

@@ -16,7 +16,7 @@ from sky_core.catalog import Catalog
 from sky_core.catalog.refresh.sources.aws import LINUX, Aws
 from sky_core.catalog.refresh.sources.azure import Azure
 from sky_core.catalog.refresh.sources.gcp import Gcp
-from tests.unit.catalog_server import KNOWN, Pages, offerings, run, serve
+from tests.unit.catalog.catalog_server import KNOWN, Pages, offerings, run, serve
 
 
 @pytest.fixture

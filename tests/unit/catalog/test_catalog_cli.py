@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from sky_core.cli import catalog as commands
 from sky_core.errors import NoFeasibleOffering, UnknownAccelerator
-from tests.unit.catalog_server import serve
+from tests.unit.catalog.catalog_server import serve
 
 TABLE = "InstanceType,vCPUs,MemoryGiB,AcceleratorName,AcceleratorCount,Region,AvailabilityZone,Price,SpotPrice\n"
 

@@ -12,7 +12,7 @@ import pytest
 from sky_core.broker import Broker
 from tests.conftest import until
 from tests.sandbox.brokers import drivers
-from tests.sandbox.test_broker import broker, submit, task  # noqa: F401 - a fixture
+from tests.sandbox.jobs.test_broker import broker, submit, task  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.slow
 SANDBOX = {"hours_per_second": 0.1, "lease_s": 2}
