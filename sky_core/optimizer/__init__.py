@@ -10,23 +10,18 @@
 {'train': 1, 'infer': 0}
 """
 
-from sky_core.optimizer.explain import Explanation, Runner, explain
 from sky_core.optimizer.frontier import frontier
-from sky_core.optimizer.problem import Edge, Limit, Minimize, Problem, Request, Reuse, Solution, Weighted
+from sky_core.optimizer.problem import Edge, Limit, Minimize, Problem, Request, Solution, Weighted
 from sky_core.optimizer.solve import solve
 
 __all__ = [
     "Edge",
-    "Explanation",
     "Limit",
     "Minimize",
     "Problem",
     "Request",
-    "Reuse",
-    "Runner",
     "Solution",
     "Weighted",
-    "explain",
     "frontier",
     "solve",
 ]

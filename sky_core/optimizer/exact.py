@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -48,7 +48,6 @@ class Best:
     value: float
     bound: float
     method: str
-    reused: dict[str, str] = field(default_factory=dict)
     settled: bool = False
 
     @property
@@ -63,7 +62,7 @@ def minimum(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, *, method
         if best.value <= goal.budget_usd:
             return best
         return replace(best, choice=None, bound=math.inf if best.bound > goal.budget_usd else best.bound)
-    if method in ("ilp", "cbc") or goal.limits or goal.reuse is not None:
+    if method in ("ilp", "cbc") or goal.limits:
         return _by_program(problem, allowed, goal, method, effort)
     if not goal.timed:
         best = _by_messages(problem, allowed, goal, effort)
@@ -117,9 +116,9 @@ def cheapest_of_equal(
     ``goal`` is to minimize cost under a deadline that is the makespan of ``best``.
     """
     assert best.choice is not None
-    if goal.limits or goal.reuse is not None:
+    if goal.limits:
         second = minimum(problem, allowed, goal, method=method, effort=effort)
-        return best if second.choice is None else replace(best, choice=second.choice, reused=second.reused)
+        return best if second.choice is None else replace(best, choice=second.choice)
     space = prepare(problem, allowed, priced=True, timed=True)
     choice, start = best.choice, space.picks(best.choice)
     if start is not None:
@@ -242,9 +241,9 @@ def _by_program(
     start: Mapping[str, int] | None = None,
 ) -> Best:
     solver, name = _solver(method)
-    tags = integer.tags(allowed, goal.limits, goal.reuse)
+    tags = integer.tags(allowed, goal.limits)
     space: Space | None = prepare(problem, allowed, priced=goal.priced, timed=goal.timed, tags=tags)
-    if space is not None and math.isfinite(goal.deadline_hours) and goal.reuse is None:
+    if space is not None and math.isfinite(goal.deadline_hours):
         space = within(space, goal.deadline_hours)
     if space is None:
         return Best(None, math.inf, math.inf, name)
@@ -252,9 +251,8 @@ def _by_program(
     if outcome.picks is None:
         return Best(None, math.inf, outcome.bound, name)
     choice = space.choice(outcome.picks)
-    reused = {space.tasks[child]: space.tasks[parent] for child, parent in outcome.reused.items()}
-    cost, finish = assess(problem, choice, goal.reuse, reused)
-    return Best(choice, goal.value(cost, max(finish.values())), outcome.bound, name, reused)
+    cost, finish = assess(problem, choice)
+    return Best(choice, goal.value(cost, max(finish.values())), outcome.bound, name)
 
 
 def _solver(method: Method) -> tuple[Solver, str]:

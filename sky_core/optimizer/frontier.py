@@ -8,7 +8,7 @@ from dataclasses import replace
 from sky_core.errors import SpecError
 from sky_core.optimizer.effort import Effort
 from sky_core.optimizer.exact import Method
-from sky_core.optimizer.problem import Bools, Limit, Problem, Request, Reuse, Solution
+from sky_core.optimizer.problem import Bools, Limit, Problem, Request, Solution
 from sky_core.optimizer.solve import answer
 
 SAME = 1e-9  # relative: plans whose makespans are this close are one point
@@ -23,7 +23,6 @@ def frontier(
     fixed: Mapping[str, int] | None = None,
     blocked: Mapping[str, Bools] | None = None,
     limits: Sequence[Limit] = (),
-    reuse: Reuse | None = None,
 ) -> list[Solution]:
     """Plans from the fastest to the cheapest, at most ``points`` of them, spread evenly over the makespans between.
 
@@ -38,7 +37,7 @@ def frontier(
     if points < 2:
         raise SpecError(f"frontier: points: {points} is too few; a frontier has two ends")
     effort = Effort.of(time_limit_s)
-    request = Request(fixed=fixed or {}, blocked=blocked or {}, limits=limits, reuse=reuse)
+    request = Request(fixed=fixed or {}, blocked=blocked or {}, limits=limits)
 
     def ask(change: Request, ahead: int) -> Solution:
         """Answer with a fair share of what is left of the time, ``ahead`` more questions to come."""

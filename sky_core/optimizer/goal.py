@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sky_core.optimizer.problem import Limit, Reuse, Weighted
+from sky_core.optimizer.problem import Limit, Weighted
 
 ROUNDING = 1e-9  # relative: within it, two objectives are the same
 TINY = 1e-12  # USD, hours: below this two figures are the same
@@ -20,7 +20,6 @@ class Goal:
     deadline_hours: float = math.inf
     budget_usd: float = math.inf
     limits: Sequence[Limit] = ()
-    reuse: Reuse | None = None
 
     @property
     def priced(self) -> bool:

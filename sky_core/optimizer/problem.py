@@ -230,20 +230,6 @@ class Limit:
 
 
 @dataclass(frozen=True)
-class Reuse:
-    """What a task saves when it takes over the very cluster of one of its parents, which then goes to no other.
-
-    Attributes:
-        cluster: Task to (C_v,) what kind of cluster each candidate is; equal numbers can be taken over.
-        cost, hours: Task to (C_v,) what taking over saves on each candidate (boot, set-up), at most the whole.
-    """
-
-    cluster: Mapping[str, Ints]
-    cost: Mapping[str, Floats]
-    hours: Mapping[str, Floats]
-
-
-@dataclass(frozen=True)
 class Request:
     """What was asked of :func:`~sky_core.optimizer.solve.solve`, so that it can be asked again with a change."""
 
@@ -253,7 +239,6 @@ class Request:
     fixed: Mapping[str, int] = field(default_factory=dict)
     blocked: Mapping[str, Bools] = field(default_factory=dict)
     limits: Sequence[Limit] = ()
-    reuse: Reuse | None = None
 
 
 @dataclass(frozen=True)
@@ -268,8 +253,6 @@ class Solution:
         optimal: True if ``bound`` proves the plan optimal (relative gap below 1e-6).
         method: What solved it: ``messages``, ``paths``, ``labels``, ``ilp`` (HiGHS) or ``cbc``.
         finish: Finish time of each task, hours after the start.
-        reused: Task to the parent whose cluster it takes over.
-        request: The question that this answers.
     """
 
     choice: dict[str, int]
@@ -279,17 +262,12 @@ class Solution:
     optimal: bool
     method: str
     finish: dict[str, float] = field(default_factory=dict, compare=False)
-    reused: dict[str, str] = field(default_factory=dict)
-    request: Request = field(default_factory=Request, compare=False, repr=False)
 
 
-def assess(
-    problem: Problem, choice: Mapping[str, int], reuse: Reuse | None = None, reused: Mapping[str, str] | None = None
-) -> tuple[float, dict[str, float]]:
+def assess(problem: Problem, choice: Mapping[str, int]) -> tuple[float, dict[str, float]]:
     """A plan's cost in USD, edges included, and the finish time of each task in hours.
 
-    A task starts when the data of all its parents has arrived; one that takes over a parent's cluster saves what
-    ``reuse`` says.
+    A task starts when the data of all its parents has arrived.
     """
     at = {task: int(problem.location[task][choice[task]]) for task in problem.tasks}
     cost = math.fsum(float(problem.cost[task][choice[task]]) for task in problem.tasks)
@@ -297,11 +275,7 @@ def assess(
     finish: dict[str, float] = {}
     for task in problem.order:
         arrivals = [finish[e.parent] + e.units * float(e.hours[at[e.parent], at[task]]) for e in problem.parents[task]]
-        run = float(problem.hours[task][choice[task]])
-        if reuse is not None and task in (reused or {}):
-            run -= float(reuse.hours[task][choice[task]])
-            cost -= float(reuse.cost[task][choice[task]])
-        finish[task] = max(arrivals, default=0.0) + run
+        finish[task] = max(arrivals, default=0.0) + float(problem.hours[task][choice[task]])
     return cost, finish
 
 

@@ -31,9 +31,9 @@ def least_product(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, *, 
         return fastest
     cheapest = least(Weighted(1.0, 0.0), goal.deadline_hours)
     plans = [fastest] if cheapest.choice is None else [fastest, cheapest]
-    values = [_product(problem, goal, plan) for plan in plans]
+    values = [_product(problem, plan) for plan in plans]
     best, value = plans[values.index(min(values))], min(values)
-    high = max(assess(problem, plans[-1].choice or {}, goal.reuse, plans[-1].reused)[1].values())
+    high = max(assess(problem, plans[-1].choice or {})[1].values())
     pieces = [(fastest.bound * cheapest.bound, fastest.bound, high)]
     while pieces and pieces[0][0] < value * (1 - GAP) and now() < effort.until:
         bound, low, high = heapq.heappop(pieces)
@@ -43,13 +43,13 @@ def least_product(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, *, 
             if max(bound, usd * start) >= value * (1 - GAP):
                 continue
             plan = least(Weighted(start, usd), above(end))
-            if plan.choice is not None and _product(problem, goal, plan) < value:
-                best, value = plan, _product(problem, goal, plan)
+            if plan.choice is not None and _product(problem, plan) < value:
+                best, value = plan, _product(problem, plan)
             heapq.heappush(pieces, (max(bound, usd * start, plan.bound - usd * start), start, end))
     floor = min(value, pieces[0][0]) if pieces else value
     return replace(best, value=value, bound=floor, settled=True)
 
 
-def _product(problem: Problem, goal: Goal, plan: Best) -> float:
-    cost, finish = assess(problem, plan.choice or {}, goal.reuse, plan.reused)
+def _product(problem: Problem, plan: Best) -> float:
+    cost, finish = assess(problem, plan.choice or {})
     return cost * max(finish.values())

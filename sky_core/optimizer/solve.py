@@ -19,7 +19,6 @@ from sky_core.optimizer.problem import (
     Minimize,
     Problem,
     Request,
-    Reuse,
     Solution,
     Weighted,
     assess,
@@ -43,7 +42,6 @@ def solve(
     fixed: Mapping[str, int] | None = None,
     blocked: Mapping[str, Bools] | None = None,
     limits: Sequence[Limit] = (),
-    reuse: Reuse | None = None,
 ) -> Solution:
     """The best plan for the whole DAG.
 
@@ -63,13 +61,12 @@ def solve(
         fixed: Task to the candidate it must take, blocked or not.
         blocked: Task to a (C_v,) mask, True where a candidate may not be taken.
         limits: Counts that tasks share.
-        reuse: What taking over a parent's cluster saves.
 
     Raises:
         Infeasible: if no plan keeps the deadline, the budget or a limit: names it, with the least that would do.
         SpecError: for names of tasks or an objective that do not exist.
     """
-    request = Request(minimize, deadline_hours, budget_usd, fixed or {}, blocked or {}, limits, reuse)
+    request = Request(minimize, deadline_hours, budget_usd, fixed or {}, blocked or {}, limits)
     return answer(
         problem, request, method=method, effort=Effort.of(time_limit_s, patience_s, gap if method == "auto" else 0.0)
     )
@@ -83,7 +80,6 @@ def answer(problem: Problem, request: Request, *, method: Method = "auto", effor
         deadline_hours=_limit("deadline_hours", request.deadline_hours),
         budget_usd=_limit("budget_usd", request.budget_usd),
         limits=request.limits,
-        reuse=request.reuse,
     )
     if request.minimize == "cost*time":
         best = least_product(problem, allowed, goal, method=method, effort=effort)
@@ -130,23 +126,23 @@ def _best(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, method: Met
     by_cost, by_time = goal.weights.time == 0, goal.weights.cost == 0
     if first.choice is None or not (by_cost or by_time) or (by_cost and first.settled) or effort.left <= 0:
         return first
-    cost, finish = assess(problem, first.choice, goal.reuse, first.reused)
+    cost, finish = assess(problem, first.choice)
     if by_cost:
         second_goal = replace(goal, weights=WEIGHTS["time"], budget_usd=above(cost))
         second = minimum(problem, allowed, second_goal, method=method, effort=effort)
-        return first if second.choice is None else replace(first, choice=second.choice, reused=second.reused)
+        return first if second.choice is None else replace(first, choice=second.choice)
     as_fast = replace(goal, weights=WEIGHTS["cost"], deadline_hours=above(max(finish.values())))
     return cheapest_of_equal(problem, allowed, as_fast, first, method=method, effort=effort)
 
 
 def _solution(problem: Problem, request: Request, best: Best, goal: Goal) -> Solution:
     assert best.choice is not None
-    cost, finish = assess(problem, best.choice, goal.reuse, best.reused)
+    cost, finish = assess(problem, best.choice)
     hours = max(finish.values())
     value = objective_of(request.minimize, cost, hours)
     bound = min(best.bound, value)
     optimal = value - bound <= 1e-6 * abs(value) + 1e-9
-    return Solution(best.choice, cost, hours, bound, optimal, best.method, finish, best.reused, request)
+    return Solution(best.choice, cost, hours, bound, optimal, best.method, finish)
 
 
 def _infeasible(
@@ -157,7 +153,7 @@ def _infeasible(
         return Infeasible(
             "time_limit_s", None, "no plan was found in time, nor shown that there is none", cure="allow more"
         )
-    free = Goal(Weighted(1.0, 0.0), reuse=goal.reuse)
+    free = Goal(Weighted(1.0, 0.0))
     for limit in goal.limits:
         if _least(problem, allowed, replace(free, limits=[limit]), method, effort) is None:
             return Infeasible(limit.name, None, f"no plan keeps {limit.name} within {limit.count:g}")

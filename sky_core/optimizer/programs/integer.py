@@ -13,25 +13,24 @@ from numpy.typing import NDArray
 from sky_core.optimizer.capacity import add_limit, overdrawn
 from sky_core.optimizer.effort import Effort, now
 from sky_core.optimizer.goal import Goal
-from sky_core.optimizer.problem import Floats, Ints, Limit, Reuse
+from sky_core.optimizer.problem import Ints, Limit
 from sky_core.optimizer.programs.model import Known, Placement, Solver, build
 from sky_core.optimizer.space import Space
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The best plan found (None if there is none), a lower bound (inf if there is provably none), who reuses whom."""
+    """The best plan found (None if there is none) and a lower bound (inf if there is provably none)."""
 
     picks: list[int] | None
     bound: float
-    reused: dict[int, int]
 
 
 def solve(space: Space, goal: Goal, solver: Solver, *, effort: Effort, start: list[int] | None = None) -> Outcome:
     """Solve; limits on what runs at once are added where a plan breaks them, until none does."""
     placement = build(space, goal, math.inf if start is None else effort.until)
     if placement is None:  # the plan that is known has to do
-        return Outcome(start, -math.inf, {})
+        return Outcome(start, -math.inf)
     for limit in goal.limits:
         if not limit.at_once:
             add_limit(placement, space, limit, list(range(len(space.tasks))))
@@ -41,7 +40,7 @@ def solve(space: Space, goal: Goal, solver: Solver, *, effort: Effort, start: li
         answer = solver(placement.model, effort, known)
         bound = max(bound, answer.bound)
         if answer.values is None:
-            return Outcome(None, bound, {})
+            return Outcome(None, bound)
         picks = [int(np.argmax(answer.values[x])) for x in placement.x]
         broken = False
         for limit in goal.limits:
@@ -50,9 +49,9 @@ def solve(space: Space, goal: Goal, solver: Solver, *, effort: Effort, start: li
                 add_limit(placement, space, limit, together)
                 broken = True
         if not broken:
-            return Outcome(picks, bound, _reused(placement, answer.values))
+            return Outcome(picks, bound)
         if now() > effort.until:
-            return Outcome(None, bound, {})
+            return Outcome(None, bound)
 
 
 def _incumbent(placement: Placement, picks: list[int]) -> Known:
@@ -61,21 +60,11 @@ def _incumbent(placement: Placement, picks: list[int]) -> Known:
     return np.concatenate(placement.x), np.concatenate(values)
 
 
-def _reused(placement: Placement, values: Floats) -> dict[int, int]:
-    taken: dict[int, int] = {}
-    for (parent, child), columns in placement.takeover.items():
-        if len(columns) and float(np.max(values[columns])) > 0.5:
-            taken[child] = parent
-    return taken
-
-
-def tags(allowed: Mapping[str, Ints], limits: Sequence[Limit], reuse: Reuse | None) -> dict[str, Ints]:
-    """Per task (c,) a number for each candidate that tells apart what limits and reuse tell apart."""
+def tags(allowed: Mapping[str, Ints], limits: Sequence[Limit]) -> dict[str, Ints]:
+    """Per task (c,) a number for each candidate that tells apart what limits tell apart."""
     numbers = {}
     for task, kept in allowed.items():
         columns: list[NDArray[Any]] = [np.asarray(limit.uses[task])[kept] for limit in limits if task in limit.uses]
-        if reuse is not None:
-            columns.append(reuse.cluster[task][kept])
         if columns:
             numbers[task] = np.unique(np.stack(columns), axis=1, return_inverse=True)[1].reshape(-1)
     return numbers

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from sky_core.optimizer.effort import Effort, now
 from sky_core.optimizer.goal import Goal
-from sky_core.optimizer.problem import Bools, Floats, Ints, Reuse
+from sky_core.optimizer.problem import Bools, Floats, Ints
 from sky_core.optimizer.space import Link, Space
 
 Number = TypeVar("Number", np.float64, np.int64)
@@ -86,7 +86,6 @@ class Placement:
         wait: Per link the row "the child finishes after the parent, the transfer and its own run".
         last: Per task the row "the makespan is no earlier than its finish".
         budget: Row of the budget, or None.
-        takeover: Per pair of parent and child the columns "the child takes over the parent's cluster".
     """
 
     model: Model
@@ -96,7 +95,6 @@ class Placement:
     wait: list[int] = field(default_factory=list)
     last: list[int] = field(default_factory=list)
     budget: int | None = None
-    takeover: dict[tuple[int, int], Ints] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -120,9 +118,6 @@ def build(space: Space, goal: Goal, until: float = math.inf) -> Placement | None
         model.add_row([(x, 1.0)], 1.0, 1.0)
         placement.x.append(x)
         placement.spent.append((x, cost))
-    relief = (
-        _add_takeovers(placement, space, goal.reuse, goal.weights.cost) if goal.reuse else [[] for _ in space.tasks]
-    )
     levels = nests(space)
     hops: list[tuple[Ints, Floats]] = []
     for link in space.links:
@@ -130,45 +125,16 @@ def build(space: Space, goal: Goal, until: float = math.inf) -> Placement | None
             return None
         hops.append(_pair(placement, space, link, levels, goal.weights.cost))
     if goal.timed:
-        _add_finish_times(placement, space, hops, relief, goal.weights.time, goal.deadline_hours)
+        _add_finish_times(placement, space, hops, goal.weights.time, goal.deadline_hours)
     if math.isfinite(goal.budget_usd):
         placement.budget = model.add_row(placement.spent, -math.inf, goal.budget_usd)
     return placement
-
-
-def _add_takeovers(placement: Placement, space: Space, reuse: Reuse, weight: float) -> list[list[tuple[Ints, Floats]]]:
-    """Columns for taking over a parent's cluster, at most once per task on either side.
-
-    Returns per task the columns and the hours that they take off its run.
-    """
-    model = placement.model
-    relief: list[list[tuple[Ints, Floats]]] = [[] for _ in space.tasks]
-    given: list[list[Ints]] = [[] for _ in space.tasks]
-    cluster = [np.asarray(reuse.cluster[task])[index] for task, index in zip(space.tasks, space.index, strict=True)]
-    for link in space.links:
-        task, parent, child = space.tasks[link.child], link.parent, link.child
-        able = np.flatnonzero(np.isin(cluster[child], cluster[parent]))
-        usd, hours = reuse.cost[task][space.index[child]][able], reuse.hours[task][space.index[child]][able]
-        take = model.add_columns(-weight * usd, 1.0)
-        for column, pick in zip(take, able, strict=True):
-            same = placement.x[parent][cluster[parent] == cluster[child][pick]]
-            for x in (placement.x[child][[pick]], same):
-                model.add_row([(x, 1.0), (np.array([column]), -1.0)], 0.0, math.inf)
-        placement.takeover[parent, child] = take
-        placement.spent.append((take, -usd))
-        relief[child].append((take, hours))
-        given[parent].append(take)
-    for columns in (*given, *([take for take, _ in parts] for parts in relief)):
-        if columns:
-            model.add_row([(np.concatenate(columns), 1.0)], -math.inf, 1.0)
-    return relief
 
 
 def _add_finish_times(
     placement: Placement,
     space: Space,
     hops: list[tuple[Ints, Floats]],
-    relief: list[list[tuple[Ints, Floats]]],
     weight: float,
     deadline_hours: float,
 ) -> None:
@@ -184,7 +150,7 @@ def _add_finish_times(
     for link, (columns, hours) in zip(space.links, hops, strict=True):
         v = link.child
         ends = [(finish[v : v + 1], 1.0), (finish[link.parent : link.parent + 1], -1.0)]
-        run = [(placement.x[v], -space.hours[v]), *relief[v], (columns, -hours)]
+        run = [(placement.x[v], -space.hours[v]), (columns, -hours)]
         placement.wait.append(model.add_row([*ends, *run], 0.0, math.inf))
 
 

@@ -1,4 +1,4 @@
-"""Limits on counts, cluster reuse, the frontier and explanations, against brute force."""
+"""Limits on counts and the frontier, against brute force."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sky_core.errors import Infeasible
-from sky_core.optimizer import Edge, Limit, Problem, Reuse, explain, frontier, solve
+from sky_core.optimizer import Edge, Limit, Problem, frontier, solve
 from sky_core.optimizer.problem import assess
 
 AMOUNT = st.integers(0, 12).map(lambda n: n / 4)
@@ -70,36 +70,6 @@ def test_limits_are_kept(problem: Problem, minimize: str, at_once: bool, count: 
     assert solution.optimal
 
 
-def takeovers(problem: Problem, kind: dict[str, np.ndarray], choice: dict[str, int]) -> Iterator[dict[str, str]]:
-    """Every way to hand clusters over: a child takes one parent's, a parent gives to one child."""
-    able = [e for e in problem.edges if kind[e.parent][choice[e.parent]] == kind[e.child][choice[e.child]]]
-    for size in range(len(able) + 1):
-        for taken in itertools.combinations(able, size):
-            if len({e.parent for e in taken}) == len({e.child for e in taken}) == size:
-                yield {e.child: e.parent for e in taken}
-
-
-@given(problems(tasks=3), st.sampled_from(["cost", "time"]), st.data())
-@settings(max_examples=60, deadline=None)
-def test_reuse_is_worth_what_it_saves(problem: Problem, minimize: str, data: st.DataObject) -> None:
-    kind = {task: np.array([data.draw(st.integers(0, 1)) for _ in range(3)]) for task in problem.tasks}
-    part = data.draw(st.sampled_from([0.25, 0.5]))
-    reuse = Reuse(
-        kind,
-        cost={task: part * problem.cost[task] for task in problem.tasks},
-        hours={task: part * problem.hours[task] for task in problem.tasks},
-    )
-    values = [
-        assess(problem, choice, reuse, taken)
-        for choice in choices(problem)
-        for taken in takeovers(problem, kind, choice)
-    ]
-    best = min(cost if minimize == "cost" else max(finish.values()) for cost, finish in values)
-    solution = solve(problem, minimize=minimize, reuse=reuse)
-    assert (solution.cost if minimize == "cost" else solution.hours) == pytest.approx(best, abs=1e-6)
-    assert solution.reused in list(takeovers(problem, kind, solution.choice))
-
-
 @given(problems())
 @settings(max_examples=40, deadline=None)
 def test_frontier_lies_on_the_true_one(problem: Problem) -> None:
@@ -134,24 +104,6 @@ def test_frontier_of_many_tasks_keeps_its_time() -> None:
     assert thread_time() - begun < 3.0
     assert len(plans) > 2
     assert [plan.cost for plan in plans] == sorted((plan.cost for plan in plans), reverse=True)
-
-
-@given(problems())
-@settings(max_examples=25, deadline=None)
-def test_explanation_is_what_brute_force_says(problem: Problem) -> None:
-    solution = solve(problem)
-    costs = [(choice, assess(problem, choice)[0]) for choice in choices(problem)]
-    told = explain(problem, solution, groups={"east": [0, 1], "west": [2]})
-    for task, runner in told.runners_up.items():
-        others = [cost for choice, cost in costs if choice[task] != solution.choice[task]]
-        assert runner is not None
-        assert runner.extra == pytest.approx(min(others) - solution.cost, abs=1e-9)
-        assert runner.candidate != solution.choice[task]
-    for name, places in (("east", (0, 1)), ("west", (2,))):
-        inside = [cost for choice, cost in costs if set(choice.values()) <= set(places)]
-        plan = told.alone[name]
-        assert plan is not None
-        assert plan.cost == pytest.approx(min(inside))
 
 
 def test_reserved_machines_go_where_they_save_most() -> None:

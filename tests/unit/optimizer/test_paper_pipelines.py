@@ -12,7 +12,8 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from sky_core.optimizer import Edge, Problem, Solution, explain, solve
+from sky_core.errors import Infeasible
+from sky_core.optimizer import Edge, Problem, Solution, solve
 
 CLOUDS = ("aws", "azure", "gcp")
 EGRESS = {"aws": 0.09, "azure": 0.0875, "gcp": 0.12}  # USD per GB to the internet, first tier
@@ -47,11 +48,16 @@ def plan(
     problem = Problem(list(tasks), cost, hours, location, edges)
     found = solve(problem, minimize=minimize)  # type: ignore[arg-type]
     assert found.optimal
-    groups = {cloud: [number] for number, cloud in enumerate(CLOUDS)}
     pinned = {"bucket": 0} if stored is not None else {}
-    alone = explain(problem, solve(problem, fixed=pinned), groups=groups).alone
+    alone: dict[str, float | None] = {}
+    for number, cloud in enumerate(CLOUDS):
+        elsewhere = {name: place != number for name, place in location.items()}
+        try:
+            alone[cloud] = solve(problem, fixed=pinned, blocked=elsewhere).cost
+        except Infeasible:
+            alone[cloud] = None
     machines = {name: tasks[name][pick][1] for name, pick in found.choice.items() if name != "bucket"}
-    return machines, found, {cloud: one.cost if one else None for cloud, one in alone.items()}
+    return machines, found, alone
 
 
 def vision(gb: float, minimize: str = "cost") -> tuple[dict[str, str], Solution, dict[str, float | None]]:
