@@ -30,6 +30,8 @@ class Lines:
 
     def _seen(self, line: bytes) -> bytes | None:
         """What is seen of a line in the end; None if that was given already."""
+        if b"\r" not in line:
+            return line
         states = [state for state in line.split(b"\r") if state.strip()]
         last, shown, self._shown = (states[-1] if states else b""), self._shown, b""
-        return None if states and b"\r" in line and last == shown else last
+        return None if states and last == shown else last

@@ -26,11 +26,6 @@ class Observed(Part):
         query = sa.select(OBSERVATIONS).where(OBSERVATIONS.c.at >= since)
         return [record(Observation, row) for row in db.execute(query.order_by(OBSERVATIONS.c.at, OBSERVATIONS.c.id))]
 
-    @writes
-    def add_run(self, db: sa.Connection, run: Run) -> None:
-        """Keep what a finished task took."""
-        db.execute(sa.insert(RUNS).values(**asdict(run)))
-
     @reads
     def runs(self, db: sa.Connection, pipeline: str, task: str | None = None) -> list[Run]:
         """What the tasks of a pipeline took, oldest first."""

@@ -1,6 +1,6 @@
 """A command's output as lines: none lost, none twice, a progress bar as it goes on."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sky_core.broker.lines import Lines
@@ -22,6 +22,7 @@ def test_a_bar_that_ends_as_it_was_last_seen_is_not_told_twice():
     assert lines.feed(b"a\r\nb\r\n") == ["a", "b"]
 
 
+@example([b" "])
 @given(st.lists(st.binary(max_size=20).map(lambda data: data.replace(b"\r", b"-")), max_size=20))
 def test_lines_without_carriage_returns_are_what_they_were(pieces):
     lines = Lines()
