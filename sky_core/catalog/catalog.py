@@ -18,7 +18,7 @@ from sky_core.catalog.merge import overlay
 from sky_core.catalog.query import query
 from sky_core.catalog.refresh import shelf
 from sky_core.catalog.snapshot import DATA, read_snapshot
-from sky_core.catalog.usual import spot_floor
+from sky_core.catalog.usual import retires, spot_floor
 from sky_core.config import Defaults, default_home
 from sky_core.inventory import FILE, Inventory
 from sky_core.spec import Resources
@@ -98,6 +98,17 @@ class Catalog:
             NoFeasibleOffering: if no row is left; says which field emptied the list, and what would come next.
         """
         return query(self.table, resources, task, clouds, self.usual)
+
+    def ended(self, resources: Resources, clouds: Sequence[str] | None = None) -> dict[str, str]:
+        """Accelerators that fit, and when their machines end or have ended, where :meth:`query` leaves those out.
+
+        Raises:
+            UnknownAccelerator, NoFeasibleOffering: as :meth:`query`.
+        """
+        rows = query(self.table, resources, "", clouds).select("accelerator", "labels").unique().drop_nulls()
+        left = self.query(resources, clouds=clouds)["accelerator"].unique().to_list()
+        days = {name: day for name, labels in rows.sort("accelerator").iter_rows() if (day := retires(labels))}
+        return {name: day for name, day in days.items() if name not in left}
 
     def with_defaults(self, usual: Defaults) -> Catalog:
         """The same catalog for tasks that do not say everything: see :mod:`sky_core.catalog.usual`."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sky_core.catalog import Catalog
-from sky_core.errors import NoFeasibleOffering, SkyloomError, UnknownAccelerator
+from sky_core.errors import NoFeasibleOffering, SkyloomError, SpecError, UnknownAccelerator
 from sky_core.planner.offers import (
     BOOT_HOURS,
     Bools,
@@ -141,8 +141,23 @@ class Shelf:
         needs = wanted, task.num_nodes, task.checkpoint, hours, task.name if runs else None
         if needs not in self._candidates:
             sold = self._cheapest(task, wanted, alike=not (runs or callable(task.hours) or isinstance(hours, tuple)))
-            self._candidates[needs] = _candidates(offers_of(task, sold, runs), runs)
+            try:
+                offers = offers_of(task, sold, runs)
+            except SpecError as error:
+                raise SpecError(str(error), cure=self._ended(task)) from None
+            self._candidates[needs] = _candidates(offers, runs)
         return self._candidates[needs]
+
+    def _ended(self, task: Task) -> str:
+        """Why hours may fit nothing that is left of what the task asks for, "" if no machine's end is to blame."""
+        try:
+            ended = self.catalog.ended(task.resources, self.clouds)
+        except (NoFeasibleOffering, UnknownAccelerator):  # it is told of the task where that matters
+            return ""
+        machines = ", ".join(f"machines with {name} on {day}" for name, day in ended.items())
+        return (
+            f"left out because their cloud ends them: {machines}; name the instance_type to have one" if ended else ""
+        )
 
     def _cheapest(self, task: Task, wanted: str, *, alike: bool) -> Sold:
         """What is left of what is sold, by what tells no task apart; ``alike``: that takes as long on all of it."""

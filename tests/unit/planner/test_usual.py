@@ -77,6 +77,13 @@ def test_a_retired_machine_is_taken_only_where_it_is_named_or_nothing_else_will_
     assert "p3.2xlarge was retired on 2025-12-20" in " ".join(planned(named).split())
 
 
+def test_hours_for_nothing_but_a_retired_machine_say_that_it_is_retired() -> None:
+    task = Task(name="a", run="x", resources=Resources(accelerators=["V100", "T4"]), hours={"V100": 1.0})
+    market = Market(Catalog.embedded().with_defaults(Defaults()), ("aws",))
+    with pytest.raises(SpecError, match=r"there are T4:1 \(left out .* machines with V100 on 2025-12-20;"):
+        make_plan(Pipeline(name="p", tasks=[task]), market)
+
+
 def test_no_image_of_ours_boots_azures_first_generation() -> None:
     types = set(catalog().query(Resources(cpus="4", cloud="azure"))["instance_type"])
     assert "Standard_D4s_v3" in types
