@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 
 import polars as pl
 
+from sky_core.catalog.names import squeeze
 from sky_core.catalog.query import query
 from sky_core.config import Settings
 from sky_core.driver.step import Step
@@ -51,8 +52,12 @@ def _unkept(rows: pl.DataFrame, wanted: Resources, task: str, place: Placement, 
     """The field of one alternative that a machine, given by its rows of the catalog, does not keep."""
     if place.use_spot and not wanted.use_spot:
         return "use_spot"
+    here = wanted.model_copy(update={"use_spot": place.use_spot})
+    if wanted.accelerators and place.accelerator:  # the others of several are no names that these rows know
+        meant = tuple(pair for pair in wanted.accelerators if squeeze(pair[0]) == squeeze(place.accelerator))
+        here = here.model_copy(update={"accelerators": meant or wanted.accelerators})
     try:
-        query(rows, wanted.model_copy(update={"use_spot": place.use_spot}), task, market.clouds)
+        query(rows, here, task, market.clouds)
     except NoFeasibleOffering as error:
         return None if error.emptied_by in NOT_OF_THE_MACHINE else error.emptied_by
     except UnknownAccelerator:
