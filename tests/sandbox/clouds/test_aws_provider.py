@@ -159,7 +159,7 @@ def test_a_new_machine_may_be_unknown_for_a_while(sandbox: Sandbox, token: str) 
     [machine] = aws.launch(request(token))
     unseen = replace(machine, id="us-east-1/i-0123456789abcdef0")
     aws._fresh[unseen.id] = (time.monotonic(), unseen)
-    assert aws.describe([unseen.id]) == [unseen]
+    assert aws.describe([unseen.id]) == [replace(unseen, seen=False)]
     aws._fresh[unseen.id] = (time.monotonic() - 3600, unseen)
     assert aws.describe([unseen.id])[0].state == "gone"
 

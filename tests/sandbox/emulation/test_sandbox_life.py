@@ -94,8 +94,8 @@ def test_an_attached_sandbox_ends_with_its_parent(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == b"up\n"
-        settings = Settings.load({"SKYLOOM_HOME": str(tmp_path), "SKYLOOM_PROFILE": "sandbox"})
-        sandbox = Sandbox(tmp_path, settings, client.control(tmp_path))
+        environ = {"SKYLOOM_HOME": str(tmp_path), "SKYLOOM_PROFILE": "sandbox"}
+        sandbox = Sandbox(tmp_path, Settings.load(environ), client.control(tmp_path), environ)
         launch(sandbox, 1)
         processes = family(sandbox.control.pid)
         parent.kill()

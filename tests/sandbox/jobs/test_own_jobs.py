@@ -71,8 +71,7 @@ def test_four_tasks_share_two_hosts_and_a_cloud_and_others_queue(sandbox: Sandbo
         assert [job.state for job in jobs] == ["succeeded"] * 6, [job.result for job in jobs]
         assert most == 1, "no host ever had more jobs than slots"
         where = [home.store.clusters(job_id=job.id)[-1].cloud for job in jobs]
-        assert where.count("lab") >= 3, where
-        assert where[4:] == ["lab", "lab"]
+        assert where[4:] == ["lab", "lab"], "who may use the hosts only waits for them"
         queued = [job for job in jobs if any(event.kind == "queued" for event in home.store.events(job.id))]
         assert queued, "six jobs, two slots"
         assert {job.task for job in queued} == {"mine"}

@@ -49,7 +49,7 @@ def test_a_gang_finds_what_its_file_says_and_leaves_what_it_wrote(world, broker,
     jobs = PipelineRun(broker, "run", loaded.pipeline, lambda *_: None, lambda _, line: lines.append(line)).run()
     (job,) = jobs.values()
     assert (job.state, job.result["exit_code"]) == ("failed", 3), job.result
-    assert lines[:2] == ["the code", "the settings"]
+    assert lines[:2] == ["the code", "the settings"], (lines, broker.store.log(job.id), broker.store.events(job.id))
     assert f"rank=0 of 2 gpus=0 {job.id}" in lines
     assert lines[3].strip() == "2"
     tags = [entry["machine"]["tags"] for entry in world.control.audit() if entry["event"] == "start"]

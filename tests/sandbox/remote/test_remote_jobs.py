@@ -55,7 +55,7 @@ class TestLink:
     def test_another_host_key_is_refused(self, park, machine):
         other = park.boot()
         wrong = Machine(machine.ip, machine.port, machine.user, other.host_key)
-        with pytest.raises(HostKeyMismatch, match="not the machine that was launched"):
+        with pytest.raises(HostKeyMismatch, match="not the machine that was meant"):
             Link(wrong, park.keys).run("true")
 
     def test_a_cut_connection_is_told(self, park):
