@@ -69,7 +69,7 @@ class ResourceFields(Fields):
     accelerators: str | dict[str, float | None] | list[Any] | None = described(
         "GPUs, TPUs and the like, with their number; a list or set means any of them. A part of one (`T4:0.5`) is a "
         "whole one where no cloud sells the part",
-        "accelerators: V100:4",
+        "accelerators: L4:4",
     )
     accelerator_args: dict[str, Any] | None = described(
         "for TPUs: `runtime_version` is used, the rest is said",
@@ -183,7 +183,7 @@ class TaskFields(Fields):
     )
     managed_secrets: list[str] | None = described("the same as `secrets`", "managed_secrets: [API_TOKEN]", "skypilot")
     num_nodes: int | None = described("machines of the task", "num_nodes: 2", ge=1)
-    resources: ResourceFields | None = described("what each machine has to be", "resources: {accelerators: V100:4}")
+    resources: ResourceFields | None = described("what each machine has to be", "resources: {accelerators: L4:4}")
     file_mounts: dict[str, str | StorageFields] | None = described(
         "what lies at which path of the machine: a bucket's URI, a local file or folder, or a storage mount",
         "file_mounts: {/data: s3://bucket/data}",
@@ -200,7 +200,7 @@ class TaskFields(Fields):
     restart_on: list[int] | None = described("as `recover_on_exit_codes`", "restart_on: [33]", "skyloom")
     hours: float | str | dict[str, float | str] | None = described(
         "how long it takes, in hours: one number, or one for each accelerator or machine type",
-        "hours: {V100:4: 8.4, T4: 20}",
+        "hours: {L4:4: 8.4, T4: 20}",
         "skyloom",
     )
     checkpoint: bool | int | float | str | dict[str, Any] | None = described(
