@@ -25,7 +25,8 @@ check: setup
 	$(BIN)/pytest -q -n 2 tests/unit
 
 test: check
-	$(BIN)/pytest -q -n 2 --dist loadfile tests/store tests/sandbox tests/prefect tests/airflow
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "not alone" tests/store tests/sandbox tests/prefect tests/airflow
+	$(BIN)/pytest -q -m alone tests/sandbox
 	$(BIN)/pytest -q tests/crash
 
 # The same jobs on PostgreSQL instead of SQLite. (What is about both stores runs on both in `make test`.)

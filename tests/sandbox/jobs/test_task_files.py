@@ -10,7 +10,7 @@ from sky_core.clouds import connect
 from sky_core.spec_yaml import load
 from tests.sandbox.brokers import own_broker
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 SANDBOX = {"hours_per_second": 0.1}
 FILE = """
 name: gang
