@@ -9,8 +9,8 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 
+from ..background import Background
 from ..job import Job, Place
 from ..state import State
 from . import trees
@@ -44,9 +44,7 @@ class Checkpoints:
         self._number = 0
         self._saved: trees.Signature = {}
         self._warned: set[str] = set()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
-        self._saving: Future[None] | None = None
-        self._next = float("inf")
+        self._background = Background("checkpoints", self._sync)
 
     @property
     def _keeps(self) -> bool:
@@ -79,19 +77,16 @@ class Checkpoints:
     def begin(self) -> None:
         """The command starts now: the first checkpoint is due one interval later."""
         if self._keeps:
-            self._next = time.monotonic() + self._interval(0.0)
+            self._background.begin(self._interval(0.0))
 
     def _interval(self, took_s: float) -> float:
         return self._job.checkpoint_interval_s or max(LEAST_INTERVAL_S, took_s / SHARE)
 
     def tick(self) -> None:
         """Start a sync in the background if one is due."""
-        if time.monotonic() < self._next or not (self._saving is None or self._saving.done()):
-            return
-        self._next = float("inf")
-        self._saving = self._pool.submit(self._sync)
+        self._background.tick()
 
-    def _sync(self) -> None:
+    def _sync(self) -> float:
         began = time.monotonic()
         try:
             saved = self._save()
@@ -100,16 +95,14 @@ class Checkpoints:
             saved = True  # an interval later
         finally:
             self._make_room()
-        ended = time.monotonic()
-        interval = self._interval(ended - began)
-        self._next = ended + (interval if saved else min(AGAIN_S, interval))
+        interval = self._interval(time.monotonic() - began)
+        return interval if saved else min(AGAIN_S, interval)
 
     def last(self) -> bool:
         """Take a last checkpoint, after the job has been stopped. True if the store now has the newest state."""
         if not self._keeps:
             return False
-        if self._saving is not None:
-            self._saving.result()
+        self._background.wait()
         try:
             saved = self._save()
         except TROUBLE as error:
@@ -124,7 +117,7 @@ class Checkpoints:
 
     def close(self) -> None:
         """Wait for a sync under way."""
-        self._pool.shutdown()
+        self._background.close()
 
     def _save(self) -> bool:
         """Save the checkpoint unless the store has it. False if the job is writing it just now."""

@@ -6,11 +6,11 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..background import Background
 from ..job import Job, Place
 from ..state import State
 from . import placing
@@ -33,9 +33,7 @@ class Mounts:
         self._folders: dict[str, Path] = {}
         self._urls = {mount["path"]: mount["url"] for mount in job.mounts}
         self._warned: set[str] = set()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="mounts")
-        self._running: Future[None] | None = None
-        self._next = float("inf")
+        self._background = Background("mounts", self._sync)
 
     def bring(self) -> None:
         """Put everything where it belongs.
@@ -72,23 +70,19 @@ class Mounts:
     def begin(self) -> None:
         """The command starts now."""
         if self._folders:
-            self._next = time.monotonic() + LEAST_INTERVAL_S
+            self._background.begin(LEAST_INTERVAL_S)
 
     def tick(self) -> None:
         """Start a write-back in the background if one is due."""
-        if time.monotonic() < self._next or not (self._running is None or self._running.done()):
-            return
-        self._next = float("inf")
-        self._running = self._pool.submit(self._sync)
+        self._background.tick()
 
-    def _sync(self) -> None:
+    def _sync(self) -> float:
         began = time.monotonic()
         try:
             self._send_all()
         except (TransferFailed, OSError) as error:
             self._say(f"mounts not written back, will try again: {error}")
-        ended = time.monotonic()
-        self._next = ended + max(LEAST_INTERVAL_S, (ended - began) / SHARE)
+        return max(LEAST_INTERVAL_S, (time.monotonic() - began) / SHARE)
 
     def last(self) -> None:
         """Write back what is left, after the command has ended.
@@ -96,7 +90,7 @@ class Mounts:
         Raises:
             TransferFailed: if that cannot be done in time.
         """
-        self._pool.shutdown()
+        self._background.close()
         for path in self._folders:
             said = f"file_mounts.{path}: not written back"
             self._send(path, partial(self._patience.ask, said, "send back", whatever=True))
@@ -104,7 +98,7 @@ class Mounts:
     def rescue(self) -> None:
         """The same for a job that has been stopped: once, and what goes wrong is only told."""
         try:
-            self._pool.shutdown()
+            self._background.close()
             self._send_all()
         except (TransferFailed, OSError) as error:
             self._say(f"mounts not written back: {error}")
