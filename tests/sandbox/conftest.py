@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import fsspec
@@ -12,6 +13,7 @@ import pytest
 from sky_sandbox.server import reserve_port
 from sky_sandbox.storage import app
 from tests.conftest import Sandbox
+from tests.sandbox.lab import Lab
 from tests.sandbox.loopback import serve, store_options
 from tests.sandbox.park import Park
 
@@ -51,3 +53,12 @@ def park(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Park]:
         park = Park(tmp_path_factory.mktemp("park"), ssh.getsockname()[1], metadata.getsockname()[1])
         yield park
         park.close()
+
+
+@pytest.fixture
+def lab(park: Park, tmp_path: Path) -> Iterator[Lab]:
+    """Two hosts of somebody's own."""
+    lab = Lab(park, tmp_path)
+    yield lab
+    for machine in lab.machines:
+        park.kill(machine)

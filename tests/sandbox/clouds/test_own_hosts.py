@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -13,15 +11,6 @@ from sky_core.clouds.ssh.provider import Ssh
 from sky_core.errors import AuthError, CapacityError, InvalidRequest, NotConnected, UnknownOutcome
 from tests.sandbox import ssh
 from tests.sandbox.lab import Lab
-from tests.sandbox.park import Park
-
-
-@pytest.fixture
-def lab(park: Park, tmp_path: Path) -> Iterator[Lab]:
-    lab = Lab(park, tmp_path)
-    yield lab
-    for machine in lab.machines:
-        park.kill(machine)
 
 
 def request(token: str, **changes: object) -> LaunchRequest:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import fsspec
 import pytest
 
@@ -13,7 +10,6 @@ from sky_core.facts import schemes
 from sky_core.remote.artifacts import fetch
 from tests.conftest import Sandbox
 from tests.sandbox.lab import BUCKET, Lab
-from tests.sandbox.park import Park
 
 WORK = 'echo "$SKY_JOB_ID" > "$SKY_OUTPUT_OUT"'
 SLOW = f"sleep 2; {WORK}"
@@ -22,14 +18,6 @@ STAYS = """
 if [ -e "$SKY_CHECKPOINT_DIR/half" ]; then cp "$SKY_CHECKPOINT_DIR/half" "$SKY_OUTPUT_OUT"; exit; fi
 echo done on the host > "$SKY_CHECKPOINT_DIR/half"; echo half; sleep 600
 """
-
-
-@pytest.fixture
-def lab(park: Park, tmp_path: Path) -> Iterator[Lab]:
-    lab = Lab(park, tmp_path)
-    yield lab
-    for machine in lab.machines:
-        park.kill(machine)
 
 
 def test_a_job_runs_on_a_host_and_leaves_nothing_but_its_output(sandbox: Sandbox, lab: Lab) -> None:
