@@ -137,9 +137,14 @@ def launch(step: Step, cluster: Cluster) -> None:
     )
 
 
+def _asked_for(step: Step, cluster: Cluster) -> Placement | None:
+    """The placement that a cluster of the job is made for."""
+    return step.memory.successor if cluster is step.successor else step.memory.placement
+
+
 def _outbid(step: Step, cluster: Cluster) -> bool:
     """Whether another driver's intent, written down just before this one, has used up a limit meanwhile."""
-    placement = step.memory.successor if cluster is step.successor else step.memory.placement
+    placement = _asked_for(step, cluster)
     why = _too_dear(step, placement, cluster) if placement else None
     if why is None:
         return False
@@ -153,7 +158,7 @@ def _outbid(step: Step, cluster: Cluster) -> bool:
 
 def _request(step: Step, cluster: Cluster, *, asked_before: bool) -> LaunchRequest:
     task, identity = step.task, keys.identity(step.driving.settings, step.job.key_id)
-    placement = step.memory.successor if cluster is step.successor else step.memory.placement
+    placement = _asked_for(step, cluster)
     assert placement is not None
     wanted = alternative(task.resources, placement)
     return LaunchRequest(

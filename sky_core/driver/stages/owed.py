@@ -16,7 +16,7 @@ from sky_core.clouds.base import TAG_CLUSTER, TAG_OWNER, Cloud, Instance
 from sky_core.driver.step import Driving
 from sky_core.errors import CloudError, NotConnected
 from sky_core.job.bill import sharpened
-from sky_core.store import Launch, Store
+from sky_core.store import Cluster, Launch, Store
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Later:
 def settle(driving: Driving, launch: Launch) -> Later | None:
     """End what is there of a launch whose attempt is over; None once it is accounted for."""
     store = driving.store
-    cluster = next((c for c in store.clusters(job_id=launch.job_id) if c.token == launch.token), None)
+    cluster = _of(store, launch.job_id, launch.token)
     try:
         cloud = driving.clouds[launch.cloud]
         tags = {TAG_OWNER: store.id, TAG_CLUSTER: launch.token}
@@ -67,6 +67,10 @@ def settle(driving: Driving, launch: Launch) -> Later | None:
     return None
 
 
+def _of(store: Store, job_id: str, token: str) -> Cluster | None:
+    return next((cluster for cluster in store.clusters(job_id=job_id) if cluster.token == token), None)
+
+
 def account_for(cloud: Cloud, store: Store, token: str, job_id: str, ended: Sequence[Instance]) -> None:
     """Put strays of a launch that were ended just now on its job's bill and into its story, once.
 
@@ -74,7 +78,7 @@ def account_for(cloud: Cloud, store: Store, token: str, job_id: str, ended: Sequ
         CloudError: if their cloud does not answer; the bill then has them to this moment.
     """
     now = time.time()
-    cluster = next((c for c in store.clusters(job_id=job_id) if c.token == token), None)
+    cluster = _of(store, job_id, token)
     ids = [instance.id for instance in ended]
     if cluster is None or set(ids) <= set(cluster.instance_ids):
         return

@@ -167,7 +167,8 @@ def _steer(step: Step, cluster: Cluster) -> None:
         return
     late = unsaved(step, promise)
     told: list[NewEvent] = [("unsaved", {"attempt": cluster.attempt, "hours": late})] if late else []
-    step.save(events=[*told, *thoughts(pilot)])
+    if told := [*told, *thoughts(pilot)]:
+        step.save(events=told)
     intend(step, placement)
 
 

@@ -53,7 +53,7 @@ def _ends(placements: Iterable[Placement], today: date) -> Iterable[str]:
             found[f"{place.cloud} {place.instance_type}", day].append(place.task)
     for (machine, day), tasks in found.items():
         ended = day <= today.isoformat()
-        yield f"{_some(tasks)}: {machine} {'was retired' if ended else 'retires'} on {day} by what its cloud announced"
+        yield f"{some(tasks)}: {machine} {'was retired' if ended else 'retires'} on {day} by what its cloud announced"
 
 
 def _old_prices(placements: Iterable[Placement], catalog: Catalog, today: date) -> Iterable[str]:
@@ -69,5 +69,6 @@ def _old_prices(placements: Iterable[Placement], catalog: Catalog, today: date) 
         yield f"spot prices of {cloud} are of {day}, {(today - day).days} days old{floor}"
 
 
-def _some(tasks: list[str]) -> str:
+def some(tasks: list[str]) -> str:
+    """The first three of them by name, and how many more there are."""
     return ", ".join(tasks[:3]) + (f" and {len(tasks) - 3} more" if len(tasks) > 3 else "")

@@ -7,6 +7,7 @@ from time import thread_time
 
 from sky_core.errors import Infeasible
 from sky_core.optimizer import Solution, frontier
+from sky_core.planner.explain.remarks import some
 from sky_core.planner.model import Model
 from sky_core.planner.plan import Alone, Alternative, Deal, Placement
 from sky_core.spec import Objective
@@ -24,8 +25,7 @@ def single_cloud(model: Model, cloud: str, objective: Objective, fixed: Mapping[
     narrowed = {name: chosen if name in fixed else there[id(chosen)] for name, chosen in model.candidates.items()}
     homeless = [name for name, chosen in narrowed.items() if len(chosen) == 0]
     if homeless:
-        more = f" and {len(homeless) - 3} more" if len(homeless) > 3 else ""
-        return Alone(cost_usd=None, hours=None, why=f"has nothing for {', '.join(homeless[:3])}{more}")
+        return Alone(cost_usd=None, hours=None, why=f"has nothing for {some(homeless)}")
     try:
         alone = Model(model.pipeline, narrowed, model.catalog, model.counts, model.held).solve(objective)
     except Infeasible as error:
