@@ -28,7 +28,10 @@ POLL_TIMEOUT_S = 180.0  # for all of an answer; its log may come slowly
 START_TIMEOUT_S = 120.0
 CANCEL_MARGIN_S = 30.0
 MOVE_MARGIN_S = 630.0  # the last checkpoint included
+CANCELLED = "cancelled"
 NO_LOG = -1  # as offset: do not send the log
+GANG_GRACE_S = 10.0  # for rank 0 to end by itself when another node has failed
+NODE_TAIL = 1 << 16  # bytes of a failed node's log that are shown after rank 0's
 
 
 def connect(settings: Settings) -> Executor:
@@ -65,27 +68,47 @@ class SshExecutor:
 
         A machine that says nothing for ``look_s`` seconds does not answer.
 
-        A gang is over when rank 0 is, or as soon as another node has failed or is lost.
+        A gang is over when rank 0 is, or as soon as another node has failed or is lost. Where one has failed, rank 0 is
+        ended before that is told: its log is whole then, and the end of the failed node's own log stands below it.
         """
         arguments = [(machine, log_offset if rank == 0 else NO_LOG) for rank, machine in enumerate(machines)]
         first, *others = _each(lambda given: self._poll(given[0], job_id, attempt, given[1], look_s), arguments)
-        if first.phase in ("done", "missing", "lost"):
+        if first.phase in ("missing", "lost") or (first.phase == "done" and first.detail != CANCELLED):
             return first
-        for rank, other in enumerate(others, start=1):
+        failed = next((rank for rank, other in enumerate(others, start=1) if other.exit_code), None)
+        if failed is not None:
+            other = others[failed - 1]
+            first = self._ended_with(failed, machines, job_id, attempt, log_offset, other.log_size)
+            return replace(first, phase="done", exit_code=other.exit_code, eviction=first.eviction or other.eviction,
+                           detail=f"node {failed}: exit code {other.exit_code}")  # fmt: skip
+        for rank, other in enumerate(others if first.phase != "done" else (), start=1):
             if other.phase in ("lost", "missing"):
                 return replace(first, phase="lost", detail=f"node {rank}: {other.detail or other.phase}")
-            if other.phase == "done" and other.exit_code != 0:
-                why = f"exit code {other.exit_code}" if other.exit_code is not None else other.detail
-                return replace(first, phase="done", exit_code=other.exit_code, detail=f"node {rank}: {why}",
-                           eviction=first.eviction or other.eviction)  # fmt: skip
+            if other.phase == "done" and other.exit_code is None:
+                eviction = first.eviction or other.eviction
+                return replace(first, phase="done", detail=f"node {rank}: {other.detail}", eviction=eviction)
         return first
+
+    def _ended_with(
+        self, rank: int, machines: Sequence[Machine], job_id: str, attempt: int, log_offset: int, size: int
+    ) -> JobState:
+        """Rank 0, ended because another node has failed; the end of that node's log of ``size`` bytes below its own."""
+        timeout_s = GANG_GRACE_S + CANCEL_MARGIN_S
+        self._agent(machines[0], "cancel", job_id, attempt, str(GANG_GRACE_S), CANCELLED, timeout_s=timeout_s)
+        first = self._poll(machines[0], job_id, attempt, log_offset)
+        if not first.log_is_whole or log_offset > first.log_size:  # not yet, or it has been told already
+            return first
+        tail = self._poll(machines[rank], job_id, attempt, max(0, size - NODE_TAIL)).log
+        lines = tail.splitlines(keepends=True)[size > NODE_TAIL :]  # the first may lack its beginning
+        told = b"".join(b"(rank %d) %s" % (rank, line) for line in lines)
+        return replace(first, log=first.log + told, log_offset=first.log_offset + len(told))
 
     def cancel(self, machines: Sequence[Machine], job_id: str, attempt: int, grace_s: float) -> None:
         """End the attempt everywhere: SIGTERM, after ``grace_s`` seconds SIGKILL. Returns when it has ended."""
 
         def cancel(machine: Machine) -> None:
             self._agent(
-                machine, "cancel", job_id, attempt, str(grace_s), "cancelled", timeout_s=grace_s + CANCEL_MARGIN_S
+                machine, "cancel", job_id, attempt, str(grace_s), CANCELLED, timeout_s=grace_s + CANCEL_MARGIN_S
             )
 
         _each(cancel, machines)

@@ -113,12 +113,13 @@ def poll(job_id: str, attempt: int, offset: int) -> tuple[dict[str, Any], bytes]
         if state["phase"] not in ENDED:
             _end_session(state)
             state.update(phase="lost", detail="the agent was killed or the machine was restarted")
+    head = {**state, "log_size": log_size(place.log)}
     if offset < 0:  # who asks does not want the log
-        return state, b""
+        return head, b""
     with place.log.open("rb") as file:
         file.seek(offset)
         log = file.read(PART)
-    return {**state, "log_size": log_size(place.log)}, log
+    return {**head, "log_size": log_size(place.log)}, log
 
 
 def cancel(job_id: str, attempt: int, grace_s: float, why: str) -> None:

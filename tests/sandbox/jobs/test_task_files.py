@@ -29,7 +29,11 @@ run: |
   echo "rank=$SKYPILOT_NODE_RANK of $SKYPILOT_NUM_NODES gpus=$SKYPILOT_NUM_GPUS_PER_NODE $SKYPILOT_TASK_ID"
   wc -l <<< "$SKYPILOT_NODE_IPS"
   echo "of $SKYPILOT_NODE_RANK" > ~/ckpt/rank-$SKYPILOT_NODE_RANK
-  exit $FAILS
+  first=$(head -n 1 <<< "$SKYPILOT_NODE_IPS")
+  if [ $SKYPILOT_NODE_RANK = 0 ]; then exec python3 -m http.server --bind "$first" 8765; fi
+  until (echo > /dev/tcp/$first/8765) 2> /dev/null; do sleep 0.2; done
+  echo "met rank 0"
+  exit 3
 """
 
 
@@ -43,7 +47,7 @@ def test_a_gang_finds_what_its_file_says_and_leaves_what_it_wrote(world, broker,
     (tmp_path / "code").mkdir()
     (tmp_path / "code/main.txt").write_text("the code\n")
     (tmp_path / "settings.yaml").write_text("the settings\n")
-    (tmp_path / "task.yaml").write_text(FILE.replace("exit $FAILS", "exit 3"))
+    (tmp_path / "task.yaml").write_text(FILE)
     loaded = load(tmp_path / "task.yaml")
     lines = []
     jobs = PipelineRun(broker, "run", loaded.pipeline, lambda *_: None, lambda _, line: lines.append(line)).run()
@@ -52,6 +56,7 @@ def test_a_gang_finds_what_its_file_says_and_leaves_what_it_wrote(world, broker,
     assert lines[:2] == ["the code", "the settings"], (lines, broker.store.log(job.id), broker.store.events(job.id))
     assert f"rank=0 of 2 gpus=0 {job.id}" in lines
     assert lines[3].strip() == "2"
+    assert lines[-1] == "(rank 1) met rank 0"
     tags = [entry["machine"]["tags"] for entry in world.control.audit() if entry["event"] == "start"]
     assert {found.get("team") for found in tags if found.get("skyloom-job") == job.id} == {"research"}
     found = fsspec.filesystem("s3", **connect("aws", world.settings).storage_options())

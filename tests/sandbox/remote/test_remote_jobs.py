@@ -20,6 +20,7 @@ from sky_core.remote.executor import JobRequest
 from sky_core.remote.functions import InputValue, RemoteError, pack
 from sky_core.ssh.link import Link
 from sky_core.ssh.machine import Machine
+from tests.conftest import until
 from tests.sandbox.loopback import store_options
 from tests.sandbox.park import BUCKET, archive
 
@@ -370,9 +371,20 @@ class TestGangs:
 
     def test_one_node_that_fails_or_dies_ends_the_gang(self, park):
         machines = [park.boot() for _ in range(2)]
-        request = job(run="if [ $SKY_NODE_RANK = 1 ]; then exit 5; fi; sleep 100", node_ips=["a", "b"])
-        state = park.run(machines, request)
+        script = """
+          if [ $SKY_NODE_RANK = 1 ]; then echo "out of luck"; exit 5; fi
+          trap "echo told to end; exit" TERM; touch ~/begun; sleep 100 & wait
+        """
+        request = job(run=script, node_ips=["a", "b"])
+        park.executor.start(machines[:1], request)
+        until(lambda: (park.folder(machines[0]) / "begun").exists())
+        park.executor.start(machines, request)
+        until(lambda: park.executor._poll(machines[1], request.job_id, 1, 0).phase == "done")
+        state = park.follow(machines, request)  # the first look is the last
         assert (state.phase, state.exit_code, state.detail) == ("done", 5, "node 1: exit code 5")
+        assert state.log == b"told to end\n(rank 1) out of luck\n"
+        once_more = park.executor.poll(machines, request.job_id, 1, len(state.log))
+        assert (once_more.log, once_more.exit_code) == (b"", 5)
         again = job(run="sleep 100", node_ips=["a", "b"])
         park.executor.start(machines, again)
         park.kill(machines[1])
