@@ -8,11 +8,11 @@ on stderr and exit code 1.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-# How much a refusal tells about. "market": spot, or on-demand, of the whole cloud; "type": this kind of machine in the
-# whole cloud, whatever the market.
-Scope = Literal["zone", "region", "cloud", "market", "type"]
+# How much a refusal tells about. "family": all machines with this accelerator in this market of the region; "market":
+# spot, or on-demand, of the whole cloud; "type": this kind of machine in the whole cloud, whatever the market.
+Scope = Literal["zone", "region", "family", "cloud", "market", "type"]
 
 
 class SkyloomError(Exception):
@@ -135,9 +135,12 @@ class CloudError(SkyloomError):
     Attributes:
         settled: False where a launch was refused and an earlier call with its token was unclear: what could be seen
             of that one was ended, but more of it may still appear, until the cloud's ``settle_s`` have passed.
+        own: True where it is about what this one request names, its image or its token: in ``scope`` that is of no
+            use to this job, and others may have what it was refused.
     """
 
     settled = True
+    own = False
 
     def __init__(self, message: str, *, code: str = "", cure: str = "") -> None:
         super().__init__(message, cure=cure)
@@ -168,6 +171,10 @@ class AuthError(CloudError):
         self.scope: Scope = scope
 
 
+class NotSetUp(AuthError):
+    """The account works, and lacks in ``scope`` what only its owner can give it: a network, an API, a region."""
+
+
 class NotConnected(AuthError):
     """This machine cannot connect a cloud at all: its SDK or its account is missing here, or nobody provides it."""
 
@@ -186,6 +193,15 @@ class InvalidRequest(CloudError):
 
 class UnknownOutcome(CloudError):
     """The call may or may not have taken effect (time-out, 5xx): look before asking again."""
+
+
+Refusal = TypeVar("Refusal", bound=CloudError)
+
+
+def of_its_own(error: Refusal) -> Refusal:
+    """The error as one that is about what its request names only (:attr:`CloudError.own`)."""
+    error.own = True
+    return error
 
 
 class SealBroken(SkyloomError):

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from sky_core.errors import AuthError, CapacityError, InvalidRequest, QuotaError
+from sky_core.errors import AuthError, CapacityError, CloudError, InvalidRequest, QuotaError
 
 State = Literal["pending", "running", "stopping", "gone"]
 REFUSALS = (CapacityError, QuotaError, AuthError, InvalidRequest)  # errors that say no; all others leave it open
@@ -91,6 +91,7 @@ class Instance:
         preempted: True when the cloud took it back (spot), False when unknown or ended by us.
         halted: True when it was shut down from within, False when unknown.
         seen: False for a machine that its cloud does not show yet: this is what the launch was answered.
+        failed: Why it never came to run although its launch was accepted, sorted as a refusal; None of all others.
         armed: What ends it if nobody does, as ``launch`` knows it; "none" from all other calls.
     """
 
@@ -110,6 +111,7 @@ class Instance:
     preempted: bool = False
     halted: bool = False
     seen: bool = True
+    failed: CloudError | None = None
     armed: Armed = "none"
 
 

@@ -56,7 +56,7 @@ class Tries(Record):
         unkept: Launches since the newest checkpoint, whether the command ran or not.
         generation: The newest checkpoint by then.
         places: The places of ``vain`` launches.
-        shut: Clouds that cannot be connected from here.
+        shut: Clouds that cannot be connected from here, and places without what the job names, such as its image.
         kept_hours: Hours of running that ended with a newer checkpoint.
     """
 
@@ -93,9 +93,10 @@ class Tries(Record):
             }
         )
 
-    def without(self, cloud: str, why: str) -> Tries:
-        """With a cloud that cannot be connected."""
-        return self.model_copy(update={"shut": (*self.shut, Block(cloud=cloud, reason=why))})
+    def without(self, cloud: str, why: str, *, region: str | None = None, zone: str | None = None) -> Tries:
+        """With a cloud that cannot be connected, or a place in it that what the job names cannot be had in."""
+        shut = Block(cloud=cloud, region=region, zone=zone, reason=why)
+        return self.model_copy(update={"shut": (*self.shut, shut)})
 
     def times_at(self, place: Placement) -> int:
         """How often the job was in that place, in whatever market, without getting anywhere."""

@@ -87,6 +87,9 @@ WORDS: Mapping[EventKind, Callable[[Data], str]] = {
     "found ended": lambda d: f"attempt {d['attempt']}: had ended before its machine did, exit code {d['exit_code']}",
     "verdict unreadable": lambda d: f"what the attempt left in its bucket cannot be believed: {d['error']}",
     "bucket not asked": lambda d: f"the bucket cannot be asked whether the job is done, going on: {d['error']}",
+    "launch failed": lambda d: (
+        f"attempt {d['attempt']}: {_place(d)} took the launch and failed it ({d['why']}): {d['message']}"
+    ),
     "bucket refused": lambda d: f"attempt {d['attempt']}: {_place(d)} gives us no bucket ({d['why']}): {d['message']}",
     "recovering": lambda d: f"recovering after: {d['after']}",
     "terminated": lambda d: f"attempt {d['attempt']}: machines terminated ({d['outcome']})",

@@ -48,6 +48,7 @@ EventKind = Literal[
     "verdict unreadable",
     "bucket not asked",
     "bucket refused",
+    "launch failed",
     "recovering",
     "terminated",
     "terminate failed",

@@ -36,10 +36,10 @@ class Blocked:
 def blocked(observations: Iterable[Observation], now: float, ttl_s: float) -> list[Blocked]:
     """The scopes blocked at ``now``, each for ``ttl_s`` seconds after its last refusal, longer if it keeps refusing.
 
-    A refusal or preemption blocks this kind of machine in this market in its scope; missing rights block all kinds in
-    both markets, unless their scope is a market or a type; machines that cannot be reached block all that is there. A
-    later launch within the scope lifts the block, but not that of a place out of reach: machines were to be had there
-    all the time.
+    A refusal or preemption blocks this kind of machine in this market in its scope; with scope "family" all that have
+    its accelerator, and with scope "type" it alone, in both markets. Missing rights block all kinds in both markets,
+    unless their scope is a market or a type; machines that cannot be reached block all that is there. A later launch
+    within the scope lifts the block, but not that of a place out of reach: machines were to be had there all the time.
     """
     refused: dict[Blocked, list[Observation]] = defaultdict(list)
     for seen in sorted(observations, key=lambda item: item.at):
@@ -62,13 +62,16 @@ def blocked(observations: Iterable[Observation], now: float, ttl_s: float) -> li
 def _scope(seen: Observation) -> Blocked:
     if seen.kind == "unreachable":
         return Blocked(seen.cloud, seen.region, seen.zone, None, None, None, 0.0, "")
-    region = seen.region if seen.scope in ("zone", "region") else None
+    region = seen.region if seen.scope in ("zone", "region", "family") else None
     zone = seen.zone if seen.scope == "zone" else None
     if seen.kind == "auth":
         instance_type = seen.instance_type if seen.scope == "type" else None
         market = seen.market if seen.scope == "market" else None
         return Blocked(seen.cloud, region, zone, instance_type, None, market, 0.0, "")
-    return Blocked(seen.cloud, region, zone, seen.instance_type, seen.accelerator, seen.market, 0.0, "")
+    market = None if seen.scope == "type" else seen.market
+    # Of machines without accelerators a smaller one may fit what is left of a quota, even of none at all.
+    instance_type = None if seen.scope == "family" and seen.accelerator else seen.instance_type
+    return Blocked(seen.cloud, region, zone, instance_type, seen.accelerator, market, 0.0, "")
 
 
 def _out_of_reach(refusals: Sequence[Observation]) -> bool:

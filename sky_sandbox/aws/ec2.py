@@ -212,6 +212,9 @@ class Ec2:
             instance.terminate()  # lets go of its disks and interfaces
         if machine.cause:
             reason, message = REASONS[machine.cause]
+            told = str(machine.extra.get("boot_error", ""))
+            if machine.cause == "failed" and told.startswith(("Client.", "Server.")):  # what was asked for
+                reason, message = told, "Failed by the sandbox"
             instance.state_reason = StateReason(f"{reason}: {message}", reason)
             when = datetime.fromtimestamp(machine.stopping_at or machine.created_at, UTC)
             instance._reason = f"{message} ({when:%Y-%m-%d %H:%M:%S} GMT)"

@@ -28,12 +28,15 @@ from sky_core.errors import (
     CapacityError,
     CloudError,
     InvalidRequest,
+    NotSetUp,
     QuotaError,
+    Scope,
     Throttled,
     UnknownOutcome,
+    of_its_own,
 )
 
-# "Unsupported" is how EC2 says that a zone does not sell the type. A token whose machines have ended gives no others.
+# "Unsupported" is how EC2 says that a zone does not sell the type.
 CAPACITY = frozenset(
     {
         "InsufficientInstanceCapacity",
@@ -43,7 +46,6 @@ CAPACITY = frozenset(
         "UnfulfillableCapacity",
         "SpotMaxPriceTooLow",
         "Unsupported",
-        "IdempotentInstanceTerminated",
         "Server.InsufficientInstanceCapacity",
     }
 )
@@ -54,6 +56,7 @@ QUOTA = frozenset(
         "MaxSpotInstanceCountExceeded",
         "VolumeLimitExceeded",
         "MaxIOPSLimitExceeded",
+        "Client.VolumeLimitExceeded",
         "PendingVerification",
         "SecurityGroupLimitExceeded",
     }
@@ -62,12 +65,29 @@ FULL_SUBNET = "InsufficientFreeAddressesInSubnet"
 # Of the region as this account has it: machines of no type can be launched there.
 MISSING_NETWORK = frozenset({"VPCIdNotSpecified", "MissingInput", "InvalidSubnetID.NotFound"})
 FULL_GROUP = "RulesPerSecurityGroupLimitExceeded"
+# Of what the request names: an image of this region, or a token that has been used.
+UNKNOWN_IMAGE = frozenset({"InvalidAMIID.NotFound", "InvalidAMIID.Unavailable", "InvalidAMIID.Malformed"})
+SMALL_DISK = "InvalidBlockDeviceMapping"
+USED_TOKEN = frozenset({"IdempotentInstanceTerminated", "IdempotentParameterMismatch"})
+# Texts that come as InvalidParameterValue, of a type that no zone will ever start so.
+NEVER = ("for InstanceType", "does not match the architecture")
+# Reasons of an end that are refusals: EC2 accepts a launch before it looks at disks and keys.
+LATE = frozenset(
+    {
+        "Client.InternalError",
+        "Client.VolumeLimitExceeded",
+        "Server.InsufficientInstanceCapacity",
+        "Server.InternalError",
+    }
+)
+LATE_POLICY = "Client.InternalError"  # of a machine that could not start: most often a disk key it may not use
 AUTH = frozenset(
     {
         "AccessDenied",
         "AccessDeniedException",
         "AuthFailure",
         "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
+        "Client.InternalError",
         "Blocked",
         "ExpiredToken",
         "ExpiredTokenException",
@@ -99,6 +119,8 @@ THROTTLED = frozenset(
     }
 )
 LOGIN = "run: aws configure, or set AWS_PROFILE"
+NETWORK = "make a default VPC, or name a VPC and a subnet in [clouds.aws.network] of config.toml"
+NONE_AT_ALL = "limit of 0 "  # of vCPUs of this family, in this market
 
 
 def sort_code(code: str, status: int, message: str) -> CloudError:
@@ -107,7 +129,10 @@ def sort_code(code: str, status: int, message: str) -> CloudError:
     if code in CAPACITY:
         return CapacityError(text, scope="zone", code=code)
     if code in QUOTA or code == FULL_SUBNET:
-        return QuotaError(text, scope="zone" if code == FULL_SUBNET else "region", code=code)
+        scope: Scope = "zone" if code == FULL_SUBNET else "family" if NONE_AT_ALL in message else "region"
+        return QuotaError(text, scope=scope, code=code)
+    if code in USED_TOKEN:
+        return of_its_own(CapacityError(text, scope="zone", code=code))
     if code in THROTTLED or status == HTTPStatus.TOO_MANY_REQUESTS:
         return Throttled(text, code=code)
     if code in AUTH or status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
@@ -116,9 +141,26 @@ def sort_code(code: str, status: int, message: str) -> CloudError:
         cure = "remove rules of addresses that are no longer yours from the security group skyloom"
         return InvalidRequest(text, scope="region", code=code, cure=cure)
     if code in MISSING_NETWORK:
-        return InvalidRequest(text, scope="region", code=code, cure="the region needs a default VPC with a subnet")
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return NotSetUp(text, scope="region", code=code, cure=NETWORK)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or code == "Server.InternalError":
         return UnknownOutcome(text, code=code)
+    return _invalid(code, text)
+
+
+def sort_end(code: str, message: str) -> CloudError | None:
+    """What the reason of a machine's end says of a launch that was accepted; None if it says nothing of it."""
+    return sort_code(code, HTTPStatus.OK, message) if code in LATE else None
+
+
+def _invalid(code: str, text: str) -> InvalidRequest:
+    if code == "ParameterNotFound":  # of a name of ours: this region has no such image for anybody
+        return InvalidRequest(text, scope="region", code=code)
+    if code in UNKNOWN_IMAGE or code == SMALL_DISK:
+        return of_its_own(InvalidRequest(text, scope="region", code=code, cure="images of AWS differ by region"))
+    if code == "BucketAlreadyExists":
+        return InvalidRequest(text, scope="region", code=code, cure="set another bucket_prefix in [clouds.aws]")
+    if any(words in text for words in NEVER):
+        return InvalidRequest(text, scope="type", code=code)
     return InvalidRequest(text, code=code)
 
 
@@ -128,6 +170,8 @@ def _auth_error(code: str, text: str) -> AuthError:
         return AuthError(text, scope="market", code=code, cure=cure)
     if SERVICE_CONTROL_POLICY in text:  # guard rails deny regions; the rest of the account goes on working
         return AuthError(text, scope="region", code=code, cure="ask the organisation's administrator")
+    if code == LATE_POLICY:
+        return AuthError(text, scope="region", code=code, cure="let EC2 use the key that encrypts this region's disks")
     if code == "UnauthorizedOperation":
         return AuthError(text, code=code, cure="grant the permission that the message names")
     return AuthError(text, code=code, cure=LOGIN)

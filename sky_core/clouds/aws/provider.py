@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from sky_core.clouds.aws import leftovers as aws_leftovers
-from sky_core.clouds.aws.errors import LOGIN
+from sky_core.clouds.aws.errors import LOGIN, sort_end
 from sky_core.clouds.aws.images import parameters
 from sky_core.clouds.aws.network import Network
 from sky_core.clouds.aws.session import HOME_REGION, ONCE, Session
@@ -285,7 +285,8 @@ def _run_instances(request: LaunchRequest, image: Json, group: str, user_data: s
 
 
 def _instance(region: str, machine: Json) -> Instance:
-    reason = machine.get("StateReason", {}).get("Code", "")
+    why = machine.get("StateReason", {})
+    reason = why.get("Code", "")
     launched_at = machine.get("LaunchTime")
     return Instance(
         id=f"{region}/{machine['InstanceId']}",
@@ -303,6 +304,7 @@ def _instance(region: str, machine: Json) -> Instance:
         reason=reason,
         preempted=reason in PREEMPTED,
         halted=reason == HALTED,
+        failed=sort_end(reason, why.get("Message", "")),
     )
 
 

@@ -94,7 +94,7 @@ class Session:
             with sorted_errors():
                 yield
         except AuthError as error:
-            if error.code in PERHAPS_REGIONAL and region != HOME_REGION and self._is_known():
+            if error.code in PERHAPS_REGIONAL and region != HOME_REGION and self.is_known():
                 cure = f"enable the region: aws account enable-region --region-name {region}"
                 raise AuthError(f"{region}: {error}", scope="region", code=error.code, cure=cure) from error
             raise
@@ -127,7 +127,7 @@ class Session:
             return list(self._session.get_available_regions("ec2"))
         return [region["RegionName"] for region in regions]
 
-    def _is_known(self) -> bool:
+    def is_known(self) -> bool:
         """Whether the login works at home."""
         if time.monotonic() < self._trusted_until:
             return True

@@ -18,9 +18,12 @@ from sky_core.errors import (
     CapacityError,
     CloudError,
     InvalidRequest,
+    NotSetUp,
     QuotaError,
+    Scope,
     Throttled,
     UnknownOutcome,
+    of_its_own,
 )
 
 CAPACITY = {
@@ -33,6 +36,12 @@ CAPACITY = {
 }
 # A policy or the subscription's own kind closes a region; the others go on working.
 CLOSED_REGION = {"RequestDisallowedByPolicy", "RequestDisallowedByAzure", "LocationNotAvailableForResourceGroup"}
+# A machine's size and image that do not go together, wherever; and Spot that a size is not sold as.
+NEVER = ("cannot boot", "only supports a CPU Architecture", "Spot / low priority is not supported")
+OTHER_PLACE = "InvalidResourceGroupLocation"  # an earlier request of this token was for another region
+WRONG_FOR_ALL = {"StorageAccountAlreadyTaken", "IPv4BasicSkuPublicIpCountLimitReached"}
+# Of the image that the request names.
+OWN = {"PlatformImageNotFound", "VMMarketplaceInvalidInput", "ResizeDiskError", "OSProvisioningClientError"}
 NO_SUCH_SIZE_HERE = "is not available in the current region"  # comes as InvalidParameter
 QUOTA = {"QuotaExceeded", "ResourceQuotaExceeded", "PublicIPCountLimitReached", "SubnetIsFull"}
 AUTH = {
@@ -49,6 +58,7 @@ AUTH = {
     "AuthorizationFailure",
     "KeyBasedAuthenticationNotPermitted",
 }
+UNCLEAR = "OSProvisioningTimedOut"  # it may run all the same, and costs
 THROTTLED = {
     "AnotherOperationInProgress",
     "OperationPreempted",
@@ -74,22 +84,37 @@ def refusal(code: str, message: str, *, zoned: bool = False, status: int | None 
         return CapacityError(text, scope="region", code=code)
     # OperationNotAllowed is the code of exceeded quotas, but of other things as well; only its text tells them apart.
     if code in QUOTA or (code == "OperationNotAllowed" and "quota" in message.lower()):
-        return QuotaError(text, code=code)
+        return QuotaError(text, scope=_reach_of_quota(message), code=code)
     if code in CLOSED_REGION:
         return AuthError(text, scope="region", code=code, cure="choose another region, or change the policy")
     if code == "MissingSubscriptionRegistration":
         namespace = re.search(r"Microsoft\.\w+", message)
         cure = f"once for the subscription: az provider register --namespace {namespace[0] if namespace else '…'}"
-        return AuthError(text, code=code, cure=cure)
+        return NotSetUp(text, code=code, cure=cure)
     if code in AUTH or status == 401:
         return AuthError(text, code=code, cure="check the credentials and the subscription's role assignments")
     if code in THROTTLED or status == 429:
         return Throttled(text, code=code)
+    if code in OWN:
+        return of_its_own(InvalidRequest(text, scope="cloud", code=code))
+    if any(words in message for words in NEVER):
+        return InvalidRequest(text, scope="type", code=code)
+    if code == OTHER_PLACE:
+        return of_its_own(CapacityError(text, scope="region", code=code))
+    if code in WRONG_FOR_ALL or "publicKeys.keyData" in message:
+        return InvalidRequest(text, scope="cloud", code=code)
+    if code == UNCLEAR:
+        return UnknownOutcome(text, code=code)
     if status is None:
         return CapacityError(text, scope="zone" if zoned else "region", code=code)
     if status == 408 or status >= 500 or status < 400:
         return UnknownOutcome(text, code=code)
     return InvalidRequest(text, code=code)
+
+
+def _reach_of_quota(message: str) -> Scope:
+    """Of a family of which there is none at all, no size can be had; else a smaller one may."""
+    return "family" if re.search(r"Current Limit: 0\b", message) and "Family" in message else "region"
 
 
 def translate(error: AzureError, *, zoned: bool = False) -> CloudError:

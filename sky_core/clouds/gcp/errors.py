@@ -8,6 +8,7 @@ of google.rpc. A stock-out is never an HTTP error: the call succeeds and its ope
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -24,10 +25,12 @@ from sky_core.errors import (
     CapacityError,
     CloudError,
     InvalidRequest,
+    NotSetUp,
     QuotaError,
     Scope,
     Throttled,
     UnknownOutcome,
+    of_its_own,
 )
 
 log = logging.getLogger(__name__)
@@ -60,8 +63,13 @@ AUTH_CODES = frozenset({"PERMISSIONS_ERROR", "SERVICE_ACCOUNT_ACCESS_DENIED"})  
 POLICY_CODES = frozenset(
     {"conditionNotMet", "CONDITION_NOT_MET"}
 )  # of an organisation's constraint, or of something else
-# A text around a stock-out's code that tells of a request which no zone will ever accept.
-NEVER = "features are not compatible"
+# Texts, one around a stock-out's code, that tell of a machine which no zone will ever start so.
+NEVER = ("features are not compatible", "can not be used without accelerator")
+# Texts about what the request itself names: its image, its disk.
+USED = frozenset({"alreadyExists", "ALREADY_EXISTS", "EXTERNAL_RESOURCE_NOT_FOUND"})
+OWN = ("/global/images/", "cannot be smaller than the image size", "sourceImage")
+NETWORK = "make the network default, or name a network and a subnet in [clouds.gcp.network] of config.toml"
+DISABLED = frozenset({"accessNotConfigured", "SERVICE_DISABLED", "billingNotEnabled"})
 # For calls that may be made twice: reads, deletes, waits.
 RETRY = Retry(predicate=if_transient_error, initial=0.2, maximum=2.0, timeout=10.0)
 LOGIN = "run: gcloud auth application-default login"
@@ -69,14 +77,14 @@ LOGIN = "run: gcloud auth application-default login"
 
 def sort_code(code: str, status: int, message: str) -> CloudError:
     """The error for a reason or operation code and an HTTP status (0 where there is none)."""
-    if NEVER in message:
-        return InvalidRequest(message, code=code)
+    if any(words in message for words in NEVER):
+        return InvalidRequest(message, scope="type", code=code)
     if code in REGION_CAPACITY or NO_ADDRESS in message:
         return CapacityError(message, scope="region", code=code)
     if code in ZONE_CAPACITY:
         return CapacityError(message, scope="zone", code=code)
     if code in QUOTA_CODES:
-        return QuotaError(message, scope="cloud" if "ALL_REGIONS" in message else "region", code=code)
+        return QuotaError(message, scope=_reach_of_quota(message), code=code)
     if code in THROTTLE_CODES or status == HTTPStatus.TOO_MANY_REQUESTS:
         return Throttled(message, code=code)
     if _is_not_sold_here(status, message):
@@ -86,9 +94,19 @@ def sort_code(code: str, status: int, message: str) -> CloudError:
     if status == HTTPStatus.NOT_FOUND and "serviceAccount" in message:
         cure = "make the project's default service account anew"
         return AuthError(message, code=code, cure=cure)
+    if "global/networks/" in message or "subnetwork" in message:
+        return NotSetUp(message, scope="cloud" if "global/networks/" in message else "region", code=code, cure=NETWORK)
+    if code in USED or status == HTTPStatus.CONFLICT or any(words in message for words in OWN):
+        return of_its_own(InvalidRequest(message, scope="cloud", code=code))
     if 400 <= status < 500 and status != HTTPStatus.REQUEST_TIMEOUT:
-        return InvalidRequest(message, scope="cloud" if "global/networks/" in message else "zone", code=code)
+        return InvalidRequest(message, code=code)
     return UnknownOutcome(message, code=code)
+
+
+def _reach_of_quota(message: str) -> Scope:
+    if "ALL_REGIONS" in message:
+        return "cloud"
+    return "family" if re.search(r"Limit: 0(\.0)? ", message) else "region"
 
 
 def _is_not_sold_here(status: int, message: str) -> bool:
@@ -103,6 +121,10 @@ def _refused_right(code: str, status: int, message: str) -> CloudError:
         return AuthError(message, code=code, cure=LOGIN)
     if code in POLICY_CODES and "constraints/" not in message:
         return InvalidRequest(message, code=code)
+    if code in DISABLED:
+        return NotSetUp(message, code=code, cure="enable the API and billing in the project, as the message says")
+    if "storage.buckets" in message:  # a name that somebody else took; each region has its own
+        return AuthError(message, scope="region", code=code, cure="set another bucket_prefix in [clouds.gcp]")
     if "constraints/gcp.resourceLocations" in message:
         return AuthError(message, scope="region", code=code, cure="the organisation allows other locations")
     return AuthError(message, code=code, cure="grant the role, enable the API or change the policy that it names")

@@ -25,6 +25,7 @@ from sky_core.errors import (
     Throttled,
     UnknownOutcome,
 )
+from sky_core.job.attempts import Tries
 from sky_core.job.bill import sharpened
 from sky_core.job.spending import caps, estimate, exceeded
 from sky_core.planner.alternatives import alternative
@@ -200,16 +201,34 @@ def _refused(step: Step, cluster: Cluster, error: CloudError, *, known: bool) ->
     # What a cloud will never sell (a retired type, a stale catalog row) is blocked like missing capacity.
     kind, seen = next(pair for kind_of, pair in REFUSALS.items() if isinstance(error, kind_of))
     scope: Scope = getattr(error, "scope", "zone")
-    moves = cluster is step.successor
+    moves, own = cluster is step.successor, _is_own(step, cluster, error)
     step.save(
         state=None if moves else "provisioning",
         successor=None,
         launches=[request_for(cluster, settled=kind)] if known else (),  # else it stays owed
         cluster=replace(cluster, state="refused", ended_at=time.time(), outcome=kind),
         launch_errors=0,
-        observations=[observation(cluster, seen, scope)],
+        observations=[] if own else [observation(cluster, seen, scope)],
+        tries=_tries_without(step, cluster, error) if own else step.memory.tries,
         events=[("refused", {"attempt": cluster.attempt, "why": kind, "message": str(error), **where(cluster)})],
     )
+
+
+def _is_own(step: Step, cluster: Cluster, error: CloudError) -> bool:
+    """Whether a refusal is about what this job names, so that nothing can be concluded for others."""
+    if error.own or not isinstance(error, InvalidRequest):
+        return error.own
+    placement = _asked_for(step, cluster)
+    return placement is not None and alternative(step.task.resources, placement).image is not None
+
+
+def _tries_without(step: Step, cluster: Cluster, error: CloudError) -> Tries:
+    """The job's tries without the place where what it names cannot be had; a token is another one next time."""
+    if not isinstance(error, InvalidRequest):
+        return step.memory.tries
+    region = None if error.scope in ("cloud", "type") else cluster.region
+    zone = cluster.zone if error.scope == "zone" else None
+    return step.memory.tries.without(cluster.cloud, str(error), region=region, zone=zone)
 
 
 def _unclear(step: Step, cluster: Cluster, error: CloudError) -> None:

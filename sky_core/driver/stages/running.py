@@ -25,12 +25,13 @@ from sky_core.remote.executor import LONG_LOOK_S, LOOK_S, JobRequest
 from sky_core.remote.keys import team_key
 from sky_core.spec import Artifact
 from sky_core.ssh.machine import Machine
-from sky_core.store import Cluster, NewEvent
+from sky_core.store import Cluster, EventKind, NewEvent
 
 LEAVE_GRACE_S = 10.0  # for a command to end by itself when its job moves
 LINK_TIMEOUT_S = 180.0  # without an answer from a machine that its cloud calls running
 LONGEST_PAUSE_S = 30.0  # between two looks at a machine that does not answer
 # A stranger that answers under the machine's address is told nothing; what has become of ours, its cloud knows.
+REFUSED = tuple(REFUSALS)
 NO_ANSWER = (LinkLost, HostKeyMismatch, MachineError, CloudError)
 
 
@@ -42,6 +43,9 @@ def boot(step: Step) -> None:
         instances = _described(step, cluster)
     except CloudError as error:
         _wait(step, cluster, step.driving.settings.boot_timeout_s, str(error))
+        return
+    if failure := next((i.failed for i in instances if isinstance(i.failed, REFUSED)), None):
+        _refused_there(step, cluster, failure, "launch failed")
         return
     if _taken_back(step, instances) or too_slow(step, cluster):
         return
@@ -59,7 +63,7 @@ def boot(step: Step) -> None:
         bucket = step.driving.clouds[cluster.cloud].storage(cluster.region).url
         step.driving.executors[cluster.cloud].start(machines, _request(step, cluster, instances, bucket))
     except (AuthError, InvalidRequest) as error:
-        _bucket_refused(step, cluster, error)
+        _refused_there(step, cluster, error, "bucket refused")
         return
     except NO_ANSWER as error:
         _wait(step, cluster, step.driving.settings.boot_timeout_s, str(error))
@@ -178,8 +182,9 @@ def _taken_back(step: Step, instances: list[Instance]) -> bool:
     if not gone and instances:
         return False
     reason = gone[0].reason if gone else "unknown to its cloud"
-    # A machine that halted itself, when nobody looked after it, says nothing of its zone; nor does one on demand.
-    preempted = step.cluster is not None and step.cluster.use_spot and not any(instance.halted for instance in gone)
+    # A machine that halted itself, when nobody looked after it, or failed, says nothing of its zone; nor does one on
+    # demand.
+    preempted = step.cluster is not None and step.cluster.use_spot and not any(i.halted or i.failed for i in gone)
     kind: Literal["preempted", "died"] = "preempted" if preempted else "died"
     attempt = step.cluster.attempt if step.cluster else step.job.attempt
     step.driving.hearing.forget(step.job.id)
@@ -215,13 +220,13 @@ def _wait(step: Step, cluster: Cluster, limit_s: float, why: str) -> None:
     )
 
 
-def _bucket_refused(step: Step, cluster: Cluster, error: CloudError) -> None:
-    """Leave at once a place whose bucket will never be given to us; the place is remembered as refused."""
+def _refused_there(step: Step, cluster: Cluster, error: CloudError, event: EventKind) -> None:
+    """Leave at once a place whose machines failed after all, or whose bucket is not ours; it counts as refused."""
     kind, seen = next(pair for kind_of, pair in REFUSALS.items() if isinstance(error, kind_of))
     seen_there = observation(cluster, seen, getattr(error, "scope", "region"))
     step.driving.hearing.forget(step.job.id)
     about = {"attempt": cluster.attempt, "why": kind, "message": str(error), **where(cluster)}
-    step.save(closing=kind, observations=[seen_there], events=[("bucket refused", about)])
+    step.save(closing=kind, observations=[seen_there], events=[(event, about)])
 
 
 def _machines(step: Step, cluster: Cluster, addresses: Sequence[str]) -> list[Machine]:

@@ -10,7 +10,7 @@ import pytest
 
 from sky_core.clouds import connect as connect_cloud
 from sky_core.clouds.base import Cloud, Instance
-from sky_core.errors import AuthError
+from sky_core.errors import AuthError, QuotaError
 from tests.conftest import Sandbox, until
 from tests.sandbox.ssh import Session, connect, request, running
 
@@ -64,6 +64,9 @@ def test_a_machine_that_fails_after_it_was_accepted(sandbox: Sandbox, aws: Cloud
     sandbox.control.fault("aws", "boot", "error", code="Client.VolumeLimitExceeded")
     [machine] = aws.launch(request(token))
     until(lambda: aws.describe([machine.id])[0].state == "gone")
+    [gone] = aws.describe([machine.id])
+    assert isinstance(gone.failed, QuotaError), "and not taken back"
+    assert not gone.preempted
 
 
 def test_an_instance_that_ec2_does_not_know_yet(sandbox: Sandbox, aws: Cloud, token: str) -> None:

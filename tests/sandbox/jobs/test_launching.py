@@ -73,6 +73,29 @@ def test_three_tasks_of_one_name_land_where_each_asked(tidy, tmp_path):
             assert (cluster.cloud, cluster.region) == (cloud, asked[cloud]["region"])
 
 
+def test_a_launch_that_fails_after_all_is_a_refusal_and_no_preemption(tidy, tmp_path):
+    tidy.control.fault("aws", "boot", "error", code="Client.VolumeLimitExceeded")
+    with home_of(tidy, tmp_path) as home:
+        task = small(cloud="aws", region=["us-east-1", "us-west-2"], instance_type="t3.small", use_spot=True)
+        (job,) = home.drive(home.submit(task))
+        assert [outcome for outcome, _ in home.outcomes(job)] == ["quota", "succeeded"]
+        assert {seen.kind for seen in home.store.observations(0)} == {"launched", "quota", "released"}
+
+
+def test_an_image_that_only_one_job_asks_for_is_that_jobs_affair(tidy, tmp_path):
+    with home_of(tidy, tmp_path) as home:
+        regions = ["us-east-1", "us-west-2"]
+        (job,) = home.drive(
+            home.submit(
+                small(cloud="aws", region=regions, instance_type=["t3.small", "t3.medium"], image="ami-00000000")
+            )
+        )
+        assert job.state == "failed"
+        assert "InvalidAMIID.NotFound" in job.result["error"]
+        assert len(home.outcomes(job)) == 2, "once in each region, whatever types there are"
+        assert not home.store.observations(0), "others have images of their own"
+
+
 def test_a_failover_stays_in_the_clouds_that_the_submitter_allowed(tidy, tmp_path):
     with home_of(tidy, tmp_path, environ={"SKYLOOM_CLOUDS": "gcp"}) as home:
         kinds, regions = ["e2-standard-2", "n2-standard-2", "t3.small"], ["us-central1", "us-east-1"]
