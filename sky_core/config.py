@@ -185,6 +185,26 @@ class Limits(BaseModel):
     usd_per_day: float | None = Field(None, gt=0)
 
 
+class PythonSource(BaseModel):
+    """Where machines get a Python of our own and the packages that move data; unset, from where uv always does.
+
+    Attributes:
+        mirror: Base URL of the builds of Python, in place of their project's releases (``UV_PYTHON_INSTALL_MIRROR``).
+        builds: URL of a list of builds of one's own (``UV_PYTHON_DOWNLOADS_JSON_URL``).
+        index: URL of a package index; or ``file:///folder``, on the machines' image, with the wheels that are needed.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    mirror: str | None = None
+    builds: str | None = None
+    index: str | None = None
+
+    @property
+    def wheels(self) -> str | None:
+        """The folder of wheels that stands for an index, or None."""
+        return self.index.removeprefix("file://") if self.index and self.index.startswith("file://") else None
+
+
 class Settings(BaseModel):
     """All settings of one Skyloom home.
 
@@ -226,6 +246,7 @@ class Settings(BaseModel):
     sweep_s: float = Field(600.0, gt=0)
     limits: Limits = Limits()
     defaults: Defaults = Defaults()
+    python: PythonSource = PythonSource()
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -269,7 +290,8 @@ class Settings(BaseModel):
         return tuple(sorted(name for name, cloud in self.clouds.items() if cloud.enabled))
 
 
-TABLES: Mapping[str, type[BaseModel]] = {"clouds": CloudConfig, "scale": Scale, "defaults": Defaults, "limits": Limits}
+TABLES: Mapping[str, type[BaseModel]] = {"clouds": CloudConfig, "scale": Scale, "defaults": Defaults, "limits": Limits,
+                                            "python": PythonSource}  # fmt: skip
 """What the tables of config.toml hold."""
 
 

@@ -34,6 +34,8 @@ from sky_sandbox.gcp import compute
 from sky_sandbox.ledger import Ledger
 from sky_sandbox.machines.instances import Hypervisor, RunnerName, choose_runner
 from sky_sandbox.machines.metadata import Metadata
+from sky_sandbox.machines.pythons import mirror
+from sky_sandbox.machines.wheels import wheels
 from sky_sandbox.storage.outages import Outages
 from sky_sandbox.tls import Certificates, make_certificates
 from sky_sandbox.world import World
@@ -61,6 +63,8 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--gb-per-mb", type=float, default=1.0, help="GB that one real megabyte counts for")
     parser.add_argument("--lease-s", type=float, default=10.0, help="seconds until another driver may take a job over")
     parser.add_argument("--orphan-ttl-s", type=float, default=60.0, help="seconds an undriven machine lives on")
+    parser.add_argument("--images", choices=("strict", "prepared"), default="prepared",
+                        help="machines with their image's Python, or with ours and all that jobs need")  # fmt: skip
     parser.add_argument("--attached", action="store_true", help="stop when standard input ends")
     return parser
 
@@ -94,6 +98,7 @@ class Sandbox:
             Metadata(metadata_port.getsockname()[1]),
             self.folder,
             ssh_port.getsockname()[1],
+            strict=chosen.images == "strict",
         )
         notice_s = {"aws": chosen.aws_notice_s, "gcp": chosen.gcp_notice_s, "azure": chosen.azure_notice_s}
         self.world = World(
@@ -144,6 +149,8 @@ class Sandbox:
             "poll_s": POLL_S,
             "lease_s": self.options.lease_s,
             "orphan_ttl_s": self.options.orphan_ttl_s,
+            # What machines of strict images fetch; nothing of it leaves this host.
+            **({"python": {"builds": mirror().as_uri(), "index": wheels().as_uri()}} if self.hypervisor.strict else {}),
             "clouds": {
                 "aws": {
                     **common,

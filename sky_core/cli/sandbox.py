@@ -29,12 +29,15 @@ def up(
     hours_per_second: Annotated[float, typer.Option(help="Simulated hours that a real second counts for.")] = 0.1,
     gb_per_mb: Annotated[float, typer.Option(help="Simulated GB that a real MB counts for.")] = 1.0,
     runner: Annotated[str, typer.Option(help="auto, sshd (namespaces) or asyncssh (nothing but Python).")] = "auto",
+    lenient: Annotated[
+        bool, typer.Option("--lenient", help="Machines with all that jobs need, whatever their image: a quick try.")
+    ] = False,
 ) -> None:
     """Start the sandbox and leave it running."""
     from sky_sandbox import client
 
     options: dict[str, Any] = {"boot_s": boot_s, "hours_per_second": hours_per_second, "gb_per_mb": gb_per_mb,
-                                  "runner": runner}  # fmt: skip
+                                  "runner": runner, "images": "prepared" if lenient else "strict"}  # fmt: skip
     if notice_s is not None:
         options |= {f"{cloud}_notice_s": notice_s for cloud in client.CLOUDS}
     control = client.up(_home(), **options)

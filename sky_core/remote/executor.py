@@ -13,6 +13,7 @@ from importlib import metadata
 from typing import Any, Protocol
 
 from sky_core.facts import schemes
+from sky_core.remote.agent import call
 from sky_core.remote.agent.data.stores import protocol
 from sky_core.remote.answers import JobState
 from sky_core.remote.workdir import Archive
@@ -97,10 +98,16 @@ class JobRequest:
             "storage_options": {name: dict(options) for name, options in self.storage_options.items()},
             "rank": rank,
             "node_ips": list(self.node_ips) or ["127.0.0.1"],
-            "requirements": self._requirements(),
+            "requirements": self.requirements(),
+            "python": self.python,
         }
 
-    def _requirements(self) -> list[str]:
+    @property
+    def python(self) -> str:
+        """The minor version of Python that a function must be called by; "" for a command."""
+        return call.python_of(self.payload) if self.payload is not None else ""
+
+    def requirements(self) -> list[str]:
         """The packages that move this job's data, in the versions that this driver was tested with."""
         urls = [*self.inputs.values(), *self.outputs.values(), *self.restore_urls]
         urls += [mount["url"] for mount in self.mounts if mount["url"]]

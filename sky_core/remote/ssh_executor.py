@@ -13,10 +13,12 @@ from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from sky_core.config import Settings
+from sky_core.config import PythonSource, Settings
+from sky_core.errors import MachineError
 from sky_core.remote import bundle, keys
 from sky_core.remote.answers import JobState, poll_answer
 from sky_core.remote.executor import LONG_LOOK_S, Executor, JobRequest
+from sky_core.remote.pythons.bring import Wanted, bring
 from sky_core.remote.workdir import Archive
 from sky_core.ssh.link import Link
 from sky_core.ssh.machine import Machine
@@ -32,18 +34,29 @@ CANCELLED = "cancelled"
 NO_LOG = -1  # as offset: do not send the log
 GANG_GRACE_S = 10.0  # for rank 0 to end by itself when another node has failed
 NODE_TAIL = 1 << 16  # bytes of a failed node's log that are shown after rank 0's
+UNFIT = b"unfit "  # what an agent answers, or the shell for it, where no Python serves
+
+# The image's Python may be too old for the agent, or none. What is on stdin must be read by somebody.
+START = """\
+python={ours}
+test -x "$python" || python=python3
+if "$python" -S -c 'import sys; sys.exit(sys.version_info < (3, 9))' </dev/null 2>/dev/null
+then exec "$python" {program} start
+else cat >/dev/null; echo "unfit $(uname -m) Python 3.9 or later"
+fi
+"""
 
 
 def connect(settings: Settings) -> Executor:
     """The executor that logs in with the team's key."""
-    return SshExecutor(keys.client_keys(settings))
+    return SshExecutor(keys.client_keys(settings), settings.python)
 
 
 class SshExecutor:
     """Keeps :class:`~sky_core.remote.executor.Executor` with an agent on each machine."""
 
-    def __init__(self, keys: Sequence[str]) -> None:
-        self._keys = keys
+    def __init__(self, keys: Sequence[str], python: PythonSource | None = None) -> None:
+        self._keys, self._source = keys, python or PythonSource()
         self._links: dict[Machine, Link] = {}
         self._lock = threading.Lock()
 
@@ -57,9 +70,21 @@ class SshExecutor:
             link = self._link(machines[rank])
             program = self._deliver_agent(link)
             description = json.dumps(request.describe(rank)).encode()
-            link.run(["python3", program, "start"], description, START_TIMEOUT_S)
+            answer = self._start(link, program, wanted, description)
+            if answer.startswith(UNFIT):
+                bring(link, wanted, self._source, answer.split()[1].decode())
+                answer = self._start(link, program, wanted, description)
+                if answer.startswith(UNFIT):
+                    raise MachineError(f"{link.machine.ip}: still without what was brought: {answer.decode()}")
 
+        wanted = Wanted(request.requirements(), request.python)
         _each(start, range(len(machines)))
+
+    @staticmethod
+    def _start(link: Link, program: str, wanted: Wanted, description: bytes) -> bytes:
+        """Start an agent by our Python if the machine has it, else by its own if that is recent enough."""
+        script = START.format(ours=wanted.python, program=shlex.quote(program))
+        return link.run(script, description, START_TIMEOUT_S).strip()
 
     def poll(
         self, machines: Sequence[Machine], job_id: str, attempt: int, log_offset: int, look_s: float = LONG_LOOK_S
@@ -147,7 +172,9 @@ class SshExecutor:
     ) -> bytes:
         """Call the agent that the attempt was started with, whatever version it has."""
         program = shlex.quote(f"{HOME}/jobs/{quote(job_id, safe='')}/{attempt}/agent.pyz")
-        call = f"python3 -S {program} {shlex.join([command, job_id, str(attempt), *more])}"
+        python = f"{HOME}/jobs/{quote(job_id, safe='')}/{attempt}/python"
+        python = f'"$(test -x {shlex.quote(python)} && echo {shlex.quote(python)} || echo python3)"'
+        call = f"{python} -S {program} {shlex.join([command, job_id, str(attempt), *more])}"
         nobody = shlex.join(["echo", json.dumps({"phase": "missing"})])
         script = f"if test -e {program}; then {call}; else {nobody}; fi"
         return self._link(machine).run(script, timeout_s=timeout_s, stall_s=stall_s)

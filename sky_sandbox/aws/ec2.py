@@ -153,7 +153,7 @@ class Ec2:
                 if market == "spot":
                     # Not an attribute of moto's, but replies take it from here by its name.
                     instance.spot_instance_request_id = f"sir-{uuid.uuid4().hex[:8]}"  # type: ignore[attr-defined]
-                self.world.start(self._machine(instance, kind, market))
+                self.world.start(self._machine(instance, kind, market, f"/{backend.amis[image].name}"))
         for instance in reservation.instances:
             self._mirror(instance)
         return reservation
@@ -178,7 +178,7 @@ class Ec2:
             return str(zone)
         return str(zones[0])
 
-    def _machine(self, instance: Instance, kind: InstanceType, market: Market) -> Machine:
+    def _machine(self, instance: Instance, kind: InstanceType, market: Market, image: str) -> Machine:
         return Machine(
             id=instance.id,
             cloud="aws",
@@ -191,7 +191,7 @@ class Ec2:
             ip=self.world.address(),
             user_data=instance.user_data.decode() if instance.user_data else "",
             created_at=self.world.clock(),
-            extra={"token": instance.client_token},
+            extra={"token": instance.client_token, "image": image},
             pools=kind.pools,
             rests=frozenset({"self"} if instance.instance_initiated_shutdown_behavior == "stop" else ()),
         )

@@ -35,6 +35,7 @@ from sky_sandbox.azure.resources import (
     Wanted,
     identify,
     identities,
+    image_of,
     os_disk,
     principals,
     reject_deleting,
@@ -341,6 +342,7 @@ class Arm:
     def _allocate(self, call: Call, entry: Entry, user_data: str) -> Machine:
         wanted, nic = Wanted.parse(call.body), next(iter(entry.references()))
         size, extra = wanted.size, {"name": entry.body["name"], "group": call.group, "vm_id": entry.properties["vmId"]}
+        extra["image"] = image_of(entry)
         if "identity" in entry.body:
             extra["identities"] = principals(entry, self.entries)
         machine = Machine(

@@ -172,14 +172,18 @@ def os_disk(machine: Entry) -> Entry:
     return Entry.put(path, {"location": machine.body["location"], "managedBy": machine.body["id"]})
 
 
+def image_of(machine: Entry) -> str:
+    """The URN, without its version, of the Marketplace image that a VM boots; "" for one of somebody's own."""
+    reference = machine.properties.get("storageProfile", {}).get("imageReference", {})
+    return ":".join(reference[part] for part in ("publisher", "offer", "sku")) if "publisher" in reference else ""
+
+
 def reject_unknown_image(machine: Entry) -> None:
     """Marketplace images are known by what their vendors document; an image of one's own is taken on trust."""
-    reference = machine.properties.get("storageProfile", {}).get("imageReference", {})
-    urn = ":".join(reference.get(part, "") for part in ("publisher", "offer", "sku"))
-    if "publisher" in reference and urn not in images("azure"):
-        raise ArmError(
-            "PlatformImageNotFound", f"The platform image '{urn}:{reference.get('version')}' is not available."
-        )
+    urn = image_of(machine)
+    if urn and urn not in images("azure"):
+        version = machine.properties["storageProfile"]["imageReference"].get("version")
+        raise ArmError("PlatformImageNotFound", f"The platform image '{urn}:{version}' is not available.")
 
 
 def reject_deleting(group: Body) -> None:

@@ -48,7 +48,7 @@ def requested_machine(world: World, project: str, zone: str, body: Resource) -> 
     accelerator, count = _accelerators(project, zone, shape, body)
     _check_scheduling(body.get("scheduling", {}), bool(accelerator))
     check_labels(body.get("labels", {}))
-    _check_image(project, body)
+    image = _check_image(project, body)
     metadata = {item["key"]: item["value"] for item in body.get("metadata", {}).get("items", ())}
     return Machine(
         id=f"{zone}/{name}",
@@ -63,7 +63,7 @@ def requested_machine(world: World, project: str, zone: str, body: Resource) -> 
         user_data=metadata.get("user-data", ""),
         created_at=world.clock(),
         pools=types.pools(accelerator, count),
-        extra={"project": project, "name": name, "numeric_id": numeric_id(), "resource": body},
+        extra={"project": project, "name": name, "numeric_id": numeric_id(), "resource": body, "image": image},
         rests=_rests(body.get("scheduling", {})),
     )
 
@@ -113,12 +113,17 @@ def _check_scheduling(scheduling: Resource, has_gpu: bool) -> None:
         raise invalid("scheduling.maxRunDuration", scheduling["maxRunDuration"], "Needs instanceTerminationAction.")
 
 
-def _check_image(project: str, body: Resource) -> None:
+def _check_image(project: str, body: Resource) -> str:
+    """The name, in our table, of the image that is booted."""
+    booted = ""
     for disk in body.get("disks", ()):
         source = disk.get("initializeParams", {}).get("sourceImage", "")
         match = IMAGE.search(source)
         if match is None:
             raise invalid("resource.disks[0].initializeParams.sourceImage", source, "The URL is malformed.")
         publisher, family = match["project"], match["family"] or VERSION.sub("", match["name"])
-        if publisher != project and f"projects/{publisher}/global/images/family/{family}" not in images("gcp"):
+        name = f"projects/{publisher}/global/images/family/{family}"
+        if publisher != project and name not in images("gcp"):
             raise not_found(match[0])
+        booted = booted or name
+    return booted

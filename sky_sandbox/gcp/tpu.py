@@ -133,6 +133,7 @@ class Tpu:
                     "node": body,
                     "host": index,
                     "metadata": body.get("metadata", {}),
+                    "image": body["runtimeVersion"],
                 },
                 rests=RESTS,
             )

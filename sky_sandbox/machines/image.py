@@ -1,7 +1,8 @@
 """The image that every machine of the sandbox boots: its files, its environment and the keys it is told at boot.
 
-A machine has Python with fsspec and cloudpickle on PATH (the interpreter of the sandbox itself), a private home,
-``sudo`` and ``shutdown`` as far as tasks need them, and variables that lead the SDKs to its metadata service.
+A machine has a private home, ``sudo`` and ``shutdown`` as far as tasks need them, variables that lead the SDKs to its
+metadata service, and a ``python3``: the one that its image has by what the vendor documents, or, of prepared images,
+the sandbox's own with all that is installed there.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from sky_sandbox.images import images
+from sky_sandbox.machines import pythons
 from sky_sandbox.machines.record import Machine
 
 DEFAULT_USER = "skyloom"
@@ -31,6 +34,12 @@ SHUTDOWN = """\
 # Ends this machine now, whatever the arguments, as "shutdown -h now" ends a VM whose shutdown behaviour is terminate.
 kill -TERM {init}
 sleep 10
+"""
+NO_PYTHON = Path("/nonexistent")
+NOT_FOUND = """\
+#!/bin/sh
+echo "$0: not found" >&2
+exit 127
 """
 SUDO = """\
 #!/bin/sh
@@ -52,6 +61,7 @@ class Guest:
         authorized_keys: Public keys that may log in as ``user``.
         env: Environment of every session, without HOME, USER and PATH.
         boot: What cloud-init runs first of all (``bootcmd``), as shell commands.
+        python: Where the interpreter of the image is, with ``bin/python3`` or without; None for a prepared image.
     """
 
     name: str
@@ -64,6 +74,7 @@ class Guest:
     authorized_keys: tuple[str, ...]
     env: Mapping[str, str]
     boot: str = ""
+    python: Path | None = None
 
     @property
     def home(self) -> Path:
@@ -77,13 +88,15 @@ class Guest:
 
     def dump(self) -> dict[str, Any]:
         """All fields, ready for JSON."""
-        return asdict(self) | {"root": str(self.root), "log": str(self.log), "env": dict(self.env)}
+        paths = {"root": str(self.root), "log": str(self.log), "python": self.python and str(self.python)}
+        return asdict(self) | paths | {"env": dict(self.env)}
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Guest:
         """The inverse of :meth:`dump`."""
         keys = tuple(data["authorized_keys"])
-        return cls(**{**data, "root": Path(data["root"]), "log": Path(data["log"]), "authorized_keys": keys})
+        paths = {name: Path(data[name]) for name in ("root", "log", "python") if data[name]}
+        return cls(**{**data, **paths, "authorized_keys": keys})
 
 
 def machine_folder(machine: Machine, folder: Path) -> Path:
@@ -92,9 +105,18 @@ def machine_folder(machine: Machine, folder: Path) -> Path:
 
 
 def guest(
-    machine: Machine, folder: Path, ssh_port: int, metadata_port: int, apis: Mapping[str, str] | None = None
+    machine: Machine,
+    folder: Path,
+    ssh_port: int,
+    metadata_port: int,
+    apis: Mapping[str, str] | None = None,
+    *,
+    strict: bool = False,
 ) -> Guest:
     """The guest of a machine, its keys taken from the machine's cloud-init user data.
+
+    Args:
+        strict: Give it the Python of its image, as far as that is known and such an interpreter is to be had.
 
     Raises:
         OSError: if the user data is not cloud-init's YAML, as a machine that cannot be reached.
@@ -113,7 +135,18 @@ def guest(
         authorized_keys=tuple(user.get("ssh_authorized_keys", ())),
         env={**_environment(machine, f"{machine.ip}:{metadata_port}"), **(apis or {})},
         boot="\n".join(map(str, config.get("bootcmd") or ())),
+        python=_python(machine) if strict else None,
     )
+
+
+def _python(machine: Machine) -> Path | None:
+    about = images(machine.cloud).get(machine.extra.get("image", ""))
+    if about is None:  # one of somebody's own
+        return None
+    if not about.python:
+        return NO_PYTHON
+    machine.extra["python"] = pythons.nearest(about.python).version
+    return pythons.copied(about.python, ensurepip=about.ensurepip)
 
 
 def _cloud_config(user_data: str) -> dict[str, Any]:
@@ -140,13 +173,21 @@ def _environment(machine: Machine, metadata: str) -> dict[str, str]:
     return {"SKY_SANDBOX": "1", "SKY_SANDBOX_MACHINE": machine.id, "LANG": "C.UTF-8", **own[machine.cloud]}
 
 
-def path(home: str | Path) -> str:
+def path(guest: Guest, home: str | Path) -> str:
     """PATH of a session: the machine's own commands, the image's Python, the system."""
-    return f"{home}/.local/bin:{Path(sys.executable).parent}:{SYSTEM_PATH}"
+    own = f"{home}/.local/bin"
+    return f"{own}:{SYSTEM_PATH}" if guest.python else f"{own}:{Path(sys.executable).parent}:{SYSTEM_PATH}"
 
 
-def interpreter_folders() -> list[str]:
-    """Folders without which the image's Python does not run."""
+def interpreter(guest: Guest) -> Path:
+    """The folder that the image's Python lives in."""
+    return guest.python or Path(sys.prefix)
+
+
+def shown_folders(guest: Guest) -> list[str]:
+    """Folders of the host that the machine must see whatever hides them: those without which no Python runs."""
+    if guest.python:
+        return [str(pythons.cache())]  # its own copy, and what can be fetched from here
     folders = {sys.prefix, sys.base_prefix}
     return sorted(folders | {os.path.realpath(folder) for folder in folders})
 
@@ -164,8 +205,16 @@ def install(guest: Guest, home_inside: str, init: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     (guest.home / ".ssh/authorized_keys").write_text("".join(f"{key}\n" for key in guest.authorized_keys))
     # /etc/profile resets PATH in login shells, which read this file afterwards.
-    (guest.home / ".profile").write_text(f'export PATH="{path(home_inside)}"\n')
+    (guest.home / ".profile").write_text(f'export PATH="{path(guest, home_inside)}"\n')
+    if guest.python and guest.python != NO_PYTHON:
+        (guest.home / ".local/bin/python3").symlink_to(guest.python / "bin/python3")
+    elif guest.python:
+        _script(guest, "python3", NOT_FOUND)
     for command, text in (("shutdown", SHUTDOWN), ("poweroff", SHUTDOWN), ("sudo", SUDO)):
-        script = guest.home / ".local/bin" / command
-        script.write_text(text.replace("{init}", str(init)))
-        script.chmod(0o755)
+        _script(guest, command, text.replace("{init}", str(init)))
+
+
+def _script(guest: Guest, name: str, text: str) -> None:
+    script = guest.home / ".local/bin" / name
+    script.write_text(text)
+    script.chmod(0o755)

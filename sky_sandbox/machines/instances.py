@@ -140,10 +140,14 @@ class Hypervisor:
         ended: Told the id of a machine that ended without being killed by us, and why: ``self`` (it shut itself
             down) or ``killed`` (somebody killed its process).
         apis: Variables that lead a machine's programs to its cloud's API.
+        strict: Whether machines have the Python of their image, not the sandbox's.
     """
 
-    def __init__(self, runner: Runner, metadata: Metadata, folder: Path, ssh_port: int) -> None:
+    def __init__(
+        self, runner: Runner, metadata: Metadata, folder: Path, ssh_port: int, *, strict: bool = False
+    ) -> None:
         self.runner = runner
+        self.strict = strict
         self.metadata = metadata
         self.folder = folder
         self.ssh_port = ssh_port
@@ -161,7 +165,7 @@ class Hypervisor:
         Raises:
             OSError: if it does not come up; the message ends with what its log says.
         """
-        new = guest(machine, self.folder, self.ssh_port, self.metadata.port, self.apis)
+        new = guest(machine, self.folder, self.ssh_port, self.metadata.port, self.apis, strict=self.strict)
         new.home.mkdir(parents=True)
         self.metadata.add(machine)
         running = self._running[machine.id] = self.runner.start(new)

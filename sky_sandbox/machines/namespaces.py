@@ -15,12 +15,11 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from shlex import quote
 
-from sky_sandbox.machines.image import Guest, install, interpreter_folders, path
+from sky_sandbox.machines.image import Guest, install, interpreter, path, shown_folders
 from sky_sandbox.machines.processes import family, send
 
 TRIAL_TIMEOUT_S = 60.0
@@ -120,9 +119,12 @@ def _boot_script(guest: Guest, home: str) -> str:
     for name, text in _etc(guest, home).items():
         (guest.root / name).write_text(text)
         lines.append(f"mount -n --bind {quote(str(guest.root / name))} /etc/{name}")
-    copy, commands = _copy_on_write(guest, Path(sys.prefix))
-    lines += commands
-    shown = {**{folder: Path(folder) for folder in interpreter_folders()}, sys.prefix: copy, home: guest.home}
+    python = interpreter(guest)
+    shown = {**{folder: Path(folder) for folder in shown_folders(guest)}, home: guest.home}
+    if python.exists():
+        copy, commands = _copy_on_write(guest, python)
+        lines += commands
+        shown[str(python)] = copy
     for stage in covers.values():
         lines.append(_mount("--bind", stage, stage))
     for inside, outside in shown.items():
@@ -137,7 +139,7 @@ def _boot_script(guest: Guest, home: str) -> str:
     lines += [_mount("--move", covers[covered], covered) for covered in order]
     owner = "" if os.getuid() == 0 else f"unshare --user --map-user={os.getuid()} --map-group={os.getgid()} "
     if guest.boot:
-        variables = {**guest.env, "HOME": home, "PATH": path(home)}
+        variables = {**guest.env, "HOME": home, "PATH": path(guest, home)}
         told = " ".join(f"{name}={quote(value)}" for name, value in variables.items())
         lines.append(f"env {told} sh -c {quote(guest.boot)}")
     lines += ["cd /", f"exec {owner}{_sshd()} -D -e -f /run/sky/sshd_config"]
@@ -190,7 +192,7 @@ def _etc(guest: Guest, home: str) -> dict[str, str]:
 def _write_sshd(guest: Guest, run: Path, home: str) -> None:
     (run / "sshd").mkdir(mode=0o755)  # sshd's privilege separation folder
     (run / "sky").mkdir(mode=0o700)
-    variables = {**guest.env, "PATH": path(home)}
+    variables = {**guest.env, "PATH": path(guest, home)}
     config = SSHD_CONFIG.format(
         ip=guest.ip,
         port=guest.port,

@@ -67,7 +67,7 @@ async def _serve(guest: Guest, lifeline: int) -> None:
         "USER": guest.user,
         "LOGNAME": guest.user,
         "SHELL": "/bin/bash",
-        "PATH": path(guest.home),
+        "PATH": path(guest, guest.home),
         "TMPDIR": str(guest.root / "tmp"),
         MARK: guest.mark,
         # What pip installs stays in the machine, as far as that can be had without namespaces.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sky_core.clouds.base import LaunchRequest
 from sky_core.clouds.userdata import cloud_config, public_key
+from sky_core.config import PythonSource
 from sky_core.remote.answers import JobState
 from sky_core.remote.executor import JobRequest
 from sky_core.remote.keys import TeamKey
@@ -36,15 +37,17 @@ def archive(folder: Path) -> Archive:
 class Park:
     """Machines and the executor that works on them."""
 
-    def __init__(self, folder: Path, ssh_port: int, metadata_port: int) -> None:
-        self.hypervisor = Hypervisor(choose_runner(), Metadata(metadata_port), folder / "park", ssh_port)
+    def __init__(self, folder: Path, ssh_port: int, metadata_port: int, python: PythonSource | None = None) -> None:
+        """With a source of Pythons, machines have what their image has; without, all that jobs need."""
+        strict, metadata = python is not None, Metadata(metadata_port)
+        self.hypervisor = Hypervisor(choose_runner(), metadata, folder / "park", ssh_port, strict=strict)
         self._key = TeamKey.new()
         self.keys = (self._key.client_key,)
-        self.executor = SshExecutor(self.keys)
+        self.executor = SshExecutor(self.keys, python)
         self.machines: dict[Machine, world.Machine] = {}
 
-    def boot(self, cloud: str = "aws") -> Machine:
-        """A running machine."""
+    def boot(self, cloud: str = "aws", image: str = "") -> Machine:
+        """A running machine of an image."""
         number = next(addresses)
         token = f"machine-{number}"
         host_key = self._key.host_key(token)
@@ -55,7 +58,7 @@ class Park:
         ip = f"127.{78 + (number >> 16) % 100}.{number >> 8 & 255}.{number & 255}"
         emulated = world.Machine(
             token, cloud, "region", ZONES[cloud], "m5.large", "spot", 2, {}, ip,
-            cloud_config(request, "skyloom", cloud), time.time(),
+            cloud_config(request, "skyloom", cloud), time.time(), extra={"image": image},
         )  # fmt: skip
         self.hypervisor.boot(emulated)
         machine = Machine(ip, self.hypervisor.ssh_port, "skyloom", public_key(host_key))

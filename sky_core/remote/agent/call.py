@@ -37,6 +37,11 @@ def pack(what: str, data: bytes) -> bytes:
     return b" ".join([MAGIC, what.encode(), version.encode()]) + b"\n" + data
 
 
+def python_of(content: bytes) -> str:
+    """The minor version of Python that made a packed file, such as "3.12"."""
+    return content.partition(b"\n")[0].split(b" ")[-1].decode()
+
+
 def unpack(what: str, content: bytes) -> bytes:
     """The pickle in a packed file.
 
@@ -52,8 +57,7 @@ def unpack(what: str, content: bytes) -> bytes:
     if theirs != ours:
         raise WrongPython(
             f"this {what} was pickled by Python {theirs} and this is Python {ours} ({sys.executable}): "
-            f"choose an image whose python3 is {theirs} (or install it in setup and put it first on PATH), "
-            f"or submit from Python {ours}"
+            f"let python3 be {theirs} on PATH, as it was before setup"
         )
     return data
 

@@ -15,6 +15,7 @@ from typing import Any
 from . import call, processes
 from .data import transfer
 from .job import Job, Place, write_whole
+from .pythons.fit import lacking
 from .state import ENDED, State, log_size, read_state, supervisor_lives
 from .supervisor import Supervisor
 
@@ -45,9 +46,14 @@ def main(argv: Sequence[str]) -> int:
 
 
 def start(description: dict[str, Any], program: str) -> str:
-    """Leave a supervisor behind for the job; ``"started"``, or ``"exists"`` if there was one for this attempt."""
+    """Leave a supervisor behind for the job; ``"started"``, or ``"exists"`` if there was one for this attempt.
+
+    A machine whose Pythons do not serve the job answers ``"unfit"``, its processor, and what it lacks.
+    """
     job = Job(**description)
     place = Place.of(job.job_id, job.attempt)
+    if missing := lacking(job):
+        return f"unfit {os.uname().machine} {', '.join(missing)}"
     place.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     read_end, write_end = os.pipe()
     if os.fork() == 0:
@@ -72,6 +78,7 @@ def _daemon(job: Job, place: Place, program: str, write_end: int) -> None:
     shutil.rmtree(fresh.folder, ignore_errors=True)
     fresh.folder.mkdir()
     fresh.program.symlink_to(program)
+    fresh.python.symlink_to(sys.executable)
     fresh.log.touch()
     fresh.lease.touch()
     State(fresh.state).begin(os.getpid())

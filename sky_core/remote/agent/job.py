@@ -42,6 +42,7 @@ class Job:
         gpus_per_node: Accelerators of each machine.
         place: Its cloud, region and zone.
         requirements: Python packages that the transfers need, as pip spells them.
+        python: Version of Python that the function was pickled by, such as "3.12"; "" for a command.
     """
 
     job_id: str
@@ -74,6 +75,7 @@ class Job:
     gpus_per_node: int = 0
     place: Mapping[str, str] = field(default_factory=dict)
     requirements: Sequence[str] = ()
+    python: str = ""
 
     def urls(self) -> list[str]:
         """Every URL this job moves data from or to; without any, nothing is installed for that before it starts."""
@@ -87,6 +89,7 @@ class Place:
 
     Attributes:
         program: The agent that leads this attempt; a later driver may bring another one.
+        python: The Python that it runs by.
         own_log: What the agent's own processes print; empty unless something is wrong.
         lease: Its modification time is the driver's sign of life.
         cancel: Holds the grace in seconds and why ("cancelled" or "moved"), once the job is to end.
@@ -98,6 +101,7 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.program = folder / "agent.pyz"
+        self.python = folder / "python"
         self.log = folder / "log"
         self.own_log = folder / "agent.log"
         self.state = folder / "state.json"

@@ -48,9 +48,8 @@ class Verdict:
 
     def pay(self) -> None:
         """Leave the verdict of a job that moved no data, or could not when it ended. May take a minute or two."""
-        courier = Courier(self._job.storage_options, self._job.requirements, self._program, self._place.own_log)
+        courier = Courier(self._job.storage_options, self._program, self._place.own_log)
         try:
-            courier.prepare()
             self.leave(courier)
         except TransferFailed as failure:
             print(f"the verdict is not in the bucket: {failure}", flush=True)

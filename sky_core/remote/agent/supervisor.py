@@ -30,6 +30,7 @@ from .data.mounts import Mounts
 from .data.placing import Unplaced
 from .job import Job, Place, environment, root
 from .outliving import OWED_AGAIN_S, Lease, Others, Verdict
+from .pythons.fit import calling
 from .state import State
 
 TICK_S = 0.25
@@ -69,7 +70,7 @@ class Supervisor:
         self._log = place.log.open("ab", buffering=0)
         self._events: queue.Queue[Interrupt | Future[Any]] = queue.Queue()
         self._interrupt: Interrupt | None = None
-        self._courier = Courier(job.storage_options, job.requirements, program, place.own_log)
+        self._courier = Courier(job.storage_options, program, place.own_log)
         self._patience = Patience(self._courier, job.publish_patience_s, self.say)
         self._verdict = Verdict(job, place, state, program)
         self._command: subprocess.Popen[bytes] | None = None
@@ -132,7 +133,11 @@ class Supervisor:
 
     def _live(self) -> int:
         inputs = self._await(self._fetch)
-        env = environment(self.job, self.place, inputs, os.environ)
+        try:
+            env = calling(self.job, self.place, environment(self.job, self.place, inputs, os.environ))
+        except (OSError, subprocess.CalledProcessError) as error:
+            said = (getattr(error, "stderr", None) or str(error)).strip()[-500:]
+            raise Failed(f"no environment of Python {self.job.python} could be made: {said}") from None
         if self.job.setup:
             self.state.enter("setup")
             code = self._shell("setup", self.job.setup, env)
@@ -162,8 +167,6 @@ class Supervisor:
                 with tarfile.open(root() / "workdirs" / f"{digest}.tar.gz") as archive:
                     archive.extractall(folder)  # noqa: S202 - packed by our own driver
         self._name_workdir()
-        if self.job.urls():
-            self._courier.prepare()
         paths = {}
         for name, url in self.job.inputs.items():
             about = {"url": url, "folder": str(self.place.input(name))}
@@ -251,7 +254,7 @@ class Supervisor:
         """The job has ended by itself. That is left in the bucket first: this machine may be gone when it is asked."""
         if exit_code is not None:
             self._verdict.owe(exit_code, detail)
-            if self._courier.is_ready:
+            if self._courier.pids:  # who has moved no data waits whether anybody needs it
                 self._verdict.leave(self._courier)
         self.state.enter("done", exit_code=exit_code, detail=detail)
 

@@ -23,8 +23,7 @@ def kept(tmp_path):
     place.checkpoint.mkdir()
     (place.checkpoint / "step").write_text("1")
     job = Job("job", 1, "aws", checkpoint_url=f"file://{tmp_path}/store", checkpoint_interval_s=0.05)
-    courier = Courier({}, [], str(tmp_path / name), place.own_log)
-    courier.prepare()
+    courier = Courier({}, str(tmp_path / name), place.own_log)
     checkpoints = Checkpoints(
         job, place, State(place.state), Patience(courier, 10.0, said.append), lambda: False, said.append
     )

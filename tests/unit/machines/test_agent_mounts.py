@@ -44,8 +44,7 @@ def mounted(tmp_path):
             place.files.mkdir(exist_ok=True)
             (place.files / str(number)).write_text(text)
         whole = [{"url": None, "file": None, "write_back": False, "make": False, **mount} for mount in mounts]
-        courier = Courier({}, [], str(tmp_path / name), place.own_log)
-        courier.prepare()
+        courier = Courier({}, str(tmp_path / name), place.own_log)
         couriers.append(courier)
         said = []
         patience = Patience(courier, 1.0, said.append)

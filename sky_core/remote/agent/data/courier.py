@@ -1,26 +1,18 @@
-"""The supervisor's side of :mod:`.transfer`: finds a Python for it, keeps it running, asks and waits."""
+"""The supervisor's side of :mod:`.transfer`: keeps it running, asks and waits."""
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
-import os
-import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from ..job import root
-
 RESTARTS = 5
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0  # between two tries of a transfer
-OLDEST = 2024  # fsspec's packages count by year; pip is known to resolve to an s3fs of 2020
 
 
 class TransferFailed(Exception):
@@ -42,17 +34,11 @@ class Courier:
         pids: The process, while there is one.
     """
 
-    def __init__(self, options: Mapping[str, Any], requirements: Sequence[str], program: str, log: Path) -> None:
-        self._options, self._requirements, self._program, self._log = options, requirements, program, log
-        self._python: str | None = None
+    def __init__(self, options: Mapping[str, Any], program: str, log: Path) -> None:
+        self._options, self._program, self._log = options, program, log
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
         self._closed = False
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether :meth:`prepare` has been called."""
-        return self._python is not None
 
     @property
     def closed(self) -> bool:
@@ -63,14 +49,6 @@ class Courier:
     def pids(self) -> list[int]:
         process = self._process
         return [process.pid] if process else []
-
-    def prepare(self) -> None:
-        """Find a Python for the transfers, or make one.
-
-        Raises:
-            TransferFailed: if it cannot be made.
-        """
-        self._python = suitable_python(self._requirements, self._log)
 
     def ask(self, deed: str, **about: Any) -> Any:
         """Have a transfer done and return its answer; blocks.
@@ -118,10 +96,9 @@ class Courier:
         return json.loads(line)
 
     def _start(self) -> None:
-        assert self._python is not None, "prepare() comes first"
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [self._python, self._program, "transfer"],
+                [sys.executable, self._program, "transfer"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -171,56 +148,3 @@ def _talk(process: subprocess.Popen[str], line: str) -> str:
     incoming.write(line + "\n")
     incoming.flush()
     return outgoing.readline()
-
-
-def suitable_python(requirements: Sequence[str], log: Path) -> str:
-    """A Python that has these packages: this one, or one in a virtual environment that is made when missing.
-
-    Raises:
-        TransferFailed: if it cannot be made.
-    """
-    if all(_has(requirement) for requirement in requirements):
-        return sys.executable
-    name = hashlib.sha256("\n".join(requirements).encode()).hexdigest()[:12]
-    venv = root() / "venvs" / name
-    venv.parent.mkdir(parents=True, exist_ok=True)
-    with (venv.parent / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another job on this machine may be making it
-        if not (venv / "ready").exists():
-            _make_venv(venv, requirements, log)
-            (venv / "ready").touch()
-    return str(venv / "bin" / "python")
-
-
-def _has(requirement: str) -> bool:
-    try:
-        version = metadata.version(requirement.partition("=")[0].partition(">")[0])
-    except metadata.PackageNotFoundError:
-        return False
-    return int(version.partition(".")[0]) >= OLDEST
-
-
-def _make_venv(venv: Path, requirements: Sequence[str], log: Path) -> None:
-    """By uv where the image has it, else by the standard library, else by uv after installing it.
-
-    Ubuntu's images have Python without ``venv`` and ``pip``; uv's installer needs neither.
-    """
-    shutil.rmtree(venv, ignore_errors=True)
-    python = str(venv / "bin" / "python")
-    uv = shutil.which("uv") or str(root() / "bin" / "uv")
-    with_uv = [[uv, "venv", "-q", str(venv)], [uv, "pip", "install", "-q", "--python", python, *requirements]]
-    installer = "curl -LsSf https://astral.sh/uv/install.sh | sh"
-    alone = [[sys.executable, "-m", "venv", str(venv)], [python, "-m", "pip", "install", "-q", *requirements]]
-    ways = [with_uv] if os.path.exists(uv) else [alone, [["sh", "-c", installer], *with_uv]]
-    environment = {**os.environ, "UV_INSTALL_DIR": str(root() / "bin"), "UV_NO_MODIFY_PATH": "1"}
-    with log.open("ab") as output:
-        for way in ways:
-            if all(
-                subprocess.call(step, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment) == 0
-                for step in way
-            ):
-                return
-    raise TransferFailed(
-        f"cannot install {', '.join(requirements)} on this machine; its image needs access to a package index, "
-        "or Python with these packages"
-    )
