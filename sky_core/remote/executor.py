@@ -30,6 +30,7 @@ class JobRequest:
     Attributes:
         halts: Whether the machine is there for this job only, and ends itself when nobody asks for it any more.
         run: Shell script, or None for a function.
+        container: The image that the command runs in, or None.
         payload: A call packed by :func:`sky_core.remote.functions.pack`, or None for a script.
         workdir: The packed folder that the command runs in a copy of.
         files: The packed local files and folders that are mounted.
@@ -57,6 +58,7 @@ class JobRequest:
     cloud: str
     halts: bool = True
     run: str | None = None
+    container: str | None = None
     payload: bytes | None = field(default=None, repr=False)
     setup: str | None = None
     workdir: Archive | None = None
@@ -117,8 +119,8 @@ class JobRequest:
         return [_pinned(package) for package in sorted(packages | {"fsspec"})] if urls else []
 
 
-PLAIN = ("job_id", "attempt", "cloud", "halts", "run", "setup", "verdict_url", "checkpoint_url", "restore_urls",
-         "checkpoint_interval_s", "checkpoint_keep", "orphan_ttl_s", "promised_s", "publish_patience_s",
+PLAIN = ("job_id", "attempt", "cloud", "halts", "run", "container", "setup", "verdict_url", "checkpoint_url",
+         "restore_urls", "checkpoint_interval_s", "checkpoint_keep", "orphan_ttl_s", "promised_s", "publish_patience_s",
          "gpus_per_node", "restarts", "restart_on")  # fmt: skip
 
 

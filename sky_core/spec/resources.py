@@ -14,6 +14,8 @@ from pydantic import (
 
 from sky_core.spec.values import Amount, Places, Spec, _parse_accelerators
 
+DOCKER = "docker:"  # before the name of a container's image
+
 
 class Resources(Spec):
     """What a task needs of each machine.
@@ -23,6 +25,7 @@ class Resources(Spec):
     ``instance_type`` take one name, several, or glob patterns; ``exclude`` removes places by the same
     patterns (matched against cloud, region and zone). ``labels`` ask for features, e.g.
     ``{"confidential": "sgx"}`` or ``{"confidential": True}`` for any kind of it; ``tags`` are put on the machine.
+    ``image`` is what the machine boots, as its cloud calls it; or, after ``docker:``, what commands run in.
     ``max_hourly_cost`` is what one machine may cost, USD.
 
     ``any_of`` are alternatives, ``ordered`` those of which the first is taken that can be had: what one of them says
@@ -47,6 +50,16 @@ class Resources(Spec):
     max_hourly_cost: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     any_of: tuple[Resources, ...] = ()
     ordered: tuple[Resources, ...] = ()
+
+    @property
+    def container(self) -> str | None:
+        """The image of the container that commands run in, on the machine; None: on the machine itself."""
+        return self.image[len(DOCKER) :] if self.image and self.image.startswith(DOCKER) else None
+
+    @property
+    def machine_image(self) -> str | None:
+        """The image that the machine boots; None: the one that its cloud's provider chooses."""
+        return None if self.container else self.image
 
     @property
     def alternatives(self) -> tuple[Resources, ...]:
@@ -80,6 +93,13 @@ class Resources(Spec):
     def _cpus_count(cls, value: Amount | None) -> Amount | None:
         if value is not None and value.per_cpu:
             raise ValueError("only memory is counted for each vCPU; write e.g. 8 or '8+'")
+        return value
+
+    @field_validator("image")
+    @classmethod
+    def _named_image(cls, value: str | None) -> str | None:
+        if value is not None and value.startswith(DOCKER) and not value[len(DOCKER) :].strip():
+            raise ValueError("docker: without the name of an image; write e.g. docker:python:3.12")
         return value
 
     @field_validator("cloud")

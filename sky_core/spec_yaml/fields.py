@@ -99,7 +99,10 @@ class ResourceFields(Fields):
         "ports to open: numbers and ranges", "ports: [8080, 9000-9003]"
     )
     image_id: str | dict[str, str] | None = described(
-        "the machine's image, or one for each region", "image_id: ami-0123456789abcdef0", "skypilot"
+        "the image that setup and run happen in a container of, after `docker:`; or the machine's own; or one for each "
+        "region",
+        "image_id: docker:python:3.12",
+        "skypilot",
     )
     image: str | dict[str, str] | None = described("the same as `image_id`", "image: ami-0123456789abcdef0", "skyloom")
     labels: dict[str, Words] | None = described("tags to put on the machine", "labels: {team: research}")

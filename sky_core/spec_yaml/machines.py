@@ -33,7 +33,6 @@ ACCEPTED = {
 }
 SAME = ("exclude", "instance_type", "arch", "use_spot", "max_hourly_cost", "cpus")  # as they are in Resources
 PLACES = ("cloud", "region", "zone")
-DOCKER = "docker:"
 
 
 def resources_of(fields: ResourceFields, note: Note) -> Resources:
@@ -192,12 +191,6 @@ def _pair(item: Any) -> list[tuple[str, float]]:
 def _image(image: Any, name: str, note: Note) -> Any:
     names = list(image.values()) if isinstance(image, Mapping) else [image]
     for one in names:
-        if one.startswith(DOCKER):
-            raise Slip(
-                (name,),
-                f"{one!r} is a container, and Skyloom runs commands on the machine itself",
-                "leave it out, and install in setup what the container has; or start it in run by docker run",
-            )
         if one.startswith("skypilot:"):
             note(f"resources.{name}", f"left out: {one} is SkyPilot's; the cloud's own image is used, with GPU drivers")
             return None

@@ -171,7 +171,7 @@ def _request(step: Step, cluster: Cluster, *, asked_before: bool) -> LaunchReque
         num_nodes=cluster.num_nodes,
         accelerator=placement.accelerator,
         accelerator_count=placement.accelerator_count,
-        image=wanted.image,
+        image=wanted.machine_image,
         disk_gib=wanted.disk_size,
         arch=placement.arch,
         ports=wanted.ports,

@@ -19,11 +19,12 @@ from sky_core.driver.urls import checkpoint_url, mounts, output_urls, storage_op
 from sky_core.errors import AuthError, CloudError, HostKeyMismatch, InvalidRequest, LinkLost, MachineError
 from sky_core.facts import facts_of
 from sky_core.job.needs import kept_folder
+from sky_core.planner.alternatives import alternative
 from sky_core.recovery import Decision
 from sky_core.remote.answers import JobState
 from sky_core.remote.executor import LONG_LOOK_S, LOOK_S, JobRequest
 from sky_core.remote.keys import team_key
-from sky_core.spec import Artifact
+from sky_core.spec import Artifact, Resources
 from sky_core.ssh.machine import Machine
 from sky_core.store import Cluster, EventKind, NewEvent
 
@@ -234,6 +235,12 @@ def _machines(step: Step, cluster: Cluster, addresses: Sequence[str]) -> list[Ma
     return [config.machine(ip, cluster.host_key) for ip in addresses]
 
 
+def _wanted(step: Step) -> Resources:
+    """What the job asked for where it is now."""
+    placement = step.memory.placement
+    return alternative(step.task.resources, placement) if placement else step.task.resources
+
+
 def _promised_s(step: Step) -> float:
     """Seconds for which the command may go on with nobody looking: until its deadline, else what it was planned for."""
     memory, scale = step.memory, step.driving.settings.scale
@@ -251,6 +258,7 @@ def _request(step: Step, cluster: Cluster, instances: list[Instance], bucket: st
         cloud=cluster.cloud,
         halts=not facts_of(cluster.cloud).own,
         run=task.run,
+        container=_wanted(step).container,
         payload=store.payload(task.function) if task.function else None,
         setup=task.setup,
         workdir=kept_folder(store, needs.workdir) if needs and needs.workdir else None,

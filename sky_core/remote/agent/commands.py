@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from . import call, processes
+from .container import namespace, unpacking
 from .data import transfer
 from .job import Job, Place, write_whole
 from .pythons.fit import lacking
@@ -38,6 +40,13 @@ def main(argv: Sequence[str]) -> int:
         cancel(job_id, int(attempt), float(grace_s), why)
     elif command == "transfer":
         transfer.main()
+    elif command == "alone":
+        namespace.alone()
+    elif command == "unpack":
+        folder, *layers = arguments
+        unpacking.unpack(((Path(file), kind) for file, kind in zip(layers[::2], layers[1::2])), Path(folder))  # noqa: B905 - Python 3.9
+    elif command == "enter":
+        namespace.enter(**json.loads(arguments[0]), env=os.environ)
     elif command == "call":
         return call.main(arguments[0])
     else:
@@ -151,6 +160,8 @@ def cancel(job_id: str, attempt: int, grace_s: float, why: str) -> None:
 
 def _end_session(state: dict[str, Any]) -> None:
     """Kill what a dead supervisor's command has left running."""
+    if state.get("room"):
+        subprocess.run(state["room"], capture_output=True)
     if state["session"] is None or state["boot_id"] != processes.boot_id():
         return
     leader, started = state["session"]

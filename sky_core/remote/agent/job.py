@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ class Job:
     Attributes:
         halts: Whether the machine is there for this job only, and ends with it.
         run: The user's command, or None for a function.
+        container: The image that setup and the command run in, or None: on the machine itself.
         payload: A pickled call (base64), or None for a command.
         workdir: SHA-256 of the archive of the user's folder, already on the machine, or None.
         files: SHA-256 of the archive of local files and folders that are mounted, by number; or None.
@@ -50,6 +52,7 @@ class Job:
     cloud: str
     halts: bool = True
     run: str | None = None
+    container: str | None = None
     payload: str | None = None
     setup: str | None = None
     workdir: str | None = None
@@ -114,6 +117,20 @@ class Place:
         self.payload = folder / "payload"
         self.checkpoint = folder / "checkpoint"
         self.staging = folder / "staging"
+        self.mounts = folder / "mounts"
+
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """The folders that a job's commands write to."""
+        return self.work, self.checkpoint, self.folder / "outputs", self.mounts
+
+    def unpack(self, job: Job) -> None:
+        """Make the working folder, and that of local files."""
+        for digest, folder in ((job.workdir, self.work), (job.files, self.files)):
+            folder.mkdir(exist_ok=True)
+            if digest:
+                with tarfile.open(root() / "workdirs" / f"{digest}.tar.gz") as archive:
+                    archive.extractall(folder)  # noqa: S202 - packed by our own driver
 
     @classmethod
     def of(cls, job_id: str, attempt: int) -> Place:
@@ -126,7 +143,7 @@ class Place:
 
     def mount(self, number: int) -> Path:
         """The folder that holds a mounted bucket's content."""
-        return self.folder / "mounts" / str(number)
+        return self.mounts / str(number)
 
     def output(self, name: str) -> Path:
         """Where the job writes an output."""

@@ -12,7 +12,6 @@ import os
 import queue
 import signal
 import subprocess
-import tarfile
 import threading
 import time
 import traceback
@@ -23,14 +22,16 @@ from typing import Any, NamedTuple, TypeVar
 
 from . import eviction, halting, processes
 from .call import RESULT
-from .data import artifacts, placing, trees
+from .container.choosing import choose
+from .container.room import NoRoom, Room, free
+from .data import artifacts, trees
 from .data.checkpoints import Checkpoints
 from .data.courier import Courier, Patience, TransferFailed
 from .data.mounts import Mounts
 from .data.placing import Unplaced
 from .job import Job, Place, environment, root
 from .outliving import OWED_AGAIN_S, Lease, Others, Verdict
-from .pythons.fit import calling
+from .pythons.fit import Unmade, calling
 from .state import State
 
 TICK_S = 0.25
@@ -74,6 +75,7 @@ class Supervisor:
         self._patience = Patience(self._courier, job.publish_patience_s, self.say)
         self._verdict = Verdict(job, place, state, program)
         self._command: subprocess.Popen[bytes] | None = None
+        self._room = Room()
         self._checkpoints = Checkpoints(job, place, state, self._patience, self._writing, self.say)
         self._mounts = Mounts(job, place, state, self._patience, self.say)
         self._lease = Lease(place.lease, job.orphan_ttl_s)
@@ -100,7 +102,9 @@ class Supervisor:
             self.state.enter("done", detail=f"the agent failed: {type(error).__name__}: {error}")
         finally:
             self._kill_family()
+            self._room.close()
             self._courier.close()
+            free(self.place)
 
     def outlive(self) -> None:
         """Stay after the job's end until nobody asks any more; then halt the machine, so that it costs nothing.
@@ -134,10 +138,9 @@ class Supervisor:
     def _live(self) -> int:
         inputs = self._await(self._fetch)
         try:
-            env = calling(self.job, self.place, environment(self.job, self.place, inputs, os.environ))
-        except (OSError, subprocess.CalledProcessError) as error:
-            said = (getattr(error, "stderr", None) or str(error)).strip()[-500:]
-            raise Failed(f"no environment of Python {self.job.python} could be made: {said}") from None
+            env = calling(self.job, self.place, environment(self.job, self.place, inputs, self._room.env))
+        except Unmade as error:
+            raise Failed(str(error)) from None
         if self.job.setup:
             self.state.enter("setup")
             code = self._shell("setup", self.job.setup, env)
@@ -161,12 +164,8 @@ class Supervisor:
 
     def _fetch(self) -> Mapping[str, str]:
         """Unpack the working folder, bring the inputs and the checkpoint; return the inputs' local paths."""
-        for digest, folder in ((self.job.workdir, self.place.work), (self.job.files, self.place.files)):
-            folder.mkdir(exist_ok=True)
-            if digest:
-                with tarfile.open(root() / "workdirs" / f"{digest}.tar.gz") as archive:
-                    archive.extractall(folder)  # noqa: S202 - packed by our own driver
-        self._name_workdir()
+        self.place.unpack(self.job)
+        self._find_room()
         paths = {}
         for name, url in self.job.inputs.items():
             about = {"url": url, "folder": str(self.place.input(name))}
@@ -174,18 +173,21 @@ class Supervisor:
             paths[name] = found["path"]
             self.state.moved("inputs", name, found["bytes"])
         try:
-            self._mounts.bring()
+            self._mounts.bring(self._room.put)
         except Unplaced as error:
             raise Failed(str(error), 1) from None
         self._checkpoints.restore()
         return paths
 
-    def _name_workdir(self) -> None:
-        """Let the working folder be found as scripts for SkyPilot call it."""
-        name = Path.home() / "sky_workdir"
-        if name.is_symlink() or not name.exists():
-            with contextlib.suppress(OSError):
-                placing.link(name, self.place.work)
+    def _find_room(self) -> None:
+        """Make the place that commands run in; the working folder is found there as scripts for SkyPilot call it."""
+        try:
+            self._room = choose(self.job, self.place, self._program, self.say)
+        except NoRoom as error:
+            raise Failed(str(error), 1) from None
+        self.state.change(room=self._room.ends_with)
+        with contextlib.suppress(Unplaced):  # somebody's own folder is called so
+            self._room.put("~/sky_workdir", self.place.work, self.place.work, merge=False)
 
     def _run_command(self, env: Mapping[str, str]) -> int:
         (self.place.folder / "outputs").mkdir(exist_ok=True)
@@ -197,15 +199,16 @@ class Supervisor:
     def _shell(self, name: str, script: str, env: Mapping[str, str]) -> int:
         file = self.place.folder / f"{name}.sh"
         file.write_text(script)
-        return self._execute(["bash", str(file)], env)
+        return self._execute([self._room.shell, str(file)], env)
 
     def _execute(self, command: list[str], env: Mapping[str, str]) -> int:
         """Run a command in a session of its own and wait for its end; then end what it has left behind."""
+        started, seen = self._room.command(command, env)
         try:
             process = subprocess.Popen(
-                command,
+                started,
                 cwd=self.place.work,
-                env=dict(env),
+                env=dict(seen),
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
                 stderr=self._log,
@@ -339,6 +342,7 @@ class Supervisor:
         torn, before = self._freeze()
         self._signal(signal.SIGTERM)
         processes.send(self._family(), signal.SIGCONT)
+        self._room.signal("CONT", all_of_it=True)
         deadline = time.monotonic() + grace_s
         while self._command.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -348,6 +352,7 @@ class Supervisor:
         return not torn or trees.signature(self.place.checkpoint) != before
 
     def _freeze(self) -> tuple[bool, trees.Signature]:
+        self._room.signal("STOP", all_of_it=True)
         processes.send(self._family(), signal.SIGSTOP)
         return self._writing(), trees.signature(self.place.checkpoint)
 
@@ -355,10 +360,13 @@ class Supervisor:
         """Signal the command's session; what has left it is told by those who started it."""
         assert self._command is not None
         session = self._command.pid
-        processes.send([process for process in processes.table() if process.session == session], number)
+        if self._room.shows:
+            processes.send([process for process in processes.table() if process.session == session], number)
+        self._room.signal(number.name.removeprefix("SIG"), all_of_it=False)
 
     def _writing(self) -> bool:
-        return processes.writes_in(self._family(), self.place.checkpoint)
+        folder = self.place.checkpoint
+        return processes.writes_in(self._family(), folder) or self._room.writes_in(folder)
 
     def _family(self) -> list[processes.Process]:
         if self._command is None:
@@ -366,6 +374,8 @@ class Supervisor:
         return processes.family(self._command.pid, os.getpid(), self._helpers())
 
     def _kill_family(self) -> None:
+        if self._command is not None:
+            self._room.signal("KILL", all_of_it=True)
         while True:
             left = self._family()
             if not left:
@@ -374,11 +384,12 @@ class Supervisor:
             time.sleep(0.01)
         if self._command is not None:
             self._command.wait()
+            self._room.settle(self.place.written)
         processes.reap(os.getpid(), self._helpers())
 
     def _helpers(self) -> list[int]:
-        command = [self._command.pid] if self._command is not None else []
-        return [*self._courier.pids, *command]
+        command = (self._command.pid,) if self._command is not None else ()
+        return [*self._courier.pids, *self._room.pids, *command]
 
 
 def _carry_out(step: Callable[[], Any], done: Future[Any], events: queue.Queue[Any]) -> None:

@@ -1,4 +1,4 @@
-"""SkyPilot's files at work: their variables, their mounts and what is written below them, their workdir."""
+"""SkyPilot's files at work: their variables, their mounts and what is written below them, their workdir, images."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from sky_core.broker.runner import PipelineRun
 from sky_core.clouds import connect
 from sky_core.spec_yaml import load
 from tests.sandbox.brokers import own_broker
+from tests.sandbox.registry import Registry, layer, tools
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 SANDBOX = {"hours_per_second": 0.1}
 FILE = """
+name: both
+execution: parallel
+---
 name: gang
 num_nodes: 2
 envs: {BUCKET: team-run}
@@ -34,6 +38,11 @@ run: |
   until (echo > /dev/tcp/$first/8765) 2> /dev/null; do sleep 0.2; done
   echo "met rank 0"
   exit 3
+---
+name: boxed
+resources: {infra: gcp/us-central1, cpus: 2, image_id: "docker:IMAGE"}
+workdir: code
+run: cat /etc/os-release main.txt
 """
 
 
@@ -43,15 +52,25 @@ def broker(world, monkeypatch, own_store_url):
         yield broker
 
 
-def test_a_gang_finds_what_its_file_says_and_leaves_what_it_wrote(world, broker, tmp_path):
+@pytest.fixture
+def image():
+    registry = Registry()
+    yield registry.push("open/image", [layer(host=tools(), files={"etc/os-release": "NAME=boxed\n"})], {})
+    registry.close()
+
+
+def test_a_gang_and_a_container_find_what_their_file_says(world, broker, tmp_path, image):
     (tmp_path / "code").mkdir()
     (tmp_path / "code/main.txt").write_text("the code\n")
     (tmp_path / "settings.yaml").write_text("the settings\n")
-    (tmp_path / "task.yaml").write_text(FILE)
+    (tmp_path / "task.yaml").write_text(FILE.replace("IMAGE", image))
     loaded = load(tmp_path / "task.yaml")
-    lines = []
-    jobs = PipelineRun(broker, "run", loaded.pipeline, lambda *_: None, lambda _, line: lines.append(line)).run()
-    (job,) = jobs.values()
+    logs = {"gang": [], "boxed": []}
+    jobs = PipelineRun(
+        broker, "run", loaded.pipeline, lambda *_: None, lambda name, line: logs[name].append(line)
+    ).run()
+    assert (jobs["boxed"].state, logs["boxed"][1:]) == ("succeeded", ["NAME=boxed", "the code"]), logs["boxed"]
+    job, lines = jobs["gang"], logs["gang"]
     assert (job.state, job.result["exit_code"]) == ("failed", 3), job.result
     assert lines[:2] == ["the code", "the settings"], (lines, broker.store.log(job.id), broker.store.events(job.id))
     assert f"rank=0 of 2 gpus=0 {job.id}" in lines

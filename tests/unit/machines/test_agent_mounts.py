@@ -49,7 +49,7 @@ def mounted(tmp_path):
         said = []
         patience = Patience(courier, 1.0, said.append)
         made = Mounts(Job("job", attempt, "aws", mounts=whole), place, State(place.state), patience, said.append)
-        made.bring()
+        made.bring(placing.put)
         return made, place, said
 
     yield make

@@ -91,7 +91,7 @@ REFUSED = {
     "run: x\nresources: {infra: k8s/mine}": "Task.task: resources.infra: Kubernetes is none of Skyloom's clouds (leave",
     "run: x\nresources: {infra: a/b/c/d}": "resources.infra: 'a/b/c/d' has too many parts",
     "run: x\nresources: {infra: lambda}": "resources.infra: lambda is none of Skyloom's clouds (write aws",
-    "run: x\nresources: {image_id: 'docker:python:3.12'}": "resources.image_id: 'docker:python:3.12' is a container",
+    "run: x\nresources: {image_id: 'docker:'}": "docker: without the name of an image",
     "run: x\nresources: {disk_size: huge}": "resources.disk_size: 'huge' is not a size; write e.g. 256",
     "run: x\nresources: {memory: lots}": "resources.memory: 'lots' is not an amount of memory",
     "run: x\nresources: {cpus: 4x}": "resources.cpus: only memory is counted for each vCPU",

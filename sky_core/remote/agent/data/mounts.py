@@ -13,7 +13,6 @@ from typing import Any
 from ..background import Background
 from ..job import Job, Place
 from ..state import State
-from . import placing
 from .courier import Patience, TransferFailed
 
 LEAST_INTERVAL_S = 20.0  # between two write-backs…
@@ -35,15 +34,15 @@ class Mounts:
         self._warned: set[str] = set()
         self._background = Background("mounts", self._sync)
 
-    def bring(self) -> None:
-        """Put everything where it belongs.
+    def bring(self, put: Callable[..., None]) -> None:
+        """Put everything where it belongs, by a function like :func:`.placing.put`.
 
         Raises:
             TransferFailed: if a bucket cannot be read.
             Unplaced: if a path cannot be had.
         """
         for number, mount in enumerate(self._job.mounts):
-            placing.put(mount["path"], self._content(number, mount), self._place.work, merge=not mount["write_back"])
+            put(mount["path"], self._content(number, mount), self._place.work, merge=not mount["write_back"])
         if self._folders:
             self._send_all()  # what came from the submitter's own disk is in the bucket before the job begins
 

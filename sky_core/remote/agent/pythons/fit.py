@@ -21,10 +21,14 @@ OLDEST = 2024  # fsspec's packages count by year; pip is known to resolve to an 
 TELL = "import sys; print('%d.%d' % sys.version_info[:2])"
 
 
+class Unmade(Exception):
+    """An environment could not be made."""
+
+
 def lacking(job: Job) -> list[str]:
     """What the machine lacks to run the job: packages that this Python has not, the function's Python; none if fit."""
     missing = [requirement for requirement in job.requirements if not _has(requirement)]
-    if job.python and not _is_image_fit(job) and not brought(job.python).exists():
+    if job.python and not job.container and not _is_image_fit(job) and not brought(job.python).exists():
         missing.append(f"Python {job.python}")
     return missing
 
@@ -38,12 +42,13 @@ def calling(job: Job, place: Place, env: Mapping[str, str]) -> Mapping[str, str]
     """The environment for a function and its setup: its Python comes first on PATH, whatever the image has.
 
     An image whose own ``python3`` is of the caller's version is left as it is, with all that is installed there.
-    Else the attempt gets an environment of its own with pip, so that what ``setup`` installs is found by the function.
+    So is a container's. Else the attempt gets an environment of its own with pip, so that what ``setup`` installs is
+    found by the function.
 
     Raises:
-        OSError, subprocess.CalledProcessError: if that cannot be made.
+        Unmade: if that cannot be done.
     """
-    if not job.python or _is_image_fit(job):
+    if not job.python or job.container or _is_image_fit(job):
         return env
     folder = place.folder / "python-env"
     if not folder.exists():
@@ -63,7 +68,11 @@ def _make(folder: Path, interpreter: Path) -> None:
 
 
 def _run(*command: str) -> None:
-    subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+    try:
+        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = (getattr(error, "stderr", None) or str(error)).strip()[-500:]
+        raise Unmade(f"no environment of Python could be made: {said}") from None
 
 
 def _is_image_fit(job: Job) -> bool:
