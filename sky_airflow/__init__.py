@@ -7,6 +7,19 @@ from typing import Any
 from sky_core import __version__
 
 
+def __getattr__(name: str) -> Any:
+    """``Artifact`` (its fields may be templates) and ``load``; looked up only when used, so that imports stay cheap."""
+    if name == "Artifact":
+        from sky_airflow.exchange import Templated
+
+        return Templated
+    if name == "load":
+        from sky_airflow.values import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def get_provider_info() -> dict[str, Any]:
     """What Airflow asks of a provider (airflow/provider_info.schema.json)."""
     return {

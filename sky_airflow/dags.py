@@ -6,38 +6,68 @@ to the metadata database.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, time, timedelta
-from itertools import chain
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk import DAG
+from airflow.sdk.bases.operator import get_merged_defaults
 from airflow.sdk.definitions.xcom_arg import XComArg
 
-from sky_airflow import mapped
+from sky_airflow.grammar import mapped
+from sky_airflow.grammar.fields import SPEC_FIELDS, artifact, artifacts, build_task, check_names, plain, unwrapped
+from sky_airflow.grammar.limits import task_deadline
+from sky_airflow.grammar.naming import instance_name, task_name
+from sky_airflow.grammar.templates import UNKNOWN, Render, known, not_yet
 from sky_core.broker.calls import RESULT
-from sky_core.engine_kit import TASK_FIELDS, nearest_ours
+from sky_core.engine_kit import nearest_ours
 from sky_core.errors import SpecError
-from sky_core.spec import Artifact, Objective, OutputRef, Pipeline, Resources, Task
+from sky_core.spec import Artifact, OutputRef, Pipeline, Task
 
 RETURN_VALUE = "return_value"
-SPEC_FIELDS = tuple(sorted(TASK_FIELDS))
+FIELDS = ("run", "requires", "inputs", *SPEC_FIELDS, "python_callable", "op_args", "op_kwargs")
+# What planning reads of a task: where one of these was not known, a plan made later may know it.
+PLANNED_FIELDS = {"requires": "resources", "num_nodes": "num_nodes", "hours": "hours", "checkpoint": "checkpoint",
+                  "deadline": "deadline", "max_attempts": "max_attempts", "budget_usd": "budget_usd"}  # fmt: skip
 
 
 class Sky:
     """Marks our operators, for those who read a DAG: the operators stand on them, not they on the operators."""
 
 
-def build_task(name: str, said: Mapping[str, Any], **fields: Any) -> Task:
-    """The spec of a task from an operator's parameters.
+@dataclass(frozen=True)
+class Reading:
+    """What is known when a DAG is read.
 
-    Raises:
-        SpecError: naming the field that is wrong.
+    Attributes:
+        render_of: How an operator's templates are rendered.
+        contexts: The context of the task instance that runs, by its task's id: for it, what was mapped over is known.
+        earlier: Tasks of an earlier plan by name, for what is not known now.
+        forecast: That plan was another run's.
+        started: When the run began; None for now.
     """
-    requires = said.get("requires")
-    given = {field: said[field] for field in SPEC_FIELDS if said.get(field) is not None}
-    resources = requires if isinstance(requires, Resources) else Resources(**(requires or {}))
-    return Task(name=name, **{**given, "resources": resources, **fields})
+
+    render_of: Callable[[Any], Render] = lambda operator: not_yet
+    contexts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    earlier: Mapping[str, Task] = field(default_factory=dict)
+    forecast: bool = False
+    started: datetime | None = None
+
+    def instances(self, task_id: str) -> list[str]:
+        """The instances of a task that the earlier plan knows by themselves."""
+        return [name for name in self.earlier if name.startswith(f"{task_name(task_id)}[")]
+
+
+PARSED = Reading()
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One operator's tasks in a plan: one for all its instances, or one for each. ``sources`` are its data edges."""
+
+    tasks: Sequence[Task]
+    sources: frozenset[str] = frozenset()
 
 
 def is_sky(operator: Any) -> bool:
@@ -46,10 +76,15 @@ def is_sky(operator: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Sky)
 
 
-def pipeline_of(dag: DAG) -> Pipeline:
+def is_function(operator: Any) -> bool:
+    """Whether one of our operators is ``@task.sky``: its value is its one output."""
+    return hasattr(operator, "python_callable")
+
+
+def pipeline_of(dag: DAG, reading: Reading = PARSED) -> Pipeline:
     """All Sky tasks of a DAG. Other tasks in between carry order, not cost.
 
-    A mapped task counts once, unless its instances differ in what planning looks at (:mod:`sky_airflow.mapped`).
+    A mapped task counts once, unless its instances differ in what planning looks at (:mod:`.grammar.mapped`).
 
     Raises:
         SpecError: if there are none, or one cannot be meant.
@@ -57,104 +92,189 @@ def pipeline_of(dag: DAG) -> Pipeline:
     ours = {operator.task_id: operator for operator in dag.tasks if is_sky(operator)}
     if not ours:
         raise SpecError(f"DAG {dag.dag_id}: no SkyOperator or @task.sky in it")
-    for operator in ours.values():
-        refuse_own_limits(operator, dag)
-    planned = {task_id: planned_tasks(operator) for task_id, operator in ours.items()}
+    instances = {task_id: _Instances.of(operator, reading) for task_id, operator in ours.items()}
+    planned = {task_id: found.planned(instances) for task_id, found in instances.items()}
     order = set()
     for task_id in ours:
-        for task in planned[task_id]:
-            direct = {source.task for source in task.inputs.values() if isinstance(source, OutputRef)}
-            upstream = (
-                nearest_ours(task_id, lambda name: dag.get_task(name).upstream_task_ids, ours.__contains__) - direct
-            )
-            order |= {(before.name, task.name) for up in upstream for before in planned[up]}
-    return Pipeline(name=dag.dag_id, tasks=tuple(chain(*planned.values())), order=tuple(sorted(order)))
+        upstream = nearest_ours(task_id, lambda name: dag.get_task(name).upstream_task_ids, ours.__contains__)
+        for before in upstream - planned[task_id].sources:
+            order |= {(one.name, task.name) for one in planned[before].tasks for task in planned[task_id].tasks}
+    tasks = tuple(task for found in planned.values() for task in found.tasks)
+    return Pipeline(name=dag.dag_id, tasks=tasks, order=tuple(sorted(order)))
 
 
-def planned_tasks(operator: Any) -> list[Task]:
-    """The tasks that an operator of a DAG amounts to: one, or one for each instance of a mapped one."""
-    said = parameters(operator)
-    varying = mapped.varying(operator)
-    return [_planned(name, {**said, **own}) for name, own in zip(mapped.names(operator), varying, strict=True)]
+def check(operator: Any) -> None:
+    """See that an operator, mapped or not, can be meant, as far as its file tells.
+
+    Raises:
+        SpecError: naming the field that is wrong.
+    """
+    check_names(operator.task_id, parameters(operator))
+    _Instances.of(operator, PARSED).planned({})
 
 
-def _planned(name: str, said: Mapping[str, Any]) -> Task:
-    """The task as planning sees it: inputs that come from other Sky tasks are references to their outputs."""
-    function = said.get("python_callable") is not None
-    inputs: dict[str, Any] = {}
-    for key, value in (said.get("inputs") or {}).items():
-        inputs[key] = next(_references(value), None) or value
-    arguments = [said.get("op_args"), said.get("op_kwargs")] if function else []
-    for number, reference in enumerate(dict.fromkeys(ref for argument in arguments for ref in _references(argument))):
-        inputs[f"arg_{number}"] = reference
-    outputs = artifacts(said.get("outputs") or {})
-    payload = {"function": "planned"} if function else {"run": str(said.get("run") or "true")}
-    return build_task(name, said, inputs=inputs, outputs=outputs, **payload)
+@dataclass(frozen=True)
+class _Instances:
+    """An operator's instances as planning sees them, by their names in the plan."""
+
+    operator: Any
+    reading: Reading
+    fields: Mapping[str, Mapping[str, Any]]
+    unknown: frozenset[str]  # fields that only the run will tell
+
+    @classmethod
+    def of(cls, operator: Any, reading: Reading) -> _Instances:
+        said, task_id = parameters(operator), operator.task_id
+        found = mapped.variants(operator, said, reading.contexts.get(task_id))
+        if found is None:  # as many as an earlier plan knows of
+            names = reading.instances(task_id) or [task_name(task_id)]
+            fields: dict[str, Mapping[str, Any]] = dict.fromkeys(names, said)
+            return cls(operator, reading, fields, mapped.mapped_fields(operator))
+        if not found or found[0] is said:  # one place for all, and for those that turned out to be different
+            names = [task_name(task_id), *([] if reading.forecast else reading.instances(task_id))]
+            return cls(operator, reading, dict.fromkeys(names, said), frozenset())
+        apart = {instance_name(task_id, number): own for number, own in enumerate(found)}
+        return cls(operator, reading, apart, frozenset())
+
+    def planned(self, others: Mapping[str, _Instances]) -> Planned:
+        sources: set[str] = set()
+        tasks = [self._task(name, said, others, sources) for name, said in self.fields.items()]
+        return Planned(tasks, frozenset(sources))
+
+    def _task(self, name: str, said: Mapping[str, Any], others: Mapping[str, _Instances], sources: set[str]) -> Task:
+        render = self.reading.render_of(self.operator)
+        left_out = set(self.unknown)
+        fields: dict[str, Any] = {}
+        for key in (*SPEC_FIELDS, "requires", "outputs"):
+            missing: list[Any] = []
+            value = said.get(key)
+            if not (key == "hours" and callable(value)):  # which is a function of ours, no template
+                value = known(value, render, missing)
+            fields[key] = None if value is UNKNOWN else value
+            left_out |= {key} if missing else set()
+        now = datetime.now(UTC)
+        zone = dag.timezone if (dag := self.operator.get_dag()) else None
+        fields["deadline"], _ = task_deadline(name, fields["deadline"], self.reading.started or now, zone, now)
+        if is_function(self.operator):
+            payload: dict[str, str] = {"function": "planned"}
+            arguments = [said.get("op_args"), said.get("op_kwargs"), _mapped_arguments(self.operator)]
+            inputs = self._arguments(arguments, others, sources)
+            outputs = {RESULT: _known_artifact(name, fields["outputs"])}
+        else:
+            if said.get("run") is None and "run" not in mapped.arguments(self.operator):
+                raise SpecError(f"Task.{name}: run: a task needs a command to run")
+            payload = {"run": _command(known(said.get("run"), render))}
+            inputs = self._inputs(name, said.get("inputs"), render, others, sources, left_out)
+            outputs = artifacts(name, fields["outputs"])
+        task = build_task(name, fields, inputs=inputs, outputs=outputs, **payload)
+        return remembered(task, left_out, self.reading.earlier.get(name))
+
+    def _inputs(
+        self, task: str, said: Any, render: Render, others: Mapping[str, _Instances], sources: set[str],
+        left_out: set[str],
+    ) -> dict[str, Any]:  # fmt: skip
+        found: dict[str, Any] = {}
+        whole = said if isinstance(said, Mapping) else plain(task, "inputs", known(said, render))
+        if whole is UNKNOWN:
+            left_out.add("inputs")
+        elif whole is not None and not isinstance(whole, Mapping):
+            raise SpecError(f"Task.{task}: inputs: {whole!r} is not a mapping from names to artifacts")
+        for name, value in whole.items() if isinstance(whole, Mapping) else ():
+            if references := list(_references(value)):
+                sources.update(operator.task_id for operator, _ in references)
+                outputs = _outputs(references, others)
+                several = len(outputs) > 1
+                found |= {f"{name}_{number}" if several else name: one for number, one in enumerate(outputs)}
+                continue
+            missing: list[Any] = []
+            part = known(value, render, missing)
+            left_out.update({"inputs"} if missing else ())
+            if part is UNKNOWN:
+                part = value if isinstance(value, str) and _bucket_is_known(value) else None
+            for number, one in enumerate(part if isinstance(part, list) else [part]):
+                if one is not None and not (isinstance(one, Mapping) and not one):
+                    key = f"{name}_{number}" if isinstance(part, list) else name
+                    found[key] = artifact(f"Task.{task}: inputs.{name}", one) if isinstance(one, Mapping) else one
+        return found
+
+    def _arguments(
+        self, arguments: Sequence[Any], others: Mapping[str, _Instances], sources: set[str]
+    ) -> dict[str, OutputRef]:
+        references = [reference for argument in arguments for reference in _references(argument)]
+        sources.update(operator.task_id for operator, _ in references)
+        return {f"arg_{number}": one for number, one in enumerate(_outputs(references, others))}
+
+
+def remembered(task: Task, left_out: set[str], earlier: Task | None) -> Task:
+    """A task with what an earlier plan knew of it, where that is not known now."""
+    if earlier is None or not left_out:
+        return task
+    changes = {PLANNED_FIELDS[name]: getattr(earlier, PLANNED_FIELDS[name]) for name in left_out & set(PLANNED_FIELDS)}
+    if "inputs" in left_out:
+        given = {name: source for name, source in earlier.inputs.items() if isinstance(source, Artifact)}
+        changes["inputs"] = {**given, **task.inputs}
+    if "outputs" in left_out:
+        changes["outputs"] = {**task.outputs, **earlier.outputs}
+    return task.model_copy(update=changes)
 
 
 def parameters(operator: Any) -> dict[str, Any]:
     """What the author wrote for an operator, mapped or not."""
     if operator.is_mapped:
-        said = dict(operator.partial_kwargs)
-        return said | ({"outputs": {RESULT: Artifact()}} if said.get("python_callable") is not None else {})
-    names = ("run", "requires", "inputs", *SPEC_FIELDS, "python_callable", "op_args", "op_kwargs")
-    return {name: getattr(operator, name, None) for name in names} | {"outputs": operator.declared_outputs}
+        defaults, _ = get_merged_defaults(operator.dag, operator.task_group, None, None)
+        ours = {name: value for name, value in defaults.items() if name in (*FIELDS, "outputs", "sky")}
+        said = {**ours, **operator.partial_kwargs}
+        if is_function(operator):
+            said |= {"python_callable": operator.python_callable, "outputs": {"size_gb": said.get("output_gb")}}
+        return said | {"secrets": _secret_names(said.get("secrets"))}
+    said = {name: unwrapped(getattr(operator, name, None)) for name in FIELDS}
+    outputs = operator.declared_outputs
+    said["secrets"] = _secret_names(said["secrets"])
+    return said | {"outputs": outputs[RESULT] if is_function(operator) else outputs}
 
 
-def objective_of(dag: DAG, started: datetime) -> Objective | None:
-    """The DAG's own limits, ``default_args={"sky": {"minimize": …, "deadline": "06:00", "budget_usd": …}}``.
-
-    A deadline given as a time of day is the next one after the run's start: UTC, or with an offset (``06:00+05:30``).
-
-    Raises:
-        SpecError: for limits that cannot be meant.
-    """
-    said = dict(dag.default_args.get("sky") or {})
-    if not said:
-        return None
-    if isinstance(said.get("deadline"), str) and ":" in said["deadline"]:
-        try:
-            clock = time.fromisoformat(said["deadline"])
-        except ValueError:
-            raise SpecError(f"DAG {dag.dag_id}: sky.deadline: {said['deadline']!r} is not a time of day") from None
-        zone = clock.tzinfo or UTC
-        due = datetime.combine(started.astimezone(zone).date(), clock.replace(tzinfo=zone))
-        said["deadline"] = due if due > started else due + timedelta(days=1)
-    return Objective(**said)
+def _secret_names(secrets: Any) -> Any:
+    return tuple(secrets) if isinstance(secrets, Mapping) else secrets
 
 
-def refuse_own_limits(operator: Any, dag: DAG) -> None:
-    """Limits are the whole run's, so one task may not have others than its DAG.
-
-    Raises:
-        SpecError: if it has.
-    """
-    own = operator.partial_kwargs.get("sky") if operator.is_mapped else operator.sky
-    if own and dict(own) != dict(dag.default_args.get("sky") or {}):
-        raise SpecError(
-            f"Task.{operator.task_id}: sky: limits are those of a whole run",
-            cure=f'write DAG("{dag.dag_id}", default_args={{"sky": …}}); for one task there is deadline=…',
-        )
+def _mapped_arguments(operator: Any) -> Any:
+    return operator._get_specified_expand_input().value if operator.is_mapped else None
 
 
-def artifacts(outputs: Mapping[str, Any]) -> dict[str, Artifact]:
-    """Declared outputs as artifacts, whether the author wrote mappings, URIs or artifacts.
-
-    Raises:
-        SpecError: naming the field that is wrong.
-    """
-    return {
-        name: Artifact(**value)
-        if isinstance(value, Mapping)
-        else Artifact(uri=value)
-        if isinstance(value, str)
-        else value
-        for name, value in outputs.items()
-    }
+def _known_artifact(name: str, said: Any) -> Artifact:
+    return artifact(f"Task.{name}: output_gb", {key: part for key, part in (said or {}).items() if part is not None})
 
 
-def _references(value: Any) -> Iterator[OutputRef]:
+def _command(found: Any) -> str:
+    return "true" if found is UNKNOWN or found is None else str(found)  # what it is decides nothing
+
+
+def _bucket_is_known(uri: str) -> bool:
+    """Whether what stands before a template in a URI says where the data lie: ``s3://bucket/{{ ds }}``."""
+    scheme, found, rest = uri.partition("{{")[0].partition("://")
+    return bool(scheme and found and "/" in rest)
+
+
+def _references(value: Any) -> Iterator[tuple[Any, str]]:
     """The outputs of Sky tasks that a value refers to; what comes from other tasks is data we know nothing of."""
     for operator, key in XComArg.iter_xcom_references(value):
         if is_sky(operator):
-            yield OutputRef(task=operator.task_id, output=RESULT if key == RETURN_VALUE else key)
+            yield operator, key
+
+
+def _outputs(references: Sequence[tuple[Any, str]], others: Mapping[str, _Instances]) -> list[OutputRef]:
+    """The outputs meant, each once. A key of a function's value is its one output; so is a command's whole value."""
+    found: dict[OutputRef, None] = {}
+    for operator, key in references:
+        if operator.task_id not in others:
+            continue  # a file is parsed: the other task is looked at by itself
+        producer = others[operator.task_id]
+        has = [RESULT] if is_function(operator) else list(artifacts(operator.task_id, _names_of(operator)))
+        meant = [key] if key in has else has if is_function(operator) or key == RETURN_VALUE else []
+        found |= {OutputRef(task=name, output=output): None for name in producer.fields for output in meant}
+    return list(found)
+
+
+def _names_of(operator: Any) -> dict[str, None]:
+    outputs = parameters(operator).get("outputs")
+    return dict.fromkeys(outputs) if isinstance(outputs, Mapping) else {}

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sky_core.broker.calls import Reference
+from sky_core.errors import SpecError
 from sky_core.spec import Artifact
 
 MARK = "sky_artifact"
 
 
-def to_xcom(job_id: str, artifact: Artifact) -> dict[str, Any]:
-    """An artifact as plain JSON."""
-    return {MARK: artifact.model_dump(), "job_id": job_id}
+@dataclass(frozen=True)
+class Item:
+    """One item of the mapping that a function has returned: the machine takes it out when it has loaded the whole."""
+
+    whole: Reference
+    key: str
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return operator.getitem, (self.whole, self.key)
+
+
+def to_xcom(job_id: str, artifact: Artifact, item: str | None = None, sky_conn_id: str | None = None) -> dict[str, Any]:
+    """An artifact, or one item of the mapping in it, as plain JSON."""
+    more = {"item": item, "sky_conn_id": sky_conn_id}
+    return {MARK: artifact.model_dump(), "job_id": job_id, **{key: said for key, said in more.items() if said}}
 
 
 def is_reference(value: Any) -> bool:
@@ -21,17 +37,61 @@ def is_reference(value: Any) -> bool:
     return isinstance(value, Mapping) and MARK in value
 
 
-def to_artifact(value: Any) -> Any:
+def as_artifact(value: Any) -> Any:
     """The artifact that an XCom value stands for; other values as they are."""
     return Artifact(**value[MARK]) if is_reference(value) else value
 
 
+def only_output(where: str, value: Any) -> Any:
+    """The one output of a command whose return value (``task.output``) was handed on; other values as they are.
+
+    Raises:
+        SpecError: if it has several, or none.
+    """
+    if not (isinstance(value, Mapping) and set(value) == {"job_id", "outputs"}):
+        return value
+    if len(value["outputs"]) != 1:
+        has = ", ".join(sorted(value["outputs"])) or "none"
+        raise SpecError(f"{where}: the task before has not one output but {has}", cure='write task.outputs["name"]')
+    (output,) = value["outputs"].values()
+    return output
+
+
 def to_references(value: Any) -> Any:
-    """The same structure with artifacts as references that the machine resolves."""
+    """The same structure with artifacts as references that the machine resolves, and Airflow's lazy lists as lists."""
     if is_reference(value):
-        return Reference(f"{value['job_id']}/{value[MARK]['uri']}", Artifact(**value[MARK]))
-    if isinstance(value, Mapping):
+        whole = Reference(f"{value['job_id']}/{value[MARK]['uri']}", Artifact(**value[MARK]))
+        return Item(whole, value["item"]) if "item" in value else whole
+    if isinstance(value, Mapping) and set(value) == {"job_id", "outputs"}:  # a command's return value
+        outputs = to_references(value["outputs"])
+        return next(iter(outputs.values())) if len(outputs) == 1 else outputs
+    if isinstance(value, dict):
         return {key: to_references(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*map(to_references, value))
+    if type(value) in (list, tuple, set, frozenset):
         return type(value)(to_references(item) for item in value)
+    if isinstance(value, Sequence) and type(value).__module__.startswith("airflow."):
+        return [to_references(item) for item in (value[:] if hasattr(value, "__getitem__") else value)]
     return value
+
+
+@dataclass(frozen=True)
+class Templated:
+    """An artifact whose fields may be templates or other tasks' results: ``sky_airflow.Artifact``.
+
+    Args:
+        uri: As in :class:`sky_core.spec.Artifact`: s3, gs, az or file; None for the bucket of the task's own cloud.
+        size_gb: GB, what planning charges egress for.
+        location: Where a given ``uri`` lies (``"aws/us-east-1"``), where its bucket does not tell.
+    """
+
+    uri: Any = None
+    size_gb: Any = None
+    location: Any = None
+
+    def as_fields(self) -> dict[str, Any]:
+        """What was given, as a mapping in which Airflow renders templates."""
+        uri = os.fspath(self.uri) if isinstance(self.uri, os.PathLike) else self.uri
+        given = {"uri": uri, "size_gb": self.size_gb, "location": self.location}
+        return {name: value for name, value in given.items() if value is not None}

@@ -6,14 +6,22 @@ import os
 import runpy
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from airflow.sdk import DAG
+from airflow.sdk.definitions._internal.contextmanager import DagContext
 
-from sky_airflow.dags import is_sky, objective_of, pipeline_of
+from sky_airflow.dags import is_sky, pipeline_of
+from sky_airflow.grammar.limits import objective_of, still_to_be_met
+from sky_airflow.grammar.templates import rendering
+from sky_airflow.planning import draft_context, draft_reading
 from sky_core.engine_kit import Draft
 from sky_core.errors import SkyloomError, SpecError
+
+MODULE = "__skyloom__"  # under which a DAG file is run
 
 
 class DagFiles:
@@ -29,8 +37,11 @@ class DagFiles:
         Raises:
             SpecError: if the file has no DAG with Sky tasks.
         """
-        dag = _dag_of(path)
-        return Draft(pipeline_of(dag), objective_of(dag, datetime.now(UTC)), path.parent)
+        dag, now = _dag_of(path), datetime.now(UTC)
+        pipeline = pipeline_of(dag, draft_reading(dag, now))
+        first = next(filter(is_sky, dag.tasks))
+        objective, _ = still_to_be_met(objective_of(dag, now, rendering(first, draft_context(dag, first, now))))
+        return Draft(pipeline, objective, path.parent)
 
     def run(self, path: Path) -> bool:
         """Run the file's DAG once with ``airflow dags test``, without a scheduler.
@@ -57,13 +68,28 @@ class DagFiles:
 
 def _dag_of(path: Path) -> DAG:
     sys.path.insert(0, str(path.resolve().parent))
-    found = runpy.run_path(str(path.resolve()), run_name="__skyloom__")
-    # "with DAG(...):" need not give its DAG a name; its operators have one.
-    named = [item if isinstance(item, DAG) else getattr(item, "dag", None) for item in found.values()]
-    dags = [dag for dag in named if isinstance(dag, DAG) and any(map(is_sky, dag.tasks))]
+    with _registered() as made:
+        named = list(runpy.run_path(str(path.resolve()), run_name=MODULE).values())
+    in_order = sorted(made, key=lambda dag: (named.index(dag) if dag in named else len(named), dag.dag_id))
+    dags = [dag for dag in in_order if any(map(is_sky, dag.tasks))]
     if not dags:
         raise SpecError(f"{path}: no DAG with a SkyOperator or @task.sky")
     return dags[0]
+
+
+@contextmanager
+def _registered() -> Iterator[list[DAG]]:
+    """The DAGs that the block makes, whether they get a name or not: as Airflow's own processor finds them."""
+    found: list[DAG] = []
+    before = DagContext.current_autoregister_module_name
+    DagContext.current_autoregister_module_name = MODULE
+    known = set(DagContext.autoregistered_dags)
+    try:
+        yield found
+    finally:
+        found += [dag for dag, _ in DagContext.autoregistered_dags - known]
+        DagContext.autoregistered_dags.intersection_update(known)
+        DagContext.current_autoregister_module_name = before
 
 
 engine = DagFiles()

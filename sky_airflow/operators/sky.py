@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.definitions.xcom_arg import XComArg
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.log import mask_secret
 
-from sky_airflow.dags import Sky, artifacts, build_task, objective_of, pipeline_of, planned_tasks, refuse_own_limits
-from sky_airflow.exchange import to_artifact, to_xcom
+from sky_airflow.dags import Sky, check
+from sky_airflow.exchange import to_xcom
+from sky_airflow.grammar.fields import artifacts, build_task, loose, plain, wrapped
+from sky_airflow.grammar.inputs import read_inputs
+from sky_airflow.grammar.limits import objective_of, refuse_own_limits, task_deadline
+from sky_airflow.grammar.naming import task_name
+from sky_airflow.grammar.outputs import Outputs
+from sky_airflow.grammar.partials import SkyPartial
+from sky_airflow.grammar.templates import check_syntax, read_script, script_name
 from sky_airflow.hooks.sky import SkyHook
 from sky_airflow.links.sky import SkyPlanLink
-from sky_airflow.mapped import plan_name
+from sky_airflow.planning import plan_run, plan_stem
 from sky_airflow.wanting import how_of, waiter_of
-from sky_core.errors import JobCancelled, StoreTrouble
+from sky_core.errors import Infeasible, JobCancelled, NoFeasibleOffering, SpecError, StoreTrouble, TaskFailed
 from sky_core.spec import Artifact, Task
 
 if TYPE_CHECKING:
@@ -37,6 +47,7 @@ class SkyOperator(BaseOperator, Sky):
         requires: What each machine needs: a mapping of the fields of :class:`sky_core.spec.Resources`.
         inputs: URIs, artifacts, or other Sky tasks' outputs (``train.outputs["model"]``), by name.
         outputs: Artifacts that the command leaves, by name; their sizes are what planning charges egress for.
+        skip_on_exit_code: Exit codes of the command that mean that the task is to be skipped, as in BashOperator.
         sky: Limits of the whole DAG run (minimize, deadline, budget_usd), from the DAG's ``default_args``.
         deferrable: Wait in the triggerer rather than in a worker's slot.
         sky_conn_id: A ``skyloom`` connection; None takes the settings from the environment.
@@ -45,7 +56,10 @@ class SkyOperator(BaseOperator, Sky):
         SpecError: when the DAG file is parsed, naming the field that is wrong.
     """
 
-    template_fields: Sequence[str] = ("run", "setup", "workdir", "envs", "inputs", "requires")
+    template_fields: Sequence[str] = (
+        "run", "setup", "workdir", "envs", "inputs", "declared_outputs", "requires", "hours", "num_nodes", "checkpoint",
+        "deadline", "max_attempts", "budget_usd", "mounts",
+    )  # fmt: skip
     template_fields_renderers = {"run": "bash", "setup": "bash", "inputs": "json", "requires": "json"}  # noqa: RUF012
     operator_extra_links = (SkyPlanLink(),)
     ui_color = "#bfe3f5"
@@ -53,21 +67,23 @@ class SkyOperator(BaseOperator, Sky):
     def __init__(
         self,
         *,
-        run: str | None = None,
-        requires: Mapping[str, Any] | None = None,
-        inputs: Mapping[str, Any] | None = None,
-        outputs: Mapping[str, Any] | None = None,
-        setup: str | None = None,
-        workdir: str | None = None,
-        envs: Mapping[str, str] | None = None,
-        secrets: str | Sequence[str] = (),
-        num_nodes: int = 1,
+        run: Any = None,
+        requires: Any = None,
+        inputs: Any = None,
+        outputs: Any = None,
+        setup: Any = None,
+        workdir: Any = None,
+        envs: Any = None,
+        secrets: Any = (),
+        mounts: Any = None,
+        num_nodes: Any = 1,
         hours: Any = None,
         checkpoint: Any = None,
         deadline: Any = None,
-        max_attempts: int | None = None,
-        budget_usd: float | None = None,
-        sky: Mapping[str, Any] | None = None,
+        max_attempts: Any = None,
+        budget_usd: Any = None,
+        skip_on_exit_code: int | Sequence[int] | None = 99,
+        sky: Any = None,
         deferrable: bool = True,
         sky_conn_id: str | None = None,
         **kwargs: Any,
@@ -75,34 +91,56 @@ class SkyOperator(BaseOperator, Sky):
         super().__init__(**kwargs)
         self.run = run
         self.requires = requires
-        self.inputs = inputs
-        self.declared_outputs = dict(outputs or {})
+        self.inputs = loose(inputs)
+        self.declared_outputs = loose(outputs) or {}
         self.setup = setup
         self.workdir = workdir
         self.envs = envs
-        self.secrets = (secrets,) if isinstance(secrets, str) else tuple(secrets)
+        self.secrets = (secrets,) if isinstance(secrets, str) else secrets or ()
+        self.mounts = mounts
         self.num_nodes = num_nodes
-        self.hours = hours
+        self.hours = wrapped(hours)
         self.checkpoint = checkpoint
         self.deadline = deadline
         self.max_attempts = max_attempts
         self.budget_usd = budget_usd
+        codes = () if skip_on_exit_code is None else skip_on_exit_code
+        self.skip_on_exit_code = (codes,) if isinstance(codes, int) else tuple(codes)
         self.sky = sky
         self.deferrable = deferrable
         self.sky_conn_id = sky_conn_id
         self._job_id: str | None = None
         self._owner: str | None = None
         self._killed = False
-        # A mistake is said when the file is parsed, not when the task runs.
-        planned_tasks(self)
-        if self.sky and self.has_dag():  # type: ignore[no-untyped-call]  # Airflow leaves it without types
+        if self.has_dag():  # type: ignore[no-untyped-call]  # Airflow leaves it without types
+            self.resolve_template_files()
+        if not getattr(self, "_BaseOperator__from_mapped", False):  # which was looked at as a whole
+            self._check()
+
+    def _check(self) -> None:
+        """See that a mistake is told when the file is parsed, not when the task runs."""
+        XComArg.apply_upstream_relationship(self, self.secrets)  # which is no template field: those are shown
+        check_syntax(self, {name: getattr(self, name) for name in self.template_fields})
+        check(self)
+        if self.sky and self.has_dag():  # type: ignore[no-untyped-call]
             refuse_own_limits(self, self.dag)
             objective_of(self.dag, datetime.now(UTC))
 
+    @classmethod
+    def partial(cls, **kwargs: Any) -> SkyPartial:
+        """As of any operator; what is wrong in it is told when the file is parsed."""
+        return SkyPartial.of(super().partial(**kwargs))
+
+    def resolve_template_files(self) -> None:
+        """Read the command from its file, if one is named: Airflow asks for it when it has parsed the DAG."""
+        for field in ("run", "setup"):
+            if name := script_name(getattr(self, field)):
+                setattr(self, field, read_script(self, field, name))
+
     @property
-    def outputs(self) -> dict[str, XComArg]:
+    def outputs(self) -> Outputs:
         """References to this task's outputs, to be other tasks' inputs: a dependency, and a data edge of the plan."""
-        return {name: XComArg(self, key=name) for name in self.declared_outputs}
+        return Outputs(self, self.declared_outputs)
 
     @property
     def broker(self) -> Broker:
@@ -114,13 +152,18 @@ class SkyOperator(BaseOperator, Sky):
         from sky_airflow.triggers.sky import SkyJobTrigger
 
         broker, ti = self.broker, context["ti"]
-        plan_key = plan_run(broker, context)
+        with permanent_errors():
+            task = self.build(broker, context)
+            plan_key, name = plan_run(broker, context, self.task_id, task)
+            task = task.model_copy(update={"name": name})
         stem = f"{plan_stem(context)}/{self.task_id}/{ti.map_index}/{self._epoch(ti)}"
         self._owner = str(ti.id)
-        name = plan_name(context["dag"].get_task(self.task_id), ti.map_index)
-        task = self.build(broker, name)
         base = Path(context["dag"].fileloc).parent
-        job = broker.submit(broker.resumable_key(stem), task, plan_key, owner=self._owner, base=base)
+        key = broker.resumable_key(stem)
+        with permanent_errors():
+            secrets = {name: value.get_secret_value() for name, value in task.secret_values.items()}
+            environ = {**os.environ, **secrets}
+            job = broker.submit(key, task, plan_key, owner=self._owner, base=base, environ=environ)
         self._job_id = job.id
         how = how_of(ti)
         waiter = waiter_of(self._owner, how)
@@ -165,10 +208,40 @@ class SkyOperator(BaseOperator, Sky):
         if self._job_id is not None:
             self.broker.cancel(self._job_id, "the Airflow task was killed", owner=self._owner)
 
-    def build(self, broker: Broker, name: str) -> Task:
-        """The task to submit under its name in the plan, templates rendered and references resolved."""
-        inputs = {name: to_artifact(value) for name, value in (self.inputs or {}).items()}
-        return build_task(name, vars(self), run=self.run, inputs=inputs, outputs=artifacts(self.declared_outputs))
+    def build(self, broker: Broker, context: Context) -> Task:
+        """The task to submit, templates rendered and references resolved.
+
+        Raises:
+            SpecError: naming the field that is wrong.
+        """
+        name = task_name(self.task_id)
+        found = read_inputs(name, self.inputs)
+        if self.run is None:
+            raise SpecError(f"Task.{name}: run: a task needs a command to run")
+        outputs = artifacts(name, self.declared_outputs)
+        run = found.before(str(self.run))
+        return build_task(name, self._said(context), run=run, inputs=found.artifacts, outputs=outputs)
+
+    def _said(self, context: Context) -> dict[str, Any]:
+        """The fields of the task as they are once all is rendered; secrets are rendered here, so that none is shown."""
+        said = {**vars(self), **self._secrets(context)}
+        now = datetime.now(UTC)
+        started = context["dag_run"].start_date or now
+        said["deadline"], late = task_deadline(self.task_id, self.deadline, started, context["dag"].timezone, now)
+        if late:
+            self.log.warning(late)
+        return said
+
+    def _secrets(self, context: Context) -> dict[str, Any]:
+        secrets = self.render_template(self.secrets, context)
+        if isinstance(secrets, str):
+            secrets = plain(self.task_id, "envs", secrets) if secrets.lstrip().startswith("{") else (secrets,)
+        if not isinstance(secrets, Mapping):
+            return {"secrets": tuple(secrets or ())}
+        values = {str(name): str(value) for name, value in secrets.items()}
+        for value in values.values():
+            mask_secret(value)
+        return {"secrets": tuple(values), "secret_values": values}
 
     def _epoch(self, ti: Any) -> int:
         # Clearing raises max_tries by the tries used, a retry does not: same epoch, same work.
@@ -182,37 +255,45 @@ class SkyOperator(BaseOperator, Sky):
     def _finish(self, context: Context, broker: Broker, job: Job) -> Any:
         try:
             broker.raise_for(job)
+        except TaskFailed as failure:
+            error = self.failed(job, failure)
+            raise error from (None if error is failure else failure)
         except JobCancelled as cancelled:
             if self._killed:  # by Airflow: it knows whether to try again
                 raise
             raise AirflowFailException(str(cancelled)) from cancelled  # by somebody who does not want another one
         produced = broker.outputs(job)
         for name in self.declared_outputs:
-            context["ti"].xcom_push(key=name, value=to_xcom(job.id, produced[name]))
+            context["ti"].xcom_push(key=name, value=self._reference(job, produced[name]))
         line = next(line for line in broker.bill(job.plan_key).lines if line.job_id == job.id)
         self.log.info("succeeded: compute $%.4f, egress $%.4f", line.compute_usd, line.egress_usd)
         return self.returned(job, produced)
 
+    def failed(self, job: Job, failure: TaskFailed) -> Exception:
+        """The exception that tells Airflow of a command that failed."""
+        if failure.exit_code in self.skip_on_exit_code:
+            return AirflowSkipException(f"the command ended with exit code {failure.exit_code}: skipped")
+        return failure
+
+    def _reference(self, job: Job, artifact: Artifact) -> dict[str, Any]:
+        return to_xcom(job.id, artifact, sky_conn_id=self.sky_conn_id)
+
     def returned(self, job: Job, produced: Mapping[str, Artifact]) -> Any:
         """The task's return value in XCom."""
-        return {"job_id": job.id, "outputs": {name: to_xcom(job.id, artifact) for name, artifact in produced.items()}}
+        return {
+            "job_id": job.id,
+            "outputs": {name: self._reference(job, artifact) for name, artifact in produced.items()},
+        }
 
 
-def plan_stem(context: Context) -> str:
-    """What the keys of a DAG run's plan and jobs begin with."""
-    run = context["dag_run"]
-    return f"airflow/{run.dag_id}/{run.run_id}"
+@contextmanager
+def permanent_errors() -> Iterator[None]:
+    """Turn what a retry cannot mend into a failure that is not retried.
 
-
-def plan_run(broker: Broker, context: Context) -> str:
-    """Make sure the DAG run has a plan, made once by whoever comes first; log it; return its key."""
-    import logging
-
-    from sky_core.planner.view.table import plan_text
-
-    run = context["dag_run"]
-    key = f"{plan_stem(context)}/{run.clear_number}"
-    dag = context["dag"]
-    plan = broker.plan(key, pipeline_of(dag), objective_of(dag, run.start_date or datetime.now(UTC)))
-    logging.getLogger("airflow.task").info("\n%s", plan_text(plan))
-    return key
+    Raises:
+        AirflowFailException: for what cannot be meant, or cannot be had in any way.
+    """
+    try:
+        yield
+    except (SpecError, NoFeasibleOffering, Infeasible) as error:
+        raise AirflowFailException(str(error)) from error

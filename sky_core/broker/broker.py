@@ -205,6 +205,7 @@ class Broker:
         owner: str | None = None,
         inputs: Mapping[str, Artifact] | None = None,
         base: Path | None = None,
+        environ: Mapping[str, str] = os.environ,
     ) -> Job:
         """Start the job of ``key``, or find the one that is already there; returns at once.
 
@@ -217,6 +218,7 @@ class Broker:
             owner: This try's name: only its cancel counts from now on.
             inputs: What the task's references to other tasks' outputs have become, by input name.
             base: Where a relative working folder starts; None for the current directory.
+            environ: Where the values of its secrets are looked up.
 
         Raises:
             SkyloomError: if an input is still a reference.
@@ -232,17 +234,17 @@ class Broker:
             task=task.name,
             spec=resolved.model_dump_json(exclude={"hours"}),
             owner=owner,
-            needs=None if self.store.find_job(key) else self._needs(key, task, base),
+            needs=None if self.store.find_job(key) else self._needs(key, task, base, environ),
         )
         if not job.over:
             ensure_driver(self.settings)
         return job
 
-    def _needs(self, key: str, task: Task, base: Path | None) -> Mapping[str, Any]:
+    def _needs(self, key: str, task: Task, base: Path | None, environ: Mapping[str, str]) -> Mapping[str, Any]:
         from sky_core.broker.submission import needs_of
 
         job_id = self.store.job_id(key)
-        needs = needs_of(task, job_id, self.settings, self.store, os.environ, base or Path.cwd())
+        needs = needs_of(task, job_id, self.settings, self.store, environ, base or Path.cwd())
         return needs.model_dump(mode="json")
 
     def job(self, job_id: str) -> Job:
@@ -331,6 +333,17 @@ class Broker:
         if "value" not in job.result:
             raise TransferError(f"task {job.task!r}: its value is not here: {job.result.get('value_error', job.state)}")
         return load_result(self.store.payload(job.result["value"]))
+
+    def bring(self, uri: str, folder: Path) -> Path:
+        """The local path of a copy of what is at a URI, fetched by a process of its own with the clouds' credentials.
+
+        Raises:
+            TransferError: if it cannot be brought.
+        """
+        from sky_core.remote.bringing import bring
+
+        given = {"HOME": self.settings.home, "PROFILE": self.settings.profile, "STORE": self.settings.store_url}
+        return bring(uri, folder, {**os.environ, **{f"SKYLOOM_{name}": str(value) for name, value in given.items()}})
 
     def raise_for(self, job: Job) -> None:
         """Raise what a job that is over failed with; nothing if it succeeded.

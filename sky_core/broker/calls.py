@@ -16,6 +16,8 @@ RESULT = "result"  # the output under which a function's value is published
 # What a module's import left in it: of no use elsewhere, and not always to be pickled.
 IMPORT_STATE = frozenset({"__builtins__", "__loader__", "__spec__", "__cached__", "__path__"})
 
+NO_STAND_INS: Mapping[type, type] = {}
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -36,12 +38,13 @@ def pack(
     kwargs: Mapping[str, Any],
     *,
     plain: Callable[[Any], Any] | None = None,
+    stand_ins: Mapping[type, type] = NO_STAND_INS,
 ) -> tuple[bytes, dict[str, Artifact]]:
     """Pickle a call. Every :class:`Reference` among the arguments, however deep, becomes an input of the task.
 
     Local modules (:mod:`sky_core.broker.local`) travel by value. ``plain`` may replace an object by one that the
-    machine can unpickle (an engine's own list type, say); it returns its argument otherwise. Any number of threads
-    may pack at once.
+    machine can unpickle (an engine's own list type, say); it returns its argument otherwise. ``stand_ins`` are classes
+    that travel whole in place of an engine's, which the machine lacks. Any number of threads may pack at once.
 
     Returns:
         The payload (:mod:`sky_core.remote.agent.call`), and the inputs by name.
@@ -67,6 +70,8 @@ def pack(
                 replaced = plain(obj)
                 if replaced is not obj:
                     return type(replaced), (list(replaced),)
+            if isinstance(obj, type) and obj in stand_ins:
+                return _class_by_value(stand_ins[obj])
             by_value = _reduce_by_value(self, obj)
             return super().reducer_override(obj) if by_value is None else by_value
 
@@ -80,7 +85,6 @@ def _reduce_by_value(pickler: Any, obj: Any) -> Any:
     registers and unregisters, another's pickle is missing. So each object is decided here, with the two private
     functions of cloudpickle 3 that its registry would lead to.
     """
-    from cloudpickle import cloudpickle
 
     if isinstance(obj, types.ModuleType):
         if not is_local(obj.__name__):
@@ -90,5 +94,11 @@ def _reduce_by_value(pickler: Any, obj: Any) -> Any:
     if isinstance(obj, types.FunctionType) and is_local(obj.__module__ or ""):
         return pickler._dynamic_function_reduce(obj)
     if isinstance(obj, type) and is_local(obj.__module__ or ""):
-        return cloudpickle._dynamic_class_reduce(obj)
+        return _class_by_value(obj)
     return None
+
+
+def _class_by_value(cls: type) -> Any:
+    from cloudpickle import cloudpickle
+
+    return cloudpickle._dynamic_class_reduce(cls)

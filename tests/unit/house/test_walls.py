@@ -27,7 +27,7 @@ IMPORTS = [
     ("sky_core/broker/spawn.py", "sky_core.driver.step", "sky_core.broker.spawn -> sky_core.driver.step"),
     ("sky_airflow/wanting.py", "sky_core.driver.process", "sky_airflow.wanting -> sky_core.driver.process"),
     ("sky_prefect/window.py", "paramiko", "sky_prefect.window -> paramiko"),
-    ("sky_prefect/needs.py", "sky_airflow.mapped", "sky_prefect.needs -> sky_airflow.mapped"),
+    ("sky_prefect/needs.py", "sky_airflow.dags", "sky_prefect.needs -> sky_airflow.dags"),
     ("sky_core/facts/aws.py", "sky_core.spec", "sky_core.facts.aws -> sky_core.spec"),
     ("sky_core/recovery/ours.py", "sky_sandbox.client", "sky_core.recovery.ours -> sky_sandbox.client"),
     ("sky_core/job/needs.py", "airflow.sdk", "sky_core.job.needs -> airflow"),

@@ -1,0 +1,113 @@
+"""Limits in time and money, as a DAG's author writes them: a time of day is one of the DAG's own time zone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, time, timedelta, tzinfo
+from typing import Any
+
+from airflow.sdk import DAG
+
+from sky_airflow.grammar.fields import mapping
+from sky_airflow.grammar.templates import UNKNOWN, Render, known, not_yet
+from sky_core.errors import SpecError
+from sky_core.spec import Objective, did_you_mean
+
+
+def objective_of(dag: DAG, started: datetime, render: Render = not_yet) -> Objective | None:
+    """The DAG's own limits, ``default_args={"sky": {"minimize": …, "deadline": "06:00", "budget_usd": …}}``.
+
+    Args:
+        started: When the run began: a time of day is the next one after it, in the DAG's time zone.
+
+    Raises:
+        SpecError: for limits that cannot be meant.
+    """
+    where = f"DAG {dag.dag_id}: sky"
+    said = known(dag.default_args.get("sky"), render)
+    if isinstance(said, str):
+        said = mapping(where, said)
+    if not said or said is UNKNOWN:
+        return None
+    for name in said:
+        if name not in Objective.model_fields:
+            raise SpecError(f"{where}: {name}: no such field", cure=did_you_mean(name, Objective.model_fields))
+    if isinstance(said.get("deadline"), str):
+        said["deadline"] = due(f"{where}.deadline", said["deadline"], started, dag.timezone)
+    try:
+        return Objective(**said)
+    except SpecError as error:
+        raise SpecError(str(error).replace("Objective:", f"{where}:", 1)) from None
+
+
+def still_to_be_met(objective: Objective | None, now: datetime | None = None) -> tuple[Objective | None, str]:
+    """An objective that can be planned for, and what is to be said of it.
+
+    A deadline that has passed is late, not wrong: what is left then is to lose no more time.
+    """
+    deadline = objective.deadline if objective else None
+    if objective is None or not isinstance(deadline, datetime) or deadline > (now or datetime.now(UTC)):
+        return objective, ""
+    late = f"the run's deadline {deadline.isoformat()} has passed: planned to be done as soon as can be"
+    return objective.model_copy(update={"deadline": None, "minimize": "time"}), late
+
+
+def task_deadline(task: str, said: Any, after: datetime, zone: tzinfo | None, now: datetime) -> tuple[Any, str]:
+    """One task's own deadline as its spec has it, and what is to be said of it: one that has passed holds no more.
+
+    Raises:
+        SpecError: for a time of day that does not exist.
+    """
+    where = f"Task.{task}: deadline"
+    meant = due(where, said, after, zone) if isinstance(said, str) else said
+    moment = meant
+    if isinstance(meant, str):
+        try:
+            moment = datetime.fromisoformat(meant)
+        except ValueError:
+            return meant, ""  # a duration, or nonsense that the spec refuses
+    if isinstance(moment, datetime) and moment.tzinfo is not None and moment <= now:
+        return None, f"{where}: {moment.isoformat()} has passed: it is late, and led without a deadline"
+    return meant, ""
+
+
+def due(where: str, said: str, after: datetime, zone: tzinfo | None) -> Any:
+    """The moment that a time of day means: the next one after ``after``; what is none stays as it is.
+
+    ``06:00`` counts in the DAG's zone, on whatever side of a clock change; ``06:00+05:30`` in its own.
+
+    Raises:
+        SpecError: for a time of day that does not exist.
+    """
+    if ":" not in said or "-" in said.partition(":")[0] or "T" in said:
+        return said  # a duration, or a date and time
+    try:
+        clock = time.fromisoformat(said.strip())
+    except ValueError:
+        raise SpecError(f"{where}: {said!r} is not a time of day") from None
+    zone = clock.tzinfo or zone or UTC
+    day = after.astimezone(zone).date()
+    found = _at(day, clock, zone)
+    return found if found > after else _at(day + timedelta(days=1), clock, zone)
+
+
+def _at(day: Any, clock: time, zone: tzinfo) -> datetime:
+    # By way of UTC, so that an hour that the clocks leave out becomes the one after it.
+    return datetime.combine(day, clock.replace(tzinfo=None), tzinfo=zone).astimezone(UTC).astimezone(zone)
+
+
+def refuse_own_limits(operator: Any, dag: DAG) -> None:
+    """Limits are the whole run's, so one task may not have others than its DAG.
+
+    Raises:
+        SpecError: if it has.
+    """
+    own = operator.partial_kwargs.get("sky") if operator.is_mapped else operator.sky
+    if not own or own == dag.default_args.get("sky"):
+        return
+    wrong = [name for name in own if name not in Objective.model_fields] if isinstance(own, Mapping) else []
+    more = f"; {wrong[0]}: no such field, {did_you_mean(wrong[0], Objective.model_fields)}" if wrong else ""
+    raise SpecError(
+        f"Task.{operator.task_id}: sky: limits are those of a whole run{more}",
+        cure=f'write DAG("{dag.dag_id}", default_args={{"sky": …}}); one task may have deadline=… and budget_usd=…',
+    )

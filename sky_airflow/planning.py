@@ -1,0 +1,130 @@
+"""The plan of a DAG run: made by whichever task comes first, with what is known by then, and made anew by a task that
+turns out to need something else.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import DAG
+from airflow.sdk.definitions.param import process_params
+
+from sky_airflow.dags import Reading, pipeline_of
+from sky_airflow.grammar.limits import objective_of, still_to_be_met
+from sky_airflow.grammar.naming import instance_name, task_name
+from sky_airflow.grammar.templates import Render, rendering
+from sky_core.spec import Artifact, Pipeline, Task
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from sky_core.broker import Broker
+
+# What a task may turn out to need other than was planned.
+_NEEDS = ("resources", "num_nodes", "hours", "checkpoint", "deadline", "max_attempts", "budget_usd", "outputs")
+
+
+def plan_stem(context: Context) -> str:
+    """What the keys of a DAG run's plan and jobs begin with."""
+    run = context["dag_run"]
+    return f"airflow/{run.dag_id}/{run.run_id}"
+
+
+def plan_run(broker: Broker, context: Context, task_id: str, truth: Task) -> tuple[str, str]:
+    """Make sure the DAG run has a plan that fits this task; log it; return its key and the task's name in it.
+
+    Args:
+        truth: The task as it will be submitted, everything in it rendered.
+    """
+    from sky_core.planner.view.table import plan_text
+
+    log = logging.getLogger("airflow.task")
+    run, dag, map_index = context["dag_run"], context["dag"], context["ti"].map_index
+    key = f"{plan_stem(context)}/{run.clear_number}"
+    earlier, forecast = _earlier(broker, key, f"airflow/{run.dag_id}/")
+    started = run.start_date or datetime.now(UTC)
+    reading = Reading(lambda operator: _rendering(operator, context), {task_id: context}, earlier, forecast, started)
+    pipeline, name = with_truth(pipeline_of(dag, reading), task_id, map_index, truth)
+    objective, late = still_to_be_met(objective_of(dag, started, _rendering(dag.get_task(task_id), context)))
+    if late:
+        log.warning(late)
+    plan = broker.plan(key, pipeline, objective)
+    log.info("\n%s", plan_text(plan))
+    return key, name
+
+
+def draft_reading(dag: DAG, now: datetime) -> Reading:
+    """What is known of a DAG that does not run: its parameters' defaults, and today's date."""
+    return Reading(lambda operator: rendering(operator, draft_context(dag, operator, now)))
+
+
+def draft_context(dag: DAG, operator: Any, now: datetime) -> Mapping[str, Any]:
+    """What a run of the DAG that began now would tell its templates."""
+    from airflow.sdk.execution_time.context import MacrosAccessor
+
+    params = process_params(dag, operator, None, suppress_exception=True)
+    run = SimpleNamespace(dag_id=dag.dag_id, run_id="draft", conf={}, logical_date=now, start_date=now)
+    moments = dict.fromkeys(("logical_date", "data_interval_start", "data_interval_end"), now)
+    return {
+        "dag": dag, "dag_run": run, "run_id": run.run_id, "params": params, "macros": MacrosAccessor(), **moments,
+        "ds": f"{now:%Y-%m-%d}", "ds_nodash": f"{now:%Y%m%d}", "ts": now.isoformat(),
+        "ts_nodash": f"{now:%Y%m%dT%H%M%S}",
+    }  # fmt: skip
+
+
+def with_truth(pipeline: Pipeline, task_id: str, map_index: int | None, truth: Task) -> tuple[Pipeline, str]:
+    """The pipeline with one task as it has turned out to be, and its name there.
+
+    An instance that differs from what was planned for all becomes a task of its own.
+    """
+    names = {task.name: task for task in pipeline.tasks}
+    name = instance = instance_name(task_id, map_index) if map_index is not None and map_index >= 0 else ""
+    if name not in names:
+        name = task_name(task_id)
+    planned = names[name]
+    known = {field: getattr(truth, field) for field in _NEEDS}
+    references = {key: source for key, source in planned.inputs.items() if not isinstance(source, Artifact)}
+    given = {key: source for key, source in truth.inputs.items() if isinstance(source, Artifact)}
+    # A reference stands for one input, or for the several that its instances have made.
+    given = {key: source for key, source in given.items() if not _is_of(key, references)}
+    meant = planned.model_copy(update={**known, "inputs": {**references, **given}})
+    if _same(meant, planned):
+        return pipeline, name
+    tasks = [meant if task.name == name else task for task in pipeline.tasks]
+    order = list(pipeline.order)
+    if instance and name != instance:
+        name = instance
+        tasks = [*pipeline.tasks, meant.model_copy(update={"name": name})]
+        order += [tuple(name if end == planned.name else end for end in edge) for edge in order if planned.name in edge]  # type: ignore[misc]
+    return Pipeline(name=pipeline.name, tasks=tuple(tasks), order=tuple(sorted(set(order)))), name
+
+
+def _is_of(key: str, references: Mapping[str, Any]) -> bool:
+    stem, _, number = key.rpartition("_")
+    return key in references or (number.isdigit() and (stem in references or f"{stem}_0" in references))
+
+
+def _same(one: Task, other: Task) -> bool:
+    fields = (*_NEEDS, "inputs")
+    return all(getattr(one, field) == getattr(other, field) for field in fields)
+
+
+def _rendering(operator: Any, context: Context) -> Render:
+    """Renders a sibling's templates: with the run's context, and the parameters of its own."""
+    run = context["dag_run"]
+    params = process_params(context["dag"], operator, getattr(run, "conf", None), suppress_exception=True)
+    return rendering(operator, {**context, "params": params})
+
+
+def _earlier(broker: Broker, key: str, dag_prefix: str) -> tuple[dict[str, Task], bool]:
+    """The tasks of this run's plan as far as it is made; else those of the DAG's last run, as a forecast (True)."""
+    found = of_this_run = broker.store.plan(key)
+    if found is None:
+        others = broker.store.plan_keys(prefix=dag_prefix)
+        found = broker.store.plan(others[-1]) if others else None
+    tasks = Pipeline.model_validate_json(found.pipeline).tasks if found else ()
+    return {task.name: task for task in tasks}, of_this_run is None

@@ -1,0 +1,136 @@
+"""A mistake is told at the earliest moment that it can be known, with its task, its field and what would be right."""
+
+from datetime import UTC, datetime
+
+import pytest
+from airflow.sdk import DAG, task
+from airflow.sdk.exceptions import AirflowFailException
+
+from sky_airflow import Artifact
+from sky_airflow.dags import pipeline_of
+from sky_airflow.grammar.fields import artifacts, build_task
+from sky_airflow.grammar.inputs import read_inputs
+from sky_airflow.operators.sky import SkyOperator, permanent_errors
+from sky_core.errors import JobFailed, NoFeasibleOffering, SpecError
+
+
+def dag(**kwargs):
+    return DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), **kwargs)
+
+
+PARSED = [
+    ({"requires": {"gpus": 1}}, "Task.t: requires: gpus: no such field (did you mean accelerators?)"),
+    ({"requires": {"acelerators": "T4"}}, "did you mean accelerators?"),
+    ({"requires": {"any_of": [{"clod": "aws"}]}}, "clod: no such field (did you mean cloud?)"),
+    ({"requires": {"gpus": "{{ params.n }}"}}, "gpus: no such field"),
+    ({"requires": {"cpus": "many"}}, "requires: cpus: 'many' is not an amount"),
+    ({"requires": {"cpus": "many", "cloud": "{{ params.c }}"}}, "requires: cpus: 'many' is not an amount"),
+    ({"requires": "T4"}, "requires: 'T4' is not a mapping"),
+    ({"requires": ["T4"]}, "requires: ['T4'] is not a mapping"),
+    ({"hours": -2}, "Task.t: hours: an estimate must be positive"),
+    ({"hours": {"T4": 0}}, "hours"),
+    ({"num_nodes": 0}, "num_nodes"),
+    ({"num_nodes": "two"}, "num_nodes"),
+    ({"checkpoint": "often"}, "'often' is not a duration"),
+    ({"deadline": "soon"}, "'soon' is neither a duration nor a point in time"),
+    ({"deadline": "26:00"}, "'26:00' is not a time of day"),
+    ({"deadline": "2030-01-01T00:00:00"}, "a deadline needs a time zone"),
+    ({"budget_usd": 0}, "budget_usd"),
+    ({"inputs": {"x": "nowhere"}}, "inputs.x: 'nowhere' is neither"),
+    ({"inputs": {"x-y": "s3://b/x"}}, "'x-y' cannot name an input"),
+    ({"inputs": {"x": {"url": "s3://b/x"}}}, "inputs.x: url: no such field (did you mean uri?)"),
+    ({"inputs": {"x": "s3://b/1", "X": "s3://b/2"}}, "differ by case only"),
+    ({"inputs": ["s3://b/x"]}, "inputs: ['s3://b/x'] is not a mapping"),
+    ({"outputs": {"x": "nowhere"}}, "outputs.x: uri: 'nowhere' is not a URI"),
+    ({"outputs": {"x": Artifact(size_gb=-1)}}, "outputs.x: size_gb"),
+    ({"outputs": {"x": {"size": 1}}}, "size: no such field (did you mean size_gb?)"),
+    ({"envs": {"A-B": "1"}}, "'A-B' is not a name of an environment variable"),
+    ({"envs": ["A=1"]}, "envs"),
+    ({"run": None}, "run: a task needs a command"),
+    ({"run": "missing.sh"}, "there is no file missing.sh below"),
+    ({"run": "echo {{ ds"}, "run: this template cannot be read: line 1"),
+    ({"run": "echo ${#files[@]}"}, "{% raw %}"),
+    ({"setup": "{% if %}"}, "setup: this template cannot be read"),
+    ({"sky": {"budget_usd": 1}}, "sky: limits are those of a whole run"),
+    ({"sky": {"minimise": "time"}}, "minimise: no such field, did you mean minimize?"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fields", "message"), PARSED, ids=[str(fields) for fields, _ in PARSED])
+def test_when_the_file_is_parsed(fields, message):
+    with dag(), pytest.raises(SpecError) as caught:
+        SkyOperator(**{"task_id": "t", "run": "x", **fields})
+    assert message in str(caught.value)
+    assert "Task.t" in str(caught.value)
+
+
+@pytest.mark.parametrize(("fields", "message"), [row for row in PARSED if "run" not in row[0]], ids=str)
+def test_of_a_mapped_operator(fields, message):
+    with dag(), pytest.raises(SpecError) as caught:
+        SkyOperator.partial(task_id="t", **fields).expand(run=["x", "y"])
+    assert message in str(caught.value)
+
+
+MAPPED = [
+    (lambda: SkyOperator.partial(task_id="t", run="x").expand(hours=[1, -1]), "hours: an estimate must be positive"),
+    (lambda: SkyOperator.partial(task_id="t", run="x").expand(requires=[{"cpus": 1}, {"gpu": 1}]), "gpu: no such"),
+    (lambda: SkyOperator.partial(task_id="t", run="x").expand_kwargs([{"num_nodes": 0}]), "num_nodes"),
+    (lambda: task.sky(lambda x: x, task_id="t", hours=-1).expand(x=[1]), "hours: an estimate must be positive"),
+    (lambda: task.sky(lambda x: x, task_id="t", requires={"gpus": 1}).expand(x=[1]), "did you mean accelerators?"),
+    (lambda: task.sky(lambda ti: ti, task_id="t")(), "argument ti: it stays in Airflow"),
+    (lambda: task.sky(lambda: 1, task_id="t", run="x")(), "Task.t: run: not for a function"),
+    (lambda: task.sky(lambda: 1, task_id="t", outputs={"o": {}})(), "Task.t: outputs: not for a function"),
+    (lambda: SkyOperator(task_id="t", run="x", outputs={"model": {}}).outputs["modle"], "did you mean model?"),
+    (lambda: SkyOperator.partial(task_id="t", outputs={"a": {}}).expand(run=["x"]).outputs["b"], "no output 'b'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("write", "message"), MAPPED, ids=[message for _, message in MAPPED])
+def test_of_what_is_mapped_and_of_functions(write, message):
+    with dag(), pytest.raises(SpecError) as caught:
+        write()
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sky", "message"),
+    [({"minimise": "time"}, "minimise: no such field (did you mean minimize?)"), ({"deadline": "26:00"}, "'26:00'"),
+     ({"minimize": "fun"}, "sky: minimize"), ({"budget_usd": -1}, "sky: budget_usd"),
+     ("cheap", "'cheap' is not a mapping")],
+)  # fmt: skip
+def test_of_the_dags_limits(sky, message):
+    with dag(default_args={"sky": sky}), pytest.raises(SpecError) as caught:
+        SkyOperator(task_id="t", run="x")
+    assert message in str(caught.value)
+
+
+def test_of_a_dag_without_sky_tasks():
+    with dag() as found, pytest.raises(SpecError, match="no SkyOperator"):
+        pipeline_of(found)
+
+
+RENDERED = [
+    (lambda: build_task("t", {"requires": "none at all"}, run="x"), "requires: 'none at all' is not a mapping"),
+    (lambda: build_task("t", {"requires": {"cpus": "4 or 5"}}, run="x"), "Task.t: requires: cpus: '4 or 5'"),
+    (lambda: build_task("t", {"hours": "long"}, run="x"), "Task.t: hours"),
+    (lambda: artifacts("t", {"o": {"uri": "b/x"}}), "Task.t: outputs.o: uri: 'b/x' is not a URI"),
+    (lambda: read_inputs("t", {"x": "some/path"}), "Task.t: inputs.x: 'some/path' is neither"),
+    (lambda: read_inputs("t", {"x": {"job_id": "j", "outputs": {"a": {}, "b": {}}}}), 'write task.outputs["name"]'),
+    (lambda: read_inputs("t", {"x": ["s3://b/1"], "x_0": "s3://b/2"}), "rename one"),
+    (lambda: read_inputs("t", 3), "inputs: 3 is not a mapping"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "message"), RENDERED, ids=[message for _, message in RENDERED])
+def test_of_what_is_known_only_when_it_is_rendered(make, message):
+    with pytest.raises(SpecError) as caught:
+        make()
+    assert message in str(caught.value)
+
+
+def test_what_a_retry_cannot_mend_is_not_retried():
+    for permanent in (SpecError("x"), NoFeasibleOffering("t", "cpus", (), "nothing has 4096 vCPUs")):
+        with pytest.raises(AirflowFailException, match=str(permanent)), permanent_errors():
+            raise permanent
+    with pytest.raises(JobFailed), permanent_errors():
+        raise JobFailed("no machine was to be had")
