@@ -33,7 +33,12 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["service"],
             }
         ],
-        "operators": [{"integration-name": "Skyloom", "python-modules": ["sky_airflow.operators.sky"]}],
+        "operators": [
+            {
+                "integration-name": "Skyloom",
+                "python-modules": ["sky_airflow.operators.sky", "sky_airflow.operators.plan"],
+            }
+        ],
         "hooks": [{"integration-name": "Skyloom", "python-modules": ["sky_airflow.hooks.sky"]}],
         "triggers": [{"integration-name": "Skyloom", "python-modules": ["sky_airflow.triggers.sky"]}],
         "connection-types": [

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from sky_core.broker import Broker
+    from sky_core.planner.plan import Plan
 
 # What a task may turn out to need other than was planned.
 _NEEDS = ("resources", "num_nodes", "hours", "checkpoint", "deadline", "max_attempts", "budget_usd", "outputs")
@@ -34,11 +35,14 @@ def plan_stem(context: Context) -> str:
     return f"airflow/{run.dag_id}/{run.run_id}"
 
 
-def plan_run(broker: Broker, context: Context, task_id: str, truth: Task) -> tuple[str, str]:
-    """Make sure the DAG run has a plan that fits this task; log it; return its key and the task's name in it.
+def make_plan(broker: Broker, context: Context, task_id: str, truth: Task | None = None) -> tuple[str, Plan, str]:
+    """Make sure the DAG run has a plan that fits this task; log it.
 
     Args:
-        truth: The task as it will be submitted, everything in it rendered.
+        truth: The task as it will be submitted, everything in it rendered; None for one that is not ours.
+
+    Returns:
+        The plan's key, the plan, and the task's name in it.
     """
     from sky_core.planner.view.table import plan_text
 
@@ -48,13 +52,15 @@ def plan_run(broker: Broker, context: Context, task_id: str, truth: Task) -> tup
     earlier, forecast = _earlier(broker, key, f"airflow/{run.dag_id}/")
     started = run.start_date or datetime.now(UTC)
     reading = Reading(lambda operator: _rendering(operator, context), {task_id: context}, earlier, forecast, started)
-    pipeline, name = with_truth(pipeline_of(dag, reading), task_id, map_index, truth)
+    pipeline, name = pipeline_of(dag, reading), task_id
+    if truth is not None:
+        pipeline, name = with_truth(pipeline, task_id, map_index, truth)
     objective, late = still_to_be_met(objective_of(dag, started, _rendering(dag.get_task(task_id), context)))
     if late:
         log.warning(late)
     plan = broker.plan(key, pipeline, objective)
     log.info("\n%s", plan_text(plan))
-    return key, name
+    return key, plan, name
 
 
 def draft_reading(dag: DAG, now: datetime) -> Reading:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from configparser import RawConfigParser
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +26,9 @@ from sky_airflow.grammar.partials import SkyPartial
 from sky_airflow.grammar.templates import check_syntax, read_script, script_name
 from sky_airflow.hooks.sky import SkyHook
 from sky_airflow.links.sky import SkyPlanLink
-from sky_airflow.planning import plan_run, plan_stem
-from sky_airflow.wanting import how_of, waiter_of
-from sky_core.errors import Infeasible, JobCancelled, NoFeasibleOffering, SpecError, StoreTrouble, TaskFailed
+from sky_airflow.operators.errors import permanent_errors
+from sky_airflow.planning import make_plan, plan_stem
+from sky_core.errors import JobCancelled, SpecError, StoreTrouble, TaskFailed
 from sky_core.spec import Artifact, Task
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ class SkyOperator(BaseOperator, Sky):
         outputs: Artifacts that the command leaves, by name; their sizes are what planning charges egress for.
         skip_on_exit_code: Exit codes of the command that mean that the task is to be skipped, as in BashOperator.
         sky: Limits of the whole DAG run (minimize, deadline, budget_usd), from the DAG's ``default_args``.
-        deferrable: Wait in the triggerer rather than in a worker's slot.
+        deferrable: Wait in the triggerer rather than in a worker's slot; None as ``[operators] default_deferrable``
+            says, and in the triggerer where it says nothing.
         sky_conn_id: A ``skyloom`` connection; None takes the settings from the environment.
 
     Raises:
@@ -82,9 +84,11 @@ class SkyOperator(BaseOperator, Sky):
         deadline: Any = None,
         max_attempts: Any = None,
         budget_usd: Any = None,
+        restarts: Any = 0,
+        restart_on: Any = (),
         skip_on_exit_code: int | Sequence[int] | None = 99,
         sky: Any = None,
-        deferrable: bool = True,
+        deferrable: bool | None = None,
         sky_conn_id: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -104,10 +108,12 @@ class SkyOperator(BaseOperator, Sky):
         self.deadline = deadline
         self.max_attempts = max_attempts
         self.budget_usd = budget_usd
+        self.restarts = restarts
+        self.restart_on = restart_on
         codes = () if skip_on_exit_code is None else skip_on_exit_code
         self.skip_on_exit_code = (codes,) if isinstance(codes, int) else tuple(codes)
         self.sky = sky
-        self.deferrable = deferrable
+        self.deferrable = waits_in_triggerer() if deferrable is None else deferrable
         self.sky_conn_id = sky_conn_id
         self._job_id: str | None = None
         self._owner: str | None = None
@@ -150,11 +156,12 @@ class SkyOperator(BaseOperator, Sky):
     def execute(self, context: Context) -> Any:
         """Plan the run if nobody has, submit this task's job (or find it), and wait for it in the triggerer."""
         from sky_airflow.triggers.sky import SkyJobTrigger
+        from sky_airflow.wanting import how_of, waiter_of
 
         broker, ti = self.broker, context["ti"]
         with permanent_errors():
             task = self.build(broker, context)
-            plan_key, name = plan_run(broker, context, self.task_id, task)
+            plan_key, _, name = make_plan(broker, context, self.task_id, task)
             task = task.model_copy(update={"name": name})
         stem = f"{plan_stem(context)}/{self.task_id}/{ti.map_index}/{self._epoch(ti)}"
         self._owner = str(ti.id)
@@ -253,6 +260,8 @@ class SkyOperator(BaseOperator, Sky):
         self.log.info(describe(event))
 
     def _finish(self, context: Context, broker: Broker, job: Job) -> Any:
+        from sky_airflow.assets import tell_assets
+
         try:
             broker.raise_for(job)
         except TaskFailed as failure:
@@ -266,6 +275,7 @@ class SkyOperator(BaseOperator, Sky):
         for name in self.declared_outputs:
             context["ti"].xcom_push(key=name, value=self._reference(job, produced[name]))
         line = next(line for line in broker.bill(job.plan_key).lines if line.job_id == job.id)
+        tell_assets(context, self.outlets, produced, job, line)
         self.log.info("succeeded: compute $%.4f, egress $%.4f", line.compute_usd, line.egress_usd)
         return self.returned(job, produced)
 
@@ -286,14 +296,11 @@ class SkyOperator(BaseOperator, Sky):
         }
 
 
-@contextmanager
-def permanent_errors() -> Iterator[None]:
-    """Turn what a retry cannot mend into a failure that is not retried.
+@cache
+def waits_in_triggerer() -> bool:
+    """What the configuration says of it, if anybody has set that; Airflow's own default is left aside."""
+    from airflow.sdk.configuration import conf
 
-    Raises:
-        AirflowFailException: for what cannot be meant, or cannot be had in any way.
-    """
-    try:
-        yield
-    except (SpecError, NoFeasibleOffering, Infeasible) as error:
-        raise AirflowFailException(str(error)) from error
+    where = ("operators", "default_deferrable")
+    said = RawConfigParser.has_option(conf, *where) or "__".join(("AIRFLOW", *where)).upper() in os.environ
+    return bool(conf.getboolean(*where)) if said else True

@@ -12,6 +12,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from sky_airflow.hooks.sky import SkyHook
+from sky_airflow.told import Told
 from sky_airflow.wanting import waiter_of
 
 # One pool for all our triggers of the process: the event loop belongs to every trigger of the installation.
@@ -44,6 +45,7 @@ class SkyJobTrigger(BaseTrigger):
         self.sky_conn_id = sky_conn_id
         self.how = dict(how or {})
         self._hook = SkyHook(sky_conn_id)
+        self._told: Told | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments."""
@@ -52,22 +54,27 @@ class SkyJobTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Follow the job; also keeps alive the interest in it and the driver that advances it."""
+        from sky_core.broker.lines import Lines
         from sky_core.broker.spawn import ensure_driver
         from sky_core.job.narrate import describe
 
         broker = await self._in_thread(lambda: self._hook.broker)
-        following = broker.follow(self.job_id)
         waiter = waiter_of(self.owner or self.job_id, self.how)
+        told = self._told = await self._in_thread(lambda: Told.of(broker.store, waiter, self.job_id))
+        following = broker.follow_output(self.job_id, told.event, told.offset)
+        lines = Lines()
         checked = 0.0
 
         def look() -> Any:
+            told.keep()
             waiter.renew(broker.store, broker.settings, self.job_id)
             return next(following)
 
         while True:
-            job, events, lines = await self._in_thread(look)
-            for text in [*map(describe, events), *lines]:
+            job, events, data = await self._in_thread(look)
+            for text in [*map(describe, events), *lines.feed(data, end=job.over)]:
                 self.log.info(text)
+            told.add(events, data)
             if job.over:
                 yield TriggerEvent({"job_id": job.id, "state": job.state})
                 return
@@ -83,6 +90,11 @@ class SkyJobTrigger(BaseTrigger):
         """Called for mark failed, clear, a failed run and its time-out, not when a triggerer stops: cancel the job."""
         why = "the Airflow task was ended"
         await self._in_thread(lambda: self._hook.broker.cancel(self.job_id, why, owner=self.owner))
+
+    async def cleanup(self) -> None:
+        """Called when a triggerer stops, too: the next one goes on with the log where this one was."""
+        if self._told is not None:
+            await self._in_thread(partial(self._told.keep, at_once=True))
 
     async def _in_thread(self, call: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(_THREADS, call)

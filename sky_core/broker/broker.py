@@ -297,12 +297,12 @@ class Broker:
         for job, events, data in self.follow_output(job_id):
             yield job, events, lines.feed(data, end=job.over)
 
-    def follow_output(self, job_id: str) -> Iterator[tuple[Job, list[Event], bytes]]:
-        """The same with the log's bytes as they are.
+    def follow_output(self, job_id: str, seen: int = 0, offset: int = 0) -> Iterator[tuple[Job, list[Event], bytes]]:
+        """The same with the log's bytes as they are, after the event of id ``seen`` and ``offset`` bytes of the log.
 
         While the store cannot be used, it gives the job as it was last seen, once in ``store_patience_s``.
         """
-        job, seen, offset = self.store.job(job_id), 0, 0
+        job = self.store.job(job_id)
         while True:
             try:
                 found = self.store.job(job_id)  # read first: what belongs to its end is in the store by then

@@ -135,3 +135,30 @@ def test_the_provider_info_fits_airflows_schema():
 
     schema = json.loads(files("airflow").joinpath("provider_info.schema.json").read_text())
     jsonschema.validate(get_provider_info(), schema)
+
+
+def test_outlets_that_are_outputs_say_what_became_of_them():
+    from airflow.sdk import Asset, AssetAlias
+    from airflow.sdk.execution_time.context import OutletEventAccessors
+
+    from sky_airflow.assets import tell_assets
+    from sky_core.job.bill import Line
+    from sky_core.store import Job
+
+    placement = {"cloud": "aws", "region": "us-east-1", "instance_type": "m5.large"}
+    job = Job("job-1", "k", "p", "t", "{}", "succeeded", None, 1, 0.0, 0.0, 0.0, None, memory={"placement": placement})
+    line = Line(task="t", job_id="job-1", state="succeeded", compute_usd=1.5, egress_usd=0.25, hours=1)
+    made = {"model": Artifact(uri="s3://b/m", size_gb=2), "table": Artifact(uri="s3://b/t", size_gb=1)}
+    by_name, by_uri, other = Asset("model"), Asset("some", uri="s3://b/t"), Asset("other")
+    alias = AssetAlias("model")
+    context = {"outlet_events": OutletEventAccessors()}
+    tell_assets(context, [by_name, by_uri, other, alias], made, job, line)
+    events = context["outlet_events"]
+    assert events[by_name].extra == {
+        "uri": "s3://b/m", "size_gb": 2, "location": None, "job_id": "job-1", "usd": 1.75,
+        "machine": "aws us-east-1 m5.large",
+    }  # fmt: skip
+    assert events[by_uri].extra["size_gb"] == 1
+    assert events[other].extra == {}
+    (event,) = events[alias].asset_alias_events
+    assert (event.dest_asset_key.uri, event.extra["usd"]) == ("s3://b/m", 1.75)

@@ -10,7 +10,8 @@ from sky_airflow import Artifact
 from sky_airflow.dags import pipeline_of
 from sky_airflow.grammar.fields import artifacts, build_task
 from sky_airflow.grammar.inputs import read_inputs
-from sky_airflow.operators.sky import SkyOperator, permanent_errors
+from sky_airflow.operators.errors import permanent_errors
+from sky_airflow.operators.sky import SkyOperator
 from sky_core.errors import JobFailed, NoFeasibleOffering, SpecError
 
 

@@ -1,0 +1,34 @@
+"""Outputs as asset events: who schedules by them learns where they lie, how large they are and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow.sdk import Asset, AssetAlias
+
+from sky_core.job.bill import Line
+from sky_core.spec import Artifact
+from sky_core.store import Job
+
+
+def tell_assets(context: Any, outlets: list[Any], produced: Mapping[str, Artifact], job: Job, line: Line) -> None:
+    """Say with each outlet that is one of the outputs what it has become.
+
+    An asset is an output if it has its name or its URI; an alias, if it has its name: it gets the asset that was made.
+    """
+    for outlet in outlets:
+        if isinstance(outlet, AssetAlias) and (artifact := produced.get(outlet.name)) and artifact.uri:
+            context["outlet_events"][outlet].add(Asset(uri=artifact.uri), extra=about(artifact, job, line))
+        elif isinstance(outlet, Asset):
+            mine = [one for name, one in produced.items() if outlet.name == name or outlet.uri == one.uri]
+            if mine:
+                context["outlet_events"][outlet].extra.update(about(mine[0], job, line))
+
+
+def about(artifact: Artifact, job: Job, line: Line) -> dict[str, Any]:
+    """What an event says: ``uri``, ``size_gb``, ``location``, and of the task ``job_id``, ``usd`` and ``machine``."""
+    placement = job.memory.get("placement") or {}
+    machine = " ".join(str(placement[part]) for part in ("cloud", "region", "instance_type") if placement.get(part))
+    said = artifact.model_dump()
+    return {**said, "job_id": job.id, "usd": round(line.compute_usd + line.egress_usd, 4), "machine": machine}
