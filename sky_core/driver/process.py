@@ -21,7 +21,7 @@ from sky_core.broker.spawn import LOCK_VARIABLE, sign_of_life, try_lock
 from sky_core.config import Settings
 from sky_core.driver.executors import Executors
 from sky_core.driver.lanes import Lanes, lane_of
-from sky_core.driver.lifecycle import advance
+from sky_core.driver.lifecycle import take_step
 from sky_core.driver.step import Clouds, Driving
 from sky_core.driver.sweep import Sweeper
 from sky_core.errors import SkyloomError
@@ -95,7 +95,7 @@ class Driver:
 
     def _step(self, job: Job) -> None:
         try:
-            advance(self.driving, self.driving.store.job(job.id))
+            take_step(self.driving, self.driving.store.job(job.id))
             self._errors.pop(job.id, None)
         except LeaseLost:
             log.warning("%s: another driver has taken over", job.id)

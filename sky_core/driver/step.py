@@ -1,4 +1,4 @@
-"""One step of one job: what it works with, and the single way it writes down what it did."""
+"""One step of one job: what it works with, and how what it came to is put together."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sky_core.config import Settings
 from sky_core.driver.executors import Executors
 from sky_core.driver.inquiries import Inquiries
 from sky_core.driver.lead.berths import Pilot
+from sky_core.driver.outcome import Outcome
 from sky_core.driver.stages.hearing import Hearing
 from sky_core.job.memory import Changes, Memory
 from sky_core.job.needs import Needs
@@ -20,7 +21,7 @@ from sky_core.planner.market import current_market
 from sky_core.planner.plan import Plan
 from sky_core.planner.planning import Market
 from sky_core.spec import Pipeline, Task
-from sky_core.store import Cluster, Job, JobState, Launch, NewEvent, Observation, Run, Store
+from sky_core.store import Cluster, Job, JobState, Launch, NewEvent, Observation, Run, Store, StoredPlan
 
 
 class Clouds:
@@ -52,7 +53,8 @@ class Driving:
         pilots: By job id, the pilot of each job with a deadline that it leads; None where there is no choice.
         unasked: Tokens of launches that it has intended and not asked for yet, each with the epoch of the job's lease:
             as long as that is the same, nobody else can have.
-        purse: Held while a launch is held against the limits and written down.
+        ordered: Tokens of clusters whose end it has written down as ordered and not ordered yet, likewise.
+        purse: Held while an intent is written down.
     """
 
     settings: Settings
@@ -64,12 +66,13 @@ class Driving:
     hearing: Hearing = field(default_factory=Hearing)
     pilots: dict[str, Pilot | None] = field(default_factory=dict)
     unasked: dict[str, int] = field(default_factory=dict)
+    ordered: dict[str, int] = field(default_factory=dict)
     purse: threading.Lock = field(default_factory=threading.Lock)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Step:
-    """One job under way. ``memory`` is replaced, never changed, and written by :meth:`save` only.
+    """One job as a step finds it. What the step comes to is an :class:`Outcome`, and is written down once.
 
     Attributes:
         needs: What it brought from its submitter; None from an earlier version.
@@ -113,18 +116,22 @@ class Step:
     @classmethod
     def load(cls, driving: Driving, job: Job) -> Step:
         """The job with its open clusters, if it has any."""
-        present, following, *_ = *driving.store.clusters(job_id=job.id, open_only=True), None, None
+        memory, clusters = Memory.model_validate(job.memory), driving.store.clusters(job_id=job.id, open_only=True)
+        present = next(iter(clusters), None)
+        following = clusters[1] if len(clusters) > 1 else None
+        if memory.successor is not None and present is not None and present.attempt == job.attempt:
+            present, following = None, present  # the one that it takes over from has ended already
         return cls(
             driving=driving,
             job=job,
-            memory=Memory.model_validate(job.memory),
+            memory=memory,
             task=Task.model_validate_json(job.spec),
             needs=Needs.of(job),
             cluster=present,
             successor=following,
         )
 
-    def save(
+    def comes_to(
         self,
         *,
         after_s: float = 0.0,
@@ -136,34 +143,29 @@ class Step:
         launches: Sequence[Launch] = (),
         observations: Sequence[Observation] = (),
         runs: Sequence[Run] = (),
+        plan: StoredPlan | None = None,
         **memory: Unpack[Changes],
-    ) -> None:
-        """Write the step down, all or nothing; keyword arguments are fields of :class:`Memory` that changed.
-
-        Raises:
-            LeaseLost: if another driver has the job by now; nothing is written then.
-            TypeError: for a field that there is not, which a dictionary of changes may bring.
-        """
-        if unknown := memory.keys() - Memory.model_fields.keys():
-            raise TypeError(f"Memory has no field {', '.join(sorted(unknown))}")
-        updated = self.memory.model_copy(update=dict(memory))
-        self.job = self.driving.store.save_job(
-            self.job,
-            self.driving.holder,
+    ) -> Outcome:
+        """What the step has come to; the other keyword arguments are fields of :class:`Memory` that change."""
+        return Outcome(
+            memory=self.memory.model_copy(update=dict(memory)),
+            after_s=after_s,
             state=state,
             attempt=attempt,
-            memory=updated.model_dump(mode="json"),
-            result=updated.result,
-            after_s=after_s,
-            events=events,
+            events=tuple(events),
             clusters=() if cluster is None else (cluster,),
             log=log,
-            launches=launches,
-            observations=observations,
-            runs=runs,
+            launches=tuple(launches),
+            observations=tuple(observations),
+            runs=tuple(runs),
+            plan=plan,
         )
-        self.memory = updated
-        if cluster is not None and self.cluster is not None and cluster.attempt > self.cluster.attempt:
-            self.successor = cluster
-        elif cluster is not None:
-            self.cluster = cluster
+
+    def after(self, outcome: Outcome) -> Step:
+        """The step as far as it has come, for what is decided next."""
+        changed = {cluster.token: cluster for cluster in outcome.clusters}
+        present, following = (
+            None if cluster is None else changed.get(cluster.token, cluster)
+            for cluster in (self.cluster, self.successor)
+        )
+        return replace(self, memory=outcome.memory, cluster=present, successor=following)

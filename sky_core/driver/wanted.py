@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from sky_core.broker.interest import TO_THE_END
 from sky_core.driver.asking import Answer
+from sky_core.driver.outcome import Outcome
 from sky_core.job.memory import Dismissed
 from sky_core.store import Interest
 
@@ -22,36 +23,36 @@ LOOK_S = 15.0  # between two looks at a job's interest
 FAREWELL_S = 180.0  # for the last checkpoint of a job that is to be cancelled
 
 
-def look(step: Step) -> None:
+def look(step: Step) -> Outcome | None:
     """See every so often whether the job is still wanted, and turn it towards its end if not."""
     settings = step.driving.settings
     if step.memory.dismissed is not None:
         _bid_farewell(step, step.memory.dismissed)
     elif step.driving.inquiries.due(step.job.id, min(LOOK_S, settings.interest_ttl_s / 4)):
-        _look(step)
+        return _look(step)
+    return None
 
 
-def _look(step: Step) -> None:
+def _look(step: Step) -> Outcome | None:
     settings, store, job = step.driving.settings, step.driving.store, step.job
     interests = store.interest_of(job.id)
     if any(interest.how.get(TO_THE_END) for interest in interests):
-        return
+        return None
     silent_s = store.now() - max([interest.seen_at for interest in interests], default=job.created_at)
     if silent_s < settings.interest_ttl_s:
-        if step.memory.unwanted:
-            step.save(unwanted=False)
-        return
+        return step.comes_to(unwanted=False)
     asked, answer = _asked(step, interests)
     if not asked or answer:
-        return
+        return None
     ttl = settings.unwanted_ttl_s
     if answer is False:
-        _dismiss(step, "its engine does not want it any more")
-    elif ttl and silent_s > ttl:
-        _dismiss(step, f"nobody has waited for it for {silent_s / 3600:.1f} h")
-    elif not step.memory.unwanted:
-        about = {"silent_s": silent_s, "ends_in_s": ttl - silent_s if ttl else None}
-        step.save(unwanted=True, events=[("unwanted", about)])
+        return _dismissed(step, "its engine does not want it any more")
+    if ttl and silent_s > ttl:
+        return _dismissed(step, f"nobody has waited for it for {silent_s / 3600:.1f} h")
+    if step.memory.unwanted:
+        return None
+    about = {"silent_s": silent_s, "ends_in_s": ttl - silent_s if ttl else None}
+    return step.comes_to(unwanted=True, events=[("unwanted", about)])
 
 
 def _asked(step: Step, interests: Sequence[Interest]) -> tuple[bool, Answer]:
@@ -64,18 +65,16 @@ def _asked(step: Step, interests: Sequence[Interest]) -> tuple[bool, Answer]:
     return all(known for known, _ in said), (None if not answers or None in answers else False)
 
 
-def _dismiss(step: Step, why: str) -> None:
-    """Begin to end the job: a command that keeps checkpoints is stopped as for a move, any other at once."""
+def _dismissed(step: Step, why: str) -> Outcome:
+    """The beginning of the job's end: a command that keeps checkpoints is stopped as for a move, any other at once."""
     saves = step.memory.phase == "running" and step.task.checkpoint is not None and step.successor is None
     dismissed = Dismissed(why=why, until=step.driving.store.now() + (FAREWELL_S if saves else 0.0))
-    step.save(dismissed=dismissed, leaving=saves, events=[("dismissed", {"why": why})])
-    _bid_farewell(step, dismissed)
+    return step.comes_to(dismissed=dismissed, leaving=saves, events=[("dismissed", {"why": why})])
 
 
 def _bid_farewell(step: Step, dismissed: Dismissed) -> None:
-    """Let the last checkpoint be taken while there is time for it, then cancel."""
+    """Let the last checkpoint be taken while there is time for it, then ask for the job's end, as others do."""
     memory, store = step.memory, step.driving.store
     saving = memory.leaving and step.cluster is not None
     if not saving or store.now() > dismissed.until:
         store.request_cancel(step.job.id, dismissed.why)
-        step.job = store.job(step.job.id)

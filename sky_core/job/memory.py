@@ -10,6 +10,8 @@ from pydantic import Field
 from sky_core.job.attempts import Tries
 from sky_core.planner.plan import Placement, Record
 
+Verdict = Literal["succeeded", "failed", "cancelled"]
+
 
 class Saved(Record):
     """The newest checkpoint that was seen.
@@ -113,7 +115,7 @@ class Memory(Record):
     evicted: bool = False
     accounted: bool = False
     closing: str | None = None
-    verdict: Literal["succeeded", "failed", "cancelled"] | None = None
+    verdict: Verdict | None = None
     result: Mapping[str, Any] = Field(default_factory=dict)
     checkpoint: Saved | None = None
     promise: Promise | None = None
@@ -169,7 +171,7 @@ class Changes(TypedDict, total=False):
     evicted: bool
     accounted: bool
     closing: str | None
-    verdict: Literal["succeeded", "failed", "cancelled"] | None
+    verdict: Verdict | None
     result: Mapping[str, Any]
     checkpoint: Saved | None
     promise: Promise | None

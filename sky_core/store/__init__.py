@@ -1,7 +1,7 @@
 """Durable state: plans, jobs, clusters, events, logs, observations (SQLAlchemy; SQLite or PostgreSQL)."""
 
 from sky_core.store.jobs import NewEvent
-from sky_core.store.leases import LeaseLost
+from sky_core.store.leases import LeaseLost, PlanChanged
 from sky_core.store.records import (
     TERMINAL,
     Cluster,
@@ -32,6 +32,7 @@ __all__ = [
     "LeaseLost",
     "NewEvent",
     "Observation",
+    "PlanChanged",
     "Reach",
     "Run",
     "Store",

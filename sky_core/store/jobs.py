@@ -12,9 +12,20 @@ import sqlalchemy as sa
 
 from sky_core.store import rows
 from sky_core.store.database.transactions import Part, insert_if_absent, reads, refuse_odd, upsert, writes
-from sky_core.store.leases import LeaseLost, held
-from sky_core.store.records import TERMINAL, Cluster, Event, EventKind, Job, JobState, Launch, Observation, Run
-from sky_core.store.tables import CLUSTERS, EVENTS, JOBS, LAUNCHES, LOGS, OBSERVATIONS, RUNS
+from sky_core.store.leases import LeaseLost, PlanChanged, held
+from sky_core.store.records import (
+    TERMINAL,
+    Cluster,
+    Event,
+    EventKind,
+    Job,
+    JobState,
+    Launch,
+    Observation,
+    Run,
+    StoredPlan,
+)
+from sky_core.store.tables import CLUSTERS, EVENTS, JOBS, LAUNCHES, LOGS, OBSERVATIONS, PLANS, RUNS
 
 NewEvent = tuple[EventKind, Mapping[str, Any]]  # kind, data
 
@@ -124,6 +135,7 @@ class Jobs(Part):
         launches: Sequence[Launch] = (),
         observations: Sequence[Observation] = (),
         runs: Sequence[Run] = (),
+        plan: StoredPlan | None = None,
     ) -> Job:
         """Write one step of a job's life, all or nothing: its new state, and all that is to be known with it.
 
@@ -131,10 +143,12 @@ class Jobs(Part):
             job: As read when the step began; what was written to it since then by others than drivers stays.
             after_s: Seconds until the job wants to be advanced next. A cancel that came meanwhile cuts them short.
             launches: Requests for machines that are about to be made, and are owed from here on; or that are settled.
+            plan: The next version of the plan that the job belongs to.
 
         Raises:
             LeaseLost: if ``holder`` does not hold the job's lease any more, or not without a break since ``job``
                 was read; nothing is written then.
+            PlanChanged: if somebody else has written that version of the plan; nothing is written then.
         """
         values: dict[str, Any] = {"updated_at": self._clock()}
         plain = {"state": state, "attempt": attempt}
@@ -147,6 +161,11 @@ class Jobs(Part):
             values["wake_at"] = sa.case((unseen, now), else_=now + after_s)
         if not db.execute(sa.update(JOBS).where(held(job.lease(holder))).values(**values)).rowcount:
             raise LeaseLost(job.id)
+        if plan is not None and not insert_if_absent(
+            db, PLANS, key=job.plan_key, version=plan.version, created_at=self._clock(), pipeline=plan.pipeline,
+            plan=plan.plan,
+        ):  # fmt: skip
+            raise PlanChanged(job.plan_key)
         for cluster in clusters:
             _put_cluster(db, cluster)
         for launch in launches:

@@ -14,6 +14,10 @@ class LeaseLost(RuntimeError):
     """Another driver has taken the job over; what this one wanted to write was not written."""
 
 
+class PlanChanged(RuntimeError):
+    """Somebody else has replaced the plan meanwhile; what was decided on the older one was not written."""
+
+
 class Leases(Part):
     """Who drives which job, and until when."""
 

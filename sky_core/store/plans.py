@@ -8,8 +8,7 @@ import sqlalchemy as sa
 
 from sky_core.errors import TooLarge
 from sky_core.store.database.transactions import Part, insert_if_absent, reads, refuse_odd, writes
-from sky_core.store.leases import insist
-from sky_core.store.records import Lease, StoredPlan
+from sky_core.store.records import StoredPlan
 from sky_core.store.tables import PAYLOADS, PLANNING, PLANS
 
 LARGEST_PAYLOAD = 500_000_000
@@ -63,16 +62,8 @@ class Plans(Part):
         db.execute(sa.delete(PLANNING).where(PLANNING.c.key == key, PLANNING.c.holder == holder))
 
     @writes
-    def replace_plan(
-        self, db: sa.Connection, key: str, version: int, pipeline: str, plan: str, *, lease: Lease | None = None
-    ) -> bool:
-        """Add ``version + 1``; False if somebody else has added it meanwhile (read theirs and think again).
-
-        Raises:
-            LeaseLost: if it was on behalf of a job whose ``lease`` is not held any more.
-        """
-        if lease is not None:
-            insist(db, lease)
+    def replace_plan(self, db: sa.Connection, key: str, version: int, pipeline: str, plan: str) -> bool:
+        """Add ``version + 1``; False if somebody else has added it meanwhile (read theirs and think again)."""
         now = self._clock()
         return insert_if_absent(db, PLANS, key=key, version=version + 1, created_at=now, pipeline=pipeline, plan=plan)
 

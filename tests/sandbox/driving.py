@@ -14,7 +14,7 @@ from sky_core.broker import Broker
 from sky_core.broker.submission import needs_of
 from sky_core.config import Settings
 from sky_core.driver.executors import Executors
-from sky_core.driver.lifecycle import advance
+from sky_core.driver.lifecycle import take_step
 from sky_core.driver.step import Clouds, Driving
 from sky_core.endpoints import SANDBOX_FILE
 from sky_core.remote import keys
@@ -62,7 +62,7 @@ class Home:
         while not all(self.store.job(job.id).over for job in jobs) and not stop():
             assert time.monotonic() < end, [self.store.events(job.id)[-3:] for job in jobs]
             for due in self.store.lease_due(driven.holder, 600.0, 10, Reach("sandbox", team_key.id)):
-                advance(driven, due)
+                take_step(driven, due)
             time.sleep(0.01)
         for job in self.store.jobs(live=True):
             self.store.release_lease(job.id, driven.holder)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from typing import Any
 
 from sky_core.config import Scale
 from sky_core.driver.lead.berths import sold_at
+from sky_core.driver.outcome import Outcome
 from sky_core.driver.step import Step
 from sky_core.driver.urls import location_of
-from sky_core.job.memory import Promise, Saved
+from sky_core.job.memory import Changes, Promise, Saved
 from sky_core.planner.deadlines import task_hours
 from sky_core.planner.offers import CHECKPOINT_HOURS
 from sky_core.planner.plan import Placement
@@ -82,10 +82,10 @@ def changeover(promise: Promise) -> float:
     return CHANGEOVER_HOURS if promise.changeover is None else promise.changeover
 
 
-def noted(step: Step, cluster: Cluster, state: JobState) -> dict[str, Any]:
+def noted(step: Step, cluster: Cluster, state: JobState) -> Changes:
     """What a look at the agent changes in the memory: the newest checkpoint, and the work that it holds."""
     memory, scale, now = step.memory, step.driving.settings.scale, time.time()
-    changes: dict[str, Any] = {}
+    changes: Changes = {}
     generation = state.checkpoint_generation
     fresh = (
         generation is not None
@@ -110,19 +110,18 @@ def noted(step: Step, cluster: Cluster, state: JobState) -> dict[str, Any]:
         told = {"saved": promise.begun + scale.hours((promise.looked or since) - since), "looked": now}
     else:
         told = {"looked": now}
-    return changes | {"promise": promise.model_copy(update=told)}
+    return {**changes, "promise": promise.model_copy(update=told)}
 
 
-def too_slow(step: Step, cluster: Cluster) -> bool:
-    """Whether a spot machine that does not get going has used up the time to try one; it is then given up."""
+def too_slow(step: Step, cluster: Cluster) -> Outcome | None:
+    """The end of a spot machine that does not get going and has used up the time to try one."""
     promise = step.memory.promise
     if promise is None or not cluster.use_spot:
-        return False
+        return None
     left = hours_left(step, promise)
     if left >= remaining_work(step, promise, None) + changeover(promise):
-        return False
-    step.save(closing="slow", events=[("too slow", {"attempt": cluster.attempt, "hours_left": left})])
-    return True
+        return None
+    return step.comes_to(closing="slow", events=[("too slow", {"attempt": cluster.attempt, "hours_left": left})])
 
 
 def warning(step: Step, promise: Promise, here: Cluster | None) -> list[NewEvent]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from sky_core.clouds.base import TAG_CLUSTER, Cloud, Found, Instance
+from sky_core.driver.outcome import Outcome
 from sky_core.driver.stages.ending import found_in_bucket
 from sky_core.driver.stages.launch import observation, request_for
 from sky_core.driver.step import Step
@@ -14,6 +15,7 @@ from sky_core.errors import CloudError, NotConnected, UnknownOutcome
 from sky_core.facts import facts_of
 from sky_core.job.attempts import MOST_IN_A_PLACE
 from sky_core.job.bill import lifetime, sharpened
+from sky_core.job.memory import Verdict
 from sky_core.store import Cluster
 from sky_core.store.records import Seen
 
@@ -25,46 +27,65 @@ LONGEST_WAIT_S = 60.0
 MOST_TOLD = 10  # events about one end that does not come off
 
 
-def cancel(step: Step) -> None:
+def cancel(step: Step) -> Outcome:
     """Turn towards the end because somebody asked for it."""
-    step.save(closing="cancelled", verdict="cancelled", result={"exit_code": None, "error": step.job.cancel_reason})
+    error = {"exit_code": None, "error": step.job.cancel_reason}
+    return step.comes_to(closing="cancelled", verdict="cancelled", result=error)
 
 
-def close(step: Step) -> None:
+def close(step: Step) -> Outcome:
     """End the open cluster, wait until its cloud says so, then end the job or begin its next attempt."""
-    memory = step.memory
-    if step.cluster is not None and not _ended(step, step.cluster, memory.closing or "ended"):
-        return
+    memory, told = step.memory, step.comes_to()
+    left = step.cluster or (step.successor if memory.verdict is not None else None)
+    if left is not None:
+        told = _ended(step, left, memory.closing or "ended")
+        if not told.has_ended(left):
+            return told
     if memory.verdict is not None:
-        if step.successor is None:  # else it is what the next step closes
-            about = {key: value for key, value in memory.result.items() if key != "outputs"}
-            step.save(state=memory.verdict, events=[(memory.verdict, about)])
-            step.driving.pilots.pop(step.job.id, None)
-            step.driving.hearing.forget(step.job.id)
-        return
-    if found_in_bucket(step):
-        return
-    since, scale = memory.running_since, step.driving.settings.scale
-    ran = None if since is None else scale.hours(max(0.0, time.time() - since))
-    fresh = memory.next_attempt(ran).model_copy(update={"waiting_since": time.time()} if step.successor else {})
-    step.save(state="recovering", events=[("recovering", {"after": memory.closing})], **dict(fresh))
+        more = step.successor is not None and left is not step.successor
+        return told if more else told.then(_over(step.after(told), memory.verdict))
+    return told.then(_begun_anew(step.after(told)))
 
 
-def drop(step: Step, successor: Cluster) -> None:
+def _over(step: Step, verdict: Verdict) -> Outcome:
+    about = {key: value for key, value in step.memory.result.items() if key != "outputs"}
+    step.driving.pilots.pop(step.job.id, None)
+    step.driving.hearing.forget(step.job.id)
+    return step.comes_to(state=verdict, events=[(verdict, about)])
+
+
+def _begun_anew(step: Step) -> Outcome:
+    """The next attempt, unless the bucket says that the last one has done it all, or cannot be asked just now."""
+    found = found_in_bucket(step)
+    if isinstance(found, Outcome):
+        return found
+    memory, scale = step.memory, step.driving.settings.scale
+    ran = None if memory.running_since is None else scale.hours(max(0.0, time.time() - memory.running_since))
+    fresh = memory.next_attempt(ran)
+    if step.successor is not None:
+        fresh = fresh.model_copy(update={"waiting_since": time.time()})
+    told = step.comes_to(state="recovering", events=[*found, ("recovering", {"after": memory.closing})])
+    return replace(told, memory=fresh)
+
+
+def drop(step: Step, successor: Cluster) -> Outcome:
     """End machines that were to take over and are not wanted any more; the present attempt goes on."""
-    _ended(step, successor, "unclear")
+    return _ended(step, successor, "unclear")
 
 
-def _ended(step: Step, cluster: Cluster, outcome: str) -> bool:
-    """Terminate the cluster's machines; True once none of them runs and that is written down."""
+def _ended(step: Step, cluster: Cluster, why: str) -> Outcome:
+    """Terminate the cluster's machines: its end is in the outcome once none of them runs."""
     # Only the tag finds what an interrupted launch may have left: its ids were never written down.
     unasked = step.never_asked(cluster)
     seen: list[Instance] = []
     try:
         if not unasked:
-            cluster, anew = _ordered(step, cluster)
-            seen, took_s = _taken_down(step.driving.clouds[cluster.cloud], cluster)
-            if anew and cluster.stopped_at is not None:  # it took some time until somebody heard it
+            cloud = step.driving.clouds[cluster.cloud]
+            fresh = step.driving.ordered.pop(cluster.token, None) == step.job.lease_epoch
+            if not (fresh or _was_heard(cloud, cluster)):
+                return _ordered(step, cluster)
+            seen, took_s = _taken_down(cloud, cluster)
+            if fresh and cluster.stopped_at is not None:  # it took some time until somebody heard it
                 cluster = replace(cluster, stopped_at=cluster.stopped_at + took_s)
     except NotConnected as error:
         if cluster.state == "launched":
@@ -73,19 +94,17 @@ def _ended(step: Step, cluster: Cluster, outcome: str) -> bool:
     except CloudError as error:
         return _not_yet(step, error)
     if any(_costs(instance) for instance in seen):
-        step.save(after_s=step.driving.settings.poll_s)
-        return False
-    ended = _as_ended(cluster, outcome, seen)
+        return step.comes_to(after_s=step.driving.settings.poll_s)
+    ended = _as_ended(cluster, why, seen)
     known = unasked or cluster.state == "launched"
-    step.save(
+    step.driving.unasked.pop(cluster.token, None)
+    return step.comes_to(
         cluster=ended,
         close_errors=0,
-        launches=[request_for(cluster, settled=outcome)] if known else (),
-        observations=[observation(ended, _seen(step, outcome), hours=lifetime(ended, step.driving.settings.scale))],
-        events=[("terminated", {"attempt": cluster.attempt, "outcome": outcome})],
+        launches=[request_for(cluster, settled=why)] if known else (),
+        observations=[observation(ended, _seen(step, why), hours=lifetime(ended, step.driving.settings.scale))],
+        events=[("terminated", {"attempt": cluster.attempt, "outcome": why})],
     )
-    step.driving.unasked.pop(cluster.token, None)
-    return True
 
 
 def _costs(instance: Instance) -> bool:
@@ -94,19 +113,21 @@ def _costs(instance: Instance) -> bool:
     return instance.state in ("pending", "running")
 
 
-def _ordered(step: Step, cluster: Cluster) -> tuple[Cluster, bool]:
-    """Write down when the machines' end is ordered, before it is: that is their end where the cloud keeps no record.
+def _was_heard(cloud: Cloud, cluster: Cluster) -> bool:
+    """Whether an order from before an outage, or from another driver, was heard: there is nothing to order anew.
 
-    Returns:
-        The cluster, and whether this is the order: False after an outage before which a driver gave one that was heard.
+    Raises:
+        CloudError: if the cloud does not say.
     """
-    if cluster.stopped_at is not None:
-        seen = step.driving.clouds[cluster.cloud].describe(cluster.instance_ids)
-        if not any(instance.state in ("pending", "running") for instance in seen):
-            return cluster, False
-    ordered = replace(cluster, stopped_at=step.driving.store.now())
-    step.save(cluster=ordered)
-    return ordered, True
+    if cluster.stopped_at is None:
+        return False
+    return not any(instance.state in ("pending", "running") for instance in cloud.describe(cluster.instance_ids))
+
+
+def _ordered(step: Step, cluster: Cluster) -> Outcome:
+    """When the machines' end is ordered, written down before it is: their end where the cloud keeps no record."""
+    step.driving.ordered[cluster.token] = step.job.lease_epoch
+    return step.comes_to(cluster=replace(cluster, stopped_at=step.driving.store.now()))
 
 
 def _taken_down(cloud: Cloud, cluster: Cluster) -> tuple[list[Instance], float]:
@@ -145,15 +166,14 @@ def _as_ended(cluster: Cluster, outcome: str, seen: Sequence[Instance]) -> Clust
     )
 
 
-def _not_yet(step: Step, error: CloudError) -> bool:
+def _not_yet(step: Step, error: CloudError) -> Outcome:
     """Come back later to end machines whose cloud does not answer, ever less often; the job is not over before."""
     errors = step.memory.close_errors + 1
-    step.save(
+    return step.comes_to(
         after_s=min(2.0**errors, LONGEST_WAIT_S),
         close_errors=errors,
         events=[("terminate failed", {"error": str(error)})] if errors <= MOST_TOLD else [],
     )
-    return False
 
 
 def _seen(step: Step, outcome: str) -> Seen:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from sky_core.driver.outcome import Outcome
 from sky_core.driver.step import Step
 from sky_core.driver.urls import location_of, output_urls, storage_options, verdict_url
 from sky_core.errors import CloudError, MachineError, TooLarge, TransferError
@@ -18,64 +19,72 @@ from sky_core.store import Cluster, NewEvent, Run
 ASK_S = 120.0  # a bucket that does not answer for so long, while others do, is not waited for before a relaunch
 
 
-def ended(step: Step, cluster: Cluster, state: JobState, events: list[NewEvent]) -> dict[str, Any] | None:
-    """Success, the user's failure, or a spot machine's last checkpoint: what changes in the memory.
+def ended(step: Step, cluster: Cluster, state: JobState) -> Outcome | None:
+    """Success, the user's failure, or a spot machine's last checkpoint.
 
     None if the bucket does not give out a function's value just now.
     """
+    about = {"attempt": cluster.attempt, "checkpoint": state.checkpoint_generation}
     if state.exit_code != 0 and (state.eviction or step.memory.evicted):
-        events.append(("preempted", {"attempt": cluster.attempt, "checkpoint": state.checkpoint_generation}))
-        return {"closing": "preempted"}
+        return step.comes_to(closing="preempted", events=[("preempted", about)])
     if state.exit_code != 0 and step.memory.leaving:
-        events.append(("left", {"attempt": cluster.attempt, "checkpoint": state.checkpoint_generation}))
-        return {"closing": "moved"}
+        return step.comes_to(closing="moved", events=[("left", about)])
     value = _value(step, cluster, state)
     if value is None:
         return None
     if state.exit_code != 0:
         error = state.detail or f"exit code {state.exit_code}"
         failed = {"exit_code": state.exit_code, "error": error, **value}
-        return {"closing": "failed", "verdict": "failed", "result": failed}
+        return step.comes_to(closing="failed", verdict="failed", result=failed)
     result = {"exit_code": 0, "outputs": _outputs(step, cluster, state), **value}
-    return {"closing": "succeeded", "verdict": "succeeded", "result": result, "runs": _run(step, cluster, state)}
+    return step.comes_to(closing="succeeded", verdict="succeeded", result=result, runs=_run(step, cluster, state))
 
 
-def found_in_bucket(step: Step) -> bool:
+def found_in_bucket(step: Step) -> Outcome | list[NewEvent]:
     """Ask the bucket how the attempt that is being closed has ended, before another one is made.
 
-    True if that gave the step something to do: the verdict was written down, or the bucket has to be asked again.
+    Returns:
+        The verdict, or that the bucket has to be asked again; else what is to be told of the asking.
     """
     cluster = step.cluster or next((c for c in _closed(step) if c.state == "ended"), None)
     if not (step.memory.started and step.memory.bucket and cluster):
-        return False
+        return []
     name = f"{cluster.token} verdict"
     try:
-        url = verdict_url(step, cluster, step.memory.bucket)
-        content = read_object(url, storage_options(step, cluster))
-        state = None if content is None else verdict(content, step.memory.log_offset)
-        events: list[NewEvent] = []
-        changes = {} if state is None else ended(step, cluster, state, events)
-        if changes is None:
-            raise TransferError("the function's value cannot be read")
+        found = _found(step, cluster, step.memory.bucket)
     except MachineError as error:
-        step.save(events=[("verdict unreadable", {"error": str(error)})])
-        return False
+        return [("verdict unreadable", {"error": str(error)})]
     except (TransferError, CloudError) as error:
         silence = step.driving.hearing.unanswered(name)
         if silence.seconds < ASK_S:
-            step.save(after_s=step.driving.settings.poll_s)
-            return True
-        step.save(events=[("bucket not asked", {"error": str(error)})])
-        return False
+            return step.comes_to(after_s=step.driving.settings.poll_s)
+        return [("bucket not asked", {"error": str(error)})]
     step.driving.hearing.answered(name)
-    if state is None or "verdict" not in changes:
-        return False
-    if not step.memory.accounted:
-        events = [*transfers(step, cluster, state), *events]
-    log = (step.memory.log_base + step.memory.log_offset, state.log)
-    found: NewEvent = ("found ended", {"attempt": cluster.attempt, "exit_code": state.exit_code})
-    step.save(events=[found, *events], log=log, accounted=True, log_offset=state.log_offset, **changes)
-    return True
+    return [] if found is None or found.memory.verdict is None else found
+
+
+def _found(step: Step, cluster: Cluster, bucket: str) -> Outcome | None:
+    """The end that the attempt has left in its bucket, with the rest of its log; None if it has left none.
+
+    Raises:
+        MachineError: if what is there cannot be read.
+        TransferError, CloudError: if the bucket does not answer.
+    """
+    content = read_object(verdict_url(step, cluster, bucket), storage_options(step, cluster))
+    if content is None:
+        return None
+    state = verdict(content, step.memory.log_offset)
+    told: NewEvent = ("found ended", {"attempt": cluster.attempt, "exit_code": state.exit_code})
+    heard = step.comes_to(
+        events=[told, *([] if step.memory.accounted else transfers(step, cluster, state))],
+        log=(step.memory.log_base + step.memory.log_offset, state.log),
+        accounted=True,
+        log_offset=state.log_offset,
+    )
+    end = ended(step.after(heard), cluster, state)
+    if end is None:
+        raise TransferError("the function's value cannot be read")
+    return heard.then(end)
 
 
 def _closed(step: Step) -> list[Cluster]:

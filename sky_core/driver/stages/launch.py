@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
-from typing import Any
 
 from sky_core.clouds.base import TAG_CLUSTER, TAG_JOB, TAG_OWNER, LaunchRequest
 from sky_core.clouds.userdata import public_key
+from sky_core.driver.outcome import Outcome
 from sky_core.driver.step import Step
 from sky_core.errors import (
     AuthError,
@@ -27,6 +27,7 @@ from sky_core.errors import (
 )
 from sky_core.job.attempts import Tries
 from sky_core.job.bill import sharpened
+from sky_core.job.memory import Changes
 from sky_core.job.spending import caps, estimate, exceeded
 from sky_core.planner.alternatives import alternative
 from sky_core.planner.plan import Placement
@@ -47,16 +48,14 @@ REFUSALS: dict[type[CloudError], tuple[str, Seen]] = {
 MAX_LAUNCH_ERRORS = 8  # throttled or unclear calls in a row before a place is given up; waits double from 0.5 s
 
 
-def intend(step: Step, placement: Placement) -> None:
-    """Write down the intent to launch the next attempt's machines, as successors if the job is running.
+def intend(step: Step, placement: Placement) -> Outcome:
+    """The intent to launch the next attempt's machines, as successors if the job is running.
 
     Where that would cost more than may be spent, the job ends instead; a running job stays where it is.
     """
-    with step.driving.purse:
-        if why := _too_dear(step, placement):
-            _hold_back(step, why)
-        else:
-            _intend(step, placement)
+    if why := _too_dear(step, placement):
+        return _held_back(step, why)
+    return _intent(step, placement)
 
 
 def _too_dear(step: Step, placement: Placement, mine: Cluster | None = None) -> str | None:
@@ -67,15 +66,16 @@ def _too_dear(step: Step, placement: Placement, mine: Cluster | None = None) -> 
     return exceeded(step.driving.store, step.settings, step.job, allowed, usd, mine) if allowed else None
 
 
-def _hold_back(step: Step, why: str) -> None:
+def _held_back(step: Step, why: str) -> Outcome:
+    told: list[NewEvent] = [("limit", {"why": why})]
     if step.cluster is None:
         result = {"exit_code": None, "error": why}
-        step.save(closing="limit", verdict="failed", result=result, events=[("limit", {"why": why})])
-    elif not step.memory.held_back:
-        step.save(held_back=why, events=[("limit", {"why": why})])
+        return step.comes_to(closing="limit", verdict="failed", result=result, events=told)
+    known = bool(step.memory.held_back)
+    return step.comes_to(after_s=step.driving.settings.poll_s, held_back=why, events=[] if known else told)
 
 
-def _intend(step: Step, placement: Placement) -> None:
+def _intent(step: Step, placement: Placement) -> Outcome:
     attempt = step.job.attempt + 1
     token = f"sky-{step.job.id.removeprefix('job-')}-{attempt}"
     host_key = public_key(keys.identity(step.driving.settings, step.job.key_id).host_key(token))
@@ -88,21 +88,22 @@ def _intend(step: Step, placement: Placement) -> None:
     about = {"attempt": attempt, "machine": placement.machine, **where(cluster)}
     owed = request_for(cluster)
     told: list[NewEvent] = [("launching", about)]
-    if step.cluster is not None:
-        step.save(attempt=attempt, cluster=cluster, successor=placement, launches=[owed], events=told)
-    else:
-        state: JobState = "recovering" if step.memory.log_base else "provisioning"
-        step.save(state=state, attempt=attempt, cluster=cluster, placement=placement, launches=[owed], events=told)
     step.driving.unasked[token] = step.job.lease_epoch
+    if step.cluster is not None:
+        return step.comes_to(attempt=attempt, cluster=cluster, successor=placement, launches=[owed], events=told)
+    state: JobState = "recovering" if step.memory.log_base else "provisioning"
+    return step.comes_to(
+        state=state, attempt=attempt, cluster=cluster, placement=placement, launches=[owed], events=told
+    )
 
 
-def launch(step: Step, cluster: Cluster) -> None:
+def launch(step: Step, cluster: Cluster) -> Outcome:
     """Make the intended launch; a refusal blocks what was refused.
 
     It then leads back to :func:`place`, unless the job is running elsewhere: it stays there.
     """
-    if step.never_asked(cluster) and _outbid(step, cluster):
-        return
+    if step.never_asked(cluster) and (outbid := _outbid(step, cluster)):
+        return outbid
     known = never_asked = step.never_asked(cluster)  # known: whether all that this launch may have made is
     try:
         cloud = step.driving.clouds[cluster.cloud]
@@ -111,14 +112,11 @@ def launch(step: Step, cluster: Cluster) -> None:
         known, asked_at = True, time.time()
         instances = cloud.launch(request)
     except NotConnected as error:
-        _out_of_hand(step, cluster, error, known=known)
-        return
+        return _out_of_hand(step, cluster, error, known=known)
     except (CapacityError, QuotaError, AuthError, InvalidRequest) as error:
-        _refused(step, cluster, error, known=known and error.settled)
-        return
+        return _refused(step, cluster, error, known=known and error.settled)
     except (Throttled, UnknownOutcome) as error:
-        _unclear(step, cluster, error)
-        return
+        return _unclear(step, cluster, error)
     starts = [instance.launched_at for instance in instances if instance.launched_at is not None]
     launched = replace(
         cluster,
@@ -128,13 +126,13 @@ def launch(step: Step, cluster: Cluster) -> None:
         instance_ids=tuple(dict.fromkeys(instance.id for instance in instances)),
     )
     ids, armed = list(launched.instance_ids), instances[0].armed
-    moves = cluster is step.successor
-    step.save(
+    changes: Changes = {"launch_errors": 0}
+    changes |= {"leaving": True} if cluster is step.successor else {"waiting_since": time.time()}
+    return step.comes_to(
         cluster=launched,
-        launch_errors=0,
         observations=[observation(cluster, "launched")],
         events=[("launched", {"attempt": cluster.attempt, "instances": ids, "armed": armed, **where(cluster)})],
-        **({"leaving": True} if moves else {"waiting_since": time.time()}),
+        **changes,
     )
 
 
@@ -143,18 +141,16 @@ def _asked_for(step: Step, cluster: Cluster) -> Placement | None:
     return step.memory.successor if cluster is step.successor else step.memory.placement
 
 
-def _outbid(step: Step, cluster: Cluster) -> bool:
-    """Whether another driver's intent, written down just before this one, has used up a limit meanwhile."""
+def _outbid(step: Step, cluster: Cluster) -> Outcome | None:
+    """The launch held back, if another intent, written down just before this one, has used up a limit meanwhile."""
     placement = _asked_for(step, cluster)
     why = _too_dear(step, placement, cluster) if placement else None
     if why is None:
-        return False
+        return None
     told: list[NewEvent] = [("limit", {"why": why})]
     if cluster is step.successor:
-        step.save(successor=None, held_back=why, events=told)
-    else:
-        step.save(closing="limit", verdict="failed", result={"exit_code": None, "error": why}, events=told)
-    return True
+        return step.comes_to(successor=None, held_back=why, events=told)
+    return step.comes_to(closing="limit", verdict="failed", result={"exit_code": None, "error": why}, events=told)
 
 
 def _request(step: Step, cluster: Cluster, *, asked_before: bool) -> LaunchRequest:
@@ -183,11 +179,11 @@ def _request(step: Step, cluster: Cluster, *, asked_before: bool) -> LaunchReque
     )
 
 
-def _out_of_hand(step: Step, cluster: Cluster, error: NotConnected, *, known: bool) -> None:
+def _out_of_hand(step: Step, cluster: Cluster, error: NotConnected, *, known: bool) -> Outcome:
     """Leave a cloud that cannot be connected out of this job's plans. Others may have it: their drivers, their jobs."""
     told = {"attempt": cluster.attempt, "why": "not connected", "message": str(error), **where(cluster)}
     moves = cluster is step.successor
-    step.save(
+    return step.comes_to(
         state=None if moves else "provisioning",
         successor=None,
         cluster=replace(cluster, state="refused", ended_at=time.time(), outcome="not connected"),
@@ -197,12 +193,12 @@ def _out_of_hand(step: Step, cluster: Cluster, error: NotConnected, *, known: bo
     )
 
 
-def _refused(step: Step, cluster: Cluster, error: CloudError, *, known: bool) -> None:
+def _refused(step: Step, cluster: Cluster, error: CloudError, *, known: bool) -> Outcome:
     # What a cloud will never sell (a retired type, a stale catalog row) is blocked like missing capacity.
     kind, seen = next(pair for kind_of, pair in REFUSALS.items() if isinstance(error, kind_of))
     scope: Scope = getattr(error, "scope", "zone")
     moves, own = cluster is step.successor, _is_own(step, cluster, error)
-    step.save(
+    return step.comes_to(
         state=None if moves else "provisioning",
         successor=None,
         launches=[request_for(cluster, settled=kind)] if known else (),  # else it stays owed
@@ -231,17 +227,17 @@ def _tries_without(step: Step, cluster: Cluster, error: CloudError) -> Tries:
     return step.memory.tries.without(cluster.cloud, str(error), region=region, zone=zone)
 
 
-def _unclear(step: Step, cluster: Cluster, error: CloudError) -> None:
+def _unclear(step: Step, cluster: Cluster, error: CloudError) -> Outcome:
     errors = step.memory.launch_errors + 1
     if errors > MAX_LAUNCH_ERRORS:
         seen = [observation(cluster, "capacity")]
-        ending: dict[str, Any] = {"successor": None} if cluster is step.successor else {"closing": "unclear"}
+        ending: Changes = {"launch_errors": 0}
+        ending |= {"successor": None} if cluster is step.successor else {"closing": "unclear"}
         told: list[NewEvent] = [("gave up", {"message": str(error), **where(cluster)})]
-        step.save(launch_errors=0, observations=seen, events=told, **ending)
-        return
+        return step.comes_to(observations=seen, events=told, **ending)
     wait = min(0.5 * 2**errors, 60.0)
     log.warning("%s: launch of %s: %s; again in %.1f s", step.job.id, cluster.token, error, wait)
-    step.save(after_s=wait, launch_errors=errors, events=[("launch unclear", {"message": str(error)})])
+    return step.comes_to(after_s=wait, launch_errors=errors, events=[("launch unclear", {"message": str(error)})])
 
 
 def request_for(cluster: Cluster, *, settled: str | None = None) -> Launch:

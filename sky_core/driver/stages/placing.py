@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
+from sky_core.driver.lead.berths import Pilot
 from sky_core.driver.lead.pilot import decide, elsewhere, pilot_of, thoughts
 from sky_core.driver.lead.promise import checkpoint_hours, due_at, warning
+from sky_core.driver.outcome import Outcome
 from sky_core.driver.stages.fitting import misfit, own_task, plan_alone
 from sky_core.driver.stages.launch import intend
 from sky_core.driver.step import Step
@@ -18,25 +21,28 @@ from sky_core.planner.offers import sold_for
 from sky_core.planner.plan import Placement, Plan
 from sky_core.planner.planning import Market, make_plan
 from sky_core.spec import Objective, Pipeline, Task
-from sky_core.store import Job, NewEvent
+from sky_core.store import Job, NewEvent, StoredPlan
 
 
-def place(step: Step) -> None:
-    """Decide where the next attempt runs, or that it has to wait, and write down the intent to launch there."""
+@dataclass(frozen=True)
+class Chosen:
+    """Where a plan puts the next attempt, and what the step has come to on the way there."""
+
+    placement: Placement
+    told: Outcome
+
+
+def place(step: Step) -> Outcome:
+    """Where the next attempt runs, or that it has to wait: the intent to launch there."""
     limit = step.task.max_attempts or step.driving.settings.max_attempts
     if enough := step.memory.tries.enough(limit):
-        _give_up(step, f"given up after {enough} (max_attempts is {limit})")
-        return
+        return _given_up(step, f"given up after {enough} (max_attempts is {limit})")
     try:
-        placement = _next_placement(step)
+        return _next_attempt(step)
     except (NoFeasibleOffering, NoCloudEnabled, SpecError, Infeasible) as error:
         if isinstance(error, NoFeasibleOffering) and _is_worth_waiting(step):
-            _queue(step, str(error))
-        else:
-            _give_up(step, str(error))
-        return
-    if placement is not None:
-        intend(step, placement)
+            return _queued(step, str(error))
+        return _given_up(step, str(error))
 
 
 def _is_worth_waiting(step: Step) -> bool:
@@ -54,110 +60,112 @@ def _is_worth_waiting(step: Step) -> bool:
     return True
 
 
-def _queue(step: Step, why: str) -> None:
+def _queued(step: Step, why: str) -> Outcome:
     told: list[NewEvent] = [] if step.memory.queued else [("queued", {"why": why})]
-    step.save(after_s=step.driving.settings.poll_s, queued=True, events=told)
+    return step.comes_to(after_s=step.driving.settings.poll_s, queued=True, events=told)
 
 
-def _give_up(step: Step, why: str) -> None:
-    """End the job: one error that says why, what was tried, and what to look at."""
+def _given_up(step: Step, why: str) -> Outcome:
+    """The end of the job: one error that says why, what was tried, and what to look at."""
     store = step.driving.store
     error = why + told(store.clusters(job_id=step.job.id), store.events(step.job.id))
     result = {"exit_code": None, "error": error}
-    step.save(verdict="failed", closing="exhausted", result=result, events=[("exhausted", {"error": why})])
+    return step.comes_to(verdict="failed", closing="exhausted", result=result, events=[("exhausted", {"error": why})])
 
 
-def _next_placement(step: Step) -> Placement | None:
-    """Where the next attempt runs: as planned, or with a deadline where its policy says; None if it is to wait."""
-    promise = step.memory.promise or _promised(step)
+def _next_attempt(step: Step) -> Outcome:
+    """An intent as planned, or with a deadline where its policy says; or to wait."""
+    if step.memory.promise is not None:
+        pilot = pilot_of(step, step.memory.promise)
+        if pilot is not None:
+            return _led(step, step.memory.promise, pilot)
+    planned = _planned(step)
+    if isinstance(planned, Outcome):
+        return planned
+    step = step.after(planned.told)
+    promise = _promised(step, planned.placement) if step.memory.promise is None else None
     pilot = pilot_of(step, promise) if promise else None
     if promise is None or pilot is None:
-        return _planned(step)
+        return planned.told.then(intend(step, planned.placement))
+    hours = step.driving.settings.scale.hours(promise.due - promise.since)
+    about = {"hours": hours, "work": promise.work, "source": promise.kind.hours_source}
+    made = planned.told.then(step.comes_to(promise=promise, events=[("promised", about)]))
+    return made.then(_led(step.after(made), promise, pilot))
+
+
+def _led(step: Step, promise: Promise, pilot: Pilot) -> Outcome:
+    """What the policy of a job with a deadline says."""
     decision = decide(step, pilot, promise, None)
     if decision.state == "idle":
         waits: list[NewEvent] = [("waiting", {"zones": sorted(pilot.berths)}), *thoughts(pilot)]
-        step.save(after_s=step.driving.settings.poll_s, idle=True, events=[] if step.memory.idle else waits)
-        return None
+        poll_s = step.driving.settings.poll_s
+        return step.comes_to(after_s=poll_s, idle=True, events=[] if step.memory.idle else waits)
     placement = pilot.placement(decision)
     if placement is None:
         promise = elsewhere(step, promise)
         placement = promise.kind
     danger = warning(step, promise, None)
     warned = promise.model_copy(update={"warned": promise.warned or bool(danger)})
-    step.save(promise=warned, events=[*thoughts(pilot), *danger])
-    return placement
+    told = step.comes_to(promise=warned, events=[*thoughts(pilot), *danger])
+    return told.then(intend(step.after(told), placement))
 
 
-def _promised(step: Step) -> Promise | None:
+def _promised(step: Step, kind: Placement) -> Promise | None:
     """The promise of a job that has a deadline and may use spot; None of any other."""
     due = due_at(step)
     if due is None:
         return None
-    kind = _planned(step)
     on_spot = kind.model_copy(update={"use_spot": True})
     # A sync may be due just then, and the last one may have caught a state that was as old.
     at_risk = 2 * (checkpoint_hours(step, on_spot, promised=True) or 0.0)
-    promise = Promise(since=time.time(), due=due, kind=kind, at_risk=at_risk)
-    if pilot_of(step, promise) is None:
-        return None
-    hours = step.driving.settings.scale.hours(due - promise.since)
-    about = {"hours": hours, "work": promise.work, "source": promise.kind.hours_source}
-    step.save(promise=promise, events=[("promised", about)])
-    return promise
+    return Promise(since=time.time(), due=due, kind=kind, at_risk=at_risk)
 
 
-def _planned(step: Step) -> Placement:
-    """Where the plan puts the task; if that is not to be had, what is left of the DAG is planned anew first.
+def _planned(step: Step) -> Chosen | Outcome:
+    """Where the plan puts the task; if that is not to be had, what is left of the DAG planned anew, and no more yet.
 
     A job whose needs are not those that were planned under its name is placed by itself: the plan is shared by others.
     """
-    store = step.driving.store
-    while True:
-        version, pipeline, plan = step.planned()
-        market = step.market(pipeline.name)
-        planned, own = plan.placements.get(step.job.task), own_task(step, pipeline)
-        field = "task" if planned is None else misfit(own, planned, market, step.settings)
-        if planned is None or field is not None:
-            return _apart(step, own, pipeline, plan, market, field)
-        blocks = [block for block in market.blocked if is_blocked(planned, [block])]
-        if not blocks:
-            return planned
-        why = "; ".join(sorted({block.reason for block in blocks}))
-        if own != pipeline.task(own.name):
-            return _apart(step, own, pipeline, plan, market, why)
-        made = _replan(step, pipeline, plan, market, why)
-        written = pipeline.model_dump_json(), made.model_dump_json()
-        if store.replace_plan(step.job.plan_key, version, *written, lease=step.job.lease(step.driving.holder)):
-            now_at = made.placements[step.job.task]
-            about = {"from": planned.machine, "to": now_at.machine, "why": made.reason,
-                     "plan_usd_before": plan.cost_usd, "plan_usd": made.cost_usd}  # fmt: skip
-            step.save(events=[("replanned", about)])
-            return now_at
+    version, pipeline, plan = step.planned()
+    market = step.market(pipeline.name)
+    planned, own = plan.placements.get(step.job.task), own_task(step, pipeline)
+    field = "task" if planned is None else misfit(own, planned, market, step.settings)
+    if planned is None or field is not None:
+        return _apart(step, own, pipeline, plan, market, field)
+    blocks = [block for block in market.blocked if is_blocked(planned, [block])]
+    if not blocks:
+        return Chosen(planned, step.comes_to())
+    why = "; ".join(sorted({block.reason for block in blocks}))
+    if own != pipeline.task(own.name):
+        return _apart(step, own, pipeline, plan, market, why)
+    made, missed = _replan(step, pipeline, plan, market, why)
+    about = {"from": planned.machine, "to": made.placements[step.job.task].machine, "why": made.reason,
+             "plan_usd_before": plan.cost_usd, "plan_usd": made.cost_usd}  # fmt: skip
+    newer = StoredPlan(version + 1, pipeline.model_dump_json(), made.model_dump_json())
+    return step.comes_to(plan=newer, events=[*missed, ("replanned", about)])
 
 
-def _apart(step: Step, task: Task, pipeline: Pipeline, plan: Plan, market: Market, why: str | None) -> Placement:
+def _apart(step: Step, task: Task, pipeline: Pipeline, plan: Plan, market: Market, why: str | None) -> Chosen:
     planned = plan.placements.get(task.name)
     placed = plan_alone(
         task, pipeline, plan, market, so_far(plan.begun, _placed_jobs(step), step.driving.settings.scale)
     )
     about = {"why": why, "from": planned.machine if planned else None, "to": placed.machine}
-    step.save(events=[("placed apart", about)])
-    return placed
+    return Chosen(placed, step.comes_to(events=[("placed apart", about)]))
 
 
-def _replan(step: Step, pipeline: Pipeline, plan: Plan, market: Market, reason: str) -> Plan:
-    """Plan what is left: tasks whose jobs have machines, or had them to the end, stay where they are."""
+def _replan(step: Step, pipeline: Pipeline, plan: Plan, market: Market, reason: str) -> tuple[Plan, list[NewEvent]]:
+    """A plan of what is left: tasks whose jobs have machines, or had them to the end, stay where they are."""
     jobs = _placed_jobs(step)
     fixed = {job.task: Placement.model_validate(job.memory["placement"]) for job in jobs}
     done = so_far(plan.begun, jobs, step.driving.settings.scale)
     try:
-        return make_plan(pipeline, market, plan.objective, fixed=fixed, so_far=done, reason=reason)
+        return make_plan(pipeline, market, plan.objective, fixed=fixed, so_far=done, reason=reason), []
     except Infeasible as error:
         # Better late or dear than never: the promise is broken by the clouds, the pipeline still goes on.
-        step.save(events=[("objective missed", {"error": str(error)})])
         hurry = Objective(minimize="time")
         made = make_plan(pipeline, market, hurry, fixed=fixed, so_far=done, reason=reason)
-        return made.model_copy(update={"objective": plan.objective})
+        return made.model_copy(update={"objective": plan.objective}), [("objective missed", {"error": str(error)})]
 
 
 def _placed_jobs(step: Step) -> list[Job]:

@@ -6,18 +6,20 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 from sky_core.clouds.base import Instance
 from sky_core.driver.lead.berths import zone_key
 from sky_core.driver.lead.pilot import decide, pilot_of, thoughts
 from sky_core.driver.lead.promise import checkpoint_hours, noted, too_slow, unsaved, warning
+from sky_core.driver.outcome import Outcome
 from sky_core.driver.stages.ending import ended, transfers
 from sky_core.driver.stages.launch import REFUSALS, intend, observation, where
 from sky_core.driver.step import Step
 from sky_core.driver.urls import checkpoint_url, mounts, output_urls, storage_options, verdict_url
 from sky_core.errors import AuthError, CloudError, HostKeyMismatch, InvalidRequest, LinkLost, MachineError
 from sky_core.facts import facts_of
+from sky_core.job.memory import Changes
 from sky_core.job.needs import kept_folder
 from sky_core.planner.alternatives import alternative
 from sky_core.recovery import Decision
@@ -36,41 +38,36 @@ REFUSED = tuple(REFUSALS)
 NO_ANSWER = (LinkLost, HostKeyMismatch, MachineError, CloudError)
 
 
-def boot(step: Step) -> None:
+def boot(step: Step) -> Outcome:
     """Start the agent once all machines run and answer; give the cluster up if they do not."""
     cluster = step.cluster
     assert cluster is not None
     try:
         instances = _described(step, cluster)
     except CloudError as error:
-        _wait(step, cluster, step.driving.settings.boot_timeout_s, str(error))
-        return
+        return _wait(step, cluster, step.driving.settings.boot_timeout_s, str(error))
     if failure := next((i.failed for i in instances if isinstance(i.failed, REFUSED)), None):
-        _refused_there(step, cluster, failure, "launch failed")
-        return
-    if _taken_back(step, instances) or too_slow(step, cluster):
-        return
+        return _refused_there(step, cluster, failure, "launch failed")
+    if given_up := _taken_back(step, instances) or too_slow(step, cluster):
+        return given_up
     if not all(instance.state == "running" and instance.ip for instance in instances):
-        _note_pending(step, cluster, instances)
-        _wait(step, cluster, step.driving.settings.boot_timeout_s, "the machines have not booted")
-        return
+        noted = step.comes_to(cluster=_while_pending(step, cluster, instances))
+        limit_s = step.driving.settings.boot_timeout_s
+        return noted.then(_wait(step.after(noted), cluster, limit_s, "the machines have not booted"))
     addresses = tuple(instance.ip for instance in instances if instance.ip)
     machines = _machines(step, cluster, addresses)
     if step.needs is None and (step.task.secrets or step.task.workdir):
         why = "an earlier version of Skyloom submitted it without its secrets and workdir: submit it again"
-        step.save(closing="failed", verdict="failed", result={"exit_code": None, "error": why})
-        return
+        return step.comes_to(closing="failed", verdict="failed", result={"exit_code": None, "error": why})
     try:
         bucket = step.driving.clouds[cluster.cloud].storage(cluster.region).url
         step.driving.executors[cluster.cloud].start(machines, _request(step, cluster, instances, bucket))
     except (AuthError, InvalidRequest) as error:
-        _refused_there(step, cluster, error, "bucket refused")
-        return
+        return _refused_there(step, cluster, error, "bucket refused")
     except NO_ANSWER as error:
-        _wait(step, cluster, step.driving.settings.boot_timeout_s, str(error))
-        return
+        return _wait(step, cluster, step.driving.settings.boot_timeout_s, str(error))
     step.driving.hearing.answered(step.job.id)
-    step.save(
+    return step.comes_to(
         state="running",
         bucket=bucket,
         addresses=addresses,
@@ -82,17 +79,17 @@ def boot(step: Step) -> None:
     )
 
 
-def _note_pending(step: Step, cluster: Cluster, instances: list[Instance]) -> None:
-    """Let the bill begin no earlier than now, where machines cost nothing until they run.
+def _while_pending(step: Step, cluster: Cluster, instances: list[Instance]) -> Cluster:
+    """The cluster, its bill beginning no earlier than now where machines cost nothing until they run.
 
     Clouds tell when a machine was made; that it has begun to run is only seen.
     """
     pending = all(instance.seen and instance.state == "pending" for instance in instances)
-    if pending and not facts_of(cluster.cloud).bills_pending:
-        step.save(cluster=replace(cluster, started_at=step.driving.store.now()))
+    free = pending and not facts_of(cluster.cloud).bills_pending
+    return replace(cluster, started_at=step.driving.store.now()) if free else cluster
 
 
-def poll(step: Step) -> None:
+def poll(step: Step) -> Outcome:
     """One look at the agent: keep its log, notice its phases, its end, an eviction or a silent machine."""
     cluster, memory = step.cluster, step.memory
     assert cluster is not None
@@ -101,8 +98,8 @@ def poll(step: Step) -> None:
         # The cloud is asked only when the machine does not answer: a look costs one SSH round trip, no API call.
         if memory.waiting_since and not facts_of(cluster.cloud).own:
             instances = _described(step, cluster)
-            if _taken_back(step, instances):
-                return
+            if given_up := _taken_back(step, instances):
+                return given_up
             addresses = tuple(instance.ip for instance in instances if instance.ip) or addresses
         machines, executor = _machines(step, cluster, addresses), step.driving.executors[cluster.cloud]
         if memory.leaving:
@@ -110,25 +107,37 @@ def poll(step: Step) -> None:
         look_s = LONG_LOOK_S if memory.waiting_since else LOOK_S
         state = executor.poll(machines, step.job.id, cluster.attempt, memory.log_offset, look_s)
     except NO_ANSWER as error:
-        _wait(step, cluster, LINK_TIMEOUT_S, str(error))
-        return
+        return _wait(step, cluster, LINK_TIMEOUT_S, str(error))
     if state.phase == "missing":
-        step.save(started=False, waiting_since=time.time())
-        return
-    _keep(step, cluster, addresses, state)
+        return step.comes_to(started=False, waiting_since=time.time())
+    return _heard(step, cluster, addresses, state)
 
 
-def _keep(step: Step, cluster: Cluster, addresses: tuple[str, ...], state: JobState) -> None:
-    """Write down what a look at the agent has told. An end counts once the log before it has come, to its last byte."""
-    memory = step.memory
-    changes: dict[str, Any] = {"waiting_since": None, "addresses": addresses, "log_offset": state.log_offset}
-    log = (memory.log_base + memory.log_offset, state.log)
+def _heard(step: Step, cluster: Cluster, addresses: tuple[str, ...], state: JobState) -> Outcome:
+    """What a look at the agent has told. An end counts once the log before it has come, to its last byte."""
+    memory, poll_s = step.memory, step.driving.settings.poll_s
     silence = step.driving.hearing.answered(step.job.id)
-    events: list[NewEvent] = [("network back", {})] if silence and (silence.was_out or not silence.alone) else []
+    back: list[NewEvent] = [("network back", {})] if silence and (silence.was_out or not silence.alone) else []
+    told = step.comes_to(
+        log=(memory.log_base + memory.log_offset, state.log), log_offset=state.log_offset,
+        waiting_since=None, addresses=addresses, events=back,
+    )  # fmt: skip
     if state.over and not state.log_is_whole:
-        step.save(events=events, log=log, **changes)
-        return
-    changes["phase"] = state.phase
+        return told
+    told = told.then(_noticed(step.after(told), cluster, state))
+    if state.phase == "done":
+        told = told.then(ended(step.after(told), cluster, state))
+    now = step.after(told)
+    told = replace(told, after_s=poll_s * (0.5 if state.log or told.events else 1.0))
+    if state.phase == "running" and now.memory.closing is None:
+        return told.then(_steered(now, cluster))
+    return told.then(too_slow(now, cluster)) if state.phase in ("inputs", "setup") else told
+
+
+def _noticed(step: Step, cluster: Cluster, state: JobState) -> Outcome:
+    """What is new about the attempt: its phase, what was moved for it, an eviction, its newest checkpoint."""
+    memory, events = step.memory, list[NewEvent]()
+    changes: Changes = {"phase": state.phase, **noted(step, cluster, state)}
     if state.phase != memory.phase:
         events.append(("phase", {"phase": state.phase, "attempt": cluster.attempt}))
     if state.phase in ("running", "outputs", "done") and not memory.accounted:
@@ -140,48 +149,37 @@ def _keep(step: Step, cluster: Cluster, addresses: tuple[str, ...], state: JobSt
     if state.phase == "lost":
         changes["closing"] = "lost"
         events.append(("lost", {"attempt": cluster.attempt, "detail": state.detail}))
-    if state.phase == "done":
-        changes |= ended(step, cluster, state, events) or {}
-    busy = bool(state.log) or bool(events)
-    changes |= noted(step, cluster, state)
-    step.save(after_s=step.driving.settings.poll_s * (0.5 if busy else 1.0), events=events, log=log, **changes)
-    if state.phase == "running" and step.memory.closing is None:
-        _steer(step, cluster)
-    elif state.phase in ("inputs", "setup"):
-        too_slow(step, cluster)
+    return step.comes_to(events=events, **changes)
 
 
-def _steer(step: Step, cluster: Cluster) -> None:
-    """Ask the policy of a job with a deadline where it should be, and begin to move if that is not where it is."""
-    promise = step.memory.promise
+def _steered(step: Step, cluster: Cluster) -> Outcome | None:
+    """Where the policy of a job with a deadline wants it, if that is not where it is; the beginning of the move."""
+    promise, poll_s = step.memory.promise, step.driving.settings.poll_s
     if promise is None or step.memory.leaving or step.successor is not None:
-        return
+        return None
     pilot = pilot_of(step, promise)
     if pilot is None:
-        return
+        return None
     decision = decide(step, pilot, promise, cluster)
     here = Decision("spot" if cluster.use_spot else "on_demand", zone_key(cluster))
     if decision == here or (decision.state, decision.zone) == ("on_demand", None):
         danger = warning(step, promise, cluster)
-        if danger:
-            step.save(promise=promise.model_copy(update={"warned": True}), events=danger)
-        return
+        warned = promise.model_copy(update={"warned": True})
+        return step.comes_to(after_s=poll_s, promise=warned, events=danger) if danger else None
     placement = pilot.placement(decision)
     if placement is None:
-        step.save(leaving=True, events=[("leaving", {"attempt": cluster.attempt}), *thoughts(pilot)])
-        return
+        return step.comes_to(leaving=True, events=[("leaving", {"attempt": cluster.attempt}), *thoughts(pilot)])
     late = unsaved(step, promise)
-    told: list[NewEvent] = [("unsaved", {"attempt": cluster.attempt, "hours": late})] if late else []
-    if told := [*told, *thoughts(pilot)]:
-        step.save(events=told)
-    intend(step, placement)
+    why: list[NewEvent] = [("unsaved", {"attempt": cluster.attempt, "hours": late})] if late else []
+    told = step.comes_to(events=[*why, *thoughts(pilot)])
+    return told.then(intend(step.after(told), placement))
 
 
-def _taken_back(step: Step, instances: list[Instance]) -> bool:
-    """Whether a machine of the gang is gone; if so the rest is closed and the job tried elsewhere."""
+def _taken_back(step: Step, instances: list[Instance]) -> Outcome | None:
+    """The end of an attempt of whose gang a machine is gone: the rest is closed and the job tried elsewhere."""
     gone = [instance for instance in instances if instance.state in ("stopping", "gone")]
     if not gone and instances:
-        return False
+        return None
     reason = gone[0].reason if gone else "unknown to its cloud"
     # A machine that halted itself, when nobody looked after it, or failed, says nothing of its zone; nor does one on
     # demand.
@@ -189,8 +187,7 @@ def _taken_back(step: Step, instances: list[Instance]) -> bool:
     kind: Literal["preempted", "died"] = "preempted" if preempted else "died"
     attempt = step.cluster.attempt if step.cluster else step.job.attempt
     step.driving.hearing.forget(step.job.id)
-    step.save(closing=kind, events=[(kind, {"attempt": attempt, "reason": reason})])
-    return True
+    return step.comes_to(closing=kind, events=[(kind, {"attempt": attempt, "reason": reason})])
 
 
 def _described(step: Step, cluster: Cluster) -> list[Instance]:
@@ -200,7 +197,7 @@ def _described(step: Step, cluster: Cluster) -> list[Instance]:
     return found
 
 
-def _wait(step: Step, cluster: Cluster, limit_s: float, why: str) -> None:
+def _wait(step: Step, cluster: Cluster, limit_s: float, why: str) -> Outcome:
     """Come back a little later, ever later, or give the machines up after ``limit_s`` seconds of this.
 
     Time in which nothing else answers either does not count: that is our own network, and machines work on without us.
@@ -210,24 +207,23 @@ def _wait(step: Step, cluster: Cluster, limit_s: float, why: str) -> None:
     if silence.seconds > limit_s:
         step.driving.hearing.forget(step.job.id)
         about = {"attempt": cluster.attempt, "why": why, "seconds": silence.seconds}
-        step.save(closing="unreachable", events=[("unreachable", about)])
-        return
+        return step.comes_to(closing="unreachable", events=[("unreachable", about)])
     pause = min(step.driving.settings.poll_s, 2.0) * 2 ** min(silence.looks - 1, 10)
     out = not silence.alone and not silence.was_out
-    step.save(
+    return step.comes_to(
         after_s=min(pause, LONGEST_PAUSE_S) if step.memory.started else min(pause, 2.0),
         waiting_since=since,
         events=[("network out", {"why": why})] if out else [],
     )
 
 
-def _refused_there(step: Step, cluster: Cluster, error: CloudError, event: EventKind) -> None:
+def _refused_there(step: Step, cluster: Cluster, error: CloudError, event: EventKind) -> Outcome:
     """Leave at once a place whose machines failed after all, or whose bucket is not ours; it counts as refused."""
     kind, seen = next(pair for kind_of, pair in REFUSALS.items() if isinstance(error, kind_of))
     seen_there = observation(cluster, seen, getattr(error, "scope", "region"))
     step.driving.hearing.forget(step.job.id)
     about = {"attempt": cluster.attempt, "why": kind, "message": str(error), **where(cluster)}
-    step.save(closing=kind, observations=[seen_there], events=[(event, about)])
+    return step.comes_to(closing=kind, observations=[seen_there], events=[(event, about)])
 
 
 def _machines(step: Step, cluster: Cluster, addresses: Sequence[str]) -> list[Machine]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from sky_core.driver.stages import launch
+from sky_core.driver.lifecycle import advance, take_step, write
 from sky_core.driver.step import Step
 from tests.conftest import until
 from tests.sandbox.driving import home_of, small
 
 pytestmark = pytest.mark.slow
-SANDBOX = {"hours_per_second": 0.01}
+SANDBOX = {"hours_per_second": 0.003}  # slow enough for what is under way to cost little on a slow machine
 USD = 0.0208 * 0.15  # t3.small in us-east-1, for the tenth of an hour that the task takes, and its boot
 
 
@@ -61,14 +61,12 @@ def test_of_two_drivers_that_launch_at_the_same_time_one_is_held_back(tidy, tmp_
     with home_of(tidy, tmp_path, f"[limits]\nusd_per_day = {1.5 * USD}") as home:
         jobs = [home.submit(small(), key=key) for key in ("a", "b")]
         drivings = [home.new_driving(), home.new_driving()]
-        steps = []
-        for driving in drivings:
-            (leased,) = home.store.lease_due(driving.holder, 600.0, 1)
-            steps.append(Step.load(driving, leased))
-        for step in steps:  # both write their intent down before either looks what is left
-            _, _, plan = step.planned()
-            launch._intend(step, plan.placements["work"])
-        for step in reversed(steps):
-            launch.launch(step, step.cluster)
+        driven = [(driving, *home.store.lease_due(driving.holder, 600.0, 1)) for driving in drivings]
+        steps = [Step.load(driving, leased) for driving, leased in driven]
+        for step, intent in [(step, advance(step)) for step in steps]:  # decided before either is written
+            assert intent.attempt == 1
+            write(step, intent)
+        for driving, leased in reversed(driven):
+            take_step(driving, home.store.job(leased.id))
         made = [tidy.launches(job.id) for job in jobs]
         assert sorted(map(len, made)) == [0, 1]

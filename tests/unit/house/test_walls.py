@@ -37,8 +37,8 @@ IMPORTS = [
 SLIPS = [
     ("sky_core/clouds/aws/provider.py", "def leftovers(self, tags", "def leftover(self, tags", '"type[Cloud]"'),
     ("sky_core/remote/ssh_executor.py", "def leave(self, machines", "def leve(self, machines", '"Executor"'),
-    ("sky_core/driver/stages/closing.py", 'save(closing="cancelled"', 'save(clsoing="cancelled"', '"clsoing"'),
-    ("sky_core/driver/stages/closing.py", 'save(state="recovering"', 'save(state="recoverin"', "'recoverin'"),
+    ("sky_core/driver/stages/closing.py", 'comes_to(closing="canc', 'comes_to(clsoing="canc', '"clsoing"'),
+    ("sky_core/driver/stages/closing.py", 'comes_to(state="recovering"', 'comes_to(state="recoverin"', "'recoverin'"),
     ("sky_core/driver/lead/promise.py", '("too slow", {', '("to slow", {', "'to slow'"),
     ("sky_core/driver/stages/launch.py", "use_spot=placement.use_spot", "use_spot=placement.spot", '"spot"'),
     ("sky_core/optimizer/problem.py", '"cost*time"] | W', '"cost*time", "carbon"] | W', "'carbon'"),

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from sky_core.store import Launch, LeaseLost, Observation, Run, Store
+from sky_core.store import Launch, LeaseLost, Observation, PlanChanged, Run, Store, StoredPlan
 
 SEEN = Observation(1.0, "aws", "us-east-1", "us-east-1a", "p3.2xlarge", "spot", "capacity")
 RUN = Run(1.0, "p", "t", "aws", "us-east-1", "p3.2xlarge", "V100", 1.0, True, 1.5, 0.0)
@@ -32,10 +32,9 @@ def taken_over(store):
 def test_a_driver_that_lost_its_lease_writes_nothing_at_all(store):
     held = taken_over(store)
     store.create_plan("p", "P", "one")
+    told = {"observations": [SEEN], "runs": [RUN], "launches": [OWED], "log": (0, b"x")}
     with pytest.raises(LeaseLost):
-        store.save_job(held, "first", state="running", observations=[SEEN], runs=[RUN], launches=[OWED], log=(0, b"x"))
-    with pytest.raises(LeaseLost):
-        store.replace_plan("p", 1, "P", "two", lease=held.lease("first"))
+        store.save_job(held, "first", state="running", plan=StoredPlan(2, "P", "two"), **told)
     assert not store.renew_lease(held.id, "first", 60)
     assert store.job(held.id).state == "submitted"
     assert (store.observations(), store.runs("p"), store.owed_launches(), store.log(held.id)) == ([], [], [], b"")
@@ -57,7 +56,17 @@ def test_a_holder_that_takes_its_own_job_again_goes_on(store):
     (held,) = store.lease_due("first", -1, 5)
     store.lease_due("first", 60, 5)
     assert store.save_job(held, "first", state="running").state == "running"
-    assert store.replace_plan("p", 1, "P", "two", lease=held.lease("first"))
+
+
+def test_a_step_on_a_plan_that_was_replaced_meanwhile_writes_nothing(store):
+    job = submit(store)
+    store.lease_due("a", 60, 5)
+    store.create_plan("p", "P", "one")
+    store.save_job(job, "a", plan=StoredPlan(2, "P", "two"))
+    with pytest.raises(PlanChanged):
+        store.save_job(job, "a", state="running", plan=StoredPlan(2, "P", "another"))
+    assert store.job(job.id).state == "submitted"
+    assert store.plan_versions("p") == ["one", "two"]
 
 
 def test_a_step_is_written_with_all_that_it_teaches(store):
