@@ -24,7 +24,7 @@ SETTINGS: dict[str, float] = {
 # or by the agent, which gives the command some seconds to end.
 SWITCH_S = 2 * SETTINGS["boot_timeout_s"] + 5
 ORPHAN_S = SETTINGS["orphan_ttl_s"] + 5
-CLOUD_SETTINGS: dict[str, float] = {"settle_s": 2.0}
+CLOUD_SETTINGS: dict[str, float] = {"settle_s": 6.0}  # longer than an instance is ``unseen`` in a point
 CONSTANTS: dict[str, float] = {
     "sky_core.driver.stages.running.LINK_TIMEOUT_S": 10.0,
     "sky_core.driver.process.IDLE_S": 1.0,

@@ -318,7 +318,9 @@ def _ended_at(machine: Json) -> float | None:
 
 def _forgotten(id_: str) -> Instance:
     region = id_.partition("/")[0]
-    return Instance(id=id_, cloud="aws", region=region, zone=None, instance_type="", use_spot=False, state="gone")
+    return Instance(
+        id=id_, cloud="aws", region=region, zone=None, instance_type="", use_spot=False, state="gone", seen=False
+    )
 
 
 def _by_region(ids: Sequence[str]) -> dict[str, list[str]]:

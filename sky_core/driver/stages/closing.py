@@ -6,10 +6,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sky_core.clouds.base import TAG_CLUSTER, Cloud, Found, Instance
+from sky_core.clouds.base import TAG_CLUSTER, Found, Instance
 from sky_core.driver.outcome import Outcome
 from sky_core.driver.stages.ending import found_in_bucket
 from sky_core.driver.stages.launch import observation, request_for
+from sky_core.driver.stages.looking import look
 from sky_core.driver.step import Step
 from sky_core.errors import CloudError, NotConnected, UnknownOutcome
 from sky_core.facts import facts_of
@@ -80,11 +81,10 @@ def _ended(step: Step, cluster: Cluster, why: str) -> Outcome:
     seen: list[Instance] = []
     try:
         if not unasked:
-            cloud = step.driving.clouds[cluster.cloud]
             fresh = step.driving.ordered.pop(cluster.token, None) == step.job.lease_epoch
-            if not (fresh or _was_heard(cloud, cluster)):
+            if not (fresh or _was_heard(step, cluster)):
                 return _ordered(step, cluster)
-            seen, took_s = _taken_down(cloud, cluster)
+            seen, took_s = _taken_down(step, cluster)
             if fresh and cluster.stopped_at is not None:  # it took some time until somebody heard it
                 cluster = replace(cluster, stopped_at=cluster.stopped_at + took_s)
     except NotConnected as error:
@@ -113,7 +113,7 @@ def _costs(instance: Instance) -> bool:
     return instance.state in ("pending", "running")
 
 
-def _was_heard(cloud: Cloud, cluster: Cluster) -> bool:
+def _was_heard(step: Step, cluster: Cluster) -> bool:
     """Whether an order from before an outage, or from another driver, was heard: there is nothing to order anew.
 
     Raises:
@@ -121,7 +121,7 @@ def _was_heard(cloud: Cloud, cluster: Cluster) -> bool:
     """
     if cluster.stopped_at is None:
         return False
-    return not any(instance.state in ("pending", "running") for instance in cloud.describe(cluster.instance_ids))
+    return not any(instance.state in ("pending", "running") for instance in look(step, cluster))
 
 
 def _ordered(step: Step, cluster: Cluster) -> Outcome:
@@ -130,13 +130,13 @@ def _ordered(step: Step, cluster: Cluster) -> Outcome:
     return step.comes_to(cluster=replace(cluster, stopped_at=step.driving.store.now()))
 
 
-def _taken_down(cloud: Cloud, cluster: Cluster) -> tuple[list[Instance], float]:
+def _taken_down(step: Step, cluster: Cluster) -> tuple[list[Instance], float]:
     """The cluster's machines after they were told to end, and how many seconds it took until the order was taken.
 
     Raises:
         CloudError: if that cannot be done, or their region does not say what is there.
     """
-    begun, found = time.monotonic(), Found(())
+    cloud, begun, found = step.driving.clouds[cluster.cloud], time.monotonic(), Found(())
     if cluster.state != "launched":
         tags = {TAG_CLUSTER: cluster.token}
         found = cloud.find(tags, regions=[cluster.region], instance_type=cluster.instance_type)
@@ -145,7 +145,7 @@ def _taken_down(cloud: Cloud, cluster: Cluster) -> tuple[list[Instance], float]:
     took_s = time.monotonic() - begun
     if found.unreachable:
         raise UnknownOutcome("; ".join(f"{place}: {why}" for place, why in found.unreachable.items()))
-    now = cloud.describe(ids) if ids else []
+    now = look(step, replace(cluster, instance_ids=ids)) if ids else []
     started = {instance.id: instance.launched_at for instance in found.instances}
     return [replace(i, launched_at=i.launched_at or started.get(i.id)) for i in now], took_s
 

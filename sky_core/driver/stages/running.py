@@ -15,6 +15,7 @@ from sky_core.driver.lead.promise import checkpoint_hours, noted, too_slow, unsa
 from sky_core.driver.outcome import Outcome
 from sky_core.driver.stages.ending import ended, transfers
 from sky_core.driver.stages.launch import REFUSALS, intend, observation, where
+from sky_core.driver.stages.looking import look
 from sky_core.driver.step import Step
 from sky_core.driver.urls import checkpoint_url, mounts, output_urls, storage_options, verdict_url
 from sky_core.errors import AuthError, CloudError, HostKeyMismatch, InvalidRequest, LinkLost, MachineError
@@ -43,7 +44,7 @@ def boot(step: Step) -> Outcome:
     cluster = step.cluster
     assert cluster is not None
     try:
-        instances = _described(step, cluster)
+        instances = look(step, cluster)
     except CloudError as error:
         return _wait(step, cluster, step.driving.settings.boot_timeout_s, str(error))
     if failure := next((i.failed for i in instances if isinstance(i.failed, REFUSED)), None):
@@ -97,7 +98,7 @@ def poll(step: Step) -> Outcome:
     try:
         # The cloud is asked only when the machine does not answer: a look costs one SSH round trip, no API call.
         if memory.waiting_since and not facts_of(cluster.cloud).own:
-            instances = _described(step, cluster)
+            instances = look(step, cluster)
             if given_up := _taken_back(step, instances):
                 return given_up
             addresses = tuple(instance.ip for instance in instances if instance.ip) or addresses
@@ -188,13 +189,6 @@ def _taken_back(step: Step, instances: list[Instance]) -> Outcome | None:
     attempt = step.cluster.attempt if step.cluster else step.job.attempt
     step.driving.hearing.forget(step.job.id)
     return step.comes_to(closing=kind, events=[(kind, {"attempt": attempt, "reason": reason})])
-
-
-def _described(step: Step, cluster: Cluster) -> list[Instance]:
-    """What the cloud says of the cluster's machines. That it says anything shows that there is a network."""
-    found = list(step.driving.clouds[cluster.cloud].describe(cluster.instance_ids))
-    step.driving.hearing.heard()
-    return found
 
 
 def _wait(step: Step, cluster: Cluster, limit_s: float, why: str) -> Outcome:
