@@ -207,7 +207,7 @@ class World:
         if machine.deleted:
             machine.state = "gone"
         elif cause == "deallocated":
-            machine.cause = cause
+            machine.cause, machine.ended_at = cause, self.clock()
         self.ledger.note(machine, self.clock())
         self.record("released", machine)
         self._tell(machine)

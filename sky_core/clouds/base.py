@@ -82,18 +82,18 @@ class LaunchRequest:
 class Instance:
     """One machine as the cloud tells of it.
 
-        Attributes:
-            id: What ``terminate`` takes: ``region/i-…`` on EC2, ``zone/name`` on GCE, ``zone/tpu/name``
-                for TPU nodes, the ARM id on Azure.
-            launched_at: When it was made by the cloud's own record, seconds since the epoch, or None where unknown.
-            ended_at: When it ended by the cloud's own record, or None while it runs and where unknown.
-            reason: Why it stopped, in the cloud's words, e.g. ``Server.SpotInstanceTermination``; "" while it runs.
-            preempted: True when the cloud took it back (spot), False when unknown or ended by us.
-            halted: True when it was shut down from within, False when unknown.
-                seen: False for a machine that its cloud does not show, where that need not mean that it is gone: not yet, and
-                this is what the launch was answered; or ``gone`` for whoever has not launched it.
-                failed: Why it never came to run although its launch was accepted, sorted as a refusal; None of all others.
-                armed: What ends it if nobody does, as ``launch`` knows it; "none" from all other calls.
+    Attributes:
+        id: What ``terminate`` takes: ``region/i-…`` on EC2, ``zone/name`` on GCE, ``zone/tpu/name``
+            for TPU nodes, the ARM id on Azure.
+        launched_at: When it was made by the cloud's own record, seconds since the epoch, or None where unknown.
+        ended_at: When it ended by the cloud's own record, or None while it runs and where unknown.
+        reason: Why it stopped, in the cloud's words, e.g. ``Server.SpotInstanceTermination``; "" while it runs.
+        preempted: True when the cloud took it back (spot), False when unknown or ended by us.
+        halted: True when it was shut down from within, False when unknown.
+        seen: False for a machine that its cloud does not show, where that need not mean that it is gone: not yet,
+            and this is what the launch was answered; or ``gone`` for whoever has not launched it.
+        failed: Why it never came to run although its launch was accepted, sorted as a refusal; None of all others.
+        armed: What ends it if nobody does, as ``launch`` knows it; "none" from all other calls.
     """
 
     id: str

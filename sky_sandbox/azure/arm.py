@@ -292,8 +292,10 @@ class Arm:
         if entry.type == VM:
             state, codes = entry.statuses()
             message = entry.error["message"] if entry.error else ""
-            view = {"instanceView": {"statuses": [{"code": code, "message": message} for code in codes]}}
-            told = view if "instanceview" in expand else {}
+            statuses = [{"code": code, "message": message} for code in codes]
+            if codes[0] == "ProvisioningState/succeeded" and (changed := entry.changed_at()):
+                statuses[0]["time"] = datetime.fromtimestamp(changed, UTC).isoformat()
+            told = {"instanceView": {"statuses": statuses}} if "instanceview" in expand else {}
             return entry.body | {"properties": {**entry.properties, "provisioningState": state, **told}}
         if entry.type == NIC and "publicipaddress" in expand:
             body = copy.deepcopy(entry.body)

@@ -72,6 +72,10 @@ class Entry:
         }
         return [key for key, option in options.items() if option == "Delete"]
 
+    def changed_at(self) -> float | None:
+        """When a VM's last operation succeeded, by the world's clock; None before the first has."""
+        return None if self.machine is None else self.machine.ended_at or self.machine.ready_at
+
     def statuses(self) -> tuple[str, list[str]]:
         """A VM's provisioning state and the codes of its instance view.
 

@@ -96,8 +96,12 @@ def instance(id_: str, machine: Any, interface: Any) -> Instance:
 
 
 def _deallocated_at(machine: Any) -> float | None:
-    """When the machine lost its hardware: until then it was paid for, also when it was shut down inside."""
-    at = next((s.time for s in machine.instance_view.statuses or [] if s.code == "PowerState/deallocated"), None)
+    """When the machine lost its hardware: until then it was paid for, also when it was shut down inside.
+
+    Azure tells only when its last operation was done, which is the deallocation of a machine that is deallocated.
+    """
+    done = "ProvisioningState/succeeded" if power_of(machine) == "deallocated" else None
+    at = next((status.time for status in machine.instance_view.statuses or [] if status.code == done), None)
     return at.timestamp() if isinstance(at, datetime) else None
 
 

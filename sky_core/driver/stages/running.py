@@ -20,6 +20,7 @@ from sky_core.driver.step import Step
 from sky_core.driver.urls import checkpoint_url, mounts, output_urls, storage_options, verdict_url
 from sky_core.errors import AuthError, CloudError, HostKeyMismatch, InvalidRequest, LinkLost, MachineError
 from sky_core.facts import facts_of
+from sky_core.job.bill import sharpened
 from sky_core.job.memory import Changes
 from sky_core.job.needs import kept_folder
 from sky_core.planner.alternatives import alternative
@@ -188,7 +189,16 @@ def _taken_back(step: Step, instances: list[Instance]) -> Outcome | None:
     kind: Literal["preempted", "died"] = "preempted" if preempted else "died"
     attempt = step.cluster.attempt if step.cluster else step.job.attempt
     step.driving.hearing.forget(step.job.id)
-    return step.comes_to(closing=kind, events=[(kind, {"attempt": attempt, "reason": reason})])
+    died = step.cluster and _as_stopped(step.cluster, gone)
+    return step.comes_to(closing=kind, cluster=died, events=[(kind, {"attempt": attempt, "reason": reason})])
+
+
+def _as_stopped(cluster: Cluster, gone: Sequence[Instance]) -> Cluster:
+    """The cluster with the time of its end, if all of it is gone and its cloud says since when."""
+    ends = [instance.ended_at for instance in gone if instance.ended_at is not None]
+    if not ends or len(ends) < len(cluster.instance_ids):
+        return cluster
+    return replace(cluster, stopped_at=sharpened(max(ends), cluster.intended_at))
 
 
 def _wait(step: Step, cluster: Cluster, limit_s: float, why: str) -> Outcome:
