@@ -81,6 +81,7 @@ class Memory(Record):
         phase: What the agent said last: setup, inputs, running, outputs, done.
         log_base: Bytes of log kept from earlier attempts.
         log_offset: Bytes of this attempt's log kept so far.
+        heard_at: When the present attempt last answered, by the store's clock; None before it has.
         waiting_since: Since when (epoch seconds) the machines have not booted or not answered; None while they do.
         launch_errors: Launch calls in a row that ended neither in a cluster nor in a refusal.
         evicted: Whether the machine has been told that it will be taken back.
@@ -109,6 +110,7 @@ class Memory(Record):
     phase: str = ""
     log_base: int = 0
     log_offset: int = 0
+    heard_at: float | None = None
     waiting_since: float | None = None
     running_since: float | None = None
     launch_errors: int = 0
@@ -165,6 +167,7 @@ class Changes(TypedDict, total=False):
     phase: str
     log_base: int
     log_offset: int
+    heard_at: float | None
     waiting_since: float | None
     running_since: float | None
     launch_errors: int

@@ -14,7 +14,7 @@ from sky_core.config import CloudConfig, Settings
 SETTINGS: dict[str, float] = {
     "poll_s": 0.5,
     "lease_s": 3.0,
-    "orphan_ttl_s": 10.0,
+    "orphan_ttl_s": 16.0,  # longer than an outage in a point, on a busy host
     "blocked_ttl_s": 30.0,
     "boot_timeout_s": 20.0,
     "sweep_s": 2.0,

@@ -122,7 +122,7 @@ def _heard(step: Step, cluster: Cluster, addresses: tuple[str, ...], state: JobS
     back: list[NewEvent] = [("network back", {})] if silence and (silence.was_out or not silence.alone) else []
     told = step.comes_to(
         log=(memory.log_base + memory.log_offset, state.log), log_offset=state.log_offset,
-        waiting_since=None, addresses=addresses, events=back,
+        heard_at=step.driving.store.now(), waiting_since=None, addresses=addresses, events=back,
     )  # fmt: skip
     if state.over and not state.log_is_whole:
         return told
@@ -189,16 +189,25 @@ def _taken_back(step: Step, instances: list[Instance]) -> Outcome | None:
     kind: Literal["preempted", "died"] = "preempted" if preempted else "died"
     attempt = step.cluster.attempt if step.cluster else step.job.attempt
     step.driving.hearing.forget(step.job.id)
-    died = step.cluster and _as_stopped(step.cluster, gone)
+    died = step.cluster and _as_stopped(step, step.cluster, gone)
     return step.comes_to(closing=kind, cluster=died, events=[(kind, {"attempt": attempt, "reason": reason})])
 
 
-def _as_stopped(cluster: Cluster, gone: Sequence[Instance]) -> Cluster:
-    """The cluster with the time of its end, if all of it is gone and its cloud says since when."""
-    ends = [instance.ended_at for instance in gone if instance.ended_at is not None]
-    if not ends or len(ends) < len(cluster.instance_ids):
+def _as_stopped(step: Step, cluster: Cluster, gone: Sequence[Instance]) -> Cluster:
+    """The cluster with the time of its end, if all of it is gone.
+
+    Where the cloud keeps no record, its agents cannot have kept it for longer than they had promised.
+    """
+    if len(gone) < len(cluster.instance_ids):
         return cluster
-    return replace(cluster, stopped_at=sharpened(max(ends), cluster.intended_at))
+    ends = [instance.ended_at for instance in gone if instance.ended_at is not None]
+    if len(ends) == len(gone) > 0:
+        return replace(cluster, stopped_at=sharpened(max(ends), cluster.intended_at))
+    memory, orphan_ttl_s = step.memory, step.driving.settings.orphan_ttl_s
+    if memory.heard_at is None:
+        return cluster
+    promised = (memory.running_since or memory.heard_at) + _promised_s(step) if memory.phase != "done" else 0.0
+    return replace(cluster, stopped_at=min(step.driving.store.now(), max(memory.heard_at + orphan_ttl_s, promised)))
 
 
 def _wait(step: Step, cluster: Cluster, limit_s: float, why: str) -> Outcome:
