@@ -18,9 +18,9 @@ import logging
 import time
 
 from sky_core.driver import wanted
-from sky_core.driver.outcome import Outcome
 from sky_core.driver.stages import closing, launch, placing, running
 from sky_core.driver.step import Driving, Step
+from sky_core.job.outcome import Outcome
 from sky_core.store import Job, PlanChanged
 
 log = logging.getLogger(__name__)

@@ -12,10 +12,10 @@ from sky_core.config import Settings
 from sky_core.driver.executors import Executors
 from sky_core.driver.inquiries import Inquiries
 from sky_core.driver.lead.berths import Pilot
-from sky_core.driver.outcome import Outcome
 from sky_core.driver.stages.hearing import Hearing
 from sky_core.job.memory import Changes, Memory
 from sky_core.job.needs import Needs
+from sky_core.job.outcome import Outcome
 from sky_core.planner.capacity import full, pools, taken
 from sky_core.planner.market import current_market
 from sky_core.planner.plan import Plan

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from sky_core.broker.interest import TO_THE_END
 from sky_core.driver.asking import Answer
-from sky_core.driver.outcome import Outcome
 from sky_core.job.memory import Dismissed
+from sky_core.job.outcome import Outcome
 from sky_core.store import Interest
 
 if TYPE_CHECKING:

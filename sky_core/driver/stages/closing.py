@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from sky_core.clouds.base import TAG_CLUSTER, Found, Instance
-from sky_core.driver.outcome import Outcome
 from sky_core.driver.stages.ending import found_in_bucket
 from sky_core.driver.stages.launch import observation, request_for
 from sky_core.driver.stages.looking import look
@@ -17,6 +16,7 @@ from sky_core.facts import facts_of
 from sky_core.job.attempts import MOST_IN_A_PLACE
 from sky_core.job.bill import lifetime, sharpened
 from sky_core.job.memory import Verdict
+from sky_core.job.outcome import Outcome
 from sky_core.store import Cluster
 from sky_core.store.records import Seen
 

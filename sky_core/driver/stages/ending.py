@@ -6,10 +6,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from sky_core.driver.outcome import Outcome
 from sky_core.driver.step import Step
 from sky_core.driver.urls import location_of, output_urls, storage_options, verdict_url
 from sky_core.errors import CloudError, MachineError, TooLarge, TransferError
+from sky_core.job.outcome import Outcome
 from sky_core.planner.market import load_catalog
 from sky_core.remote.answers import JobState, verdict
 from sky_core.remote.artifacts import read_object, read_result

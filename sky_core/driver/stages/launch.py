@@ -12,7 +12,6 @@ from dataclasses import replace
 
 from sky_core.clouds.base import TAG_CLUSTER, TAG_JOB, TAG_OWNER, LaunchRequest
 from sky_core.clouds.userdata import public_key
-from sky_core.driver.outcome import Outcome
 from sky_core.driver.step import Step
 from sky_core.errors import (
     AuthError,
@@ -28,6 +27,7 @@ from sky_core.errors import (
 from sky_core.job.attempts import Tries
 from sky_core.job.bill import sharpened
 from sky_core.job.memory import Changes
+from sky_core.job.outcome import Outcome
 from sky_core.job.spending import caps, estimate, exceeded
 from sky_core.planner.alternatives import alternative
 from sky_core.planner.plan import Placement

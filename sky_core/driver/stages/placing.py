@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from sky_core.driver.lead.berths import Pilot
 from sky_core.driver.lead.pilot import decide, elsewhere, pilot_of, thoughts
 from sky_core.driver.lead.promise import checkpoint_hours, due_at, warning
-from sky_core.driver.outcome import Outcome
 from sky_core.driver.stages.fitting import misfit, own_task, plan_alone
 from sky_core.driver.stages.launch import intend
 from sky_core.driver.step import Step
 from sky_core.errors import Infeasible, NoCloudEnabled, NoFeasibleOffering, SpecError
 from sky_core.job.attempts import told
 from sky_core.job.memory import Promise
+from sky_core.job.outcome import Outcome
 from sky_core.job.progress import so_far
 from sky_core.planner.candidates import free, is_blocked
 from sky_core.planner.offers import sold_for

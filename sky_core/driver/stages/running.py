@@ -12,7 +12,6 @@ from sky_core.clouds.base import Instance
 from sky_core.driver.lead.berths import zone_key
 from sky_core.driver.lead.pilot import decide, pilot_of, thoughts
 from sky_core.driver.lead.promise import checkpoint_hours, noted, too_slow, unsaved, warning
-from sky_core.driver.outcome import Outcome
 from sky_core.driver.stages.ending import ended, transfers
 from sky_core.driver.stages.launch import REFUSALS, intend, observation, where
 from sky_core.driver.stages.looking import look
@@ -23,6 +22,7 @@ from sky_core.facts import facts_of
 from sky_core.job.bill import sharpened
 from sky_core.job.memory import Changes
 from sky_core.job.needs import kept_folder
+from sky_core.job.outcome import Outcome
 from sky_core.planner.alternatives import alternative
 from sky_core.recovery import Decision
 from sky_core.remote.answers import JobState

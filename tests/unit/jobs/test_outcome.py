@@ -1,7 +1,7 @@
 """What a step came to is put together from its parts, and is written as one."""
 
-from sky_core.driver.outcome import Outcome
 from sky_core.job.memory import Memory
+from sky_core.job.outcome import Outcome
 from sky_core.store import Cluster, Launch
 
 
