@@ -63,8 +63,11 @@ class Matrix:
         print(f"{there.databases.name}: {len(chosen)} points", flush=True)
         with ThreadPoolExecutor(self.chosen.jobs) as pool:
             futures = [pool.submit(self.try_point, there, point) for point in chosen]
-            for done, future in enumerate(as_completed(futures), 1):
-                self.note(future.result(), done, len(chosen))
+            try:
+                for done, future in enumerate(as_completed(futures), 1):
+                    self.note(future.result(), done, len(chosen))
+            finally:  # told to end: the trials under way are enough to wait for
+                pool.shutdown(wait=False, cancel_futures=True)
 
     def record(self, there: World) -> dict[Cloud, Recording]:
         """The boundaries of a clean run on each cloud, which is itself the first trial."""
