@@ -9,8 +9,9 @@ from pathlib import Path
 
 from sky_core.config import Settings
 from sky_core.errors import SpecError
-from sky_core.job.needs import Needs, allowed_clouds, keep_folder, keep_sources
+from sky_core.job.needs import Needs, allowed_clouds, keep_environment, keep_folder, keep_sources
 from sky_core.remote.keys import team_key
+from sky_core.remote.pythons.locking import MINOR
 from sky_core.spec import Task
 from sky_core.store import Store
 
@@ -93,5 +94,7 @@ def needs_of(
         key_id=key.id,
         workdir=keep_folder(store, folder, task.name) if folder else None,
         files=keep_sources(store, sources, task.name) if sources else None,
+        environment=keep_environment(store, task.environment, base, task.name) if task.environment else None,
+        python=MINOR if task.environment else "",
         sealed=key.seal(secrets, job_id) if secrets else "",
     )

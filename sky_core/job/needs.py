@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,6 +13,7 @@ from sky_core.config import EVERY_REGION, Settings
 from sky_core.errors import SpecError
 from sky_core.planner.plan import Record
 from sky_core.remote import workdir
+from sky_core.remote.pythons import locking
 from sky_core.remote.workdir import Archive
 from sky_core.store import Job, Store
 
@@ -40,6 +42,8 @@ class Needs(Record):
         key_id: The team key that its machines bear and its secrets are sealed with.
         workdir: The folder that the command runs in a copy of.
         files: The local files and folders that are mounted.
+        environment: The list of the packages that it runs with, and wheels of some of them…
+        python: …and the minor version of Python that they are for.
         sealed: The values of its secrets, or "" without any.
     """
 
@@ -48,6 +52,8 @@ class Needs(Record):
     key_id: str
     workdir: Parcel | None = None
     files: Parcel | None = None
+    environment: Parcel | None = None
+    python: str = ""
     sealed: str = ""
 
     @classmethod
@@ -93,6 +99,17 @@ def keep_sources(store: Store, sources: Sequence[Path], task: str) -> Parcel:
     """
     with workdir.packed_sources(sources) as (digest, file):
         return _keep(store, digest, file, f"Task.{task}: file_mounts: the local files have")
+
+
+def keep_environment(store: Store, environment: str, base: Path, task: str) -> Parcel:
+    """Write down the packages of an environment, see :mod:`sky_core.remote.pythons.locking`, and keep that.
+
+    Raises:
+        SpecError: if that cannot be done.
+    """
+    with tempfile.TemporaryDirectory(prefix="skyloom-environment-") as folder:
+        locking.write(environment, base, Path(folder))
+        return keep_folder(store, Path(folder), task)
 
 
 def _keep(store: Store, digest: str, file: BinaryIO, what: str) -> Parcel:

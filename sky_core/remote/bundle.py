@@ -1,4 +1,7 @@
-"""The agent as one zip file that Python runs: standard library only, with the driver's cloudpickle beside it."""
+"""The agent as one zip file that Python runs: standard library only, with the driver's cloudpickle beside it.
+
+With it comes :mod:`sky_core.checkpoint`, for the loops of who has not installed Skyloom there.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,9 @@ from functools import cache
 from pathlib import Path
 
 import cloudpickle
+
+from sky_core import checkpoint
+from sky_core.remote.agent.job import BROUGHT
 
 PACKAGE = "skyloom_agent"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same content gives the same bytes
@@ -23,6 +29,8 @@ def agent() -> tuple[str, bytes]:
     files["__main__.py"] = files.pop(f"{PACKAGE}/__main__.py")
     for source in sorted(Path(cloudpickle.__file__).parent.glob("*.py")):
         files[f"vendor/cloudpickle/{source.name}"] = source.read_bytes()
+    files[f"{BROUGHT}/sky_core/__init__.py"] = (folder.parent / "pythons/standin.py").read_bytes()
+    files[f"{BROUGHT}/sky_core/checkpoint.py"] = Path(checkpoint.__file__).read_bytes()
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():

@@ -34,6 +34,8 @@ class JobRequest:
         payload: A call packed by :func:`sky_core.remote.functions.pack`, or None for a script.
         workdir: The packed folder that the command runs in a copy of.
         files: The packed local files and folders that are mounted.
+        environment: The packed list of the packages that it runs with, see :mod:`.pythons.locking`…
+        minor: …and the minor version of Python that they are for.
         mounts: What lies at which path, as :class:`sky_core.remote.agent.job.Job` has it.
         secrets: Environment variables that are written nowhere.
         inputs: URL for each input's name: of a published artifact, or of any file or folder fsspec can read.
@@ -63,6 +65,8 @@ class JobRequest:
     setup: str | None = None
     workdir: Archive | None = None
     files: Archive | None = None
+    environment: Archive | None = None
+    minor: str = ""
     mounts: tuple[Mapping[str, Any], ...] = ()
     envs: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -91,6 +95,7 @@ class JobRequest:
             "payload": base64.b64encode(self.payload).decode() if self.payload is not None else None,
             "workdir": self.workdir.digest if self.workdir is not None else None,
             "files": self.files.digest if self.files is not None else None,
+            "environment": self.environment.digest if self.environment is not None else None,
             "mounts": [dict(mount) for mount in self.mounts],
             "place": dict(self.place),
             "envs": dict(self.envs),
@@ -106,7 +111,9 @@ class JobRequest:
 
     @property
     def python(self) -> str:
-        """The minor version of Python that a function must be called by; "" for a command."""
+        """The minor version of Python that a function must be called by, or an environment is for; else ""."""
+        if self.minor and self.payload is None:
+            return self.minor
         return call.python_of(self.payload) if self.payload is not None else ""
 
     def requirements(self) -> list[str]:

@@ -62,14 +62,14 @@ class SshExecutor:
 
     def start(self, machines: Sequence[Machine], request: JobRequest) -> None:
         """Start an attempt on all its machines, in the order of their ranks. Doing so again changes nothing."""
-        for archive in (request.workdir, request.files):
+        for archive in (request.workdir, request.files, request.environment):
             if archive is not None:
                 self._deliver_archive([self._link(machine) for machine in machines], archive)
 
         def start(rank: int) -> None:
             link = self._link(machines[rank])
             program = self._deliver_agent(link)
-            description = json.dumps(request.describe(rank)).encode()
+            description = json.dumps({**request.describe(rank), "index": self._source.index}).encode()
             answer = self._start(link, program, wanted, description)
             if answer.startswith(UNFIT):
                 bring(link, wanted, self._source, answer.split()[1].decode())

@@ -32,6 +32,8 @@ class Task(Spec):
     names variables whose values are taken from the submitter's environment (else from ``secret_values``, which are
     stored nowhere) and sealed with the team key. ``workdir`` is packed when the job is submitted. ``mounts`` says
     what lies at which path of the machine.
+    ``environment`` (``"uv.lock"``, ``"requirements.txt"``, ``"pyproject.toml"``, ``"caller"``) is made anew on the
+    machine, in the versions of that file or of the submitting process, and comes first on ``PATH``.
     ``function`` is the SHA-256 of a pickled call in the store (set by the engines instead of ``run``).
 
     ``hours`` estimates the run time on one candidate: a number; a mapping from accelerator
@@ -53,6 +55,7 @@ class Task(Spec):
     function: str | None = None
     setup: str | None = None
     workdir: str | None = None
+    environment: str | None = None
     envs: Mapping[str, str] = Field(default_factory=dict)
     secrets: Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)] = ()
     secret_values: Mapping[str, SecretStr] = Field(default_factory=dict, exclude=True, repr=False)
@@ -119,6 +122,8 @@ class Task(Spec):
             raise ValueError("run: a task needs a command to run")
         if self.run is not None and self.function is not None:
             raise ValueError("run: give a command or a function, not both")
+        if self.environment and any(wanted.container for wanted in self.resources.alternatives):
+            raise ValueError("environment: a container's packages are those of its image; leave one of the two out")
         if self.num_nodes > 1 and (self.restarts or self.restart_on):
             raise ValueError("restarts: only for tasks of one machine; let the engine try a gang again")
         return self

@@ -174,6 +174,12 @@ class TaskFields(Fields):
     workdir: str | GitFields | None = described(
         "a folder to take along, or a git repository to clone; `run` starts in it", "workdir: ."
     )
+    environment: str | None = described(
+        "the packages that `run` finds: a `uv.lock`, `pyproject.toml` or `requirements.txt`, or `caller` for those of "
+        "the Python that submits",
+        "environment: uv.lock",
+        "skyloom",
+    )
     envs: Values | None = described(
         "environment variables. One without a value has to come from `--env`, `--env-file` or the environment; "
         "mappings and lists are written as JSON",

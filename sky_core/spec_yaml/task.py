@@ -144,6 +144,8 @@ class TaskReader:
         data["resources"] = self._resources(fields)
         data |= self._restarts(fields, data)
         data |= self._workdir(fields, data)
+        if fields.environment:
+            data["environment"] = environment_at(fields.environment, self.base)
         try:
             data["mounts"] = mounts_of(fields.file_mounts or {}, self.base, self.note)
         except Slip as slip:
@@ -244,6 +246,11 @@ class TaskReader:
         if isinstance(value, int | float):
             return Artifact(size_gb=value)
         return Artifact(uri=value)
+
+
+def environment_at(environment: str, base: Path) -> str:
+    """An environment's file, found from the folder of the task's own; ``caller`` is no file."""
+    return environment if environment == "caller" else str((base / Path(environment).expanduser()).absolute())
 
 
 def _clone(git: GitFields) -> str:

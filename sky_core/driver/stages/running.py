@@ -272,6 +272,8 @@ def _request(step: Step, cluster: Cluster, instances: list[Instance], bucket: st
         setup=task.setup,
         workdir=kept_folder(store, needs.workdir) if needs and needs.workdir else None,
         files=kept_folder(store, needs.files) if needs and needs.files else None,
+        environment=kept_folder(store, needs.environment) if needs and needs.environment else None,
+        minor=needs.python if needs else "",
         mounts=mounts(step),
         envs=dict(task.envs),
         secrets=team_key(settings).unseal(needs.sealed, step.job.id) if needs and needs.sealed else {},

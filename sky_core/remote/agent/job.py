@@ -11,10 +11,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+BROUGHT = "brought"  # folder in the agent's zip file for what runs on the machine: ``sky_core.checkpoint``
+
 
 def root() -> Path:
     """Where the agent keeps everything on the machine."""
     return Path.home() / ".skyloom"
+
+
+def archive(digest: str) -> Path:
+    """Where the driver has put an archive of that SHA-256."""
+    return root() / "workdirs" / f"{digest}.tar.gz"
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,8 @@ class Job:
         payload: A pickled call (base64), or None for a command.
         workdir: SHA-256 of the archive of the user's folder, already on the machine, or None.
         files: SHA-256 of the archive of local files and folders that are mounted, by number; or None.
+        environment: SHA-256 of the archive of the list of its packages, or None…
+        index: …and the package index that has them; None: uv's own. Secret.
         mounts: What lies at which path: ``{"path", "url" or None, "file": number in ``files`` or None, "write_back",
             "make": whether the bucket is to be made}``.
         inputs: URL of a published artifact, or of any file or folder, for each input's name.
@@ -57,6 +66,8 @@ class Job:
     setup: str | None = None
     workdir: str | None = None
     files: str | None = None
+    environment: str | None = None
+    index: str | None = None
     mounts: Sequence[Mapping[str, Any]] = ()
     envs: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -129,8 +140,8 @@ class Place:
         for digest, folder in ((job.workdir, self.work), (job.files, self.files)):
             folder.mkdir(exist_ok=True)
             if digest:
-                with tarfile.open(root() / "workdirs" / f"{digest}.tar.gz") as archive:
-                    archive.extractall(folder)  # noqa: S202 - packed by our own driver
+                with tarfile.open(archive(digest)) as packed:
+                    packed.extractall(folder)  # noqa: S202 - packed by our own driver
 
     @classmethod
     def of(cls, job_id: str, attempt: int) -> Place:
@@ -163,7 +174,9 @@ def environment(job: Job, place: Place, inputs: Mapping[str, str], base: Mapping
         SKY_JOB_ID=job.job_id,
         SKY_ATTEMPT=str(job.attempt),
     )
-    return {**base, "PYTHONUNBUFFERED": "1", **skypilot(job), **job.envs, **job.secrets, **ours}
+    found = {**base, "PYTHONUNBUFFERED": "1", **skypilot(job), **job.envs, **job.secrets, **ours}
+    paths = (found.get("PYTHONPATH"), f"{place.program}/{BROUGHT}")
+    return {**found, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
 
 
 def skypilot(job: Job) -> dict[str, str]:

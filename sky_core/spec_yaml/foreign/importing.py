@@ -135,12 +135,14 @@ def _objective(objective: Objective | None) -> dict[str, Any]:
 
 
 def _task(task: Task, base: Path) -> dict[str, Any]:
-    said_below = {"resources", "inputs", "outputs", "mounts", "workdir"}
+    said_below = {"resources", "inputs", "outputs", "mounts", "workdir", "environment"}
     body = task.model_dump(mode="json", exclude_defaults=True, exclude=said_below)
     if task.envs:
         body["envs"] = {name: None if value == f"${{{name}}}" else value for name, value in task.envs.items()}
     if task.workdir:
         body["workdir"] = _path(task.workdir, base)
+    if task.environment:
+        body["environment"] = "caller" if task.environment == "caller" else _path(task.environment, base)
     if task.secrets:
         body["secrets"] = list(task.secrets)
     resources = _resources(task.resources)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import sys
+from dataclasses import replace
 
+import fsspec
 import pytest
 
 from sky_core.config import PythonSource
@@ -13,14 +15,15 @@ from sky_core.errors import MachineError
 from sky_core.remote.artifacts import load_result, read_result
 from sky_core.remote.executor import JobRequest
 from sky_core.remote.functions import pack
-from sky_core.remote.pythons import uv
+from sky_core.remote.pythons import locking, uv
 from sky_core.remote.ssh_executor import SshExecutor
 from sky_core.ssh.link import Link
 from sky_sandbox.machines import pythons
 from sky_sandbox.machines.wheels import wheels
 from sky_sandbox.server import reserve_port
 from tests.sandbox.loopback import store_options
-from tests.sandbox.park import Park
+from tests.sandbox.packages import local_package
+from tests.sandbox.park import Park, archive
 
 VERDICT = "s3://jobs/own-python/verdict.json"
 OURS = f"3.{sys.version_info.minor}"
@@ -70,6 +73,37 @@ def test_a_function_runs_whatever_python_the_image_has(strict, endpoint, image):
     )
     assert strict.run(machine, command).log.decode().startswith(IMAGES[image]), "a command keeps the image's Python"
     assert link.run("cd .skyloom/pythons && stat -c '%n %Y' */bin/python 3.*").decode() == brought, "once per machine"
+
+
+def test_a_command_finds_the_packages_of_its_environment(strict, endpoint, tmp_path):
+    local_package(tmp_path / "mine")
+    (tmp_path / "requirements.txt").write_text(f"fsspec=={fsspec.__version__}\n./mine\n")
+    (tmp_path / "out").mkdir()
+    locking.write("requirements.txt", tmp_path, tmp_path / "out")
+    machine, packed = strict.boot("aws", UBUNTU_22), archive(tmp_path / "out")
+    tell = "import fsspec, mine, sys; print(fsspec.__version__, mine.ANSWER, '%d.%d' % sys.version_info[:2])"
+    about = {
+        "environment": packed,
+        "minor": locking.MINOR,
+        "run": f'python -c "{tell}"',
+        "setup": "python3 -m pip list",
+    }
+    state = strict.run(machine, JobRequest("environment", 1, "aws", **about))
+    assert state.exit_code == 0, state
+    assert state.log.decode().splitlines()[-1] == f"{fsspec.__version__} 42 {OURS}"
+    again = strict.run(machine, JobRequest("environment", 2, "aws", **about))
+    assert again.exit_code == 0, again
+    lacking = replace(
+        JobRequest("lacking", 1, "aws", **about), environment=archive(_with(tmp_path / "no", "nowhere==1"))
+    )
+    state = strict.run(machine, lacking)
+    assert (state.phase, "nowhere" in state.detail) == ("done", True), state
+
+
+def _with(folder, line):
+    folder.mkdir()
+    (folder / locking.LOCK).write_text(f"{line}\n")
+    return folder
 
 
 def test_where_nothing_can_be_fetched_it_is_the_places_fault(strict, endpoint):

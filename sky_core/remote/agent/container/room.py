@@ -136,10 +136,10 @@ class Engine(Walled):
             *self._options, *volumes, "--entrypoint=sh", image, "-c", idle,
         ]  # fmt: skip
         self._ask(command)
-        asked = [self._engine, "exec", self._name, "sh", "-c", 'echo "$HOME"; command -v bash || true']
-        home, _, bash = self._ask(asked).partition("\n")
-        self.env = {"HOME": home}
-        self.shell = "bash" if bash.strip() else "sh"
+        asked = 'echo "$HOME"; echo "$PYTHONPATH"; command -v bash || echo sh'
+        home, python_path, shell = self._ask([self._engine, "exec", self._name, "sh", "-c", asked]).splitlines()[:3]
+        self.env = {"HOME": home, "PYTHONPATH": python_path}
+        self.shell = os.path.basename(shell)
 
     def _ask(self, command: Sequence[str]) -> str:
         done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)

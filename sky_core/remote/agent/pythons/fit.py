@@ -11,11 +11,12 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
-from ..job import Job, Place, root
+from ..job import Job, Place, archive, root
 
 OLDEST = 2024  # fsspec's packages count by year; pip is known to resolve to an s3fs of 2020
 TELL = "import sys; print('%d.%d' % sys.version_info[:2])"
@@ -28,7 +29,8 @@ class Unmade(Exception):
 def lacking(job: Job) -> list[str]:
     """What the machine lacks to run the job: packages that this Python has not, the function's Python; none if fit."""
     missing = [requirement for requirement in job.requirements if not _has(requirement)]
-    if job.python and not job.container and not _is_image_fit(job) and not brought(job.python).exists():
+    fit = bool(job.container) or (_is_image_fit(job) and not job.environment)
+    if job.python and not fit and not (brought(job.python).exists() and (root() / "bin" / "uv").exists()):
         missing.append(f"Python {job.python}")
     return missing
 
@@ -41,18 +43,20 @@ def brought(minor: str) -> Path:
 def calling(job: Job, place: Place, env: Mapping[str, str]) -> Mapping[str, str]:
     """The environment for a function and its setup: its Python comes first on PATH, whatever the image has.
 
-    An image whose own ``python3`` is of the caller's version is left as it is, with all that is installed there.
-    So is a container's. Else the attempt gets an environment of its own with pip, so that what ``setup`` installs is
-    found by the function.
+    An environment of the user's is made as it is listed. Without one, an image whose own ``python3`` is of the caller's
+    version is left as it is, with all that is installed there, and so is a container's; else the attempt gets an
+    environment of its own with pip, so that what ``setup`` installs is found by the function.
 
     Raises:
         Unmade: if that cannot be done.
     """
-    if not job.python or job.container or _is_image_fit(job):
+    if not job.python or job.container or (_is_image_fit(job) and not job.environment):
         return env
     folder = place.folder / "python-env"
     if not folder.exists():
         _make(folder, brought(job.python))
+        if job.environment:
+            _fill(folder, job, place)
     path = f"{folder / 'bin'}:{root() / 'bin'}:{env.get('PATH', os.defpath)}"
     return {**env, "VIRTUAL_ENV": str(folder), "PATH": path}
 
@@ -67,9 +71,27 @@ def _make(folder: Path, interpreter: Path) -> None:
         _run(uv, "pip", "install", "--python", str(folder / "bin" / "python"), *wheels, "pip")
 
 
-def _run(*command: str) -> None:
+def _fill(folder: Path, job: Job, place: Place) -> None:
+    """Install the packages of the job's list; the cache serves the machine's next job."""
+    assert job.environment is not None
+    listed = place.folder / "environment"
+    listed.mkdir()
+    with tarfile.open(archive(job.environment)) as packed:
+        packed.extractall(listed)  # noqa: S202 - packed by our own driver
+    where: list[str] = []
+    settings = {"UV_CACHE_DIR": str(root() / "cache"), "UV_NO_PROGRESS": "1", "UV_NO_CONFIG": "1"}
+    if job.index and job.index.startswith("file://"):
+        where = ["--no-index", "--find-links", job.index.removeprefix("file://")]
+    elif job.index:
+        settings["UV_DEFAULT_INDEX"] = job.index
+    lock = ("--python", str(folder / "bin" / "python"), "--requirements", "lock.txt")
+    _run(str(root() / "bin" / "uv"), "pip", "install", "--quiet", *where, *lock, cwd=listed, settings=settings)
+
+
+def _run(*command: str, cwd: Path | None = None, settings: Mapping[str, str] | None = None) -> None:
+    env = {**os.environ, **(settings or {})}
     try:
-        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+        subprocess.run(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
         said = (getattr(error, "stderr", None) or str(error)).strip()[-500:]
         raise Unmade(f"no environment of Python could be made: {said}") from None
