@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import tarfile
 import zipfile
 from importlib import metadata
 
 import pytest
 
 from sky_core.errors import SpecError
+from sky_core.job.needs import keep_environment, kept_folder
 from sky_core.remote.pythons.locking import LOCK, write
 from sky_core.spec import Resources, Task
+from sky_core.store import Store
 from tests.sandbox.packages import local_package
 
 DIGEST = "sha256:" + "0" * 64
@@ -79,6 +82,19 @@ def test_this_python_s_own(tmp_path, monkeypatch):
     found = lines("caller", tmp_path, tmp_path / "out")
     assert found[0] == f"fsspec=={metadata.version('fsspec')}"
     assert modules(tmp_path / "out" / found[1]) == ["mine.py"]
+
+
+def test_all_of_it_travels_by_the_store(tmp_path):
+    local_package(tmp_path / "mine")
+    (tmp_path / "requirements.txt").write_text("./mine\n")
+    store = Store(f"sqlite:///{tmp_path}/store.db")
+    parcel = keep_environment(store, "requirements.txt", tmp_path, "train")
+    with kept_folder(store, parcel).open() as file:
+        file.seek(0)
+        with tarfile.open(fileobj=file) as archive:
+            names = archive.getnames()
+    assert names == ["lock.txt", "wheels/0/mine-1-py3-none-any.whl"]
+    store.close()
 
 
 @pytest.mark.parametrize(
