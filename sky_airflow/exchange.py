@@ -20,16 +20,19 @@ class Item:
     """One item of the mapping that a function has returned: the machine takes it out when it has loaded the whole."""
 
     whole: Reference
-    key: str
+    key: str | int
 
     def __reduce__(self) -> tuple[Any, ...]:
         return operator.getitem, (self.whole, self.key)
 
 
-def to_xcom(job_id: str, artifact: Artifact, item: str | None = None, sky_conn_id: str | None = None) -> dict[str, Any]:
-    """An artifact, or one item of the mapping in it, as plain JSON."""
+def to_xcom(
+    job_id: str, artifact: Artifact, item: str | int | None = None, sky_conn_id: str | None = None
+) -> dict[str, Any]:
+    """An artifact, or one item of what is in it, as plain JSON."""
     more = {"item": item, "sky_conn_id": sky_conn_id}
-    return {MARK: artifact.model_dump(), "job_id": job_id, **{key: said for key, said in more.items() if said}}
+    said = {key: value for key, value in more.items() if value is not None}
+    return {MARK: artifact.model_dump(), "job_id": job_id, **said}
 
 
 def is_reference(value: Any) -> bool:

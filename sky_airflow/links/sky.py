@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from airflow.sdk import BaseOperatorLink
 
@@ -15,4 +15,11 @@ class SkyPlanLink(BaseOperatorLink):
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
         """The page's address below Airflow's own."""
-        return f"/skyloom/plan?{urlencode({'dag_id': ti_key.dag_id, 'run_id': ti_key.run_id})}"
+        return f"{base_path()}/skyloom/plan?{urlencode({'dag_id': ti_key.dag_id, 'run_id': ti_key.run_id})}"
+
+
+def base_path() -> str:
+    """What stands before the paths of Airflow's pages: "" unless it is served below a path of its host."""
+    from airflow.sdk.configuration import conf
+
+    return urlsplit(str(conf.get("api", "base_url", fallback=""))).path.rstrip("/")

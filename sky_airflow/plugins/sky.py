@@ -1,22 +1,25 @@
-"""A page in Airflow's UI for each DAG run: the plan, what happened, the bill. Only for those who are logged in."""
+"""A page in Airflow's UI for each DAG run: the plan, what happened, the bill. Only for those who may see the DAG."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from airflow.api_fastapi.core_api.security import get_user
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+from airflow.api_fastapi.core_api.security import requires_access_dag
 from airflow.sdk.plugins_manager import AirflowPlugin
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.responses import HTMLResponse
 
 from sky_airflow import listener
 from sky_airflow.hooks.sky import SkyHook
+from sky_airflow.links.sky import base_path
 
 if TYPE_CHECKING:
     from sky_core.broker import Broker
 
-# Airflow mounts plugins' apps without authentication: the dependency asks for a login as its own pages do.
-app = FastAPI(dependencies=[Depends(get_user)])
+# Airflow mounts plugins' apps without authentication: the dependency asks, as its own pages do, for a login that may
+# see the runs of the DAG that the query names.
+app = FastAPI(dependencies=[Depends(requires_access_dag("GET", DagAccessEntity.RUN))])
 
 
 @app.get("/plan", response_class=HTMLResponse)
@@ -53,7 +56,7 @@ class SkyloomPlugin(AirflowPlugin):
     external_views = [  # noqa: RUF012
         {
             "name": "Skyloom plan",
-            "href": "/skyloom/plan?dag_id={DAG_ID}&run_id={RUN_ID}",
+            "href": f"{base_path()}/skyloom/plan?dag_id={{DAG_ID}}&run_id={{RUN_ID}}",
             "destination": "dag_run",
             "url_route": "skyloom_plan",
         }

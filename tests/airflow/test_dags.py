@@ -125,6 +125,7 @@ def test_artifacts_go_through_xcom_as_references():
     assert isinstance(reference, Reference)
     assert reference.artifact == artifact
     assert as_artifact("s3://b/y") == "s3://b/y"
+    assert to_references(to_xcom("job-1", artifact, item=0)).key == 0, "the first item is one, too"
 
 
 def test_the_provider_info_fits_airflows_schema():

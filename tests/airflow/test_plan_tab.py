@@ -11,20 +11,25 @@ ENABLED = "".join(f"[clouds.{name}]\nenabled = true\naccount = 'a'\n" for name i
 
 @pytest.fixture
 def client(tmp_path, monkeypatch):
+    from airflow.api_fastapi.app import create_auth_manager
     from airflow.api_fastapi.core_api.security import get_user
+    from airflow.models import dag
 
     from sky_airflow.plugins.sky import app
 
+    create_auth_manager()  # Airflow's simple one
+    monkeypatch.setitem(dag._team_name_cache, "d", None)  # which is looked up in Airflow's database else
     monkeypatch.setenv("SKYLOOM_HOME", str(tmp_path))
     (tmp_path / "config.toml").write_text(ENABLED)
     yield TestClient(app)
     app.dependency_overrides.pop(get_user, None)
 
 
-def logged_in(client):
+def logged_in(client, role="VIEWER"):
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
     from airflow.api_fastapi.core_api.security import get_user
 
-    client.app.dependency_overrides[get_user] = lambda: "somebody"
+    client.app.dependency_overrides[get_user] = lambda: SimpleAuthManagerUser(username="somebody", role=role)
 
 
 def test_the_tab_shows_the_newest_plan_of_the_run(client):
@@ -47,3 +52,20 @@ def test_a_run_without_a_plan_says_so(client):
 
 def test_nobody_sees_it_without_a_login(client):
     assert client.get("/plan", params={"dag_id": "d", "run_id": "r"}).status_code in (401, 403)
+
+
+def test_who_may_not_see_the_dag_does_not_see_its_plan(client):
+    logged_in(client, role=None)
+    assert client.get("/plan", params={"dag_id": "d", "run_id": "r"}).status_code == 403
+
+
+def test_links_begin_where_airflow_is_served(monkeypatch):
+    from types import SimpleNamespace
+
+    from sky_airflow.links.sky import SkyPlanLink
+
+    key = SimpleNamespace(dag_id="d", run_id="r")
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://host.example/airflow/")
+    assert SkyPlanLink().get_link(None, ti_key=key) == "/airflow/skyloom/plan?dag_id=d&run_id=r"
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://host.example")
+    assert SkyPlanLink().get_link(None, ti_key=key) == "/skyloom/plan?dag_id=d&run_id=r"
