@@ -6,10 +6,10 @@ plan and run a Prefect flow or an Airflow DAG without knowing either.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from sky_core.spec import Objective, Pipeline, Task
 
@@ -43,6 +43,25 @@ class Engine(Protocol):
 
     def run(self, path: Path) -> bool:
         """Run the file's pipeline to its end, logging to the terminal; True if it succeeded."""
+
+
+@runtime_checkable
+class FromChoice(Protocol):
+    """What an engine may offer beyond :class:`Engine`: files with several pipelines, and pipelines with parameters."""
+
+    def draft_of(self, path: Path, name: str | None, parameters: Mapping[str, Any]) -> Draft:
+        """The pipeline of that name in the file (None: the only one), with these parameters.
+
+        Raises:
+            SpecError: if there is none, there are several, or parameters are missing or cannot be meant.
+        """
+
+    def run_of(self, path: Path, name: str | None, parameters: Mapping[str, Any]) -> bool:
+        """Run it to its end, logging to the terminal; True if it succeeded.
+
+        Raises:
+            SpecError: as :meth:`draft_of`.
+        """
 
 
 def nearest_ours(node: Node, parents: Callable[[Node], Iterable[Node]], ours: Callable[[Node], bool]) -> set[Node]:

@@ -6,6 +6,8 @@ custom state while its function runs elsewhere can only be shown through the eve
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterable
 from contextvars import Context
 from typing import Any
@@ -14,7 +16,7 @@ from uuid import uuid4
 from prefect import Task
 from prefect.client.schemas.objects import RunInput, State, TaskRun
 from prefect.futures import PrefectFuture
-from prefect.task_engine import _create_task_run_locally, run_task_sync
+from prefect.task_engine import _create_task_run_locally, run_task_async, run_task_sync
 from prefect.utilities.engine import emit_task_run_state_change_event
 
 
@@ -47,8 +49,23 @@ def show_state(run: TaskRun, state: State[Any], context: Context) -> None:
     context.copy().run(emit_task_run_state_change_event, task_run=run, initial_state=before, validated_state=state)
 
 
-def run_task(task: Task[..., Any], run: TaskRun, parameters: dict[str, Any], wait_for: Any) -> State[Any]:
-    """Run a task in this thread with all that Prefect does around its function; returns the final state."""
-    state = run_task_sync(task, task_run=run, parameters=parameters, wait_for=wait_for, return_type="state")
-    assert state is not None  # the engine returns none only of a task that gives its values one by one
-    return state
+def show_first_state(run: TaskRun, context: Context) -> None:
+    """Tell of a new task run, as the engine does of one that it has created itself."""
+    assert run.state is not None
+    context.copy().run(emit_task_run_state_change_event, task_run=run, initial_state=None, validated_state=run.state)
+
+
+def run_task(
+    task: Task[..., Any], run: TaskRun, parameters: dict[str, Any], wait_for: Any, cancelled: threading.Event
+) -> State[Any]:
+    """Run a task in this thread with all that Prefect does around its function; returns the final state.
+
+    Once ``cancelled`` is set, the engine begins no further try.
+    """
+    engine: Any = run_task_async if task.isasync else run_task_sync
+    state = engine(
+        task, task_run=run, parameters=parameters, wait_for=wait_for, return_type="state",
+        context={"cancel_event": cancelled},
+    )  # fmt: skip
+    found: State[Any] = asyncio.run(state) if task.isasync else state
+    return found

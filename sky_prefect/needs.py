@@ -11,6 +11,7 @@ from prefect import Task as PrefectTask
 
 from sky_core import engine_kit
 from sky_core.spec import Artifact, Resources, Task
+from sky_prefect.packing import API
 
 ATTRIBUTE = "__sky_needs__"
 RESOURCE_FIELDS = frozenset(Resources.model_fields)
@@ -75,6 +76,8 @@ def build_task(name: str, needs: Mapping[str, Any], **fields: Any) -> Task:
     """
     asked = {key: value for key, value in needs.items() if key in RESOURCE_FIELDS}
     own = {key: value for key, value in needs.items() if key in TASK_FIELDS}
+    if isinstance(own.get("envs", {}), Mapping):
+        own["envs"] = {**API, **own.get("envs", {})}
     unknown = sorted(set(needs) - RESOURCE_FIELDS - TASK_FIELDS - OWN_FIELDS)
     if unknown:
         own[unknown[0]] = needs[unknown[0]]  # the spec says that there is no such field

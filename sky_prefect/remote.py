@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from prefect import Task
@@ -13,13 +14,14 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.logging import get_run_logger
 
 from sky_core.broker import Broker
-from sky_core.broker.calls import RESULT, Reference, pack
+from sky_core.broker.calls import pack
 from sky_core.errors import JobCancelled, StoreTrouble, TaskFailed, TransferError
 from sky_core.job.narrate import describe
 from sky_core.store import Event, EventKind, Job
 from sky_prefect import compat
-from sky_prefect.futures import plain_lists
 from sky_prefect.needs import build_task
+from sky_prefect.packing import explained, for_machine, log_line, ready
+from sky_prefect.values import Values
 from sky_prefect.wanting import waiter_of
 from sky_prefect.window import Node
 
@@ -27,7 +29,7 @@ from sky_prefect.window import Node
 STATE_NAMES: Mapping[EventKind, str] = {"launching": "Provisioning", "recovering": "Recovering", "started": "Running"}
 
 
-def remote_clone(node: Node, broker: Broker, plan_key: str, stopped: threading.Event) -> Task[..., Any]:
+def remote_clone(node: Node, broker: Broker, plan_key: str, stopped: threading.Event, values: Values) -> Task[..., Any]:
     """The node's task with its function replaced by one that submits the call to the broker and waits.
 
     Task key, source, cache policy, hooks, retries and time-outs stay: the engine does not notice. Only a task whose
@@ -37,9 +39,13 @@ def remote_clone(node: Node, broker: Broker, plan_key: str, stopped: threading.E
     clone = copy.copy(node.task)
 
     @functools.wraps(function)
-    def elsewhere(*args: Any, **kwargs: Any) -> Reference:
+    def elsewhere(*args: Any, **kwargs: Any) -> Any:
         try:
-            return call(node, broker, plan_key, stopped, function, args, kwargs)
+            for key in _keys(f"{plan_key}/{node.name}"):
+                found = broker.store.find_job(broker.resumable_key(key))
+                value = values.of(broker, call(node, broker, plan_key, key, stopped, values, function, args, kwargs))
+                if not (found and found.over and isinstance(value, State) and value.is_failed()):
+                    return value  # else an earlier try has returned that it failed: this one is to try anew
         except JobCancelled:
             clone.retries = 0
             raise
@@ -49,16 +55,24 @@ def remote_clone(node: Node, broker: Broker, plan_key: str, stopped: threading.E
     return clone
 
 
+def _keys(stem: str) -> Iterator[str]:
+    """What the jobs of a task are called; one beyond the first is needed only after a state returned as failed."""
+    yield stem
+    yield from (f"{stem}/again-{number}" for number in itertools.count(1))
+
+
 def call(
     node: Node,
     broker: Broker,
     plan_key: str,
+    stem: str,
     stopped: threading.Event,
+    values: Values,
     function: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-) -> Reference:
-    """Make one call on a machine; returns where its value lies.
+) -> Job:
+    """Make one call on a machine; returns its job, which has succeeded.
 
     Left in any other way than by its return (a time-out, Ctrl-C, a cancelled flow, an error of a log handler), it
     cancels the job at once: nobody waits for it any more. Only a store that is away for too long leaves it running.
@@ -71,14 +85,14 @@ def call(
     gone = JobCancelled(f"{node.name}: the flow run ended before this task")
     if stopped.is_set():
         raise gone
-    payload, inputs = pack(function, args, kwargs, plain=plain_lists)
+    payload, inputs = pack(ready(function), args, kwargs, plain=for_machine, lies=values.reference)
     sha = broker.store.put_payload(payload)
     task = build_task(node.name, node.needs, function=sha, inputs=inputs)
-    key = broker.resumable_key(f"{plan_key}/{node.name}")
+    key = broker.resumable_key(stem)
     try:
         job = broker.submit(key, task, plan_key)
         job = broker.watch(
-            job.id, on_event=_teller(node), on_log=get_run_logger().info, stop=stopped.is_set,
+            job.id, on_event=_teller(node), on_log=functools.partial(log_line, get_run_logger()), stop=stopped.is_set,
             waiter=waiter_of(node.task_run),
         )  # fmt: skip
         if not job.over:
@@ -93,9 +107,9 @@ def call(
         broker.raise_for(job)
     except TaskFailed as failed:
         if own := _own_error(broker, job):
-            raise own from failed
+            raise explained(own) from failed
         raise
-    return Reference(job.id, broker.outputs(job)[RESULT])
+    return job
 
 
 def _own_error(broker: Broker, job: Job) -> Exception | None:
@@ -124,8 +138,3 @@ def _teller(node: Node) -> Callable[[Event], None]:
             compat.show_state(node.task_run, state, node.context)
 
     return on_event
-
-
-def fetch(broker: Broker, reference: Reference) -> Any:
-    """The value itself, as the driver has brought it."""
-    return broker.value(broker.job(reference.job_id))

@@ -7,18 +7,18 @@ runs every task here; only the functions of tasks that ask for cloud resources r
 
 from __future__ import annotations
 
-import concurrent.futures
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from contextvars import copy_context
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from prefect import Task
 from prefect.artifacts import create_markdown_artifact
-from prefect.client.schemas.objects import FlowRun, RunInput
+from prefect.client.schemas.objects import FlowRun, RunInput, State
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
@@ -26,6 +26,7 @@ from prefect.states import Pending
 from prefect.task_runners import TaskRunner
 
 from sky_core.broker import Broker
+from sky_core.errors import SpecError
 from sky_core.planner import Plan
 from sky_core.planner.view.page import plan_markdown, plan_page
 from sky_core.planner.view.table import plan_text
@@ -33,18 +34,14 @@ from sky_core.spec import Objective, Pipeline
 from sky_prefect import compat
 from sky_prefect.futures import SkyFuture
 from sky_prefect.needs import needs_of
-from sky_prefect.remote import fetch, remote_clone
+from sky_prefect.remote import remote_clone
+from sky_prefect.schedule import Schedule
+from sky_prefect.values import Values, for_a_machine, without_reference
 from sky_prefect.window import Node, node_name, pipeline_of
 
-THREADS = 256  # of the engine: each waits for one task
 
-
-class DryRun(Exception):
-    """Ends a flow at the point where its first window would have been planned."""
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        super().__init__("dry run")
-        self.pipeline = pipeline
+class DryRun(BaseException):
+    """Ends a flow at the point where its first window would have been planned; no error that a flow may catch."""
 
 
 class SkyTaskRunner(TaskRunner[SkyFuture]):
@@ -56,7 +53,9 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
         budget_usd: For the whole flow.
         resources: Needs by task name, over those of the tasks' own ``@resources``.
         debounce_s: How long after the last submission the window closes by itself.
-        dry_run: End the flow with :class:`DryRun` when its first window closes; nothing is planned or launched.
+        max_machines: How many machines the flow run may have at the same time; tasks beyond that wait for one to end.
+        dry_run: End the flow with :class:`DryRun` when its first window closes; nothing is planned or launched, and
+            ``drafted`` has the pipeline.
 
     Raises:
         SpecError: for limits that cannot be meant.
@@ -69,45 +68,54 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
         budget_usd: float | None = None,
         resources: Mapping[str, Mapping[str, Any]] | None = None,
         debounce_s: float = 0.5,
+        max_machines: int | None = None,
         dry_run: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Prefect leaves it without types
         self.objective = Objective(minimize=minimize, deadline=deadline, budget_usd=budget_usd)
         self.resources = dict(resources or {})
         self.debounce_s = debounce_s
+        if max_machines is not None and max_machines < 1:
+            raise SpecError(f"SkyTaskRunner.max_machines: {max_machines} lets no task run; give 1 or more, or None")
+        self.max_machines = max_machines
         self.dry_run = dry_run
+        self.drafted: list[Pipeline] = []  # by dry runs, also by those of duplicates
 
     def duplicate(self) -> SkyTaskRunner:
         """A fresh runner with the same settings: Prefect starts one for every attempt of a flow run."""
-        return type(self)(
+        copy = type(self)(
             self.objective.minimize, self.objective.deadline, self.objective.budget_usd, self.resources,
-            self.debounce_s, self.dry_run,
+            self.debounce_s, self.max_machines, self.dry_run,
         )  # fmt: skip
+        copy.drafted = self.drafted
+        return copy
 
     def __enter__(self) -> SkyTaskRunner:
         super().__enter__()
         # Entered wherever a context is hydrated, so nothing here may cost anything.
         self._lock = threading.RLock()
-        self._pool = concurrent.futures.ThreadPoolExecutor(THREADS, thread_name_prefix="sky")
+        self._schedule = Schedule(self._run, self.max_machines)
+        self._values = Values()
         self._stopped = threading.Event()
         self._timer: threading.Timer | None = None
         self._nodes: dict[UUID, Node] = {}
         self._buffer: list[Node] = []
         self._ordinals: Counter[str] = Counter()
         self._flow_run: FlowRun | None = None
+        self._alone = uuid4()  # what names the plan where there is no flow run
         self._broker: Broker | None = None
         return self
 
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
         # A flow that raised ends here without an exception: only its run's state tells.
-        failed = exc_type is not None or self._stopped.is_set() or self._flow_failed()
+        failed = exc_type is not None or self._flow_failed() or bool(self.drafted)
         if not failed:
             self._flush()
-            concurrent.futures.wait([node.future.wrapped_future for node in self._nodes.values()])
+            self._schedule.wait()
         self._stopped.set()
         if self._timer is not None:
             self._timer.cancel()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._schedule.close()
         if not failed:
             self._report_bill()
         super().__exit__(exc_type, exc_value, traceback)
@@ -126,8 +134,7 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
     @property
     def plan_key(self) -> str:
         """The key of this flow run's plan: the same when the run is retried or re-attached to."""
-        assert self._flow_run is not None
-        return f"prefect/{self._flow_run.id}"
+        return f"prefect/{self._flow_run.id if self._flow_run else self._alone}"
 
     def submit(
         self,
@@ -136,7 +143,7 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
         wait_for: Iterable[PrefectFuture[Any]] | None = None,
         dependencies: dict[str, set[RunInput]] | None = None,
     ) -> SkyFuture:
-        """Buffer a task for the next plan; returns its future at once.
+        """Buffer a cloud task for the next plan, or begin one that runs here; returns its future at once.
 
         Raises:
             SpecError: if the task's needs cannot be meant.
@@ -145,19 +152,27 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
         self._flow_run = context.flow_run if context else self._flow_run
         run = compat.create_task_run(task, parameters, wait_for, dependencies)
         data, order = compat.upstreams(run)
-        future = SkyFuture(task_run_id=run.id, wrapped_future=concurrent.futures.Future())
+        future = SkyFuture(task_run_id=run.id, wrapped_future=Future())
         future.demand = self._flush
-        future.fetch = lambda reference: fetch(self.broker, reference)
         with self._lock:
             name = node_name(task.name, self._ordinals[task.name])
             needs = needs_of(task, self.resources)
             node = Node(name, task, parameters, wait_for, run, copy_context(), future, needs, data, order)
             self._ordinals[task.name] += 1
+            if self.max_machines is not None and node.machines > self.max_machines:
+                raise SpecError(f"Task.{name}: num_nodes: {node.machines}, but max_machines is {self.max_machines}")
             self._nodes[run.id] = node
-            self._buffer.append(node)
-            compat.show_state(run, Pending(name="Buffered"), node.context)
-            self._restart_timer()
+            if needs is None and not self.dry_run:
+                compat.show_first_state(run, node.context)
+                self._begin(node)
+            else:
+                self._buffer.append(node)
+                compat.show_state(run, Pending(name="Buffered"), node.context)
+                self._restart_timer()
         return future
+
+    def _begin(self, node: Node) -> None:
+        self._schedule.add(node, [self._nodes[i] for i in node.data | node.order if i in self._nodes])
 
     def _restart_timer(self) -> None:
         if self._timer is not None:
@@ -170,30 +185,29 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
     def _flush(self) -> None:
         """Close the window: plan what is buffered with what runs already, and start it."""
         with self._lock:
+            if self.drafted:
+                raise DryRun  # again, if the flow has caught the first: no task here will ever have a value
             window, self._buffer = self._buffer, []
             if not window or self._stopped.is_set():
                 return
             try:
                 window[0].context.copy().run(self._plan, window)
-            except DryRun:
-                raise
             except Exception as error:  # noqa: BLE001 - whatever planning says is every waiting task's answer
                 for node in window:
                     node.future.wrapped_future.set_exception(error)
                 return
-            for node in window:  # in the order of submission, so that waiting threads cannot starve their upstreams
-                self._pool.submit(node.context.run, self._run, node)
+            for node in window:
+                self._begin(node)
 
     def _plan(self, window: list[Node]) -> None:
-        assert self._flow_run is not None
         flow = FlowRunContext.get()
         name = flow.flow.name if flow and flow.flow else "flow"
         pipeline = pipeline_of(name, self._nodes)
         if pipeline is None:
             return
         if self.dry_run:
-            self._stopped.set()
-            raise DryRun(pipeline)
+            self.drafted.append(pipeline)
+            raise DryRun
         plan = self.broker.plan(self.plan_key, pipeline, self.objective)
         get_run_logger().info("\n%s", plan_text(plan))
         self._artifact("skyloom-plan", plan_markdown(plan, self._page(plan)))
@@ -213,21 +227,13 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
             return None
         return path
 
-    def _run(self, node: Node) -> None:
-        task = node.task if node.needs is None else remote_clone(node, self.broker, self.plan_key, self._stopped)
-        upstream = [self._nodes[i].future.wrapped_future for i in node.data | node.order if i in self._nodes]
-        concurrent.futures.wait(upstream)
-        try:
-            state = compat.run_task(task, node.task_run, self._parameters(node), node.wait_for)
-            node.future.wrapped_future.set_result(state)
-        except BaseException as error:  # noqa: BLE001 - the future carries it to whoever asks
-            node.future.wrapped_future.set_exception(error)
-
-    def _parameters(self, node: Node) -> dict[str, Any]:
-        """A task that runs here gets values; one that runs in a cloud gets references and loads them there."""
+    def _run(self, node: Node) -> State[Any]:
+        for_a_machine.set(node.needs is not None)  # in the node's own context
+        task = node.task
         if node.needs is not None:
-            return node.parameters
-        return {name: _resolved(value) for name, value in node.parameters.items()}
+            task = remote_clone(node, self.broker, self.plan_key, self._stopped, self._values)
+        state = compat.run_task(task, node.task_run, node.parameters, node.wait_for, self._stopped)
+        return without_reference(state, self.broker) if node.needs is not None else state
 
     def _report_bill(self) -> None:
         if self._broker is None or not any(node.needs is not None for node in self._nodes.values()):
@@ -244,14 +250,3 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
             create_markdown_artifact(key=key, markdown=markdown)
         except Exception as error:  # noqa: BLE001 - a picture of the plan must not end the flow
             get_run_logger().warning("the artifact %s could not be kept: %s", key, error)
-
-
-def _resolved(value: Any) -> Any:
-    """Futures of cloud tasks become their values; lists of them too. The rest is left to Prefect."""
-    if isinstance(value, SkyFuture):
-        return value.result()
-    if isinstance(value, list | tuple) and any(isinstance(item, SkyFuture) for item in value):
-        return (
-            type(value)(_resolved(item) for item in value) if type(value) in (list, tuple) else [*map(_resolved, value)]
-        )
-    return value

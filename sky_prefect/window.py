@@ -40,6 +40,11 @@ class Node:
     data: set[UUID]
     order: set[UUID]
 
+    @property
+    def machines(self) -> int:
+        """How many machines it occupies while it runs."""
+        return 0 if self.needs is None else self.needs.get("num_nodes") or 1
+
 
 def node_name(task: str, ordinal: int) -> str:
     """``train`` for the first call, ``train[1]`` for the second; a name that the spec allows for any of Prefect's."""

@@ -4,6 +4,7 @@ can make the call, with references to other tasks' results in place of their val
 
 from __future__ import annotations
 
+import operator
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,12 +40,14 @@ def pack(
     *,
     plain: Callable[[Any], Any] | None = None,
     stand_ins: Mapping[type, type] = NO_STAND_INS,
+    lies: Callable[[Any], Reference | None] | None = None,
 ) -> tuple[bytes, dict[str, Artifact]]:
     """Pickle a call. Every :class:`Reference` among the arguments, however deep, becomes an input of the task.
 
     Local modules (:mod:`sky_core.broker.local`) travel by value. ``plain`` may replace an object by one that the
     machine can unpickle (an engine's own list type, say); it returns its argument otherwise. ``stand_ins`` are classes
-    that travel whole in place of an engine's, which the machine lacks. Any number of threads may pack at once.
+    that travel whole in place of an engine's, which the machine lacks. ``lies`` knows objects that lie in a cloud
+    already, and are sent as references to there. Any number of threads may pack at once.
 
     Returns:
         The payload (:mod:`sky_core.remote.agent.call`), and the inputs by name.
@@ -59,17 +62,18 @@ def pack(
 
     class Pickler(functions.CallPickler):
         def persistent_id(self, obj: Any) -> tuple[str, str] | None:
-            if not isinstance(obj, Reference):
+            reference = obj if isinstance(obj, Reference) else lies(obj) if lies is not None else None
+            if reference is None:
                 return super().persistent_id(obj)
-            name = names.setdefault(obj.job_id, f"arg_{len(names)}")
-            inputs[name] = obj.artifact
+            name = names.setdefault(reference.job_id, f"arg_{len(names)}")
+            inputs[name] = reference.artifact
             return super().persistent_id(functions.InputValue(name))
 
         def reducer_override(self, obj: Any) -> Any:
             if plain is not None:
                 replaced = plain(obj)
                 if replaced is not obj:
-                    return type(replaced), (list(replaced),)
+                    return operator.getitem, ((replaced,), 0)
             if isinstance(obj, type) and obj in stand_ins:
                 return _class_by_value(stand_ins[obj])
             by_value = _reduce_by_value(self, obj)

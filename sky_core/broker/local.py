@@ -17,8 +17,9 @@ from types import ModuleType
 INSTALLERS_FOLDERS = frozenset({"site-packages", "dist-packages"})
 STANDARD_LIBRARY = tuple(str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platstdlib"))
 OURS = ("sky_core", "sky_sandbox", "sky_prefect", "sky_airflow")
-# Needs the standard library only: an upstream's error may be handed on to a machine that has nothing of ours.
-TRAVELLING = frozenset({"sky_core.errors"})
+# Need the standard library only: an upstream's error may be handed on to a machine that has nothing of ours, and a
+# Prefect task's function finds there what stands for Prefect.
+TRAVELLING = frozenset({"sky_core.errors", "sky_prefect.machine"})
 
 
 def is_local(name: str) -> bool:

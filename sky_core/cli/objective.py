@@ -9,7 +9,6 @@ import typer
 
 from sky_core.spec import Objective
 
-FileArgument = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A flow, a DAG file or a YAML.")]
 MinimizeOption = Annotated[str | None, typer.Option(help="cost (the default), time, or cost*time.")]
 DeadlineOption = Annotated[str | None, typer.Option(help="For the whole pipeline, e.g. 6h.")]
 BudgetOption = Annotated[float | None, typer.Option(help="USD for the whole pipeline.")]

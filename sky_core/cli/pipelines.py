@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from sky_core.cli.engines import ParamOption, SourceArgument, refuse_choice, run_of
 from sky_core.cli.objective import (
     BudgetOption,
     DeadlineOption,
-    FileArgument,
     MinimizeOption,
     is_python,
     objective_of,
@@ -31,22 +31,24 @@ if TYPE_CHECKING:
 
 
 def run(
-    file: FileArgument,
+    source: SourceArgument,
     minimize: MinimizeOption = None,
     deadline: DeadlineOption = None,
     budget: BudgetOption = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending money.")] = False,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Leave it running and return at once.")] = False,
     key: Annotated[str | None, typer.Option(help="Go on with the run of this key where it stopped.")] = None,
+    param: ParamOption = None,
     env: EnvOption = None,
     secret: SecretOption = None,
     env_file: EnvFileOption = None,
     detached: Annotated[bool, typer.Option("--detached", hidden=True)] = False,
 ) -> None:
     """Run a pipeline to its end: plan, launch, follow, clean up. Ctrl-C cancels it and its machines."""
-    from sky_core.cli.engines import engine_for
     from sky_core.spec_yaml import load
 
+    file = source.path
+    refuse_choice(source, param)
     objective = objective_of(minimize, deadline, budget)
     if not is_python(file):
         loaded = load(file, given_of(env, secret, env_file))
@@ -58,7 +60,7 @@ def run(
             cure="a flow says its limits to its SkyTaskRunner, a DAG in its default_args",
         )
     else:
-        succeeded = engine_for(file).run(file)
+        succeeded = run_of(source, param)
     raise typer.Exit(0 if succeeded else 1)
 
 

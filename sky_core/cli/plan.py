@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sky_core.cli.engines import ParamOption, SourceArgument, draft_of, refuse_choice
 from sky_core.cli.objective import (
     BudgetOption,
     DeadlineOption,
-    FileArgument,
     MinimizeOption,
     is_python,
     objective_of,
@@ -39,7 +39,7 @@ def _print_schema(asked: bool) -> None:
 
 
 def plan(
-    file: FileArgument,
+    source: SourceArgument,
     minimize: MinimizeOption = None,
     deadline: DeadlineOption = None,
     budget: BudgetOption = None,
@@ -51,6 +51,7 @@ def plan(
         bool,
         typer.Option("--json-schema", is_eager=True, callback=_print_schema, help="Print the schema of --json."),
     ] = False,
+    param: ParamOption = None,
     env: EnvOption = None,
     secret: SecretOption = None,
     env_file: EnvFileOption = None,
@@ -60,16 +61,17 @@ def plan(
     Options, where given, stand in for what the file says of its objective. Clouds without credentials are priced,
     too, and marked.
     """
-    from sky_core.cli.engines import engine_for
     from sky_core.engine_kit import Draft
     from sky_core.spec_yaml import load
 
     if as_json and as_csv:
         raise SpecError("--json and --csv: standard output takes one of them", cure="run it twice")
+    file = source.path
+    refuse_choice(source, param)
     asked = objective_of(minimize, deadline, budget)
     spinner.say(f"reading {file.name}")
     loaded = None if is_python(file) else load(file, given_of(env, secret, env_file))
-    draft = Draft(loaded.pipeline, loaded.objective) if loaded else engine_for(file).draft(file)
+    draft = Draft(loaded.pipeline, loaded.objective) if loaded else draft_of(source, param)
     with placed(loaded):
         made = _planned(draft, over(asked, draft.objective), usable=usable, trade=as_json or html is not None)
     spinner.stop()

@@ -2,7 +2,8 @@
 
 A *packed* file is one line ``skyloom-pickle <what> <major.minor>`` and a pickle. The call's file holds
 ``(function, args, kwargs)``, in which references to inputs stand as persistent ids; the result's file holds
-``("value", value)``, ``("error", exception)`` or, where the exception cannot be pickled, ``("failure", text)``.
+``("value", value)`` (of a generator, the list of what it gave), ``("error", exception)`` or, where the exception
+cannot be pickled, ``("failure", text)``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import pickle
 import sys
 import traceback
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +114,7 @@ def _outcome(payload: Path) -> tuple[tuple[str, Any], int]:
     try:
         function, args, kwargs = CallUnpickler(io.BytesIO(unpack("call", payload.read_bytes()))).load()
         value = function(*args, **kwargs)
-        return ("value", asyncio.run(_awaited(value)) if inspect.isawaitable(value) else value), 0
+        return ("value", _whole(value)), 0
     except SystemExit as error:
         if error.code in (None, 0):
             return ("value", None), 0
@@ -128,8 +130,21 @@ def _outcome(payload: Path) -> tuple[tuple[str, Any], int]:
         return ("error", error), 1
 
 
+def _whole(value: Any) -> Any:
+    """What a call comes to: a coroutine's value, all that a generator gives in a list; anything else is itself."""
+    if inspect.isawaitable(value):
+        return asyncio.run(_awaited(value))
+    if inspect.isasyncgen(value):
+        return asyncio.run(_listed(value))
+    return list(value) if inspect.isgenerator(value) else value
+
+
 async def _awaited(value: Any) -> Any:
     return await value
+
+
+async def _listed(values: AsyncIterator[Any]) -> list[Any]:
+    return [value async for value in values]
 
 
 class CallUnpickler(pickle.Unpickler):

@@ -1,0 +1,119 @@
+"""What goes along with a task's function to its machine. Needs the standard library only.
+
+On a machine there is no flow run and no Prefect API, and perhaps no Prefect. What a function uses of Prefect and can
+be had without them is replaced by what is here; all of this file travels by value (:mod:`sky_core.broker.local`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+MARK = "\x1f"  # around a record's level, at the start of its line in the job's log
+NEWLINE = "\x17"  # in place of the line ends within a record
+
+
+class ToTheFlow(logging.Handler):
+    """Writes each record as one line that :func:`sky_prefect.packing.log_line` reads where the flow runs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, with its traceback if it has one, to the job's log."""
+        text = self.format(record).replace("\n", NEWLINE)
+        print(f"{MARK}{record.levelname}{MARK} {text}", file=sys.stdout, flush=True)
+
+
+def run_logger(context: Any = None, **extra: Any) -> logging.LoggerAdapter[logging.Logger]:
+    """Prefect's ``get_run_logger`` on a machine: what is logged arrives in the task run's log, at its level."""
+    logger = logging.getLogger("skyloom.task")
+    if not logger.handlers:
+        logger.addHandler(ToTheFlow())
+        logger.setLevel(logging.DEBUG)
+        logger.propagate = False
+    return logging.LoggerAdapter(logger, extra)
+
+
+class NestedFuture:
+    """What a nested task's ``submit`` gives: it is done already."""
+
+    def __init__(self, value: Any = None, error: BaseException | None = None) -> None:
+        self._value, self._error = value, error
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Nothing to wait for."""
+
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> Any:
+        """The value; what the task raised is raised, or else returned."""
+        if self._error is not None and raise_on_failure:
+            raise self._error
+        return self._value if self._error is None else self._error
+
+
+class NestedTask:
+    """A task that a task's function calls on its machine: it runs there as part of that task, with its retries."""
+
+    def __init__(self, function: Callable[..., Any], name: str, retries: int, delays_s: float | list[float] | None):
+        self.fn, self.name, self.retries = function, name, retries
+        self._delays_s = delays_s
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the function; a generator's values come as a list, a coroutine is the caller's to await."""
+        if inspect.iscoroutinefunction(self.fn):
+            return self._awaited(args, kwargs)
+        for tried in range(self.retries + 1):
+            try:
+                value = self.fn(*args, **kwargs)
+                return list(value) if inspect.isgenerator(value) else value
+            except Exception as error:
+                if tried == self.retries:
+                    raise
+                time.sleep(self._failed(tried, error))
+        return None
+
+    async def _awaited(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> Any:
+        for tried in range(self.retries + 1):
+            try:
+                return await self.fn(*args, **kwargs)
+            except Exception as error:
+                if tried == self.retries:
+                    raise
+                await asyncio.sleep(self._failed(tried, error))
+        return None
+
+    def _failed(self, tried: int, error: Exception) -> float:
+        """Tell of a failed try; how many seconds to wait before the next."""
+        again = f"retry {tried + 1}/{self.retries} follows"
+        run_logger().info("nested task %r failed with exception: %r - %s", self.name, error, again)
+        delays = self._delays_s or 0
+        return float(delays if isinstance(delays, int | float) else delays[min(tried, len(delays) - 1)])
+
+    def submit(self, *args: Any, **kwargs: Any) -> NestedFuture:
+        """Run it now."""
+        try:
+            value = self(*args, **kwargs)
+            return NestedFuture(asyncio.run(value) if inspect.iscoroutine(value) else value)
+        except Exception as error:  # noqa: BLE001 - its result() raises it
+            return NestedFuture(error=error)
+
+
+class WithPrefect:
+    """A function that imports ``get_run_logger`` by itself, which then has to work without a flow run."""
+
+    def __init__(self, function: Callable[..., Any], logger: Callable[..., Any]) -> None:
+        self.function, self.logger = function, logger
+        self.__qualname__ = getattr(function, "__qualname__", repr(function))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Replace Prefect's own, if Prefect is there, and call the function."""
+        try:
+            import prefect.logging.loggers
+        except ImportError:
+            pass  # the function's own import says so better
+        else:
+            for module in (prefect, prefect.logging, prefect.logging.loggers):
+                module.get_run_logger = self.logger  # type: ignore[attr-defined]
+        return self.function(*args, **kwargs)
