@@ -11,7 +11,7 @@ from prefect import Task as PrefectTask
 
 from sky_core import engine_kit
 from sky_core.spec import Artifact, Resources, Task
-from sky_prefect.packing import API
+from sky_prefect.remote.packing import API
 
 ATTRIBUTE = "__sky_needs__"
 RESOURCE_FIELDS = frozenset(Resources.model_fields)

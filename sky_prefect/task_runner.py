@@ -17,9 +17,9 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from prefect import Task
-from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import FlowRun, RunInput, State
 from prefect.context import FlowRunContext
+from prefect.exceptions import MissingContextError
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.states import Pending
@@ -34,9 +34,10 @@ from sky_core.spec import Objective, Pipeline
 from sky_prefect import compat
 from sky_prefect.futures import SkyFuture
 from sky_prefect.needs import needs_of
-from sky_prefect.remote import remote_clone
+from sky_prefect.remote.call import remote_clone
+from sky_prefect.remote.packing import Logger
+from sky_prefect.remote.values import Values, for_a_machine, without_reference
 from sky_prefect.schedule import Schedule
-from sky_prefect.values import Values, for_a_machine, without_reference
 from sky_prefect.window import Node, node_name, pipeline_of
 
 
@@ -194,8 +195,7 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
                 window[0].context.copy().run(self._plan, window)
             except Exception as error:  # noqa: BLE001 - whatever planning says is every waiting task's answer
                 for node in window:
-                    node.future.wrapped_future.set_exception(error)
-                return
+                    node.refused = error
             for node in window:
                 self._begin(node)
 
@@ -209,12 +209,18 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
             self.drafted.append(pipeline)
             raise DryRun
         plan = self.broker.plan(self.plan_key, pipeline, self.objective)
-        get_run_logger().info("\n%s", plan_text(plan))
+        self._logger().info("\n%s", plan_text(plan))
         self._artifact("skyloom-plan", plan_markdown(plan, self._page(plan)))
         for node in window:
             if node.needs is not None:
                 machine = plan.placements[node.name].machine
                 compat.show_state(node.task_run, Pending(name="Planned", message=machine), node.context)
+
+    def _logger(self) -> Logger:
+        try:
+            return get_run_logger()
+        except MissingContextError:  # used without a flow
+            return self.logger
 
     def _page(self, plan: Plan) -> Path | None:
         """Where the plan's page lies, if it could be written: Prefect shows no HTML of ours."""
@@ -223,7 +229,7 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(plan_page(plan), encoding="utf-8")
         except OSError as error:
-            get_run_logger().warning("the plan's page could not be written: %s", error)
+            self._logger().warning("the plan's page could not be written: %s", error)
             return None
         return path
 
@@ -243,10 +249,10 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
         context = next(iter(self._nodes.values())).context.copy()
         context.run(self._artifact, "skyloom-bill", f"| task | compute $ | egress $ |\n|---|---|---|\n{rows}\n\n"
                                                     f"Total: ${bill.usd:.4f}")  # fmt: skip
-        context.run(lambda: get_run_logger().info("bill: $%.4f", bill.usd))
+        context.run(lambda: self._logger().info("bill: $%.4f", bill.usd))
 
     def _artifact(self, key: str, markdown: str) -> None:
         try:
-            create_markdown_artifact(key=key, markdown=markdown)
+            compat.create_artifact(key, markdown)
         except Exception as error:  # noqa: BLE001 - a picture of the plan must not end the flow
-            get_run_logger().warning("the artifact %s could not be kept: %s", key, error)
+            self._logger().warning("the artifact %s could not be kept: %s", key, error)

@@ -27,6 +27,7 @@ class Node:
         needs: What it asks of the clouds; None for a task that runs where the flow runs.
         data: Task runs whose values it reads.
         order: Task runs it only waits for.
+        refused: Why it could not be planned, if so: what the task fails with.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Node:
     needs: Mapping[str, Any] | None
     data: set[UUID]
     order: set[UUID]
+    refused: Exception | None = None
 
     @property
     def machines(self) -> int:

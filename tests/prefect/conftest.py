@@ -38,7 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, st
             return True
         return False
 
-    until(healthy)
+    until(healthy, 400)  # a busy host takes its time to import a server
     yield variables
     process.terminate()
     process.wait()

@@ -9,7 +9,7 @@ from prefect import get_run_logger, task
 
 from sky_core.broker.calls import pack
 from sky_prefect.needs import build_task
-from sky_prefect.packing import explained, for_machine, log_line, ready
+from sky_prefect.remote.packing import explained, for_machine, log_line, ready
 
 # What a machine does with a call, without Prefect and with nothing of ours.
 RECEIVE = """
@@ -86,7 +86,7 @@ def test_a_logger_that_the_function_imports_itself_works_too():
     assert ready(imports).__qualname__ == imports.__qualname__
     program = """
         import sys
-        from sky_prefect import machine
+        from sky_prefect.remote import machine
         def imports():
             from prefect import get_run_logger
             from prefect.logging import get_run_logger as again

@@ -30,10 +30,13 @@ def test_a_job_ends_when_prefect_does_not_want_it_any_more(world, broker, enviro
     assert "key" not in str(interest.how).lower()
 
     until(lambda: any(event.kind == "unwanted" for event in broker.store.events(job.id)))
-    assert still_wanted(interest.how) is None, "Prefect does not notice that a process was killed"
+    assert still_wanted({**interest.how, "process": None}) is None, "Prefect does not notice that a process was killed"
+    assert still_wanted(interest.how) is None, "a retry may come, and want it"
     assert not broker.job(job.id).over
 
     with get_client(sync_client=True) as client:
+        state = client.read_flow_run(interest.how["flow_run"]).state
+        assert (state.type.value, state.name) == ("CRASHED", "ProcessLost"), "so that Prefect lets it be retried"
         client.set_flow_run_state(interest.how["flow_run"], Crashed(), force=True)
     until(lambda: broker.job(job.id).over)
     assert broker.job(job.id).state == "cancelled"

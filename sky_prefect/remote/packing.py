@@ -12,7 +12,7 @@ from prefect import Task
 from prefect.futures import PrefectFutureList
 from prefect.logging import get_run_logger
 
-from sky_prefect import machine
+from sky_prefect.remote import machine
 
 Logger = logging.Logger | logging.LoggerAdapter[Any]
 LEVELS = logging.getLevelNamesMapping()

@@ -19,7 +19,7 @@ NEWLINE = "\x17"  # in place of the line ends within a record
 
 
 class ToTheFlow(logging.Handler):
-    """Writes each record as one line that :func:`sky_prefect.packing.log_line` reads where the flow runs."""
+    """Writes each record as one line that :func:`sky_prefect.remote.packing.log_line` reads where the flow runs."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, with its traceback if it has one, to the job's log."""

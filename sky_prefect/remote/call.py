@@ -20,8 +20,8 @@ from sky_core.job.narrate import describe
 from sky_core.store import Event, EventKind, Job
 from sky_prefect import compat
 from sky_prefect.needs import build_task
-from sky_prefect.packing import explained, for_machine, log_line, ready
-from sky_prefect.values import Values
+from sky_prefect.remote.packing import explained, for_machine, log_line, ready
+from sky_prefect.remote.values import Values
 from sky_prefect.wanting import waiter_of
 from sky_prefect.window import Node
 
@@ -40,6 +40,9 @@ def remote_clone(node: Node, broker: Broker, plan_key: str, stopped: threading.E
 
     @functools.wraps(function)
     def elsewhere(*args: Any, **kwargs: Any) -> Any:
+        if node.refused is not None:
+            clone.retries = 0  # a plan that cannot be made is not to be had by trying again
+            raise node.refused
         try:
             for key in _keys(f"{plan_key}/{node.name}"):
                 found = broker.store.find_job(broker.resumable_key(key))
