@@ -57,7 +57,7 @@ def show_first_state(run: TaskRun, context: Context) -> None:
 
 
 def create_artifact(key: str, markdown: str) -> None:
-    """Keep an artifact of the present run. Unless told not to, Prefect's function gives a coroutine in an async flow."""
+    """Keep an artifact of the present run. Untold, Prefect's function gives a coroutine in an async flow."""
     create: Any = create_markdown_artifact
     create(key=key, markdown=markdown, _sync=True)
 

@@ -4,6 +4,7 @@ can make the call, with references to other tasks' results in place of their val
 
 from __future__ import annotations
 
+import copyreg
 import operator
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -76,8 +77,8 @@ def pack(
                     return operator.getitem, ((replaced,), 0)
             if isinstance(obj, type) and obj in stand_ins:
                 return _class_by_value(stand_ins[obj])
-            by_value = _reduce_by_value(self, obj)
-            return super().reducer_override(obj) if by_value is None else by_value
+            reduced = _reduce_by_value(self, obj) or _reduce_as_it_is(obj)
+            return super().reducer_override(obj) if reduced is None else reduced
 
     return functions.pack(function, args, kwargs, Pickler), inputs
 
@@ -106,3 +107,14 @@ def _class_by_value(cls: type) -> Any:
     from cloudpickle import cloudpickle
 
     return cloudpickle._dynamic_class_reduce(cls)
+
+
+def _reduce_as_it_is(obj: Any) -> tuple[Any, ...] | None:
+    """How an error with an ``__init__`` of its own is pickled: to be made anew from what is in it, since its
+    ``__init__`` may ask for more than it has handed on. None for anything else, and for one that says how itself."""
+    kind: Any = type(obj)
+    if not isinstance(obj, BaseException) or kind.__reduce__ != BaseException.__reduce__:
+        return None
+    if not isinstance(kind.__init__, types.FunctionType):
+        return None  # Python's own keep what they need in C, and load as they are
+    return copyreg.__newobj__, (kind, *obj.args), vars(obj)  # type: ignore[attr-defined]

@@ -22,7 +22,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, st
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    idle = ("FOREMAN", "LATE_RUNS", "PAUSE_EXPIRATIONS", "TRIGGERS", "CLEANUP_RECONCILER")  # of no use to any test
     variables = {
+        **{f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false" for service in idle},
+        "PREFECT_SERVER_DATABASE_TIMEOUT": "120",  # a busy host takes its time
+        "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "120",
         "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect-home")),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

@@ -33,7 +33,7 @@ from tests.prefect.same import endings, values  # noqa: F401 - they register the
 from tests.prefect.same.cases import CASES, NOTES
 
 pytestmark = pytest.mark.slow
-AT_ONCE = 24  # flows side by side
+AT_ONCE = 10  # flows side by side
 CHANCE = re.compile(r"-[0-9a-f]{3}(?='|$)|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # in names, and ids of runs
 # What is known to differ, and why.
 DIFFERENT = {"nested_tasks": {"log", "tasks"}}  # a task called on a machine is part of the one that calls it

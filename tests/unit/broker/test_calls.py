@@ -43,6 +43,18 @@ def test_plain_arguments_stay_as_they_are(value):
     assert function(*args) == repr(value)
 
 
+class Odd(Exception):
+    def __init__(self, code, text):
+        super().__init__(f"{code}: {text}")
+        self.code = code
+
+
+def test_an_error_that_asks_for_more_than_it_hands_on_is_an_argument_too():
+    payload, _ = pack(repr, [Odd(3, "bad"), FileNotFoundError(2, "none", "x")], {})
+    _, (odd, missing), _ = unpack(payload, {})
+    assert (odd.code, odd.args, missing.filename) == (3, ("3: bad",), "x")
+
+
 def run(program, *args, path=""):
     """What a program says in an interpreter of its own, line by line."""
     command = [sys.executable, "-c", textwrap.dedent(program), *map(str, args)]
