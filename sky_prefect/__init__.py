@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sky_prefect.background import serve
     from sky_prefect.needs import resources, resources_override
     from sky_prefect.task_runner import SkyTaskRunner
 
@@ -13,6 +14,7 @@ _HOMES = {
     "SkyTaskRunner": "sky_prefect.task_runner",
     "resources": "sky_prefect.needs",
     "resources_override": "sky_prefect.needs",
+    "serve": "sky_prefect.background",
 }
 
 
@@ -22,4 +24,4 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(_HOMES[name]), name)
 
 
-__all__ = ["SkyTaskRunner", "resources", "resources_override"]
+__all__ = ["SkyTaskRunner", "resources", "resources_override", "serve"]

@@ -7,8 +7,9 @@ custom state while its function runs elsewhere can only be shown through the eve
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextvars import Context
 from typing import Any
 from uuid import uuid4
@@ -76,3 +77,16 @@ def run_task(
     )  # fmt: skip
     found: State[Any] = asyncio.run(state) if task.isasync else state
     return found
+
+
+@functools.cache  # once in a process
+def on_delay(tell: Callable[[Task[..., Any]], None]) -> None:
+    """Let every ``task.delay`` tell first: Prefect has no hook where a background task is sent off."""
+    send = Task.apply_async
+
+    @functools.wraps(send)
+    def apply_async(self: Task[..., Any], *args: Any, **kwargs: Any) -> Any:
+        tell(self)
+        return send(self, *args, **kwargs)
+
+    Task.apply_async = apply_async  # type: ignore[method-assign]

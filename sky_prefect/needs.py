@@ -8,9 +8,11 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from prefect import Task as PrefectTask
+from prefect.logging import get_logger
 
 from sky_core import engine_kit
 from sky_core.spec import Artifact, Resources, Task
+from sky_prefect import compat
 from sky_prefect.remote.packing import API
 
 ATTRIBUTE = "__sky_needs__"
@@ -18,6 +20,7 @@ RESOURCE_FIELDS = frozenset(Resources.model_fields)
 TASK_FIELDS = engine_kit.TASK_FIELDS - {"workdir"}  # a function travels with the modules beside its file
 OWN_FIELDS = frozenset({"output_gb"})
 
+logger = get_logger("sky")
 Function = TypeVar("Function", bound=Callable[..., Any])
 _overrides: ContextVar[Mapping[str, Mapping[str, Any]] | None] = ContextVar("sky_overrides", default=None)
 
@@ -37,6 +40,7 @@ def resources(**needs: Any) -> Callable[[Function], Function]:
         SpecError: for a field that does not exist or a value that cannot be meant, when the flow file is loaded.
     """
     build_task("task", needs)  # says at once what is wrong
+    compat.on_delay(_warn_of_delay)
 
     def mark(function: Function) -> Function:
         target = function.fn if isinstance(function, PrefectTask) else function
@@ -44,6 +48,12 @@ def resources(**needs: Any) -> Callable[[Function], Function]:
         return function
 
     return mark
+
+
+def _warn_of_delay(task: PrefectTask[..., Any]) -> None:
+    if needs_of(task, {}) is not None:
+        told = "it gets them where it is served by sky_prefect.serve, and runs where it is served by anything else"
+        logger.warning("the background task %r asks for cloud resources: %s", task.name, told)
 
 
 @contextmanager

@@ -12,30 +12,25 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from contextvars import copy_context
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 from prefect import Task
 from prefect.client.schemas.objects import FlowRun, RunInput, State
 from prefect.context import FlowRunContext
-from prefect.exceptions import MissingContextError
 from prefect.futures import PrefectFuture
-from prefect.logging import get_run_logger
 from prefect.states import Pending
 from prefect.task_runners import TaskRunner
 
 from sky_core.broker import Broker
 from sky_core.errors import SpecError
 from sky_core.planner import Plan
-from sky_core.planner.view.page import plan_markdown, plan_page
 from sky_core.planner.view.table import plan_text
 from sky_core.spec import Objective, Pipeline
-from sky_prefect import compat
+from sky_prefect import compat, reports
 from sky_prefect.futures import SkyFuture
 from sky_prefect.needs import needs_of
 from sky_prefect.remote.call import remote_clone
-from sky_prefect.remote.packing import Logger
 from sky_prefect.remote.values import Values, for_a_machine, without_reference
 from sky_prefect.schedule import Schedule
 from sky_prefect.window import Node, node_name, pipeline_of
@@ -209,29 +204,13 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
             self.drafted.append(pipeline)
             raise DryRun
         plan = self.broker.plan(self.plan_key, pipeline, self.objective)
-        self._logger().info("\n%s", plan_text(plan))
-        self._artifact("skyloom-plan", plan_markdown(plan, self._page(plan)))
+        logger = reports.run_logger(self.logger)
+        logger.info("\n%s", plan_text(plan))
+        reports.show_plan(plan, self.broker.settings.home / "pages" / f"{self.plan_key.replace('/', '_')}.html", logger)
         for node in window:
             if node.needs is not None:
                 machine = plan.placements[node.name].machine
                 compat.show_state(node.task_run, Pending(name="Planned", message=machine), node.context)
-
-    def _logger(self) -> Logger:
-        try:
-            return get_run_logger()
-        except MissingContextError:  # used without a flow
-            return self.logger
-
-    def _page(self, plan: Plan) -> Path | None:
-        """Where the plan's page lies, if it could be written: Prefect shows no HTML of ours."""
-        path = self.broker.settings.home / "pages" / f"{self.plan_key.replace('/', '_')}.html"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(plan_page(plan), encoding="utf-8")
-        except OSError as error:
-            self._logger().warning("the plan's page could not be written: %s", error)
-            return None
-        return path
 
     def _run(self, node: Node) -> State[Any]:
         for_a_machine.set(node.needs is not None)  # in the node's own context
@@ -242,17 +221,9 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
         return without_reference(state, self.broker) if node.needs is not None else state
 
     def _report_bill(self) -> None:
-        if self._broker is None or not any(node.needs is not None for node in self._nodes.values()):
+        first = next((node for node in self._nodes.values() if node.needs is not None), None)
+        if self._broker is None or first is None:
             return
-        bill = self._broker.bill(self.plan_key)
-        rows = "\n".join(f"| {line.task} | {line.compute_usd:.4f} | {line.egress_usd:.4f} |" for line in bill.lines)
-        context = next(iter(self._nodes.values())).context.copy()
-        context.run(self._artifact, "skyloom-bill", f"| task | compute $ | egress $ |\n|---|---|---|\n{rows}\n\n"
-                                                    f"Total: ${bill.usd:.4f}")  # fmt: skip
-        context.run(lambda: self._logger().info("bill: $%.4f", bill.usd))
-
-    def _artifact(self, key: str, markdown: str) -> None:
-        try:
-            compat.create_artifact(key, markdown)
-        except Exception as error:  # noqa: BLE001 - a picture of the plan must not end the flow
-            self._logger().warning("the artifact %s could not be kept: %s", key, error)
+        kept = self._broker.store.plan(self.plan_key)
+        plan = Plan.model_validate_json(kept.plan) if kept else None
+        reports.show_bill(self._broker.bill(self.plan_key), plan, self.logger, first.context)

@@ -22,6 +22,7 @@ from sky_prefect import compat
 from sky_prefect.needs import build_task
 from sky_prefect.remote.packing import explained, for_machine, log_line, ready
 from sky_prefect.remote.values import Values
+from sky_prefect.reports import tell_event
 from sky_prefect.wanting import waiter_of
 from sky_prefect.window import Node
 
@@ -136,6 +137,7 @@ def _teller(node: Node) -> Callable[[Event], None]:
 
     def on_event(event: Event) -> None:
         logger.info(describe(event))
+        tell_event(node.task_run, event)
         if name := STATE_NAMES.get(event.kind):
             state: State[Any] = State(type=StateType.RUNNING, name=name, message=describe(event))
             compat.show_state(node.task_run, state, node.context)
