@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
@@ -17,17 +20,19 @@ from tests.conftest import Sandbox, until
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+def server() -> Iterator[Mapping[str, str]]:
     """A Prefect server on a free port; the variables that lead to it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     idle = ("FOREMAN", "LATE_RUNS", "PAUSE_EXPIRATIONS", "TRIGGERS", "CLEANUP_RECONCILER")  # of no use to any test
+    memory = Path("/dev/shm")
+    home = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))  # no disk to wait for
     variables = {
         **{f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false" for service in idle},
         "PREFECT_SERVER_DATABASE_TIMEOUT": "120",  # a busy host takes its time
         "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "120",
-        "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect-home")),
+        "PREFECT_HOME": str(home),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     }
@@ -46,6 +51,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, st
     yield variables
     process.terminate()
     process.wait()
+    shutil.rmtree(home)
 
 
 @pytest.fixture(scope="module")

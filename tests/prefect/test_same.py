@@ -23,7 +23,12 @@ import pytest
 from prefect import State
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
-from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
+from prefect.settings import (
+    PREFECT_CLIENT_MAX_RETRIES,
+    PREFECT_LOCAL_STORAGE_PATH,
+    PREFECT_LOGGING_TO_API_ENABLED,
+    temporary_settings,
+)
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from sky_core.broker import Broker
@@ -32,7 +37,7 @@ from sky_prefect import SkyTaskRunner
 from tests.prefect.same import endings, values  # noqa: F401 - they register their flows
 from tests.prefect.same.cases import CASES, NOTES
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]  # the first test waits for all the flows
 AT_ONCE = 10  # flows side by side
 CHANCE = re.compile(r"-[0-9a-f]{3}(?='|$)|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # in names, and ids of runs
 # What is known to differ, and why.
@@ -86,7 +91,11 @@ def came(here: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict
         logger.addHandler(heard)
     found = {}
     for runner in RUNNERS:
-        own = {PREFECT_LOCAL_STORAGE_PATH: tmp_path_factory.mktemp(runner), PREFECT_LOGGING_TO_API_ENABLED: False}
+        own = {
+            PREFECT_LOCAL_STORAGE_PATH: tmp_path_factory.mktemp(runner),
+            PREFECT_LOGGING_TO_API_ENABLED: False,
+            PREFECT_CLIENT_MAX_RETRIES: 60,  # a server on SQLite refuses what it is too busy for
+        }
         with temporary_settings(own), ThreadPoolExecutor(AT_ONCE) as threads:
             runs = {name: threads.submit(copy_context().run, run, name, RUNNERS[runner]) for name in sorted(CASES)}
             found[runner] = {name: came_to(one.result(), heard) for name, one in runs.items()}
