@@ -100,6 +100,24 @@ class NestedTask:
             return NestedFuture(error=error)
 
 
+class StateMaker:
+    """One of ``prefect.states``' functions: what it makes is a state of Prefect's once it is where the flow runs."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, **fields: Any) -> MadeState:
+        """The state, as yet unmade; the class that Prefect lets be named is left out."""
+        return MadeState(self.name, fields)
+
+
+class MadeState:
+    """A state that a function has made on its machine: the function of ``prefect.states``, and what it was given."""
+
+    def __init__(self, name: str, fields: dict[str, Any]) -> None:
+        self.name, self.fields = name, fields
+
+
 class WithPrefect:
     """A function that imports ``get_run_logger`` by itself, which then has to work without a flow run."""
 

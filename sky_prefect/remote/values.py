@@ -20,6 +20,7 @@ from sky_core.broker import Broker
 from sky_core.broker.calls import RESULT, Reference
 from sky_core.errors import TransferError
 from sky_core.store import Job
+from sky_prefect.remote.packing import from_machine
 
 INLINE = 16 << 10  # bytes; a smaller value goes along with the call instead of by way of a bucket
 
@@ -47,7 +48,7 @@ class Values:
             if "value" not in job.result:
                 return broker.value(job)  # says why it is not here
             content = broker.store.payload(job.result["value"])
-            value = load_result(content)
+            value = from_machine(load_result(content))
         except TransferError:
             if should_persist_result():
                 raise

@@ -5,11 +5,12 @@ import subprocess
 import sys
 import textwrap
 
-from prefect import get_run_logger, task
+from prefect import State, get_run_logger, task
+from prefect.states import Failed
 
 from sky_core.broker.calls import pack
 from sky_prefect.needs import build_task
-from sky_prefect.remote.packing import explained, for_machine, log_line, ready
+from sky_prefect.remote.packing import explained, for_machine, from_machine, log_line, ready
 
 # What a machine does with a call, without Prefect and with nothing of ours.
 RECEIVE = """
@@ -50,6 +51,11 @@ def nested(x):
     return shaky(x), asyncio.run(later(x)), countdown(2), shaky.submit(x).result(), shaky.name
 
 
+def returns_a_state():
+    made = Failed(message="no", name="Refused")
+    return made.name, made.fields
+
+
 def on_a_machine(function, args, tmp_path):
     payload, _ = pack(ready(function), args, {}, plain=for_machine)
     (tmp_path / "call").write_bytes(payload)
@@ -74,6 +80,14 @@ def test_tasks_and_the_run_logger_go_along(tmp_path, caplog):
         ("INFO", "printed 100%"),
         ("INFO", "\x1fLOUD\x1f no level"),
     ]
+
+
+def test_a_state_made_on_a_machine_is_one_of_prefect_s_here(tmp_path):
+    assert on_a_machine(returns_a_state, (), tmp_path) == ["value ('Failed', {'message': 'no', 'name': 'Refused'})"]
+    state = from_machine(for_machine(Failed)(message="no", name="Refused"))
+    assert isinstance(state, State)
+    assert (state.type.value, state.name, state.message) == ("FAILED", "Refused", "no")
+    assert from_machine(3) == 3
 
 
 def test_a_logger_that_the_function_imports_itself_works_too():
@@ -105,4 +119,6 @@ def test_the_api_is_refused_on_a_machine_and_the_refusal_says_what_to_do():
     error = explained(explained(ValueError("No Prefect API URL provided.")))
     assert "read variables" in "".join(error.__notes__)
     assert len(error.__notes__) == 1
+    (note,) = explained(ModuleNotFoundError("No module named 'prefect'", name="prefect.variables")).__notes__
+    assert "have setup install it" in note
     assert not hasattr(explained(ValueError("mine")), "__notes__")
