@@ -20,7 +20,7 @@ ENGINE = {"engine": "e", "run": 1}
 
 @dataclass
 class Step:
-    """A step of a job whose engine gives one answer; what it saves is remembered."""
+    """A step of a job whose engine gives one answer; what it comes to is remembered."""
 
     driving: SimpleNamespace
     job: object
@@ -30,16 +30,17 @@ class Step:
     successor: object = None
     events: list = field(default_factory=list)
 
-    def save(self, events=(), **memory):
+    def comes_to(self, events=(), **memory):
         self.events += [kind for kind, _ in events]
         self.memory = self.memory.model_copy(update=memory)
 
     def look(self):
         """Look again once the engine has answered, as if enough time had passed."""
-        for _ in range(2):
+        for _ in range(3):  # to ask, to hear the answer, to act on what it has come to
             self.driving.inquiries._looked.clear()
             wanted.look(self)
             until(lambda: self.driving.inquiries._asking is None)
+            self.job = self.driving.store.job(self.job.id)  # as every step reads it
         return self
 
 
