@@ -8,29 +8,20 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Sequence
 from typing import Any
 
+from sky_core.clouds.azure import images
 from sky_core.clouds.base import LaunchRequest
 from sky_core.clouds.userdata import cloud_config
 from sky_core.errors import InvalidRequest
 
 Body = dict[str, Any]
 
-# SEV-SNP and TDX sizes (DCasv5, ECadsv5, DCesv5, NCCadsH100v5…) boot only as confidential VMs, from images made for
-# it. SGX sizes (DCsv2, DCsv3, DCdsv3) are ordinary generation-2 machines with enclaves.
-CONFIDENTIAL_VM = re.compile(r"^Standard_(?:DC|EC|NCC)\d+(?:-\d+)?[a-z]*[ae][a-z]*_")
-AMD_GPU = re.compile(r"^MI\d")
-
 # https://learn.microsoft.com/azure/role-based-access-control/built-in-roles/compute#virtual-machine-contributor
 VM_CONTRIBUTOR = "9980e02c-c2be-4d73-94e8-173b1dc7cf3c"
 # The machines' own, below their resource group: by this name :mod:`sky_core.remote.agent.halting` asks for its token.
 IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities/switch"
-
-UBUNTU = "Canonical:0001-com-ubuntu-server-jammy:22_04-lts-gen2:latest"
-UBUNTU_ARM = "Canonical:0001-com-ubuntu-server-jammy:22_04-lts-arm64:latest"
-UBUNTU_CONFIDENTIAL = "Canonical:0001-com-ubuntu-confidential-vm-jammy:22_04-lts-cvm:latest"
-UBUNTU_CUDA = "microsoft-dsvm:ubuntu-hpc:2204:latest"  # with drivers; https://github.com/Azure/azhpc-images
-UBUNTU_ROCM = "microsoft-dsvm:ubuntu-hpc:2204-rocm:latest"
 
 
 def zones(request: LaunchRequest) -> list[str]:
@@ -41,12 +32,12 @@ def zones(request: LaunchRequest) -> list[str]:
 
 
 def image(request: LaunchRequest) -> Body:
-    """The image reference: what was asked for (a URN or a resource id), or Ubuntu 22.04 fit for the machine.
+    """The image reference: what was asked for (a URN or a resource id), or one fit for the machine.
 
     Raises:
         InvalidRequest: if the image asked for is neither.
     """
-    name = request.image or _default_image(request)
+    name = request.image or images.default_image(request)
     if name.startswith("/"):
         shared = re.match(r"^/(CommunityGalleries|SharedGalleries)/", name, re.IGNORECASE)
         if shared is None:
@@ -59,14 +50,6 @@ def image(request: LaunchRequest) -> Body:
             f"image: {name!r} is not an Azure image", cure="write publisher:offer:sku:version or a resource id"
         )
     return dict(zip(("publisher", "offer", "sku", "version"), parts, strict=True))
-
-
-def _default_image(request: LaunchRequest) -> str:
-    if CONFIDENTIAL_VM.match(request.instance_type):
-        return UBUNTU_CONFIDENTIAL
-    if request.accelerator:
-        return UBUNTU_ROCM if AMD_GPU.match(request.accelerator) else UBUNTU_CUDA
-    return UBUNTU_ARM if request.arch == "arm64" else UBUNTU
 
 
 def firewall(request: LaunchRequest, source: str) -> Body:
@@ -109,8 +92,8 @@ def interface(request: LaunchRequest, subnet: str, firewall: str, address: str) 
     return _located(request, properties)
 
 
-def machine(request: LaunchRequest, name: str, interface: str, user: str, identity: str | None) -> Body:
-    """Virtual machine with this network interface and this identity (ids); disk and interface go when it goes."""
+def machine(request: LaunchRequest, name: str, interface: str, user: str, identities: Sequence[str]) -> Body:
+    """Virtual machine with this network interface and these identities (ids); disk and interface go when it goes."""
     disk: Body = {"storageAccountType": "StandardSSD_LRS"}  # every size takes it; Premium only those with an "s"
     properties: Body = {
         "hardwareProfile": {"vmSize": request.instance_type},
@@ -119,7 +102,7 @@ def machine(request: LaunchRequest, name: str, interface: str, user: str, identi
             "osDisk": {
                 "createOption": "FromImage",
                 "deleteOption": "Delete",
-                "diskSizeGB": request.disk_gib,
+                "diskSizeGB": images.disk_gib(request),
                 "managedDisk": disk,
             },
         },
@@ -131,7 +114,9 @@ def machine(request: LaunchRequest, name: str, interface: str, user: str, identi
     if request.use_spot:
         # maxPrice -1: never evicted for its price, which is capped at the on-demand one.
         properties |= {"priority": "Spot", "evictionPolicy": "Delete", "billingProfile": {"maxPrice": -1}}
-    if CONFIDENTIAL_VM.match(request.instance_type):
+    if images.needs_nvme(request.instance_type):
+        properties["storageProfile"]["diskControllerType"] = "NVMe"
+    if images.CONFIDENTIAL_VM.match(request.instance_type):
         properties["securityProfile"] = {
             "securityType": "ConfidentialVM",
             "uefiSettings": {"secureBootEnabled": True, "vTpmEnabled": True},
@@ -140,8 +125,8 @@ def machine(request: LaunchRequest, name: str, interface: str, user: str, identi
     body = _located(request, properties)
     if zones(request):
         body["zones"] = zones(request)
-    if identity:
-        body["identity"] = {"type": "UserAssigned", "userAssignedIdentities": {identity: {}}}
+    if identities:
+        body["identity"] = {"type": "UserAssigned", "userAssignedIdentities": {one: {} for one in identities}}
     return body
 
 

@@ -43,11 +43,13 @@ TPU_NAME = re.compile(r"^tpu-(?P<generation>v\d+[a-z]?)-(?P<size>\d+)$")
 # Images with cloud-init, which reads our user data. The deep learning images add the NVIDIA driver.
 UBUNTU = "projects/ubuntu-os-cloud/global/images/family/ubuntu-2404-lts-amd64"
 UBUNTU_ARM = "projects/ubuntu-os-cloud/global/images/family/ubuntu-2404-lts-arm64"
-DEEP_LEARNING = "projects/deeplearning-platform-release/global/images/family/common-cu129-ubuntu-2204-nvidia-580"
+DEEP_LEARNING = "projects/deeplearning-platform-release/global/images/family/common-cu129-ubuntu-2404-nvidia-580"
+WITHOUT_DRIVER = frozenset({"K80"})  # Kepler ends with driver 470; the images have 580
 UBUNTU_GIB, DEEP_LEARNING_GIB = 10, 50
 
 # Families that take no Persistent Disk: https://cloud.google.com/compute/docs/disks/hyperdisks#hd-balanced.
 HYPERDISK_FAMILIES = frozenset({"a4", "a4x", "c4", "c4a", "c4d", "c4n", "g4", "h4d", "m4", "n4", "n4a", "n4d", "x4"})
+HYPERDISK_TYPES = re.compile(r"^a3-ultragpu-|^[a-z]\d[a-z]?-.*-metal$")  # …of families that otherwise do
 
 LABEL_VALUE = re.compile(r"^[a-z0-9_-]{0,63}$")
 LABEL_KEY = re.compile(r"^[a-z][a-z0-9_-]{0,62}$")
@@ -108,9 +110,20 @@ def attached_gpu(request: LaunchRequest) -> tuple[str, int] | None:
 
 
 def image(request: LaunchRequest) -> str:
-    """The boot image: the one asked for, or Ubuntu, with the NVIDIA driver where there is a GPU."""
+    """The boot image: the one asked for, or Ubuntu, with the NVIDIA driver where there is a GPU.
+
+    Raises:
+        InvalidRequest: if no image has the driver for its accelerator.
+    """
     if request.image:
         return request.image
+    if request.accelerator in WITHOUT_DRIVER:
+        raise InvalidRequest(
+            f"image: no image of Google Cloud has a driver for {request.accelerator}: NVIDIA ended with it in 2021",
+            scope="type",
+            code="NoImage",
+            cure="give Resources.image an image of your own that has it, or choose another accelerator",
+        )
     if request.accelerator:
         return DEEP_LEARNING
     return UBUNTU_ARM if request.arch == "arm64" else UBUNTU
@@ -118,7 +131,8 @@ def image(request: LaunchRequest) -> str:
 
 def disk_type(instance_type: str) -> str:
     """The type of boot disk that a machine type can take."""
-    return "hyperdisk-balanced" if instance_type.split("-")[0] in HYPERDISK_FAMILIES else "pd-balanced"
+    hyper = instance_type.split("-")[0] in HYPERDISK_FAMILIES or HYPERDISK_TYPES.match(instance_type)
+    return "hyperdisk-balanced" if hyper else "pd-balanced"
 
 
 def disk_gib(request: LaunchRequest) -> int:

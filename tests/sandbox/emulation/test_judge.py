@@ -18,7 +18,7 @@ AWS_UBUNTU = "/aws/service/canonical/ubuntu/server/24.04/stable/current/{arch}/h
     ("api", "module", "name", "believed"),
     [
         ("aws", "sky_core.clouds.aws.images", "UBUNTU", AWS_UBUNTU),
-        ("azure", "sky_core.clouds.azure.bodies", "UBUNTU", "Canonical:ubuntu-24_04-lts:server-gen3:latest"),
+        ("azure", "sky_core.clouds.azure.images", "UBUNTU", "Canonical:ubuntu-24_04-lts:server-gen3:latest"),
         ("gcp", "sky_core.clouds.gcp.names", "UBUNTU", "projects/ubuntu-os-cloud/global/images/family/ubuntu-2404"),
         ("tpu", "sky_core.clouds.gcp.names", "TPU_GENERATIONS", {"v3": ("v3", "tpu-ubuntu2404-base")}),
     ],
