@@ -67,6 +67,10 @@ class CloudConfig(BaseModel):
         account: AWS account id (sandbox only), GCP project, Azure subscription id.
         storage_account: Azure storage account that holds Skyloom's container; unused elsewhere.
         bucket_prefix: Skyloom's buckets are called ``<prefix>-<region>``.
+        machine_identity: What this cloud's machines are, by which they reach its object store: the name of an instance
+            profile, the email of a service account, the ARM id of a user-assigned identity. Without it they are lent
+            short-lived credentials for what their job needs.
+        machine_role: ARN of the role that is assumed to lend them (AWS, for logins that are temporary themselves).
         credentials: Throw-away credentials of the sandbox; never set for real clouds.
         ca_file: CA bundle to trust for ``endpoint`` (the sandbox's Azure speaks TLS).
         ssh_port: Port of sshd on launched machines.
@@ -89,6 +93,8 @@ class CloudConfig(BaseModel):
     account: str | None = None
     storage_account: str | None = None
     bucket_prefix: str | None = None
+    machine_identity: str | None = None
+    machine_role: str | None = None
     credentials: Mapping[str, SecretStr] = Field(default_factory=dict)
     ca_file: Path | None = None
     ssh_port: int = 22

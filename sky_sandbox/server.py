@@ -32,6 +32,7 @@ from sky_sandbox.aws.ec2 import ACCOUNT
 from sky_sandbox.azure import app as azure
 from sky_sandbox.gcp import compute
 from sky_sandbox.ledger import Ledger
+from sky_sandbox.logins import Logins
 from sky_sandbox.machines.instances import Hypervisor, RunnerName, choose_runner
 from sky_sandbox.machines.metadata import Metadata
 from sky_sandbox.machines.pythons import mirror
@@ -63,6 +64,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--gb-per-mb", type=float, default=1.0, help="GB that one real megabyte counts for")
     parser.add_argument("--lease-s", type=float, default=10.0, help="seconds until another driver may take a job over")
     parser.add_argument("--orphan-ttl-s", type=float, default=60.0, help="seconds an undriven machine lives on")
+    parser.add_argument("--login-s", type=float, help="real seconds after which lent credentials end at the latest")
     parser.add_argument("--images", choices=("strict", "prepared"), default="prepared",
                         help="machines with their image's Python, or with ours and all that jobs need")  # fmt: skip
     parser.add_argument("--attached", action="store_true", help="stop when standard input ends")
@@ -110,15 +112,18 @@ class Sandbox:
         )
         self.hypervisor.ended = self.world.stop
         self.outages = Outages()
+        logins = Logins(chosen.login_s)
         self.certificates = make_certificates(self.folder / "tls")
-        self._aws = make_server(LOOPBACK, 0, aws.Aws(self.world), threaded=True, request_handler=aws.RequestHandler)
+        self._aws = make_server(
+            LOOPBACK, 0, aws.Aws(self.world, logins), threaded=True, request_handler=aws.RequestHandler
+        )
         threading.Thread(target=self._aws.serve_forever, daemon=True).start()
         arm = azure.app(self.world)
         self.listeners = {
-            "gcp": Listener(compute.app(self.world)),
+            "gcp": Listener(compute.app(self.world, logins)),
             "azure": Listener(arm, self.certificates),
             "azure inside": Listener(arm),  # machines do not have our certificates
-            "storage": Listener(storage.app(self.folder / "objects", self.outages)),
+            "storage": Listener(storage.app(self.folder / "objects", self.outages, logins)),
             "admin": Listener(admin.app(self)),
         }
 

@@ -116,6 +116,26 @@ class Instance:
     armed: Armed = "none"
 
 
+@dataclass(frozen=True)
+class Reach:
+    """What a machine may touch: what lies at ``url`` and below."""
+
+    url: str
+    write: bool
+
+
+@dataclass(frozen=True)
+class Loan:
+    """Credentials for a machine, as fsspec options. Secret.
+
+    Attributes:
+        ends_at: When they end, seconds since the epoch; None if they do not, being the machine's own.
+    """
+
+    options: Mapping[str, Any] = field(repr=False)
+    ends_at: float | None = None
+
+
 Kind = Literal["disk", "interface", "firewall", "bucket"]
 
 
@@ -240,7 +260,18 @@ class Cloud(Protocol):
         """Skyloom's bucket in that region and how to reach it; creates the bucket if needed (idempotent)."""
 
     def storage_options(self) -> Mapping[str, Any]:
-        """fsspec options to read and write this cloud's object store. Secret: never stored, never logged."""
+        """fsspec options for the driver itself. Secret: never stored, never logged, on no machine."""
+
+    def lend(self, reaches: Sequence[Reach], machine: str) -> Loan:
+        """fsspec options for a machine: short-lived ones that reach these places only, never the operator's own.
+
+        Args:
+            machine: The name of the cloud that it is in: the identity that the settings give to this cloud's own
+                machines serves no others.
+
+        Raises:
+            AuthError: if the login cannot lend, or the settings forbid it, with what to set.
+        """
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ class Driving:
         unasked: Tokens of launches that it has intended and not asked for yet, each with the epoch of the job's lease:
             as long as that is the same, nobody else can have.
         ordered: Tokens of clusters whose end it has written down as ordered and not ordered yet, likewise.
+        renew_at: By job id, when what it has lent its machines is to be lent anew, seconds since the epoch.
         purse: Held while an intent is written down.
     """
 
@@ -67,6 +68,7 @@ class Driving:
     pilots: dict[str, Pilot | None] = field(default_factory=dict)
     unasked: dict[str, int] = field(default_factory=dict)
     ordered: dict[str, int] = field(default_factory=dict)
+    renew_at: dict[str, float] = field(default_factory=dict)
     purse: threading.Lock = field(default_factory=threading.Lock)
 
 

@@ -62,7 +62,6 @@ def mounts(step: Step) -> tuple[dict[str, Any], ...]:
             "url": mount_url(step, mount),
             "file": sources.index(path) if mount.source else None,
             "write_back": mount.write_back,
-            "make": mount.bucket is not None,
         }
         for path, mount in step.task.mounts.items()
     )

@@ -160,6 +160,11 @@ class Executor(Protocol):
         Whoever says nothing for ``look_s`` seconds does not answer.
         """
 
+    def renew(
+        self, machines: Sequence[Machine], job_id: str, attempt: int, options: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Use these storage options from now on: those that the attempt was started with end soon."""
+
     def leave(self, machines: Sequence[Machine], job_id: str, attempt: int, grace_s: float) -> None:
         """End the attempt as :meth:`cancel` does, with a last checkpoint to go on from elsewhere.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import shlex
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ Answer = TypeVar("Answer")
 HOME = ".skyloom"  # on the machine; see agent/job.py
 POLL_TIMEOUT_S = 180.0  # for all of an answer; its log may come slowly
 START_TIMEOUT_S = 120.0
+RENEW_S = 30.0
 CANCEL_MARGIN_S = 30.0
 MOVE_MARGIN_S = 630.0  # the last checkpoint included
 CANCELLED = "cancelled"
@@ -138,6 +139,13 @@ class SshExecutor:
 
         _each(cancel, machines)
 
+    def renew(
+        self, machines: Sequence[Machine], job_id: str, attempt: int, options: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Hand the agents fresh storage options, through standard input and a pipe: they are in no file."""
+        line = json.dumps({scheme: dict(given) for scheme, given in options.items()}).encode()
+        _each(lambda machine: self._agent(machine, "renew", job_id, attempt, timeout_s=RENEW_S, stdin=line), machines)
+
     def leave(self, machines: Sequence[Machine], job_id: str, attempt: int, grace_s: float) -> None:
         """End the attempt as :meth:`cancel` does, with a last checkpoint to go on from elsewhere.
 
@@ -169,6 +177,7 @@ class SshExecutor:
         *more: str,
         timeout_s: float,
         stall_s: float | None = None,
+        stdin: bytes = b"",
     ) -> bytes:
         """Call the agent that the attempt was started with, whatever version it has."""
         program = shlex.quote(f"{HOME}/jobs/{quote(job_id, safe='')}/{attempt}/agent.pyz")
@@ -177,7 +186,7 @@ class SshExecutor:
         call = f"{python} -S {program} {shlex.join([command, job_id, str(attempt), *more])}"
         nobody = shlex.join(["echo", json.dumps({"phase": "missing"})])
         script = f"if test -e {program}; then {call}; else {nobody}; fi"
-        return self._link(machine).run(script, timeout_s=timeout_s, stall_s=stall_s)
+        return self._link(machine).run(script, stdin, timeout_s, stall_s)
 
     def _deliver_agent(self, link: Link) -> str:
         program, content = bundle.agent()

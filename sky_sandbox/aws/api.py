@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from sky_sandbox.aws.ec2 import ACCOUNT, AwsError, Ec2
+from sky_sandbox.aws.sts import LENDS, sts_reply
 from sky_sandbox.images import images
+from sky_sandbox.logins import Logins
 from sky_sandbox.world import CALLER, Fault, World
 
 from moto.ec2.models import ec2_backends  # isort: skip - after ec2, which tells moto not to load 1,300 AMIs a region
@@ -103,8 +105,9 @@ class Answer:
 class Aws:
     """AWS over a world, as a WSGI application. One per process, since moto keeps its state in globals."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, logins: Logins | None = None) -> None:
         self.world = world
+        self.logins = logins or Logins()
         self.ec2 = Ec2(world)
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._stocked: set[str] = set()  # regions that have their images
@@ -128,6 +131,12 @@ class Aws:
             time.sleep(fault.seconds)
         if fault and fault.kind == "error":
             return _injected(fault, call, environ)
+        if call.service == "sts" and call.action in LENDS:
+            try:
+                lent = sts_reply(call.action, call.parameters, self.logins)
+            except AwsError as error:
+                return Answer.of(error, environ)
+            return Answer("200 OK", [("Content-Type", "text/xml")], lent)
         self._stock(call.region)
         self.ec2.refresh()
         answer = Answer.of(self._moto, environ)

@@ -21,6 +21,7 @@ from starlette.routing import Route
 from sky_sandbox.gcp import types
 from sky_sandbox.gcp.request import about, check_labels, requested_machine
 from sky_sandbox.gcp.resources import Resources
+from sky_sandbox.gcp.tokens import token_exchange
 from sky_sandbox.gcp.tpu import Tpu
 from sky_sandbox.gcp.wire import (
     API,
@@ -36,6 +37,7 @@ from sky_sandbox.gcp.wire import (
     start,
     timestamp,
 )
+from sky_sandbox.logins import Logins
 from sky_sandbox.machines.record import Machine
 from sky_sandbox.world import Refused, World
 
@@ -44,9 +46,10 @@ WAIT_S = 120.0  # operations.wait answers after two minutes at most
 SYSTEM_EVENTS: Mapping[str, str] = {"self": "guestTerminate", "killed": "hostError"}  # by the cause of a machine's end
 
 
-def app(world: World) -> Starlette:
-    """The emulated Google Cloud: Compute Engine and Cloud TPU over one world."""
-    return Starlette(routes=[*Compute(world).routes(), *Resources(world).routes(), *Tpu(world).routes()])
+def app(world: World, logins: Logins | None = None) -> Starlette:
+    """The emulated Google Cloud: Compute Engine and Cloud TPU over one world, and the exchange of tokens."""
+    exchange = Route("/v1/token", token_exchange(logins or Logins()), methods=["POST"])
+    return Starlette(routes=[exchange, *Compute(world).routes(), *Resources(world).routes(), *Tpu(world).routes()])
 
 
 class Compute:

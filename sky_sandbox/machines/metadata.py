@@ -153,6 +153,14 @@ def _aws(service: Service, request: web.Request) -> web.Response:
     return web.Response(text=values[path]) if path in values else web.Response(status=404)
 
 
+def _scopes(machine: Machine) -> str:
+    """What the tokens of its service account are good for, by the last words of the scopes that its body asked for."""
+    node = machine.extra.get("node", {}).get("serviceAccount", {}).get("scope", [])
+    accounts = machine.extra.get("resource", {}).get("serviceAccounts", [])
+    scopes = [*node, *(scope for account in accounts for scope in account.get("scopes", ()))]
+    return " ".join(scope.rpartition("/")[2] for scope in scopes)
+
+
 async def _gce(service: Service, request: web.Request) -> web.Response:
     machine = service.machine
     if request.path == "/":  # google-auth asks whether this is GCE
@@ -174,7 +182,7 @@ async def _gce(service: Service, request: web.Request) -> web.Response:
         "instance/attributes/user-data": machine.user_data,
         **{f"instance/attributes/{key}": value for key, value in machine.extra.get("metadata", {}).items()},
         "instance/service-accounts/default/token": json.dumps(
-            {"access_token": "sandbox", "expires_in": 3599, "token_type": "Bearer"}
+            {"access_token": f"machine {_scopes(machine)}", "expires_in": 3599, "token_type": "Bearer"}
         ),
         "project/project-id": machine.extra.get("project", "sandbox"),
     }

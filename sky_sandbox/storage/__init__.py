@@ -6,8 +6,8 @@ Serve :func:`app` at the root of a port ``P`` of its own. Clients reach it by:
 - GCS (gcsfs, google-cloud-storage): ``endpoint_url="http://127.0.0.1:P"``, ``token="anon"``;
 - Azure Blob (adlfs, azure-storage-blob): ``BlobEndpoint=http://127.0.0.1:P/<account>``, any account and key.
 
-The three are separate worlds: a bucket made through one API is not seen by the others. Credentials are not
-checked.
+The three are separate worlds: a bucket made through one API is not seen by the others. Credentials are checked if the
+store is given the :class:`~sky_sandbox.logins.Logins` that its clouds lend.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
+from sky_sandbox.logins import Logins
 from sky_sandbox.storage.blob import Blob
+from sky_sandbox.storage.gates import blob_refusal, gcs_refusal, s3_refusal
 from sky_sandbox.storage.gcs import Gcs
 from sky_sandbox.storage.objects import Objects
 from sky_sandbox.storage.outages import Outages
@@ -29,10 +31,13 @@ from sky_sandbox.storage.s3 import S3
 GCS_PATHS = ("/storage/v1/", "/upload/storage/v1/", "/download/storage/v1/", "/batch/storage/v1")
 
 
-def app(root: Path, outages: Outages | None = None) -> Starlette:
+def app(root: Path, outages: Outages | None = None, logins: Logins | None = None) -> Starlette:
     """The object store over the folder ``root``, as an ASGI application. What it holds survives a restart."""
     objects = Objects(root)
     s3, gcs, blob = S3(objects), Gcs(objects), Blob(objects)
+
+    def there(bucket: str, key: str) -> bool:
+        return objects.get("s3", bucket, key) is not None
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -41,11 +46,14 @@ def app(root: Path, outages: Outages | None = None) -> Starlette:
             if outages is not None and outages.hit(path):
                 response = Response(status_code=503)
             elif path.startswith(GCS_PATHS):
-                response = await gcs.answer(request, path)
+                refusal = None if logins is None else await gcs_refusal(request, path, logins)
+                response = refusal or await gcs.answer(request, path)
             elif "x-ms-version" in request.headers:  # every request of Azure's clients carries it
-                response = await blob.answer(request, path)
+                refusal = None if logins is None else blob_refusal(request, path)
+                response = refusal or await blob.answer(request, path)
             else:
-                response = await s3.answer(request, path)
+                refusal = None if logins is None else await s3_refusal(request, path, logins, there)
+                response = refusal or await s3.answer(request, path)
         except ClientDisconnect:
             response = Response(status_code=400)
         await response(scope, receive, send)

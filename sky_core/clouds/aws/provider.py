@@ -22,6 +22,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from sky_core.clouds.aws import leftovers as aws_leftovers
 from sky_core.clouds.aws.errors import LOGIN, sort_end
 from sky_core.clouds.aws.images import parameters
+from sky_core.clouds.aws.lending import lend
 from sky_core.clouds.aws.network import Network
 from sky_core.clouds.aws.session import HOME_REGION, ONCE, Session
 from sky_core.clouds.base import (
@@ -32,6 +33,8 @@ from sky_core.clouds.base import (
     LaunchRequest,
     Leftover,
     Leftovers,
+    Loan,
+    Reach,
     State,
     Storage,
     whole_gang,
@@ -100,6 +103,8 @@ class Aws:
             image = self._image(request)
             group = self._network.group(request.region, request.ports)
         body = _run_instances(request, image, group, cloud_config(request, self.config.ssh_user, self.name))
+        if self.config.machine_identity:
+            body["IamInstanceProfile"] = {"Name": self.config.machine_identity}
         retrying = Retrying(
             retry=retry_if_exception_type((Throttled, UnknownOutcome)),
             wait=wait_random_exponential(multiplier=0.5, max=5),
@@ -184,6 +189,14 @@ class Aws:
             options["endpoint_url"] = self.config.storage_endpoint
         return {name: value for name, value in options.items() if value is not None}
 
+    def lend(self, reaches: Sequence[Reach], machine: str) -> Loan:
+        """See :mod:`sky_core.clouds.aws.lending`. An instance profile of the settings needs none."""
+        place = {"endpoint_url": self.config.storage_endpoint} if self.config.storage_endpoint else {}
+        if self.config.machine_identity and machine == self.name:
+            return Loan(place)
+        loan = lend(self._session, self.config.machine_role, reaches)
+        return Loan({**loan.options, **place}, loan.ends_at)
+
     def _unknown(self, id_: str) -> Instance:
         """An instance that EC2 does not know: not yet, just after its launch, or no longer, an hour after its end."""
         launched_at, instance = self._fresh.get(id_, (-math.inf, _forgotten(id_)))
@@ -216,7 +229,7 @@ class Aws:
         """
         region, wanted = request.region, request.image
         if wanted is None:
-            names = parameters(request.arch, request.accelerator)
+            names = parameters(request.arch, request.accelerator, request.instance_type)
         elif wanted.startswith("/"):
             names = (wanted,)
         else:

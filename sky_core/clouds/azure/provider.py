@@ -41,6 +41,8 @@ from sky_core.clouds.base import (
     LaunchRequest,
     Leftover,
     Leftovers,
+    Loan,
+    Reach,
     Storage,
     whole_gang,
 )
@@ -94,7 +96,7 @@ class Azure:
         self._machines = ComputeManagementClient(credential, subscription, **options).virtual_machines
         client = ResourceManagementClient(credential, subscription, **options)
         self._groups, self._resources = client.resource_groups, client.resources
-        self._storage = AzureStorage(config, subscription, client)
+        self._storage = AzureStorage(config, subscription, client, credential)
 
     def check(self) -> None:
         with cloud_errors():
@@ -106,6 +108,7 @@ class Azure:
         """See :meth:`Cloud.launch`. After Throttled and UnknownOutcome what was made stays, to be taken up again."""
         try:
             with cloud_errors(zoned=bool(bodies.zones(request))):
+                bodies.image(request)  # before anything is made for a machine that has none
                 group = self._group(request.token)
                 if group is None or looks.TAG_LAUNCHED not in (group.tags or {}) or looks.is_deleting(group):
                     self._create(replace(request, tags=looks.tags_of(request)))
@@ -196,7 +199,8 @@ class Azure:
         Returns whether it has an identity: an earlier call may have made it without.
         """
         interface = self._interface_id(request.token, name)
-        body: Any = bodies.machine(request, name, interface, self._config.ssh_user, identity)
+        identities = [one for one in (identity, self._config.machine_identity) if one]
+        body: Any = bodies.machine(request, name, interface, self._config.ssh_user, identities)
         only_new = {"If-None-Match": "*"}
         try:
             self._machines.begin_create_or_update(request.token, name, body, headers=only_new, polling=False)
@@ -336,6 +340,9 @@ class Azure:
 
     def storage_options(self) -> Mapping[str, Any]:
         return self._storage.options()
+
+    def lend(self, reaches: Sequence[Reach], machine: str) -> Loan:
+        return self._storage.lend(reaches, machine)
 
     # --- names -----------------------------------------------------------------------------------------------
 

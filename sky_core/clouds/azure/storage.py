@@ -1,43 +1,54 @@
 """Azure's object store for :class:`~sky_core.clouds.azure.provider.Azure`: account, container and rights.
 
-With ``storage_account`` set there is one account, whose shared access signature also serves machines of other clouds.
-Without it each region gets an account of its own, made on first use, so that data stays where its tasks run; access
-is then by the login of whoever reads: the service principal in ``AZURE_CLIENT_ID``, ``AZURE_CLIENT_SECRET`` and
-``AZURE_TENANT_ID`` travels with the job, other logins work only where they are.
+With ``storage_account`` set there is one account. Without it each region gets an account of its own, made on first use,
+so that data stays where its tasks run. Machines of whatever cloud are lent signatures of single containers that end
+within hours; the driver itself reads by its login.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from azure.core.exceptions import ResourceExistsError
+from azure.core.exceptions import HttpResponseError, ResourceExistsError
 from azure.core.rest import HttpRequest
 from azure.mgmt.resource.resources import ResourceManagementClient
-from azure.storage.blob import AccountSasPermissions, BlobServiceClient, ResourceTypes, generate_account_sas
+from azure.storage.blob import BlobServiceClient, ContainerSasPermissions, generate_container_sas
 
 from sky_core.clouds.azure.errors import cloud_errors
-from sky_core.clouds.base import Leftover, Storage
+from sky_core.clouds.base import Leftover, Loan, Reach, Storage
 from sky_core.config import CloudConfig
 from sky_core.errors import InvalidRequest
 
+log = logging.getLogger(__name__)
+
 STORAGE_API = "2023-05-01"
-SIGNATURE_LIFE = timedelta(days=30)  # longer than any one machine is kept
+LENT = timedelta(hours=12)
 GROUP = "skyloom-storage-"  # how the resource group of a region's account begins
 EMULATOR_KEY = "c2FuZGJveA=="  # any key does: the emulator does not check it
+
+
+def place_of(url: str) -> str:
+    """``container`` or ``container@account…`` of a URL: what it is signed for."""
+    first, _, rest = url.partition("://")[2].partition("/")
+    return f"{rest.partition('/')[0]}@{first}" if url.startswith("az://") else first
 
 
 class AzureStorage:
     """Containers of one subscription; the clients are the provider's."""
 
-    def __init__(self, config: CloudConfig, subscription: str, client: ResourceManagementClient) -> None:
+    def __init__(
+        self, config: CloudConfig, subscription: str, client: ResourceManagementClient, credential: Any
+    ) -> None:
         self._config, self._subscription, self._client = config, subscription, client
+        self._credential = credential
         self._containers: dict[str, Storage] = {}
-        self._account_id: str | None = None
+        self._account_ids: dict[str, str] = {}
+        self._keys: dict[str, tuple[Any, datetime]] = {}  # what signs, by account, and until when
 
     def container(self, region: str) -> Storage:
         """The container ``<prefix>-<region>``, made if needed.
@@ -58,7 +69,7 @@ class AzureStorage:
                 BlobServiceClient.from_connection_string(self._emulator()).create_container(name)
             return f"abfs://{name}"
         if self._config.storage_account:
-            self._put(f"{self._account()}/blobServices/default/containers/{name}", {})
+            self._put(f"{self._account(self._config.storage_account)}/blobServices/default/containers/{name}", {})
             return f"abfs://{name}"
         account = self._regional_account(region)
         self._put(f"{account}/blobServices/default/containers/{name}", {})
@@ -72,42 +83,74 @@ class AzureStorage:
         return [Leftover("bucket", id_, "azure", path.split("/")[1][len(GROUP) :]) for path, id_ in ours.items()]
 
     def options(self) -> Mapping[str, Any]:
-        """adlfs options for all containers, to be used here and on the machines."""
+        """Options for all containers, to be used here: each is signed for when it is first used."""
         account = self._config.storage_account
         if self._config.storage_endpoint:
             return {"account_name": account, "connection_string": self._emulator()}
-        if account:
-            return {"account_name": account, "sas_token": self._signature()}
-        variables = {
-            name: os.environ.get(f"AZURE_{name.upper()}") for name in ("tenant_id", "client_id", "client_secret")
-        }
-        return variables if all(variables.values()) else {"anon": False}
+        return {"signatures": _Signatures(self), **({"account_name": account} if account else {})}
+
+    def lend(self, reaches: Sequence[Reach], machine: str) -> Loan:
+        """A signature for each container that a machine reaches, by the URL's ``container`` or ``container@account``.
+
+        Azure has none for a folder, but in accounts with a hierarchical namespace: it is the whole container's. A
+        user-assigned identity of the settings needs none.
+        """
+        account = self._config.storage_account
+        named = {"account_name": account} if account else {}
+        if self._config.machine_identity and machine == "azure":
+            return Loan({"identity": self._config.machine_identity, **named})
+        ends = datetime.now(UTC) + LENT
+        places: dict[str, bool] = {}
+        for reach in reaches:
+            place = place_of(reach.url)
+            places[place] = places.get(place, False) or reach.write
+        with cloud_errors():
+            signed = {place: self.sign(place, ends, write=write) for place, write in places.items()}
+        options: dict[str, Any] = {"signatures": signed, **named}
+        if self._config.storage_endpoint:
+            options["endpoint"] = f"{self._config.storage_endpoint}/{account}"
+        return Loan(options, ends.timestamp())
+
+    def sign(self, place: str, ends: datetime, *, write: bool) -> str:
+        """A shared access signature by a key that is delegated to our login, else by the account's own."""
+        container, _, host = place.partition("@")
+        account = host.partition(".")[0] or str(self._config.storage_account)
+        allowed = ContainerSasPermissions(read=True, list=True, write=write, delete=write, add=write, create=write)
+        with_key: dict[str, Any]
+        if self._config.storage_endpoint:
+            with_key = {"account_key": EMULATOR_KEY}
+        else:
+            try:
+                with_key = {"user_delegation_key": self._delegated(account)}
+            except HttpResponseError as error:
+                log.info("%s delegates no key to this login, so its own one signs: %s", account, error)
+                with_key = {"account_key": self._key(account)}
+        return str(generate_container_sas(account, container, permission=allowed, expiry=ends, **with_key))
+
+    def _delegated(self, account: str) -> Any:
+        """A key to sign with, kept for half its life."""
+        key, until = self._keys.get(account, (None, datetime.min.replace(tzinfo=UTC)))
+        if key is None or until < datetime.now(UTC) + LENT:
+            begins, until = datetime.now(UTC) - timedelta(minutes=15), datetime.now(UTC) + 2 * LENT
+            service = BlobServiceClient(f"https://{account}.blob.core.windows.net", credential=self._credential)
+            key = service.get_user_delegation_key(begins, until)
+            self._keys[account] = key, until
+        return key
+
+    def _key(self, account: str) -> str:
+        request = HttpRequest("POST", f"{self._account(account)}/listKeys", params={"api-version": STORAGE_API})
+        reply = self._client.send_request(request)
+        reply.raise_for_status()
+        return str(reply.json()["keys"][0]["value"])
 
     def _emulator(self) -> str:
         account = self._config.storage_account
         endpoint = f"{self._config.storage_endpoint}/{account}"
         return f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={EMULATOR_KEY};BlobEndpoint={endpoint};"
 
-    def _signature(self) -> str:
-        """A shared access signature for the blobs of the account that the settings name."""
-        with cloud_errors():
-            request = HttpRequest("POST", f"{self._account()}/listKeys", params={"api-version": STORAGE_API})
-            reply = self._client.send_request(request)
-            reply.raise_for_status()
-        return str(
-            generate_account_sas(
-                str(self._config.storage_account),
-                reply.json()["keys"][0]["value"],
-                ResourceTypes(service=True, container=True, object=True),
-                AccountSasPermissions(read=True, write=True, delete=True, list=True, add=True, create=True),
-                datetime.now(UTC) + SIGNATURE_LIFE,
-            )
-        )
-
-    def _account(self) -> str:
-        """ARM id of the account that the settings name, whichever resource group it is in."""
-        if self._account_id is None:
-            name = self._config.storage_account
+    def _account(self, name: str) -> str:
+        """ARM id of an account, whichever resource group it is in."""
+        if name not in self._account_ids:
             query = f"resourceType eq 'Microsoft.Storage/storageAccounts' and name eq '{name}'"
             found = next(iter(self._client.resources.list(filter=query)), None)
             if found is None:
@@ -115,8 +158,8 @@ class AzureStorage:
                     f"Azure: storage_account: no account {name!r} in subscription {self._subscription}",
                     cure="correct it in [clouds.azure] of config.toml, or leave it out to have one made per region",
                 )
-            self._account_id = str(found.id)
-        return self._account_id
+            self._account_ids[name] = str(found.id)
+        return self._account_ids[name]
 
     def _regional_account(self, region: str) -> str:
         """ARM id of Skyloom's account in a region, made if needed. Account names are shared by all of Azure."""
@@ -132,3 +175,26 @@ class AzureStorage:
 
     def _put(self, id_: str, body: Mapping[str, Any]) -> None:
         self._client.resources.begin_create_or_update_by_id(id_, dict(body), api_version=STORAGE_API).result()
+
+
+class _Signatures(Mapping[str, str]):
+    """Signatures by place, each made when it is asked for, and anew before it ends."""
+
+    def __init__(self, storage: AzureStorage) -> None:
+        self._storage = storage
+        self._made: dict[str, tuple[str, datetime]] = {}
+
+    def __getitem__(self, place: str) -> str:
+        signature, ends = self._made.get(place, ("", datetime.min.replace(tzinfo=UTC)))
+        if ends < datetime.now(UTC) + LENT / 2:
+            ends = datetime.now(UTC) + LENT
+            with cloud_errors():
+                signature = self._storage.sign(place, ends, write=True)
+            self._made[place] = signature, ends
+        return signature
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return len(self._made)

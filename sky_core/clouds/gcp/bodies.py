@@ -17,6 +17,7 @@ NETWORK = "global/networks/default"
 NETWORK_TAG = "skyloom"  # the machines that our firewall rules are for
 TAGS_KEY = "skyloom-tags"  # metadata: the tags as they were given, which labels cannot always hold
 ALL_SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]  # what the machine may do is up to its account's roles
+SWITCH_SCOPES = ["https://www.googleapis.com/auth/compute"]  # to delete itself; no bucket can be read with it
 MAX_RUN_S = (30, 120 * 24 * 3600)  # https://cloud.google.com/compute/docs/instances/limit-vm-runtime
 
 # https://cloud.google.com/compute/docs/instances/instance-lifecycle
@@ -40,8 +41,11 @@ PREEMPTED = "compute.instances.preempted"
 ENDS = frozenset({"delete", "stop", PREEMPTED, "compute.instances.guestTerminate", "compute.instances.hostError"})
 
 
-def instance_body(zone: str, name: str, request: LaunchRequest, user_data: str) -> compute.Instance:
-    """The machine that a request asks for, for ``instances.insert``."""
+def instance_body(
+    zone: str, name: str, request: LaunchRequest, user_data: str, identity: str | None = None
+) -> compute.Instance:
+    """The machine that a request asks for, for ``instances.insert``; ``identity`` is a service account's email."""
+    account = compute.ServiceAccount(email=identity or "default", scopes=ALL_SCOPES if identity else SWITCH_SCOPES)
     labels = names.labels(request.tags)
     disk = compute.AttachedDiskInitializeParams(
         source_image=names.image(request),
@@ -63,7 +67,7 @@ def instance_body(zone: str, name: str, request: LaunchRequest, user_data: str) 
         metadata=compute.Metadata(items=[compute.Items(key=key, value=value) for key, value in metadata.items()]),
         disks=[compute.AttachedDisk(boot=True, auto_delete=True, initialize_params=disk)],
         network_interfaces=[compute.NetworkInterface(network=NETWORK, access_configs=[outside])],
-        service_accounts=[compute.ServiceAccount(email="default", scopes=ALL_SCOPES)],
+        service_accounts=[account],
     )
 
 

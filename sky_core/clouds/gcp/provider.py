@@ -20,6 +20,7 @@ import google.auth
 from google.api_core.exceptions import Conflict, NotFound
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import compute_v1 as compute
+from google.oauth2.credentials import Credentials
 
 from sky_core.clouds.base import (
     REFUSALS,
@@ -29,6 +30,8 @@ from sky_core.clouds.base import (
     LaunchRequest,
     Leftover,
     Leftovers,
+    Loan,
+    Reach,
     Storage,
     whole_gang,
 )
@@ -36,6 +39,7 @@ from sky_core.clouds.caller import public_address
 from sky_core.clouds.gcp import bodies, names
 from sky_core.clouds.gcp.errors import RETRY, all_or_nothing, cloud_errors, operation_error
 from sky_core.clouds.gcp.leftovers import Remains
+from sky_core.clouds.gcp.lending import EXCHANGE, lend
 from sky_core.clouds.gcp.storage import Buckets
 from sky_core.clouds.gcp.tpu import Tpus
 from sky_core.clouds.userdata import cloud_config
@@ -68,6 +72,8 @@ class Gcp:
         self.config = config
         self.settle_s = SETTLE_S if config.settle_s is None else config.settle_s
         credentials: Any = AnonymousCredentials()  # type: ignore[no-untyped-call]
+        if "token" in config.credentials:
+            credentials = Credentials(config.credentials["token"].get_secret_value())  # type: ignore[no-untyped-call]
         project = config.account
         if config.endpoint is None:
             with cloud_errors("Google Cloud"):
@@ -76,6 +82,7 @@ class Gcp:
         if not project:
             raise NotConnected("Google Cloud: no project", cure="set account in [clouds.gcp] of config.toml")
         self.project = project
+        self._credentials = credentials
         reach: dict[str, Any] = {"credentials": credentials}
         if config.endpoint:
             reach["client_options"] = {"api_endpoint": config.endpoint}
@@ -170,7 +177,8 @@ class Gcp:
         Google remembers request ids for a while and answers a known one with its operation. That makes up for a
         lost reply; but a refusal from then is no answer for now, hence the second, fresh id.
         """
-        body = bodies.instance_body(zone, name, request, cloud_config(request, self.config.ssh_user, self.name))
+        body = bodies.instance_body(zone, name, request, cloud_config(request, self.config.ssh_user, self.name),
+                                    self.config.machine_identity)  # fmt: skip
         same = uuid.uuid5(uuid.NAMESPACE_URL, f"{self.project}/{zone}/{name}")
         for request_id in (same, uuid.uuid4()):
             call = compute.InsertInstanceRequest(
@@ -360,12 +368,22 @@ class Gcp:
         return self._buckets.storage(region)
 
     def storage_options(self) -> Mapping[str, Any]:
-        """gcsfs options: the machine's own service account on Google Cloud, nothing in the sandbox."""
+        """gcsfs options: our own login."""
         # gcsfs would ask over gRPC, for up to a minute, whether an emulator's bucket is zonal.
         os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-        if self.config.storage_endpoint:
-            return {"endpoint_url": self.config.storage_endpoint, "token": "anon", "project": self.project}
-        return {"project": self.project}
+        return {**self._place(), "token": self._credentials if self.config.credentials else None}
+
+    def lend(self, reaches: Sequence[Reach], machine: str) -> Loan:
+        """See :mod:`sky_core.clouds.gcp.lending`. A service account of the settings needs none."""
+        if self.config.machine_identity and machine == self.name:
+            return Loan(self._place())
+        exchange = f"{self.config.endpoint}/v1/token" if self.config.endpoint else EXCHANGE
+        loan = lend(self._credentials, reaches, exchange)
+        return Loan({**loan.options, **self._place()}, loan.ends_at)
+
+    def _place(self) -> dict[str, Any]:
+        endpoint = self.config.storage_endpoint
+        return {"project": self.project, **({"endpoint_url": endpoint} if endpoint else {})}
 
 
 if TYPE_CHECKING:

@@ -106,7 +106,7 @@ class Tpus:
 
     def _create(self, zone: str, name: str, request: LaunchRequest) -> Operation | None:
         """Ask for one node; None if it is there already, made by an earlier call with this token."""
-        node = _node(request, self._config.ssh_user, self._path(zone, name))
+        node = _node(request, self._config, self._path(zone, name))
         with tpu_errors(f"create {zone}/{name}"):
             try:
                 return self._client.create_node(parent=self._location(zone), node=node, node_id=name, timeout=CALL_S)
@@ -191,8 +191,12 @@ class Tpus:
         return f"{self._location(zone)}/nodes/{name}"
 
 
-def _node(request: LaunchRequest, user: str, path: str) -> tpu_v2.Node:
-    """The node that a request asks for; it is told its own resource name, by which it can delete itself."""
+def _node(request: LaunchRequest, config: CloudConfig, path: str) -> tpu_v2.Node:
+    """The node that a request asks for; it is told its own resource name, by which it can delete itself.
+
+    The TPU API knows no narrower scope than all: what the machine may do is up to its service account's roles.
+    """
+    user = config.ssh_user
     kind, runtime = names.tpu_version(request.accelerator or "")
     metadata = {
         "user-data": cloud_config(request, user, "gcp"),
@@ -205,7 +209,7 @@ def _node(request: LaunchRequest, user: str, path: str) -> tpu_v2.Node:
         runtime_version=request.image or runtime,
         network_config=tpu_v2.NetworkConfig(enable_external_ips=True),
         scheduling_config=tpu_v2.SchedulingConfig(spot=request.use_spot),
-        service_account=tpu_v2.ServiceAccount(scope=ALL_SCOPES),
+        service_account=tpu_v2.ServiceAccount(email=config.machine_identity or "", scope=ALL_SCOPES),
         labels=names.labels(request.tags),
         tags=[NETWORK_TAG],
         metadata=metadata,

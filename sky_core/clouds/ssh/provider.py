@@ -18,7 +18,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sky_core.clouds.base import TAG_CLUSTER, Cloud, Found, Instance, LaunchRequest, Leftover, Leftovers, Storage
+from sky_core.clouds.base import (
+    TAG_CLUSTER,
+    Cloud,
+    Found,
+    Instance,
+    LaunchRequest,
+    Leftover,
+    Leftovers,
+    Loan,
+    Reach,
+    Storage,
+)
 from sky_core.config import CloudConfig
 from sky_core.errors import (
     AuthError,
@@ -196,6 +207,10 @@ class Ssh:
     def storage_options(self) -> Mapping[str, Any]:
         """None of its own: the bucket is another cloud's, and so are the options that open it."""
         return {}
+
+    def lend(self, reaches: Sequence[Reach], machine: str) -> Loan:
+        """Nothing, for the same reason."""
+        return Loan({})
 
     # --- hosts -----------------------------------------------------------------------------------------------
 

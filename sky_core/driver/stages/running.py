@@ -14,9 +14,10 @@ from sky_core.driver.lead.pilot import decide, pilot_of, thoughts
 from sky_core.driver.lead.promise import checkpoint_hours, noted, too_slow, unsaved, warning
 from sky_core.driver.stages.ending import ended, transfers
 from sky_core.driver.stages.launch import REFUSALS, intend, observation, where
+from sky_core.driver.stages.lending import lend, make_buckets, renew
 from sky_core.driver.stages.looking import look
 from sky_core.driver.step import Step
-from sky_core.driver.urls import checkpoint_url, mounts, output_urls, storage_options, verdict_url
+from sky_core.driver.urls import checkpoint_url, mounts, output_urls, verdict_url
 from sky_core.errors import AuthError, CloudError, HostKeyMismatch, InvalidRequest, LinkLost, MachineError
 from sky_core.facts import facts_of
 from sky_core.job.bill import sharpened
@@ -63,6 +64,7 @@ def boot(step: Step) -> Outcome:
         return step.comes_to(closing="failed", verdict="failed", result={"exit_code": None, "error": why})
     try:
         bucket = step.driving.clouds[cluster.cloud].storage(cluster.region).url
+        make_buckets(step, cluster)
         step.driving.executors[cluster.cloud].start(machines, _request(step, cluster, instances, bucket))
     except (AuthError, InvalidRequest) as error:
         return _refused_there(step, cluster, error, "bucket refused")
@@ -104,6 +106,7 @@ def poll(step: Step) -> Outcome:
                 return given_up
             addresses = tuple(instance.ip for instance in instances if instance.ip) or addresses
         machines, executor = _machines(step, cluster, addresses), step.driving.executors[cluster.cloud]
+        renew(step, cluster, machines)
         if memory.leaving:
             executor.leave(machines, step.job.id, cluster.attempt, LEAVE_GRACE_S)
         look_s = LONG_LOOK_S if memory.waiting_since else LOOK_S
@@ -284,7 +287,7 @@ def _request(step: Step, cluster: Cluster, instances: list[Instance], bucket: st
         restore_urls=step.memory.checkpoint_urls if checkpoint else (),
         checkpoint_interval_s=None if interval is None else settings.scale.seconds(interval),
         checkpoint_keep=checkpoint.keep if checkpoint else 1,
-        storage_options=storage_options(step, cluster),
+        storage_options=lend(step, cluster, bucket),
         orphan_ttl_s=settings.orphan_ttl_s,
         promised_s=_promised_s(step),
         publish_patience_s=settings.publish_patience_s,

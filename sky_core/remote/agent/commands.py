@@ -38,6 +38,9 @@ def main(argv: Sequence[str]) -> int:
     elif command == "cancel":
         job_id, attempt, grace_s, why = arguments
         cancel(job_id, int(attempt), float(grace_s), why)
+    elif command == "renew":
+        job_id, attempt = arguments
+        renew(job_id, int(attempt), sys.stdin.readline())
     elif command == "transfer":
         transfer.main()
     elif command == "alone":
@@ -90,6 +93,7 @@ def _daemon(job: Job, place: Place, program: str, write_end: int) -> None:
     fresh.python.symlink_to(sys.executable)
     fresh.log.touch()
     fresh.lease.touch()
+    os.mkfifo(fresh.renewals, 0o600)
     State(fresh.state).begin(os.getpid())
     try:
         fresh.folder.rename(place.folder)
@@ -156,6 +160,18 @@ def cancel(job_id: str, attempt: int, grace_s: float, why: str) -> None:
         if supervisor_lives(state):  # it hangs
             os.kill(state["pid"], signal.SIGKILL)
         _end_session(state)
+
+
+def renew(job_id: str, attempt: int, options: str) -> None:
+    """Hand the supervisor storage options (one line of JSON) in place of those that end soon."""
+    place = Place.of(job_id, attempt)
+    try:
+        pipe = os.open(place.renewals, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:  # nobody reads: it has ended
+        return
+    os.set_blocking(pipe, True)
+    with os.fdopen(pipe, "w") as file:
+        file.write(options.strip() + "\n")
 
 
 def _end_session(state: dict[str, Any]) -> None:

@@ -37,8 +37,7 @@ class Job:
         files: SHA-256 of the archive of local files and folders that are mounted, by number; or None.
         environment: SHA-256 of the archive of the list of its packages, or None…
         index: …and the package index that has them; None: uv's own. Secret.
-        mounts: What lies at which path: ``{"path", "url" or None, "file": number in ``files`` or None, "write_back",
-            "make": whether the bucket is to be made}``.
+        mounts: What lies at which path: ``{"path", "url" or None, "file": number in ``files`` or None, "write_back"}``.
         inputs: URL of a published artifact, or of any file or folder, for each input's name.
         outputs: URL to publish under, for each output's name.
         verdict_url: Where an attempt that ends by itself writes how, or None.
@@ -107,6 +106,7 @@ class Place:
         own_log: What the agent's own processes print; empty unless something is wrong.
         lease: Its modification time is the driver's sign of life.
         cancel: Holds the grace in seconds and why ("cancelled" or "moved"), once the job is to end.
+        renewals: A pipe by which fresh credentials come, to be in no file.
         eviction: Made when the cloud has announced the machine's end.
         over: Made when nobody asks for the job any more, on a machine that stays.
         staging: The copy of the checkpoint that is being uploaded.
@@ -121,6 +121,7 @@ class Place:
         self.state = folder / "state.json"
         self.lease = folder / "lease"
         self.cancel = folder / "cancel"
+        self.renewals = folder / "renewals"
         self.eviction = folder / "eviction"
         self.over = folder / "over"
         self.work = folder / "work"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ class Verdict:
     def __init__(self, job: Job, place: Place, state: State, program: str) -> None:
         self._job, self._place, self._state, self._program = job, place, state, program
         self.owed: dict[str, Any] | None = None
+        self.options = job.storage_options
 
     def owe(self, exit_code: int, detail: str) -> None:
         """From now on it is owed, by the first node of a job that has a bucket."""
@@ -48,7 +50,7 @@ class Verdict:
 
     def pay(self) -> None:
         """Leave the verdict of a job that moved no data, or could not when it ended. May take a minute or two."""
-        courier = Courier(self._job.storage_options, self._program, self._place.own_log)
+        courier = Courier(self.options, self._program, self._place.own_log)
         try:
             self.leave(courier)
         except TransferFailed as failure:
@@ -63,6 +65,14 @@ class Verdict:
             self.pay()
             if self.owed:
                 time.sleep(OWED_AGAIN_S)
+
+
+def take_renewals(pipe: Path, courier: Courier, verdict: Verdict) -> None:
+    """Use what the driver lends anew, long before what it lent last has ended. Does not return."""
+    with os.fdopen(os.open(pipe, os.O_RDWR)) as lines:  # both ways, so that it never ends
+        for line in lines:
+            verdict.options = json.loads(line)
+            courier.renew(verdict.options)
 
 
 class Lease:

@@ -30,7 +30,7 @@ from .data.courier import Courier, Patience, TransferFailed
 from .data.mounts import Mounts
 from .data.placing import Unplaced
 from .job import Job, Place, environment, root
-from .outliving import OWED_AGAIN_S, Lease, Others, Verdict
+from .outliving import OWED_AGAIN_S, Lease, Others, Verdict, take_renewals
 from .pythons.fit import Unmade, calling
 from .state import State
 
@@ -79,14 +79,14 @@ class Supervisor:
         self._checkpoints = Checkpoints(job, place, state, self._patience, self._writing, self.say)
         self._mounts = Mounts(job, place, state, self._patience, self.say)
         self._lease = Lease(place.lease, job.orphan_ttl_s)
-        self._needed = True
-        self._began = time.monotonic()
+        self._needed, self._began = True, time.monotonic()
 
     def run(self) -> None:
         """Lead the job to its end; all that can happen to it is in the state afterwards."""
         processes.adopt_orphans()
-        threading.Thread(target=self._watch_cloud, daemon=True).start()
-        threading.Thread(target=self._keep_machine, daemon=True).start()
+        renewing = lambda: take_renewals(self.place.renewals, self._courier, self._verdict)  # noqa: E731
+        for work in (self._watch_cloud, self._keep_machine, renewing):
+            threading.Thread(target=work, daemon=True).start()
         try:
             self._end(self._live())
         except Interrupted:

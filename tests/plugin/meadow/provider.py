@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from sky_core.clouds.aws.provider import Aws
-from sky_core.clouds.base import Found, Instance, LaunchRequest, Leftover, Leftovers, Storage
+from sky_core.clouds.base import Found, Instance, LaunchRequest, Leftover, Leftovers, Loan, Reach, Storage
 from sky_core.config import CloudConfig
 
 TYPES = {"calf": "t3.small"}
@@ -61,6 +61,9 @@ class Meadow:
 
     def storage_options(self) -> Mapping[str, Any]:
         return {}
+
+    def lend(self, reaches: Sequence[Reach], machine: str) -> Loan:
+        return Loan({})
 
 
 def _ours(instance: Instance) -> Instance:

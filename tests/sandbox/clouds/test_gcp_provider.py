@@ -268,7 +268,10 @@ def test_images_and_disks_fit_the_machine(token: str, changes: dict[str, Any], i
     boot = body.disks[0].initialize_params
     assert image in boot.source_image
     assert (boot.disk_type.rsplit("/", 1)[-1], boot.disk_size_gb, body.disks[0].auto_delete) == (disk, gib, True)
-    assert body.service_accounts[0].email == "default", "without it the machine could not reach its bucket"
+    account = body.service_accounts[0]
+    assert (account.email, *account.scopes) == ("default", "https://www.googleapis.com/auth/compute"), "no bucket"
+    named = instance_body(ZONE, token, vm(token, **changes), "", "me@here").service_accounts[0]
+    assert (named.email, *named.scopes) == ("me@here", "https://www.googleapis.com/auth/cloud-platform")
 
 
 def test_ssh_is_open_to_the_caller_only(sandbox: Sandbox, gcp: Gcp, token: str) -> None:

@@ -43,7 +43,7 @@ def mounted(tmp_path):
         for number, text in enumerate(files):
             place.files.mkdir(exist_ok=True)
             (place.files / str(number)).write_text(text)
-        whole = [{"url": None, "file": None, "write_back": False, "make": False, **mount} for mount in mounts]
+        whole = [{"url": None, "file": None, "write_back": False, **mount} for mount in mounts]
         courier = Courier({}, str(tmp_path / name), place.own_log)
         couriers.append(courier)
         said = []

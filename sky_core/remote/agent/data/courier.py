@@ -70,6 +70,15 @@ class Courier:
             raise TransferFailed(answer["error"], final=answer["final"])
         return answer["answer"]
 
+    def renew(self, options: Mapping[str, Any]) -> None:
+        """Use these storage options from the next transfer on."""
+        with self._lock:
+            self._options = options
+            if self._process is not None:  # it has nothing to do just now
+                self._process.kill()
+                self._process.wait()
+                self._process = None
+
     def close(self) -> None:
         """End the process, whatever it is doing."""
         self._closed = True

@@ -20,19 +20,22 @@ from .trees import Warn
 Known = Mapping[str, Sequence[int]]  # size, time of change (ns) and inode of each file that the bucket has as it is
 
 
-def bring(url: str, folder: Path, make: bool, options: Options) -> tuple[Path, int, Known]:
-    """What lies at ``url``, in ``folder``; nothing there is well. With ``make`` the bucket is made if need be.
+def make_bucket(url: str, options: Options) -> None:
+    """Make the bucket of a URL if need be; for the driver, since a machine may not."""
+    filesystem, path = connect(url, options)
+    bucket = path.partition("/")[0]
+    if not patiently(lambda: filesystem.exists(bucket)):
+        with contextlib.suppress(FileExistsError):  # another driver was faster
+            patiently(lambda: filesystem.mkdir(bucket))
+
+
+def bring(url: str, folder: Path, options: Options) -> tuple[Path, int, Known]:
+    """What lies at ``url``, in ``folder``; nothing there is well.
 
     Returns:
         Its local path, its bytes, and what :func:`send_back` needs to know.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if make:
-        filesystem, path = connect(url, options)
-        bucket = path.partition("/")[0]
-        if not patiently(lambda: filesystem.exists(bucket)):
-            with contextlib.suppress(FileExistsError):  # another machine was faster
-                patiently(lambda: filesystem.mkdir(bucket))
     try:
         local, size = fetch(url, folder, options)
     except FileNotFoundError:
@@ -80,7 +83,7 @@ def answer(request: dict[str, Any], options: Options) -> Any:
     """Serve a request of the supervisor's, see :mod:`.transfer`."""
     folder, url = Path(request["folder"]), request["url"]
     if request["do"] == "bring":
-        local, size, known = bring(url, folder, request["make"], options)
+        local, size, known = bring(url, folder, options)
         return {"path": str(local), "bytes": size, "known": known}
     warnings: list[str] = []
     size, known = send_back(folder, url, request["known"], options, warnings.append)

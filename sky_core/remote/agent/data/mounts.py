@@ -57,7 +57,7 @@ class Mounts:
         if not mount["write_back"]:
             found = self._patience.ask(complaint, "fetch", about)
         else:
-            found = self._patience.ask(complaint, "bring", {**about, "make": mount["make"]})
+            found = self._patience.ask(complaint, "bring", about)
         self._state.moved("inputs", mount["path"], found["bytes"])
         content = Path(found["path"])
         if mount["write_back"] and content.is_dir():

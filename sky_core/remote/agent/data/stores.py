@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -51,8 +52,42 @@ def connect(url: str, options: Options) -> tuple[Any, str]:
         container, _, host = place.partition("@")
         found["account_name"] = host.partition(".")[0]
         rest = f"{container}/{path}"
-    filesystem = fsspec.filesystem(kind, use_listings_cache=False, **found)
+    filesystem = fsspec.filesystem(kind, use_listings_cache=False, **_lent(kind, url, found))
     return filesystem, rest.rstrip("/")
+
+
+def _lent(kind: str, url: str, options: dict[str, Any]) -> dict[str, Any]:
+    """fsspec's options for what a cloud has lent in its own form: a token, signatures, the name of an identity.
+
+    The libraries come with the filesystem's package; which these are is known only where one is used.
+
+    Raises:
+        PermissionError: if nothing was lent for this place.
+    """
+    if kind == "gs" and "access_token" in options:
+        login = importlib.import_module("google.oauth2.credentials").Credentials(options["access_token"])
+        return {**_without(options, "access_token"), "token": login}
+    if kind == "abfs" and "identity" in options:
+        kind_of = importlib.import_module("azure.identity.aio").ManagedIdentityCredential
+        login = kind_of(identity_config={"resource_id": options["identity"]})
+        return {**_without(options, "identity"), "credential": login}
+    if kind == "abfs" and "signatures" in options:
+        first, _, rest = url.partition("://")[2].partition("/")
+        place = f"{rest.partition('/')[0]}@{first}" if url.startswith("az://") else first
+        try:
+            signature = options["signatures"][place]
+        except KeyError:
+            raise PermissionError(f"this machine was lent nothing for {url}") from None
+        found = _without(options, "signatures")
+        endpoint = found.pop("endpoint", None)
+        if endpoint is None:
+            return {**found, "sas_token": signature}
+        return {**found, "connection_string": f"BlobEndpoint={endpoint};SharedAccessSignature={signature};"}
+    return options
+
+
+def _without(options: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key != name}
 
 
 def parallel(work: Callable[[Item], Answer], items: Iterable[Item]) -> list[Answer]:

@@ -30,7 +30,9 @@ def main() -> None:
         try:
             answer = {"answer": perform(request, options)}
         except Exception as error:  # noqa: BLE001 - whatever a store's client raises is told to the supervisor
-            answer = {"error": f"{type(error).__name__}: {error}", "final": isinstance(error, NOT_TRANSIENT)}
+            # What was lent has ended, and is lent anew: no refusal, though libraries call it one.
+            final = isinstance(error, NOT_TRANSIENT) and "expired" not in str(error).lower()
+            answer = {"error": f"{type(error).__name__}: {error}", "final": final}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

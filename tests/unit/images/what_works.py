@@ -1,4 +1,4 @@
-"""Writes docs/what-works.md: ``python -m tests.unit.machines.what_works``. A test holds the page against it."""
+"""Writes docs/what-works.md: ``python -m tests.unit.images.what_works``. A test holds the page against it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sky_core.catalog.usual import retires
 from sky_core.clouds.gcp import names as gcp
 from sky_core.errors import InvalidRequest
 from sky_sandbox.images import Image, images
-from tests.unit.machines.test_images import UNHEARD_OF, choose, request
+from tests.unit.images.test_images import UNHEARD_OF, choose, request
 
 PAGE = Path(__file__).parents[3] / "docs" / "what-works.md"
 CLOUDS = {"aws": "AWS", "azure": "Azure", "gcp": "Google Cloud"}
@@ -23,7 +23,7 @@ HEAD = """\
 
 What each accelerator that the catalog sells boots, and whether that image's driver serves it by what its vendor
 documents: a table of the sandbox's, made apart from the providers. **None of it has met a real account.** Made by
-`python -m tests.unit.machines.what_works`; a test holds it against the providers and the catalog.
+`python -m tests.unit.images.what_works`; a test holds it against the providers and the catalog.
 
 - A command runs with the image's own `python3`. A function runs with a driver on Python 3.11, 3.12 or 3.13 alike,
   whatever the image has: [it is brought](execution.md#a-python-of-our-own).

@@ -105,6 +105,6 @@ def test_googles_disks_fit_the_full_family(type_: str, disk: str) -> None:
 
 
 def test_the_page_of_what_works_is_up_to_date() -> None:
-    from tests.unit.machines import what_works
+    from tests.unit.images import what_works
 
-    assert what_works.PAGE.read_text() == what_works.page(), "python -m tests.unit.machines.what_works writes it anew"
+    assert what_works.PAGE.read_text() == what_works.page(), "python -m tests.unit.images.what_works writes it anew"

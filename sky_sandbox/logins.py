@@ -1,0 +1,119 @@
+"""What the emulated clouds have lent: sessions and tokens that end, and what each may do to the object stores.
+
+The account's own keys may do everything; they are no business of this module.
+"""
+
+from __future__ import annotations
+
+import base64
+import fnmatch
+import hashlib
+import hmac
+import json
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Verdict = Literal["yes", "no", "expired", "unknown"]
+NAME_TEST = re.compile(r"resource\.name\.startsWith\((\"[^\"]*\")\)")
+LIST_TEST = re.compile(r"objectListPrefix', ''\)\.startsWith\((\"[^\"]*\")\)")
+SIGNED = ("sp", "st", "se", "canonical", "si", "sip", "spr", "sv", "sr", "snapshot", "ses",
+          "rscc", "rscd", "rsce", "rscl", "rsct")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Login:
+    """One that was lent. ``rules`` are a session policy's statements (AWS) or a boundary's rules (Google)."""
+
+    secret: str
+    rules: tuple[Mapping[str, Any], ...]
+    ends_at: float
+
+
+class Logins:
+    """All that were lent. Thread-safe: entries are never changed.
+
+    Attributes:
+        life_s: They end after so many seconds at most, whatever was asked for; None leaves that to the request.
+    """
+
+    def __init__(self, life_s: float | None = None, clock: Callable[[], float] = time.time) -> None:
+        self.life_s, self._clock = life_s, clock
+        self._known: dict[str, Login] = {}
+
+    def lend(self, prefix: str, rules: list[dict[str, Any]], seconds: float) -> tuple[str, Login]:
+        """A new one; its public name begins with ``prefix``."""
+        name = prefix + secrets.token_hex(10).upper()
+        ends = self._clock() + min(seconds, self.life_s or seconds)
+        login = self._known[name] = Login(secrets.token_urlsafe(30), tuple(rules), ends)
+        return name, login
+
+    def find(self, name: str) -> Login | Verdict:
+        """The login of that name if it holds."""
+        login = self._known.get(name)
+        if login is None:
+            return "unknown"
+        return login if login.ends_at > self._clock() else "expired"
+
+
+def allows_s3(login: Login, action: str, resource: str, prefix: str | None = None) -> bool:
+    """Whether a session policy allows an action; all its statements allow, as far as their conditions go.
+
+    ``prefix`` is what a list asks for; None for a request that has no such key.
+    """
+    for statement in login.rules:
+        condition = statement.get("Condition", {})
+        patterns = condition.get("StringLike", {}).get("s3:prefix")
+        fits = patterns is None or (prefix is not None and _like(prefix, patterns))
+        perhaps = condition.get("StringLikeIfExists", {}).get("s3:prefix")
+        fits = fits and (perhaps is None or prefix is None or _like(prefix, perhaps))
+        if fits and _like(action, _many(statement["Action"])) and _like(resource, _many(statement["Resource"])):
+            return True
+    return False
+
+
+def _many(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def _like(text: str, patterns: list[str]) -> bool:
+    return any(fnmatch.fnmatchcase(text, pattern.replace("[", "[[]")) for pattern in patterns)
+
+
+def allows_gcs(login: Login, bucket: str, *, write: bool, name: str | None = None, prefix: str | None = None) -> bool:
+    """Whether an access boundary allows to read or write an object, or to list a prefix of a bucket."""
+    for rule in login.rules:
+        if rule["availableResource"].rpartition("/")[2] != bucket:
+            continue
+        if write and "inRole:roles/storage.objectAdmin" not in rule["availablePermissions"]:
+            continue
+        expression = rule.get("availabilityCondition", {}).get("expression")
+        if expression is None:
+            return True
+        if name is not None and f"projects/_/buckets/{bucket}/objects/{name}".startswith(_tests(NAME_TEST, expression)):
+            return True
+        if prefix is not None and prefix.startswith(_tests(LIST_TEST, expression)):
+            return True
+    return False
+
+
+def _tests(pattern: re.Pattern[str], expression: str) -> tuple[str, ...]:
+    return tuple(json.loads(found) for found in pattern.findall(expression))
+
+
+def signature_holds(query: Mapping[str, str], account: str, container: str, key: str, *, write: bool) -> Verdict:
+    """Whether a container's shared access signature is the account's, has not ended and allows this.
+
+    https://learn.microsoft.com/rest/api/storageservices/create-service-sas
+    """
+    fields = {**query, "canonical": f"/blob/{account}/{container}"}
+    text = "\n".join(fields.get(name, "") for name in SIGNED)
+    meant = base64.b64encode(hmac.new(base64.b64decode(key), text.encode(), hashlib.sha256).digest()).decode()
+    if not hmac.compare_digest(meant, query["sig"]):
+        return "unknown"
+    if time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()) >= query["se"]:
+        return "expired"
+    return "yes" if not write or "w" in query.get("sp", "") else "no"

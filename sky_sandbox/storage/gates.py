@@ -1,0 +1,125 @@
+"""Who may do what: each request is looked at before it is answered, as its cloud would.
+
+The account's own login may do everything. What was lent may do what it was lent for, until it ends. A Google machine's
+own account may do what its scopes say; nobody else gets in.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from urllib.parse import unquote
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sky_sandbox.logins import Login, Logins, allows_gcs, allows_s3, signature_holds
+from sky_sandbox.storage import blob, gcs, s3
+
+CREDENTIAL = re.compile(r"Credential=([^/,]+)/")
+OWN_KEY = "AKIASKYLOOMSANDBOX00"  # as what the AWS API takes; those that begin so are one's own, too
+LENT = "ya29."  # how tokens begin that were lent
+ACCOUNT_KEY = "c2FuZGJveA=="
+MACHINE = "machine "  # how the tokens of machines' own accounts begin; their scopes follow
+
+
+async def s3_refusal(
+    request: Request, path: str, logins: Logins, exists: Callable[[str, str], bool]
+) -> Response | None:
+    """Why S3 refuses a request, or None."""
+    found = CREDENTIAL.search(request.headers.get("authorization", "")) or CREDENTIAL.search(
+        "Credential=" + unquote(request.query_params.get("X-Amz-Credential", "")))  # fmt: skip
+    if found is None:
+        return s3.error(403, "AccessDenied")
+    if found[1].startswith(OWN_KEY):
+        return None
+    login = logins.find(found[1])
+    if not isinstance(login, Login):
+        return s3.error(400, "ExpiredToken") if login == "expired" else s3.error(403, "InvalidAccessKeyId")
+    if request.headers.get("x-amz-security-token") != login.secret:
+        return s3.error(403, "InvalidToken")
+    bucket, _, key = unquote(path.lstrip("/")).partition("/")
+    wanted = await _s3_actions(request, bucket, key)
+    if not all(allows_s3(login, *one) for one in wanted):
+        return s3.error(403, "AccessDenied")
+    # Who may not list is not told either that there is nothing.
+    missing = key and request.method in ("GET", "HEAD") and not exists(bucket, key)
+    if missing and not allows_s3(login, "s3:ListBucket", f"arn:aws:s3:::{bucket}"):
+        return s3.error(403, "AccessDenied")
+    return None
+
+
+async def _s3_actions(request: Request, bucket: str, key: str) -> list[tuple[str, str, str | None]]:
+    """What a request does: action, resource, and the prefix that a list asks for."""
+    arn, query = f"arn:aws:s3:::{bucket}", request.query_params
+    if not bucket:
+        return [("s3:ListAllMyBuckets", "*", None)]
+    if not key and request.method == "POST" and "delete" in query:
+        names = [one.text or "" for one in ET.fromstring(await request.body()).iter() if s3.local(one) == "Key"]  # noqa: S314
+        return [("s3:DeleteObject", f"{arn}/{name}", None) for name in names]
+    if not key:
+        if request.method in ("GET", "HEAD"):
+            return [("s3:ListBucket", arn, query.get("prefix"))]
+        return [("s3:CreateBucket" if request.method == "PUT" else "s3:DeleteBucket", arn, None)]
+    action = {"GET": "s3:GetObject", "HEAD": "s3:GetObject", "DELETE": "s3:DeleteObject"}.get(request.method)
+    source = unquote(request.headers.get("x-amz-copy-source", "")).lstrip("/")
+    copied = [("s3:GetObject", f"arn:aws:s3:::{source}", None)] if source else []
+    return [*copied, (action or "s3:PutObject", f"{arn}/{key}", None)]
+
+
+async def gcs_refusal(request: Request, path: str, logins: Logins) -> Response | None:
+    """Why Google Cloud Storage refuses a request, or None."""
+    token = request.headers.get("authorization", "").removeprefix("Bearer ")
+    if "upload_id" in request.query_params:
+        return None  # a session's URI is its own credential
+    if token.startswith(MACHINE):
+        if "cloud-platform" in token or "devstorage" in token:
+            return None
+        return gcs.error(403, "Provided scope(s) are not authorized", "forbidden")
+    if token and not token.startswith(LENT):
+        return None  # one's own, whatever it is called
+    login = logins.find(token)
+    if not isinstance(login, Login):
+        return gcs.error(401, "Invalid Credentials", "authError")
+    parts = [unquote(part) for part in path.partition("/storage/v1/")[2].split("/")]
+    bucket = parts[1] if len(parts) > 1 else ""
+    if path.startswith("/batch/"):
+        asked = re.findall(r"DELETE \S*/b/([^/\s]+)/o/([^?\s]+)", (await request.body()).decode())
+        allowed = all(allows_gcs(login, unquote(b), write=True, name=unquote(name)) for b, name in asked)
+    elif path.startswith("/upload/"):
+        allowed = allows_gcs(login, bucket, write=True, name=await _uploaded(request))
+    elif len(parts) > 3:
+        allowed = allows_gcs(login, bucket, write=request.method not in ("GET", "HEAD"), name=parts[3])
+    elif len(parts) == 3:
+        allowed = allows_gcs(login, bucket, write=False, prefix=request.query_params.get("prefix", ""))
+    else:
+        allowed = False
+    return None if allowed else gcs.error(403, "Permission denied on resource (or it may not exist).", "forbidden")
+
+
+async def _uploaded(request: Request) -> str:
+    """The name of the object that an upload begins to make."""
+    if "name" in request.query_params:
+        return request.query_params["name"]
+    body = await request.body()
+    found = re.search(rb"\{.*?\}(?=\s*(?:\r?\n|$))", body, re.DOTALL)
+    told = json.loads(found[0]) if found else {}
+    return str(told.get("name", ""))
+
+
+def blob_refusal(request: Request, path: str) -> Response | None:
+    """Why Azure's Blob service refuses a request, or None."""
+    if request.headers.get("authorization", "").startswith("SharedKey "):
+        return None
+    query = request.query_params
+    account, _, rest = path.lstrip("/").partition("/")
+    container = unquote(rest).partition("/")[0]
+    if "sig" not in query:
+        return blob.error(401, "NoAuthenticationInformation")
+    write = request.method not in ("GET", "HEAD")
+    verdict = signature_holds(dict(query), account, container, ACCOUNT_KEY, write=write)
+    if verdict == "yes":
+        return None
+    return blob.error(403, "AuthorizationPermissionMismatch" if verdict == "no" else "AuthenticationFailed")
