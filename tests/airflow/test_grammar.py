@@ -1,0 +1,68 @@
+"""Each small DAG of Sky tasks ends as the same DAG of plain tasks does, task by task, with the same result.
+
+They run by ``dag.test()`` in two processes beside each other, against one sandbox: a few of each kind, and all of them
+with ``TEST_GRAMMAR=all`` in the environment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.airflow.grammar.cases import ALIKE, CASES, FEW, SECRET, SKY_ONLY
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+PROCESSES = 2
+NAMES = sorted(CASES) if os.environ.get("TEST_GRAMMAR") == "all" else sorted(FEW)
+
+
+@pytest.fixture(scope="module")
+def answers(world, tmp_path_factory):
+    """What came of each case, by name and kind."""
+    shares = [NAMES[number::PROCESSES] for number in range(PROCESSES)]
+    started = [started_process(names, world, tmp_path_factory.mktemp("airflow")) for names in shares]
+    found = {}
+    for process in started:
+        said, _ = process.communicate()
+        assert process.returncode == 0, said[-4000:]
+        found |= json.loads(said.splitlines()[-1])
+    return found
+
+
+def started_process(names, world, folder):
+    """A process that runs cases in an Airflow of its own."""
+    (folder / "dags").mkdir()
+    settings = {"AIRFLOW_HOME": str(folder), "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
+                "AIRFLOW__CORE__LOAD_EXAMPLES": "False", "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+                "PYTHONPATH": str(Path(__file__).parents[2])}  # fmt: skip
+    command = [sys.executable, "-m", "tests.airflow.grammar.run", *names]
+    with (folder / "errors.log").open("w") as errors:
+        return subprocess.Popen(
+            command, env={**os.environ, **world.environ, **settings}, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name in ALIKE])
+def test_as_a_plain_dag(answers, name):
+    sky, plain = answers[name]["sky"], answers[name]["plain"]
+    assert "error" not in sky, sky
+    assert (sky["states"], sky["result"]) == (plain["states"], plain["result"])
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name in SKY_ONLY])
+def test_what_plain_tasks_cannot_do(answers, name):
+    sky = answers[name]["sky"]
+    assert sky["result"] == [SKY_ONLY[name]], sky
+
+
+def test_a_secret_is_shown_and_stored_nowhere(answers, world):
+    assert "error" not in answers["a_secret_from_the_dag"]["sky"]
+    assert not any(found["sky"].get("leaks") for found in answers.values())
+    if world.settings.store_url.startswith("sqlite"):
+        files = Path(world.settings.store_url.removeprefix("sqlite:///")).parent.glob("*.db*")
+        assert not [file for file in files if SECRET.encode() in file.read_bytes()]
