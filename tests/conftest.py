@@ -10,12 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from sky_core.config import Settings
 from sky_sandbox import client
 from sky_sandbox.client import Control
 from tests.postgres import Postgres, programs
+
+# A busy machine is not a fault of what is tested.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 # What keeps the jobs of tests that do not say: "sqlite", or with ``TEST_STORE=postgres`` PostgreSQL.
 STORE = os.environ.get("TEST_STORE", "sqlite")

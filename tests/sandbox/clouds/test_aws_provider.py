@@ -56,10 +56,11 @@ def test_same_token_same_machines(sandbox: Sandbox, aws: Cloud, token: str) -> N
     assert len(sandbox.live()) == 2
 
 
-def test_same_token_for_something_else_is_invalid(sandbox: Sandbox, aws: Cloud, token: str) -> None:
+def test_same_token_for_something_else_is_refused_to_that_job_alone(sandbox: Sandbox, aws: Cloud, token: str) -> None:
     aws.launch(request(token))
-    with pytest.raises(InvalidRequest, match="IdempotentParameterMismatch"):
+    with pytest.raises(CapacityError, match="IdempotentParameterMismatch") as refused:
         aws.launch(request(token, instance_type="m5.xlarge"))
+    assert refused.value.own
 
 
 def test_gangs_are_all_or_nothing(sandbox: Sandbox, aws: Cloud, token: str) -> None:

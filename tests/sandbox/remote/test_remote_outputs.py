@@ -54,7 +54,7 @@ def job(**about):
 
 
 @pytest.mark.parametrize("kind", ["s3", "gs", "abfs"])
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(files=st.sets(names, min_size=5, max_size=12))
 def test_any_name_on_any_store(endpoint, kind, files, tmp_path_factory):
     base, url = tmp_path_factory.mktemp("names"), f"{BUCKET[kind]}/names/{next(numbers)}"

@@ -258,7 +258,7 @@ def test_clouds_that_cannot_be_used_are_named() -> None:
 PLACES = st.sampled_from(["us-*", "*europe*", "eu-*", "*1", "westus2"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     cpus=st.none() | st.sampled_from(["4", "8+", "2-16"]),
     memory=st.none() | st.sampled_from(["16+", "8-64"]),

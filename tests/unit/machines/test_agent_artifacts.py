@@ -45,7 +45,7 @@ def back(url, tmp_path):
 
 
 class TestNames:
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(tree=st.dictionaries(paths, st.binary(max_size=20), min_size=1, max_size=4))
     def test_any_name_goes_in_and_comes_out(self, tree, tmp_path_factory):
         base = tmp_path_factory.mktemp("names")
@@ -62,7 +62,7 @@ class TestNames:
         got, _ = artifacts.fetch(f"file://{base}/store", base / "back", {})
         assert {path: (got / path).read_bytes() for path in kept} == kept
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(path=paths, other=paths)
     def test_keys_are_plain_and_differ_where_paths_do(self, path, other):
         key = manifests.object_key(path)
@@ -124,7 +124,7 @@ class TestLinks:
         generations.restore(tmp_path / "restored", [f"file://{tmp_path}/store"], {})
         assert (tmp_path / "restored/last").read_text() == "weights"
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(
         targets=st.dictionaries(
             st.sampled_from(["a", "b", "c/d", "c/e"]),

@@ -28,7 +28,7 @@ def read(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(files=contents)
 def test_what_was_published_is_what_is_fetched(files, tmp_path_factory):
     tmp_path = tmp_path_factory.mktemp("trees")

@@ -25,7 +25,7 @@ def every_fleet(offers, most):
             yield {offer.name: count for offer, count in zip(offers, counts, strict=True) if count}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     rows=OFFERS,
     serial=st.floats(0, 0.6),

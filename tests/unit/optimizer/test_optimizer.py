@@ -91,14 +91,14 @@ def test_moving_far_may_be_cheaper_than_moving_near(minimize: Minimize, method: 
 
 
 @given(problems(), st.sampled_from(OBJECTIVES), st.sampled_from(METHODS))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_optimum_is_brute_force(problem: Problem, minimize: Minimize, method: str) -> None:
     everything = [(cost, hours) for _, cost, hours in plans(problem)]
     check(problem, solve(problem, minimize=minimize, method=method), minimize, everything)
 
 
 @given(problems(), st.sampled_from(OBJECTIVES), st.sampled_from(METHODS), st.data())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_deadline_and_budget_are_kept(problem: Problem, minimize: Minimize, method: str, data: st.DataObject) -> None:
     everything = [(cost, hours) for _, cost, hours in plans(problem)]
     limit_hours = data.draw(st.none() | st.sampled_from(sorted({hours for _, hours in everything})))
@@ -120,7 +120,7 @@ def test_deadline_and_budget_are_kept(problem: Problem, minimize: Minimize, meth
 
 
 @given(problems(), st.sampled_from(OBJECTIVES))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_cbc_agrees(problem: Problem, minimize: Minimize) -> None:
     plan, other = solve(problem, minimize=minimize), solve(problem, minimize=minimize, method="cbc")
     assert other.method == "cbc"
@@ -129,7 +129,7 @@ def test_cbc_agrees(problem: Problem, minimize: Minimize) -> None:
 
 
 @given(problems(tasks=5), st.sampled_from(["cost", "time"]), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_pinned_resolve_is_a_fresh_solve(problem: Problem, minimize: Minimize, data: st.DataObject) -> None:
     solve(problem, minimize=minimize)  # leaves messages behind
     fixed = {

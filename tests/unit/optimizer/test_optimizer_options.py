@@ -52,7 +52,7 @@ def keeps(problem: Problem, limit: Limit, choice: dict[str, int]) -> bool:
 
 
 @given(problems(), st.sampled_from(["cost", "time"]), st.booleans(), st.integers(0, 3), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_limits_are_kept(problem: Problem, minimize: str, at_once: bool, count: int, data: st.DataObject) -> None:
     uses = {task: np.array([data.draw(st.integers(0, 2)) for _ in range(3)], dtype=float) for task in problem.tasks}
     limit = Limit("gpus", count, uses, at_once=at_once)
@@ -71,7 +71,7 @@ def test_limits_are_kept(problem: Problem, minimize: str, at_once: bool, count: 
 
 
 @given(problems())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_frontier_lies_on_the_true_one(problem: Problem) -> None:
     values = [(cost, max(finish.values())) for cost, finish in (assess(problem, choice) for choice in choices(problem))]
     plans = frontier(problem, points=5)

@@ -42,7 +42,7 @@ def chain(*tasks):
     return Pipeline(name="chain", tasks=tasks, order=order)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.floats(0.1, 10), min_size=1, max_size=5), st.floats(1, 3))
 def test_shares_along_a_chain_use_up_the_time_to_the_deadline(lengths, room):
     tasks = [task(f"t{number}", hours) for number, hours in enumerate(lengths)]
@@ -97,7 +97,7 @@ def test_a_point_in_time_binds_the_tasks_before_it_and_not_those_after(market):
         make_plan(too_soon, market)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_latest_finishes_agree_with_brute_force(data):
     rng = np.random.default_rng(data.draw(st.integers(0, 10**6)))
@@ -121,7 +121,6 @@ def test_latest_finishes_agree_with_brute_force(data):
     assert solve(problem).cost <= found.cost
 
 
-@settings(deadline=None)
 @given(work=st.floats(1, 8), room=st.floats(0.0, 20), trace=st.lists(st.booleans(), min_size=1, max_size=200))
 def test_without_checkpoints_losing_everything_at_the_worst_moment_still_ends_in_time(work, room, trace):
     delay, now, ran, state = 0.2, 0.0, 0.0, "idle"

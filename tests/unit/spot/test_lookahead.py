@@ -32,7 +32,7 @@ def hindsight(market, work, deadline, changeover=0.25):
     return least
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(a=MARKS, b=MARKS, work=st.integers(2, 28), slack=st.integers(0, 24), changeover=st.sampled_from([0.25, 0.75]))
 def test_who_sees_to_the_deadline_does_as_well_as_hindsight(a, b, work, slack, changeover):
     deadline = (work + slack) * 0.25 + changeover
@@ -41,7 +41,7 @@ def test_who_sees_to_the_deadline_does_as_well_as_hindsight(a, b, work, slack, c
     assert out.cost == pytest.approx(hindsight(traces(a, b), work * 0.25, deadline, changeover))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(marks=MARKS, work=st.integers(2, 28), slack=st.integers(0, 24), window=st.sampled_from([1.0, 2.0, 5.0]))
 def test_no_window_makes_a_job_late_or_cheaper_than_hindsight(marks, work, slack, window):
     deadline = (work + slack) * 0.25 + 0.25

@@ -78,7 +78,7 @@ def test_a_machine_is_billed_for_its_least_time():
     assert billed.cost == pytest.approx(plain.cost + 0.5 - STEP)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(marks=st.lists(st.text("01", min_size=40, max_size=40), min_size=2, max_size=3), work=st.integers(4, 18))
 def test_hindsight_agrees_with_the_one_for_equal_zones(marks, work):
     up = traces(**dict(zip(ZONES, marks, strict=False)))
@@ -93,7 +93,7 @@ def test_hindsight_agrees_with_the_one_for_equal_zones(marks, work):
 MOVES = {"ab": (0.3, 1 / 3), "ba": (0.1, 0.1), "ac": (0.0, 0.0), "ca": (0.2, 0.5), "bc": (0.4, 0.2), "cb": (0.0, 1.0)}
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     marks=st.lists(st.text("01", min_size=60, max_size=60), min_size=3, max_size=3),
     name=st.sampled_from(["greedy", "uniform-progress", "on-demand"]),
@@ -139,7 +139,7 @@ def late(name, distances, slack, marks, patience, sight, wrong=0.0):
     return simulate(policy, up, moving, truth=truth, sight=sight).finish - moving.deadline
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     name=st.sampled_from(sorted(REFERENCE)), distances=st.tuples(st.just(0.0), HOURS, HOURS), slack=st.floats(0, 6),
     marks=st.text("01", min_size=10, max_size=80), patience=st.integers(1, 9),
@@ -149,7 +149,7 @@ def test_moves_make_no_job_late(name, distances, slack, marks, patience, sight, 
     assert late(name, distances, slack, marks, patience, sight, wrong) <= 2 * wrong + 1e-6
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     distances=st.tuples(st.just(0.0), HOURS, HOURS), slack=st.floats(0, 6),
     marks=st.text("01", min_size=10, max_size=80), patience=st.integers(1, 9), sight=st.sampled_from(["told", "asked"]),

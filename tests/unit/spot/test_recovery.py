@@ -53,7 +53,7 @@ def run(policy, trace, work, deadline):
     return now + left, spot_hours
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     name=st.sampled_from(sorted(REFERENCE)),
     trace=st.lists(st.booleans(), min_size=1, max_size=150),
@@ -66,7 +66,7 @@ def test_never_late(name, trace, work, slack):
     assert finish <= deadline + 1e-6
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(trace=st.lists(st.booleans(), min_size=1, max_size=150), slack=st.sampled_from([0.4, 0.9, 1.5, 4.0, 9.0]))
 def test_ours_is_never_late(trace, slack):
     finish, _ = run(make_policy("skyloom"), trace, 8.0, 8.0 + slack)

@@ -43,7 +43,7 @@ def finish(name, work, slack, told, truth, market, patience):
     return simulate(Adversary(make_policy(name), traces, patience), traces, job, truth=truth).finish, deadline
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(
     name=st.sampled_from([name for name in NAMES if name != "skyloom"]),
     work=st.floats(0.5, 8),
@@ -59,7 +59,7 @@ def test_late_by_no_more_than_the_estimates_were_wrong(name, work, slack, wrong,
     assert ends <= deadline + wrong + 2 * max(0.0, max(took) - told) + 1e-6
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     wrong=st.sampled_from([-0.4, 0.0, 1.5]),
     took=st.lists(HOURS, min_size=1, max_size=8),

@@ -92,7 +92,7 @@ def least_cost(marks, work, deadline, changeover):
 
 
 @pytest.mark.filterwarnings("ignore:PULP_CBC_CMD")
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(marks=st.text("01", min_size=8, max_size=12), work=st.integers(1, 9))
 def test_hindsight_is_the_integer_programs_optimum(marks, work):
     # Whole ticks of work after a start of half a tick: to end in mid-tick is what the program cannot say, so compare
@@ -106,7 +106,7 @@ def test_hindsight_is_the_integer_programs_optimum(marks, work):
     assert found >= program - STEP * K / 2 - 1e-9 or program == found == float("inf")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(marks=st.text("01", min_size=40, max_size=40), work=st.integers(4, 28), slack=st.integers(1, 10))
 def test_no_policy_beats_hindsight(marks, work, slack):
     deadline = (work + slack) * 0.25 + 0.25
