@@ -20,7 +20,8 @@ from sky_core.errors import AuthError, CloudError
 
 USERS_S = 12 * 3600  # a federated user's session; at most 36 h
 ROLES_S = 3600  # what every role allows, also one that was assumed by a role
-MANY = 6  # prefixes in one bucket, above which the folder that holds them all is named: policies are short
+MANY = (6, 2, 1)  # prefixes in one bucket, above which the folder that holds them all is named…
+LONGEST = 2048  # …since a policy has no more characters than that
 NAME = "skyloom-machine"
 ROLE = re.compile(r"^arn:(?P<partition>[\w-]+):sts::(?P<account>\d+):assumed-role/(?P<role>[^/]+)/")
 OBJECTS = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
@@ -32,7 +33,7 @@ def lend(session: Session, role: str | None, reaches: Sequence[Reach]) -> Loan:
     Raises:
         AuthError: if the login can lend none.
     """
-    ours, policy = session.credentials(), json.dumps(session_policy(reaches), separators=(",", ":"))
+    ours, policy = session.credentials(), session_policy(reaches)
     sts = session.client("sts", HOME_REGION)
     with session.errors(HOME_REGION):
         if role is None and ours is not None and ours.token is None:
@@ -63,13 +64,19 @@ def _cannot(why: str) -> CloudError:
     )
 
 
-def session_policy(reaches: Sequence[Reach]) -> dict[str, Any]:
-    """What the session may do, at most; its maker's own rights end it, too. At most 2,048 characters.
+def session_policy(reaches: Sequence[Reach]) -> str:
+    """What the session may do, at most; its maker's own rights end it, too. As narrow as ``LONGEST`` lets it be."""
+    policies = (json.dumps(_policy(reaches, many), separators=(",", ":")) for many in MANY)
+    return min(policies, key=lambda policy: max(len(policy), LONGEST))
+
+
+def _policy(reaches: Sequence[Reach], many: int) -> dict[str, Any]:
+    """The policy that names up to so many prefixes in a bucket.
 
     To list, a name must be asked for, so that other jobs' are not shown. ``IfExists``, since a look at one object names
     no prefix: S3 says "not found" only to who may list, else "forbidden".
     """
-    written, read = _by_bucket(reaches, write=True), _by_bucket(reaches, write=False)
+    written, read = _by_bucket(reaches, many, write=True), _by_bucket(reaches, many, write=False)
     statements = [
         _statement(actions, [f"arn:aws:s3:::{bucket}/{path}" for bucket, paths in places.items() for path in paths])
         for actions, places in ((OBJECTS, written), (["s3:GetObject"], read))
@@ -86,17 +93,17 @@ def _statement(actions: list[str], resources: list[str]) -> dict[str, Any]:
     return {"Effect": "Allow", "Action": actions, "Resource": resources}
 
 
-def _by_bucket(reaches: Sequence[Reach], *, write: bool) -> dict[str, list[str]]:
+def _by_bucket(reaches: Sequence[Reach], many: int, *, write: bool) -> dict[str, list[str]]:
     """Patterns of keys, by bucket."""
     found: dict[str, set[str]] = defaultdict(set)
     for reach in reaches:
         if reach.write == write:
             bucket, _, path = reach.url.partition("://")[2].partition("/")
             found[bucket].add(path.rstrip("/"))
-    return {bucket: _patterns(paths) for bucket, paths in sorted(found.items())}
+    return {bucket: _patterns(paths, many) for bucket, paths in sorted(found.items())}
 
 
-def _patterns(paths: set[str]) -> list[str]:
-    if len(paths) > MANY:
+def _patterns(paths: set[str], many: int) -> list[str]:
+    if len(paths) > many:
         paths = {os.path.commonpath(sorted(paths))}
     return sorted(pattern for path in paths for pattern in ([path, f"{path}/*"] if path else ["*"]))
