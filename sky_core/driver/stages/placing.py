@@ -80,8 +80,6 @@ def _next_attempt(step: Step) -> Outcome:
         if pilot is not None:
             return _led(step, step.memory.promise, pilot)
     planned = _planned(step)
-    if isinstance(planned, Outcome):
-        return planned
     step = step.after(planned.told)
     promise = _promised(step, planned.placement) if step.memory.promise is None else None
     pilot = pilot_of(step, promise) if promise else None
@@ -121,8 +119,8 @@ def _promised(step: Step, kind: Placement) -> Promise | None:
     return Promise(since=time.time(), due=due, kind=kind, at_risk=at_risk)
 
 
-def _planned(step: Step) -> Chosen | Outcome:
-    """Where the plan puts the task; if that is not to be had, what is left of the DAG planned anew, and no more yet.
+def _planned(step: Step) -> Chosen:
+    """Where the plan puts the task; if that is not to be had, what is left of the DAG is planned anew first.
 
     A job whose needs are not those that were planned under its name is placed by itself: the plan is shared by others.
     """
@@ -139,10 +137,12 @@ def _planned(step: Step) -> Chosen | Outcome:
     if own != pipeline.task(own.name):
         return _apart(step, own, pipeline, plan, market, why)
     made, missed = _replan(step, pipeline, plan, market, why)
-    about = {"from": planned.machine, "to": made.placements[step.job.task].machine, "why": made.reason,
+    now_at = made.placements[step.job.task]
+    about = {"from": planned.machine, "to": now_at.machine, "why": made.reason,
              "plan_usd_before": plan.cost_usd, "plan_usd": made.cost_usd}  # fmt: skip
     newer = StoredPlan(version + 1, pipeline.model_dump_json(), made.model_dump_json())
-    return step.comes_to(plan=newer, events=[*missed, ("replanned", about)])
+    # Written together with the intent to launch there: else jobs that are blocked differently would plan in turns.
+    return Chosen(now_at, step.comes_to(plan=newer, events=[*missed, ("replanned", about)]))
 
 
 def _apart(step: Step, task: Task, pipeline: Pipeline, plan: Plan, market: Market, why: str | None) -> Chosen:
