@@ -1,8 +1,7 @@
 """Each small DAG of Sky tasks ends as the same DAG of plain tasks does, task by task, with the same result.
 
-They run by ``dag.test()`` in two processes beside each other, against one sandbox, where ``TEST_GRAMMAR`` is in the
-environment: ``few`` of each kind, or ``all`` of them. Not by default yet: half of them fail in a run of the whole suite
-and pass by hand.
+They run by ``dag.test()`` in two processes beside each other, against one sandbox: few of each kind, or all of them
+with ``TEST_GRAMMAR=all`` in the environment.
 """
 
 from __future__ import annotations
@@ -17,11 +16,7 @@ import pytest
 
 from tests.airflow.grammar.cases import ALIKE, CASES, FEW, SECRET, SKY_ONLY
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(1800),
-    pytest.mark.skipif("TEST_GRAMMAR" not in os.environ, reason="TEST_GRAMMAR=few or =all runs it"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 PROCESSES = 2
 NAMES = sorted(CASES) if os.environ.get("TEST_GRAMMAR") == "all" else sorted(FEW)
 

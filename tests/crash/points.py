@@ -31,11 +31,11 @@ REFUSALS: dict[Cloud, dict[str, str]] = {
     },
     "gcp": {
         "capacity": "ZONE_RESOURCE_POOL_EXHAUSTED", "quota": "QUOTA_EXCEEDED", "auth": "forbidden",
-        "invalid": "invalid", "expired": "authError",
+        "policy": "conditionNotMet", "invalid": "invalid", "expired": "authError",
     },
     "tpu": {
-        "capacity": "RESOURCE_EXHAUSTED", "quota": "QUOTA_EXCEEDED", "auth": "forbidden", "invalid": "invalid",
-        "expired": "authError",
+        "capacity": "RESOURCE_EXHAUSTED", "quota": "QUOTA_EXCEEDED", "auth": "forbidden", "policy": "forbidden",
+        "invalid": "invalid", "expired": "authError",
     },
     "azure": {
         "capacity": "SkuNotAvailable", "late capacity": "AllocationFailed", "quota": "OperationNotAllowed",
@@ -46,10 +46,14 @@ REFUSALS: dict[Cloud, dict[str, str]] = {
 LOST = {"aws": "InternalError", "gcp": "503", "tpu": "503", "azure": "GatewayTimeout"}
 BROKEN = {"aws": "InternalError", "gcp": "500", "tpu": "500", "azure": "InternalServerError"}
 THROTTLED = {"aws": "RequestLimitExceeded", "gcp": "429", "tpu": "429", "azure": "TooManyRequests"}
-DENIED = (
-    "You are not authorized to perform this operation. User: arn:aws:iam::123456789012:user/dev is not authorized to "
-    "perform: ec2:RunInstances with an explicit deny in a service control policy."
-)
+# What tells a policy about a place from other refusals with the same code.
+POLICY_SAYS: dict[Cloud, str] = {
+    "aws": "You are not authorized to perform this operation. User: arn:aws:iam::123456789012:user/dev is not "
+    "authorized to perform: ec2:RunInstances with an explicit deny in a service control policy.",
+    "gcp": "Location violates constraint constraints/gcp.resourceLocations on the resource projects/skyloom-sandbox.",
+    "tpu": "Location projects/skyloom-sandbox/locations/here is not found or access is unauthorized.",
+    "azure": "",
+}
 SLOW_S = 5.0  # stands for 90 s
 
 MOMENTS = ("launched", "up", "begun", "half", "ended")
@@ -112,17 +116,15 @@ def refusals(cloud: Cloud) -> Iterator[Point]:
     provider, create = ("gcp" if cloud == "tpu" else cloud), CREATE[cloud]
 
     def fault(action: str, kind: str, code: str = "", **more: Any) -> dict[str, Any]:
-        message = DENIED if code == "UnauthorizedOperation" else ""
-        return {"cloud": provider, "action": action, "kind": kind, "code": code, "message": message, **more}
+        return {"cloud": provider, "action": action, "kind": kind, "code": code, **more}
 
     lost = fault(create, "lost", LOST[cloud])
     for why, code in REFUSALS[cloud].items():
-        # What a login may do on Azure is the same in all regions, and so is who we are, as EC2's home region has it:
-        # without it there is nowhere to go.
-        hopeless = why == "expired" or (why == "auth" and cloud in ("aws", "azure"))
-        ends: Literal["succeeded", "any"] = "any" if hopeless else "succeeded"
-        yield Point(cloud, f"create refused: {why}", faults=(fault(create, "error", code),), ends=ends)
-        twice = (lost, fault(create, "error", code, times=2))
+        # Who we are and what a login may do is the same in all of a cloud: without it there is nowhere to go.
+        ends: Literal["succeeded", "any"] = "any" if why in ("auth", "expired") else "succeeded"
+        message = POLICY_SAYS[cloud] if why == "policy" else ""
+        yield Point(cloud, f"create refused: {why}", faults=(fault(create, "error", code, message=message),), ends=ends)
+        twice = (lost, fault(create, "error", code, message=message, times=2))
         yield Point(cloud, f"create lost, then refused: {why}", faults=twice, ends=ends)
     for action, what in ((create, "create"), (DESCRIBE[cloud], "describe"), (END[cloud], "end")):
         yield Point(cloud, f"{what} lost", faults=(fault(action, "lost", LOST[cloud]),))
@@ -171,13 +173,11 @@ def fates(cloud: Cloud) -> Iterator[Point]:
 def closed(cloud: Cloud, region: str) -> Iterator[Point]:
     """The region that a clean run chose lets nobody in: the job has to find another one of the same cloud."""
     provider = "gcp" if cloud == "tpu" else cloud
-    # Where nobody can be shut out of a region but by policy: Azure, and EC2's home, which a clean run chooses.
-    for why in ("auth",) if provider == "gcp" else ("policy",):
-        if code := REFUSALS[cloud].get(why):
-            fault = {"cloud": provider, "action": "*", "kind": "error", "code": code, "times": 1000, "region": region}
-            if cloud == "aws":
-                fault |= {"service": "ec2", "message": DENIED}  # who we are is still told, by STS
-            yield Point(cloud, f"region closed: {why}", faults=(fault,))
+    fault = {"cloud": provider, "action": "*", "kind": "error", "code": REFUSALS[cloud]["policy"], "times": 1000,
+             "region": region, "message": POLICY_SAYS[cloud]}  # fmt: skip
+    if cloud == "aws":
+        fault |= {"service": "ec2"}  # who we are is still told, by STS
+    yield Point(cloud, "region closed: policy", faults=(fault,))
 
 
 @dataclass(frozen=True)
