@@ -8,9 +8,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sky_core.clouds.base import TAG_CLUSTER, TAG_JOB, TAG_OWNER, Cloud, Instance
+from sky_core.clouds.base import TAG_CLUSTER, TAG_OWNER, Instance
 from sky_core.config import Settings
-from sky_core.driver.stages.owed import Debts, account_for
+from sky_core.driver.stages.owed import Debts, end_strays
 from sky_core.driver.step import Clouds, Driving
 from sky_core.errors import CloudError
 from sky_core.planner.market import usable_clouds
@@ -79,17 +79,10 @@ def _end(clouds: Clouds, store: Store, orphans: Sequence[Instance]) -> dict[str,
         there = [instance for instance in orphans if (instance.cloud, instance.region) == (name, region)]
         ids = [instance.id for instance in there]
         try:
-            clouds[name].terminate(ids)
-            _account_for(clouds[name], store, there)
+            end_strays(clouds[name], store, there)
         except CloudError as error:
             failed[f"{name}/{region}"] = f"{', '.join(ids)} could not be ended: {error}"
     return failed
-
-
-def _account_for(cloud: Cloud, store: Store, ended: Sequence[Instance]) -> None:
-    alive = [instance for instance in ended if instance.state in ("pending", "running")]
-    for token, job_id in sorted({(i.tags.get(TAG_CLUSTER, ""), i.tags.get(TAG_JOB, "")) for i in alive}):
-        account_for(cloud, store, token, job_id, [i for i in alive if i.tags.get(TAG_CLUSTER) == token])
 
 
 class Sweeper:

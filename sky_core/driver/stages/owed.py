@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sky_core.clouds.base import TAG_CLUSTER, TAG_OWNER, Cloud, Instance
+from sky_core.clouds.base import TAG_CLUSTER, TAG_JOB, TAG_OWNER, Cloud, Instance
 from sky_core.driver.step import Driving
 from sky_core.errors import CloudError, NotConnected
 from sky_core.job.bill import sharpened
@@ -49,9 +49,7 @@ def settle(driving: Driving, launch: Launch) -> Later | None:
         kind = cluster.instance_type if cluster else None
         found = cloud.find(tags, regions=[launch.region], instance_type=kind)
         alive = [instance for instance in found.instances if instance.state in ("pending", "running")]
-        if alive:
-            cloud.terminate([instance.id for instance in alive])
-            account_for(cloud, store, launch.token, launch.job_id, alive)
+        end_strays(cloud, store, alive)
         left = ((cluster and cluster.ended_at) or launch.asked_at) + cloud.settle_s - time.time()
     except NotConnected as error:
         return Later(LONGEST_WAIT_S, str(error), here=False)
@@ -71,27 +69,44 @@ def _of(store: Store, job_id: str, token: str) -> Cluster | None:
     return next((cluster for cluster in store.clusters(job_id=job_id) if cluster.token == token), None)
 
 
-def account_for(cloud: Cloud, store: Store, token: str, job_id: str, ended: Sequence[Instance]) -> None:
-    """Put strays of a launch that were ended just now on its job's bill and into its story, once.
+def end_strays(cloud: Cloud, store: Store, strays: Sequence[Instance]) -> None:
+    """End machines of one cloud whose attempts are over. They are on their jobs' bills before they are told to end:
+    afterwards nobody finds them any more.
 
     Raises:
-        CloudError: if their cloud does not answer; the bill then has them to this moment.
+        CloudError: if their cloud does not answer; the bills then have them to this moment.
     """
-    now = time.time()
-    cluster = _of(store, job_id, token)
-    ids = [instance.id for instance in ended]
-    if cluster is None or set(ids) <= set(cluster.instance_ids):
+    if not strays:
         return
-    log.warning("%s: ended %s, which a launch of unknown outcome has left", job_id, ", ".join(ids))
+    launches = sorted({(i.tags.get(TAG_JOB, ""), i.tags.get(TAG_CLUSTER, "")) for i in strays})
+    alive = [instance for instance in strays if instance.state in ("pending", "running")]
+    noted = [
+        (cluster, mine)
+        for job_id, token in launches
+        if (mine := [i for i in alive if i.tags.get(TAG_CLUSTER) == token])
+        and (cluster := _noted(store, job_id, token, mine))
+    ]
+    cloud.terminate([instance.id for instance in strays])
+    for cluster, mine in noted:
+        ends = [instance.ended_at for instance in cloud.describe([i.id for i in mine]) if instance.ended_at is not None]
+        if ends:
+            store.put_cluster(replace(cluster, stopped_at=sharpened(max(ends), cluster.stopped_at or time.time())))
+
+
+def _noted(store: Store, job_id: str, token: str, alive: Sequence[Instance]) -> Cluster | None:
+    """A launch's record, with what is alive of it on its job's bill up to now, and in its story."""
+    cluster = _of(store, job_id, token)
+    ids = [instance.id for instance in alive]
+    if cluster is None or set(ids) <= set(cluster.instance_ids):
+        return cluster
+    log.warning("%s: ending %s, which a launch of unknown outcome has left", job_id, ", ".join(ids))
     store.tell_once(job_id, "stray ended", {"instances": ids, "cloud": cluster.cloud})
-    starts = [instance.launched_at for instance in ended if instance.launched_at is not None]
+    starts = [instance.launched_at for instance in alive if instance.launched_at is not None]
     began = sharpened(min(starts), cluster.intended_at) if starts else cluster.intended_at
     known = tuple(dict.fromkeys([*cluster.instance_ids, *ids]))
-    found = replace(cluster, started_at=cluster.started_at or began, stopped_at=now, instance_ids=known)
-    store.put_cluster(found)
-    ends = [instance.ended_at for instance in cloud.describe(ids) if instance.ended_at is not None]
-    if ends:
-        store.put_cluster(replace(found, stopped_at=sharpened(max(ends), now)))
+    noted = replace(cluster, started_at=cluster.started_at or began, stopped_at=time.time(), instance_ids=known)
+    store.put_cluster(noted)
+    return noted
 
 
 class Debts:

@@ -53,7 +53,8 @@ def test_a_reply_that_was_lost_and_then_refused_leaves_no_machine(tidy, tmp_path
         assert job.over
 
 
-def test_a_machine_that_appears_after_its_job_is_over_is_ended_and_billed(tidy, tmp_path):
+@pytest.mark.parametrize("reply_to_its_end", ["told", "lost"])
+def test_a_machine_that_appears_after_its_job_is_over_is_ended_and_billed(tidy, tmp_path, reply_to_its_end):
     with home_of(tidy, tmp_path, settle_s=4.0) as home:
         job = home.submit(small())
         home.drive(job, stop=lambda: home.store.clusters(job_id=job.id))
@@ -70,6 +71,8 @@ def test_a_machine_that_appears_after_its_job_is_over_is_ended_and_billed(tidy, 
         dead.join()
         assert len(tidy.live()) == 1, "the call took effect after the job was over"
         until(lambda: tidy.control.machines(live=True)[0]["state"] == "running")
+        if reply_to_its_end == "lost":
+            tidy.control.fault("aws", "TerminateInstances", "lost", times=4)  # the SDK asks again, too
         until(lambda: settled(home))
         assert tidy.live() == []
         (seconds,) = charged(tidy, job)
