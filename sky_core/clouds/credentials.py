@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from sky_core.config import CloudConfig
+from sky_core.config import CloudConfig, Settings
 from sky_core.facts import clouds, facts_of
 
 
@@ -34,6 +34,18 @@ def why_unusable(name: str, config: CloudConfig, environ: Mapping[str, str] | No
     if known.account and not told:
         return f"{known.account} is missing: set it in [clouds.{name}] of config.toml"
     return None
+
+
+def reachable(settings: Settings) -> frozenset[str]:
+    """The clouds that this host could use for anybody's job, whether jobs submitted here may run there or not."""
+    return frozenset(name for name, config in settings.clouds.items() if why_unusable(name, _allowed(config)) is None)
+
+
+def _allowed(config: CloudConfig) -> CloudConfig:
+    """The settings of a cloud without the word that it is not to be used, which says nothing of credentials."""
+    if config.enabled:
+        return config
+    return CloudConfig.model_validate(config.model_dump(exclude_unset=True, exclude={"enabled"}))
 
 
 def _why_own_unusable(name: str, config: CloudConfig) -> str | None:

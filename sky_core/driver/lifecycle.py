@@ -18,7 +18,7 @@ import logging
 import time
 
 from sky_core.driver import wanted
-from sky_core.driver.stages import closing, launch, placing, running
+from sky_core.driver.stages import closing, elsewhere, launch, placing, running
 from sky_core.driver.step import Driving, Step
 from sky_core.job.outcome import Outcome
 from sky_core.store import Job, PlanChanged
@@ -31,8 +31,10 @@ def take_step(driving: Driving, job: Job) -> None:
 
     Raises:
         LeaseLost: if the lease went to another driver meanwhile; nothing was written.
+        LeftToOthers: if it cannot be taken from this host; nothing was done.
     """
     step = Step.load(driving, job)
+    elsewhere.leave(step)
     try:
         write(step, advance(step))
     except PlanChanged:

@@ -22,6 +22,7 @@ from sky_core.config import Settings
 from sky_core.driver.executors import Executors
 from sky_core.driver.lanes import Lanes, lane_of
 from sky_core.driver.lifecycle import take_step
+from sky_core.driver.stages.elsewhere import LeftToOthers
 from sky_core.driver.step import Clouds, Driving
 from sky_core.driver.sweep import Sweeper
 from sky_core.errors import SkyloomError
@@ -36,6 +37,7 @@ LONGEST_TROUBLE_S = 30.0  # between two turns that fail
 TURN_S = 2.0  # between two looks whether another driver of this home has ended
 IDLE_S = 10.0  # how long the process stays after its last job
 TICK_S = 0.1
+LEFT_S = 30.0  # before a job that was left to other hosts is looked at again
 MAX_STEP_ERRORS = 10  # unexpected errors in a row before a job is failed and its machines are taken down
 
 
@@ -56,6 +58,7 @@ class Driver:
         self._reach = Reach(settings.profile, keys.team_key(settings).id)
         self._lanes = Lanes()
         self._errors: dict[str, int] = {}
+        self._left: dict[str, float] = {}  # by job id, until when it is left to other hosts, monotonic seconds
         self._stop = threading.Event()
 
     def run(self, *, idle_s: float = IDLE_S) -> None:
@@ -81,13 +84,22 @@ class Driver:
         """Hand out the steps that are due; stop after a while without a live job or an owed launch."""
         busy, store = self._lanes.busy(), self.driving.store
         # All that are due, whatever their lane: else many of one lane would stand before the others.
-        for job in store.lease_due(self.driving.holder, self.settings.lease_s, AT_ONCE + len(busy), self._reach):
+        left = self._left_to_others()
+        at_most = AT_ONCE + len(busy)
+        for job in store.lease_due(self.driving.holder, self.settings.lease_s, at_most, self._reach, without=left):
             self._lanes.take(lane_of(job, self.driving.hearing), job, self._step)
         if busy or self._lanes.busy() or self._sweeper.busy or store.has_live(self._reach):
             self._idle_since = time.monotonic()
         elif time.monotonic() - self._idle_since > idle_s:
             log.info("no live job for %.0f s: leaving", idle_s)
             self.stop()
+
+    def _left_to_others(self) -> list[str]:
+        """Ids of the jobs that drivers of other hosts have the first turn at."""
+        for job_id, until in list(self._left.items()):
+            if until < time.monotonic():
+                del self._left[job_id]
+        return list(self._left)
 
     def stop(self) -> None:
         """Let :meth:`run` return after the steps under way."""
@@ -99,6 +111,9 @@ class Driver:
             self._errors.pop(job.id, None)
         except LeaseLost:
             log.warning("%s: another driver has taken over", job.id)
+        except LeftToOthers:
+            self._left[job.id] = time.monotonic() + LEFT_S
+            self.driving.store.release_lease(job.id, self.driving.holder)
         except Exception as error:  # noqa: BLE001 - one job's surprise must not end the others
             try:
                 self._surprised(job, error)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Unpack
 
 from sky_core.clouds import Cloud, connect
+from sky_core.clouds.credentials import reachable
 from sky_core.config import Settings
 from sky_core.driver.executors import Executors
 from sky_core.driver.inquiries import Inquiries
@@ -23,6 +25,8 @@ from sky_core.planner.planning import Market
 from sky_core.spec import Pipeline, Task
 from sky_core.store import Cluster, Job, JobState, Launch, NewEvent, Observation, Run, Store, StoredPlan
 
+USABLE_S = 60.0  # for which it is believed which clouds can be used: credentials may come and go
+
 
 class Clouds:
     """Connections to the clouds, made on first use: SDKs are slow to import, and most runs need only some.
@@ -34,6 +38,14 @@ class Clouds:
         self._settings = settings
         self._clouds: dict[str, Cloud] = {}
         self._lock = threading.Lock()
+        self._usable: tuple[float, frozenset[str]] | None = None
+
+    def usable(self) -> frozenset[str]:
+        """The clouds that can be used from this host, as far as can be told without asking them."""
+        now, known = time.monotonic(), self._usable
+        if known is None or now - known[0] > USABLE_S:
+            known = self._usable = (now, reachable(self._settings))
+        return known[1]
 
     def __getitem__(self, name: str) -> Cloud:
         with self._lock:

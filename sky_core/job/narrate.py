@@ -60,6 +60,10 @@ WORDS: Mapping[EventKind, Callable[[Data], str]] = {
     "key missing": lambda d: (
         f"left alone by the driver on {d['host']}: the job needs the team key {d['needs']}, and that one has {d['has']}"
     ),
+    "cloud missing": lambda d: (
+        f"left alone by the driver on {d['host']}, from where {', '.join(d['clouds'])} cannot be used: waiting for a"
+        " driver on a host that has the credentials (skyloom check)"
+    ),
     "exhausted": lambda d: f"nothing left to try: {d['error']}",
     "started": lambda d: f"attempt {d['attempt']}: agent started on {', '.join(d['ips'])}",
     "phase": lambda d: f"attempt {d['attempt']}: {d['phase']}",

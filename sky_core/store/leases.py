@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import sqlalchemy as sa
 
 from sky_core.store import rows
@@ -23,9 +25,17 @@ class Leases(Part):
 
     @writes
     def lease_due(
-        self, db: sa.Connection, holder: str, seconds: float, limit: int, reach: Reach | None = None
+        self,
+        db: sa.Connection,
+        holder: str,
+        seconds: float,
+        limit: int,
+        reach: Reach | None = None,
+        *,
+        without: Collection[str] = (),
     ) -> list[Job]:
-        """Take up to ``limit`` jobs that want to be advanced now and that nobody else holds; only those in reach.
+        """Take up to ``limit`` jobs that want to be advanced now and that nobody else holds; only those in reach, and
+        none of those ids.
 
         Taking a job from another holder, whose lease ran out, ends all that he might still write for it.
         """
@@ -34,6 +44,8 @@ class Leases(Part):
         due = sa.select(JOBS.c.id).where(JOBS.c.state.not_in(TERMINAL), JOBS.c.wake_at <= now, free, _in_reach(reach))
         if db.dialect.name == "postgresql":
             due = due.with_for_update(skip_locked=True)
+        if without:
+            due = due.where(JOBS.c.id.not_in(without))
         ids = list(db.execute(due.order_by(JOBS.c.wake_at).limit(limit)).scalars())
         if not ids:
             return []

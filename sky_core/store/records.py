@@ -24,6 +24,7 @@ EventKind = Literal[
     "placed apart",
     "objective missed",
     "key missing",
+    "cloud missing",
     "exhausted",
     "started",
     "phase",

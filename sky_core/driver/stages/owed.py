@@ -43,6 +43,8 @@ def settle(driving: Driving, launch: Launch) -> Later | None:
     """End what is there of a launch whose attempt is over; None once it is accounted for."""
     store = driving.store
     cluster = _of(store, launch.job_id, launch.token)
+    if launch.cloud not in driving.clouds.usable():
+        return Later(LONGEST_WAIT_S, f"{launch.cloud} cannot be used from here", here=False)
     try:
         cloud = driving.clouds[launch.cloud]
         tags = {TAG_OWNER: store.id, TAG_CLUSTER: launch.token}

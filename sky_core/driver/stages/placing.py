@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sky_core.driver.lead.berths import Pilot
 from sky_core.driver.lead.pilot import decide, elsewhere, pilot_of, thoughts
 from sky_core.driver.lead.promise import checkpoint_hours, due_at, warning
+from sky_core.driver.stages.elsewhere import leave_what_others_can_place
 from sky_core.driver.stages.fitting import misfit, own_task, plan_alone
 from sky_core.driver.stages.launch import intend
 from sky_core.driver.step import Step
@@ -42,6 +43,7 @@ def place(step: Step) -> Outcome:
     except (NoFeasibleOffering, NoCloudEnabled, SpecError, Infeasible) as error:
         if isinstance(error, NoFeasibleOffering) and _is_worth_waiting(step):
             return _queued(step, str(error))
+        leave_what_others_can_place(step)
         return _given_up(step, str(error))
 
 

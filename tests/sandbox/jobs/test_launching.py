@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections import Counter
 
 import pytest
 
 from sky_core import Pipeline, Resources, Task
+from sky_core.driver.lifecycle import take_step
+from sky_core.driver.stages.elsewhere import LeftToOthers
+from sky_core.driver.stages.owed import Debts
+from sky_core.planner.plan import Plan
 from tests.sandbox.driving import home_of, small
 
 pytestmark = pytest.mark.slow
@@ -147,3 +152,53 @@ def test_a_job_cancelled_on_a_cloud_that_cannot_be_connected_is_over(tidy, tmp_p
         home.store.request_cancel(job.id, "enough")
         (job,) = home.drive(job, driving=home.new_driving(gone))
         assert job.state == "cancelled"
+
+
+def test_a_host_without_a_clouds_credentials_leaves_its_jobs_alone(tidy, tmp_path):
+    with home_of(tidy, tmp_path) as home:
+        job = home.submit(small(run="sleep 600"))
+        poor = home.new_driving(without(home.settings, "aws"))
+        left_alone(home, poor, job)
+        assert home.store.clusters(job_id=job.id) == []
+        home.drive(job, stop=lambda: home.store.job(job.id).state == "running")
+        left_alone(home, poor, job)
+        assert [event.data["clouds"] for event in told_of(home, job)] == [["aws"]] * 2, "once an attempt"
+        assert Debts(poor).settle() == 0
+        home.store.request_cancel(job.id, "enough")
+        left_alone(home, poor, job)
+        (job,) = home.drive(job)
+        assert job.state == "cancelled"
+        assert len(tidy.launches(job.id)) == 1
+
+
+def test_a_job_that_nobody_else_takes_goes_on_with_what_its_host_has(tidy, tmp_path):
+    with home_of(tidy, tmp_path) as home:
+        either = {"cloud": ["aws", "gcp"], "region": ["us-east-1", "us-central1"], "cpus": "2+"}
+        job = home.submit(small(**either))
+        planned = Plan.model_validate_json(home.store.plan("run").plan).placements["work"].cloud
+        poor = home.new_driving(without(home.settings, planned).model_copy(update={"orphan_ttl_s": 1.0}))
+        left_alone(home, poor, job)
+        time.sleep(1.1)
+        (job,) = home.drive(job, driving=poor)
+        assert job.state == "succeeded"
+        assert {cluster.cloud for cluster in home.store.clusters(job_id=job.id)} == {"aws", "gcp"} - {planned}
+
+
+def without(settings, cloud):
+    """The settings of a host that has nothing to log in to that cloud with."""
+    clouds = {name: config for name, config in settings.clouds.items() if name != cloud}
+    return settings.model_copy(update={"clouds": clouds})
+
+
+def left_alone(home, driving, job):
+    """Assert that the job, taken by that driver, is left to others at once."""
+    (due,) = home.store.lease_due(driving.holder, 60.0, 10)
+    assert due.id == job.id
+    with pytest.raises(LeftToOthers):
+        take_step(driving, due)
+    assert home.store.lease_due(driving.holder, 60.0, 10, without=[job.id]) == []
+    home.store.release_lease(job.id, driving.holder)
+
+
+def told_of(home, job):
+    return [event for event in home.store.events(job.id) if event.kind == "cloud missing"]

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from sky_core.clouds import connect
-from sky_core.clouds.credentials import why_unusable
+from sky_core.clouds.credentials import reachable, why_unusable
 from sky_core.config import CloudConfig, Settings
 from sky_core.errors import NotConnected
 
@@ -69,3 +70,14 @@ def test_a_cloud_needs_an_account(name: str, tmp_path: Path, monkeypatch: pytest
     endpoint = found.clouds[name].model_copy(update={"endpoint": "http://127.0.0.1:9"})
     with pytest.raises(NotConnected, match="account"):
         connect(name, found.model_copy(update={"clouds": {**found.clouds, name: endpoint}}))
+
+
+def test_a_host_can_reach_what_it_has_credentials_for_though_its_own_jobs_may_not_go_there(tmp_path: Path) -> None:
+    here, key = settings(tmp_path), {"key": SecretStr("x")}
+    clouds = {
+        "aws": CloudConfig(credentials=key),
+        "azure": CloudConfig(enabled=False),
+        "gcp": CloudConfig(enabled=False, credentials=key),
+        "nowhere": CloudConfig(credentials=key),
+    }
+    assert reachable(here.model_copy(update={"clouds": clouds})) == {"aws", "gcp"}
