@@ -30,6 +30,7 @@ from lab.traces import Traces
 from sky_core import Pipeline, Resources, Task
 from sky_core.broker import Broker
 from sky_core.config import Settings
+from sky_core.events import Launched, Phase
 from sky_core.job.narrate import describe
 from sky_core.planner.market import load_catalog
 from sky_core.recovery import make_policy
@@ -122,10 +123,11 @@ def _result(broker: Broker, job: Job, asked: Task, up: Sequence[bool], begun: fl
     launched: dict[int, float] = {}
     changeovers = []
     for event in broker.store.events(job.id):
-        if event.kind == "launched":
-            launched[event.data["attempt"]] = event.at
-        elif event.kind == "phase" and event.data["phase"] == "running":
-            changeovers.append(HOURS_PER_SECOND * (event.at - launched[event.data["attempt"]]))
+        what = event.what
+        if isinstance(what, Launched):
+            launched[what.attempt] = event.at
+        elif isinstance(what, Phase) and what.phase == "running":
+            changeovers.append(HOURS_PER_SECOND * (event.at - launched[what.attempt]))
     found = load_catalog(broker.settings.home).query(Resources(cloud="aws", zone=zone, instance_type=TYPE))
     row = found.row(0, named=True)
     # The simulated job starts where the broker began to lead the real one: seconds here are hours there.

@@ -7,6 +7,7 @@ import numpy as np
 from lab.hindsight import hindsight_cost
 from lab.simulate import Sight, SpotJob, simulate
 from lab.traces import Traces
+from sky_core.events import Weighed
 from sky_core.job.story import Leg, Story, Thought
 from sky_core.recovery import Decision, Policy, Situation
 from sky_core.recovery.weighing import called, weighing_of
@@ -33,9 +34,15 @@ class Listener:
             slack = situation.time_to_deadline - situation.remaining_work
             usd = {called(option): cost for option, cost in weighing.usd.items()}
             price = {called(Decision("spot", zone)): usd for zone, usd in situation.spot_price.items()}
-            self.thoughts.append(
-                Thought(situation.now, called(decision), situation.remaining_work, slack, usd, weighing.up, price)
+            weighed = Weighed(
+                chosen=called(decision),
+                left=situation.remaining_work,
+                slack=slack,
+                usd=usd,
+                up=weighing.up,
+                price=price,
             )
+            self.thoughts.append(Thought(situation.now, weighed))
         self._last = decision
         return decision
 

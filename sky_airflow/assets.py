@@ -8,6 +8,7 @@ from typing import Any
 from airflow.sdk import Asset, AssetAlias
 
 from sky_core.job.bill import Line
+from sky_core.job.memory import placement_of
 from sky_core.spec import Artifact
 from sky_core.store import Job
 
@@ -28,7 +29,7 @@ def tell_assets(context: Any, outlets: list[Any], produced: Mapping[str, Artifac
 
 def about(artifact: Artifact, job: Job, line: Line) -> dict[str, Any]:
     """What an event says: ``uri``, ``size_gb``, ``location``, and of the task ``job_id``, ``usd`` and ``machine``."""
-    placement = job.memory.get("placement") or {}
-    machine = " ".join(str(placement[part]) for part in ("cloud", "region", "instance_type") if placement.get(part))
+    placement = placement_of(job)
+    machine = f"{placement.cloud} {placement.region} {placement.instance_type}" if placement else ""
     said = artifact.model_dump()
     return {**said, "job_id": job.id, "usd": round(line.compute_usd + line.egress_usd, 4), "machine": machine}

@@ -11,11 +11,12 @@ from prefect.events import emit_event
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
+from sky_core.events import EventKind
 from sky_core.job.bill import Bill
 from sky_core.job.narrate import describe
 from sky_core.planner import Plan
 from sky_core.planner.view.page import plan_markdown, plan_page
-from sky_core.store import Event, EventKind
+from sky_core.store import Event
 from sky_prefect import compat
 from sky_prefect.remote.packing import Logger
 

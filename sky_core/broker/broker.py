@@ -19,7 +19,7 @@ from sky_core.broker.spawn import DRIVER_CHECK_S, ensure_driver
 from sky_core.broker.turns import one_at_a_time
 from sky_core.config import Settings
 from sky_core.errors import JobCancelled, JobFailed, SkyloomError, StoreTrouble, TaskFailed, TransferError
-from sky_core.planner.plan import Placement, Plan, dag_hash
+from sky_core.planner.plan import Plan, dag_hash
 from sky_core.planner.view.notebook import ShownPlan
 from sky_core.spec import Artifact, Objective, OutputRef, Pipeline, Task
 from sky_core.store import Event, Job, Store
@@ -144,10 +144,11 @@ class Broker:
 
     def _kept(self, begun_at: float, jobs: Mapping[str, str]) -> dict[str, Any]:
         """What planning anew has to keep: where the jobs of these tasks are, and how far."""
+        from sky_core.job.memory import placement_of
         from sky_core.job.progress import so_far
 
         found = [job for job in map(self.store.job, jobs.values()) if job.memory.get("placement")]
-        fixed = {job.task: Placement.model_validate(job.memory["placement"]) for job in found}
+        fixed = {job.task: place for job in found if (place := placement_of(job))}
         return {"fixed": fixed, "so_far": so_far(begun_at, found, self.settings.scale)}
 
     def run(
@@ -353,9 +354,10 @@ class Broker:
             JobCancelled: it was cancelled.
             JobFailed: nothing could run it.
         """
-        if job.state == "failed" and job.result.get("exit_code") is not None:
+        exit_code = job.result.get("exit_code")
+        if job.state == "failed" and exit_code is not None:
             tail = self.store.log(job.id)[-4000:].decode(errors="replace")
-            raise TaskFailed(job.task, job.result["exit_code"], "\n".join(tail.splitlines()[-20:]))
+            raise TaskFailed(job.task, exit_code, "\n".join(tail.splitlines()[-20:]))
         if job.state == "cancelled":
             raise JobCancelled(f"task {job.task!r} was cancelled: {job.cancel_reason}")
         if job.state == "failed":

@@ -21,6 +21,7 @@ def jobs(limit: Annotated[int, typer.Option(help="How many, newest first.")] = 2
     """List jobs: where they run, how far they are, what they have cost."""
     from sky_core.broker import Broker
     from sky_core.job.bill import make_bill
+    from sky_core.job.memory import placement_of
     from sky_core.remote.keys import team_key
 
     broker = Broker.open()
@@ -34,12 +35,8 @@ def jobs(limit: Annotated[int, typer.Option(help="How many, newest first.")] = 2
         # A job's id is there to be copied into the other commands; a machine takes two lines of its own.
         table.add_column(column, overflow="fold", no_wrap=column in ("job", "machine"))
     for job in found:
-        placement = job.memory.get("placement") or {}
-        place = (
-            f"{placement['cloud']}/{placement['zone'] or placement['region']}\n{placement['instance_type']}"
-            if placement
-            else "-"
-        )
+        at = placement_of(job)
+        place = f"{at.cloud}/{at.zone or at.region}\n{at.instance_type}" if at else "-"
         table.add_row(job.id, job.task, job.state, str(job.attempt), place, f"{lines[job.id].usd:.2f}", job.plan_key)
     console.print(table)
     here = team_key(broker.settings).id

@@ -64,16 +64,17 @@ def _thoughts(story: Story) -> Table:
 
 
 def _row(thought: Thought) -> list[str]:
-    others = sorted((usd, what) for what, usd in thought.usd.items() if what != thought.chosen)
+    weighed = thought.weighed
+    others = sorted((usd, what) for what, usd in weighed.usd.items() if what != weighed.chosen)
     usd, instead = (f"{others[0][0]:.2f}", others[0][1]) if others else ("", "")
     # Where the choice has no figure the safety net made it.
-    mine = f"{thought.usd[thought.chosen]:.2f}" if thought.chosen in thought.usd else "no time for less"
-    likely = ", ".join(f"{zone} {up:.0%}" for zone, up in sorted(thought.up.items(), key=lambda pair: -pair[1]))
+    mine = f"{weighed.usd[weighed.chosen]:.2f}" if weighed.chosen in weighed.usd else "no time for less"
+    likely = ", ".join(f"{zone} {up:.0%}" for zone, up in sorted(weighed.up.items(), key=lambda pair: -pair[1]))
     return [
         f"{thought.at:.2f}",
-        thought.chosen,
-        f"{thought.left:.2f}",
-        f"{thought.slack:.2f}",
+        weighed.chosen,
+        f"{weighed.left:.2f}",
+        f"{weighed.slack:.2f}",
         mine,
         instead,
         usd,

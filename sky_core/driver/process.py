@@ -26,6 +26,7 @@ from sky_core.driver.stages.elsewhere import LeftToOthers
 from sky_core.driver.step import Clouds, Driving
 from sky_core.driver.sweep import Sweeper
 from sky_core.errors import SkyloomError
+from sky_core.events import KeyMissing, StepFailed
 from sky_core.facts import clouds
 from sky_core.remote import keys
 from sky_core.store import Job, LeaseLost, Reach, Store
@@ -128,12 +129,10 @@ class Driver:
         if errors >= MAX_STEP_ERRORS and memory.get("verdict") is None:
             memory |= {"verdict": "failed", "closing": "failed", "result": {"exit_code": None, "error": repr(error)}}
         where = traceback.extract_tb(error.__traceback__)[-1]
-        about = {"error": str(error), "type": type(error).__name__, "at": f"{where.filename}:{where.lineno}"}
+        told = StepFailed(error=str(error), type=type(error).__name__, at=f"{where.filename}:{where.lineno}")
         try:
             wait_s = min(0.2 * 2**errors, 30.0)
-            self.driving.store.save_job(
-                job, self.driving.holder, memory=memory, after_s=wait_s, events=[("step failed", about)]
-            )
+            self.driving.store.save_job(job, self.driving.holder, memory=memory, after_s=wait_s, events=[told])
         except LeaseLost:
             log.warning("%s: another driver has taken over", job.id)
 
@@ -149,8 +148,8 @@ class Driver:
         for job_id in self._lanes.busy():
             self.driving.store.renew_lease(job_id, self.driving.holder, self.settings.lease_s)
         for job in self.driving.store.left_alone(self._reach):
-            about = {"needs": job.key_id, "has": self._reach.key_id, "host": socket.gethostname()}
-            self.driving.store.tell_once(job.id, "key missing", about)
+            told = KeyMissing(needs=job.key_id, has=self._reach.key_id, host=socket.gethostname())
+            self.driving.store.tell_once(job.id, told)
         if self._settings_changed():
             log.info("the settings have changed: leaving, the next driver reads them")
             self.stop()

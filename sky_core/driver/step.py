@@ -15,6 +15,7 @@ from sky_core.driver.executors import Executors
 from sky_core.driver.inquiries import Inquiries
 from sky_core.driver.lead.berths import Pilot
 from sky_core.driver.stages.hearing import Hearing
+from sky_core.events import Happening
 from sky_core.job.memory import Changes, Memory
 from sky_core.job.needs import Needs
 from sky_core.job.outcome import Outcome
@@ -23,7 +24,7 @@ from sky_core.planner.market import current_market
 from sky_core.planner.plan import Plan
 from sky_core.planner.planning import Market
 from sky_core.spec import Pipeline, Task
-from sky_core.store import Cluster, Job, JobState, Launch, NewEvent, Observation, Run, Store, StoredPlan
+from sky_core.store import Cluster, Job, JobState, Launch, Observation, Run, Store, StoredPlan
 
 USABLE_S = 60.0  # for which it is believed which clouds can be used: credentials may come and go
 
@@ -151,7 +152,7 @@ class Step:
         after_s: float = 0.0,
         state: JobState | None = None,
         attempt: int | None = None,
-        events: Sequence[NewEvent] = (),
+        events: Sequence[Happening] = (),
         cluster: Cluster | None = None,
         log: tuple[int, bytes] | None = None,
         launches: Sequence[Launch] = (),

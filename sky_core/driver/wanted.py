@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from sky_core import events
 from sky_core.broker.interest import TO_THE_END
 from sky_core.driver.asking import Answer
 from sky_core.job.memory import Dismissed
@@ -51,8 +52,8 @@ def _look(step: Step) -> Outcome | None:
         return _dismissed(step, f"nobody has waited for it for {silent_s / 3600:.1f} h")
     if step.memory.unwanted:
         return None
-    about = {"silent_s": silent_s, "ends_in_s": ttl - silent_s if ttl else None}
-    return step.comes_to(unwanted=True, events=[("unwanted", about)])
+    told = events.Unwanted(silent_s=silent_s, ends_in_s=ttl - silent_s if ttl else None)
+    return step.comes_to(unwanted=True, events=[told])
 
 
 def _asked(step: Step, interests: Sequence[Interest]) -> tuple[bool, Answer]:
@@ -69,7 +70,7 @@ def _dismissed(step: Step, why: str) -> Outcome:
     """The beginning of the job's end: a command that keeps checkpoints is stopped as for a move, any other at once."""
     saves = step.memory.phase == "running" and step.task.checkpoint is not None and step.successor is None
     dismissed = Dismissed(why=why, until=step.driving.store.now() + (FAREWELL_S if saves else 0.0))
-    return step.comes_to(dismissed=dismissed, leaving=saves, events=[("dismissed", {"why": why})])
+    return step.comes_to(dismissed=dismissed, leaving=saves, events=[events.Dismissed(why=why)])
 
 
 def _bid_farewell(step: Step, dismissed: Dismissed) -> None:

@@ -7,8 +7,9 @@ launched, and the tracker blocks what was refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
+from sky_core.events import OfAttempt
 from sky_core.planner.plan import Block, Placement, Record
 from sky_core.store import Cluster, Event
 
@@ -16,7 +17,7 @@ MOST_IN_A_PLACE = 2
 MOST_UNKEPT = 4
 """Times ``max_attempts``: launches on which the command did run, but since which no checkpoint was kept."""
 
-MOST_WORDS = 200
+MOST_WORDS = 200  # characters of why an attempt has ended
 
 CURES = {
     "unreachable": "machines boot, and SSH does not get through: look at the security group or firewall (is port 22"
@@ -121,8 +122,9 @@ def told(clusters: Sequence[Cluster], events: Iterable[Event]) -> str:
     """Each attempt and why it ended, a line each, then what to look at: the end of the one error that reports all."""
     if not clusters:
         return ""
-    why = {event.data["attempt"]: said for event in events if "attempt" in event.data and (said := _reason(event.data))}
-    lines = [_line(cluster, why.get(cluster.attempt, "")) for cluster in clusters]
+    said = (event.what for event in events)
+    why = {what.attempt: cause for what in said if isinstance(what, OfAttempt) and (cause := what.cause())}
+    lines = [_line(cluster, why.get(cluster.attempt, "")[:MOST_WORDS]) for cluster in clusters]
     cures = [CURES[outcome] for outcome in dict.fromkeys(c.outcome for c in clusters) if outcome in CURES]
     return "\n".join(["; attempts:", *lines, *cures])
 
@@ -130,8 +132,3 @@ def told(clusters: Sequence[Cluster], events: Iterable[Event]) -> str:
 def _line(cluster: Cluster, why: str) -> str:
     place = f"{cluster.cloud}/{cluster.zone or cluster.region} {cluster.instance_type}"
     return f"  {cluster.attempt}. {place}: {cluster.outcome or cluster.state}{f' ({why})' if why else ''}"
-
-
-def _reason(data: Mapping[str, object]) -> str:
-    """What an event says of why, in at most ``MOST_WORDS`` characters."""
-    return str(next((data[name] for name in ("message", "why", "reason", "detail") if data.get(name)), ""))[:MOST_WORDS]

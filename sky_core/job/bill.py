@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sky_core.config import Scale, Settings
+from sky_core.events import Moved, Restored
 from sky_core.facts import facts_of
 from sky_core.store import Cluster, Job, Store
 
@@ -71,8 +72,8 @@ def cluster_hours(cluster: Cluster, scale: Scale, now: float | None = None, *, s
 
 def egress_usd(store: Store, job_id: str, since: float = 0.0) -> float:
     """What a job's transfers have cost since then."""
-    moved = (event for event in store.events(job_id) if event.kind in ("moved", "restored") and event.at >= since)
-    return float(sum(event.data["usd"] for event in moved))
+    told = (event.what for event in store.events(job_id) if event.at >= since)
+    return sum(what.usd for what in told if isinstance(what, Moved | Restored))
 
 
 def lifetime(cluster: Cluster, scale: Scale, now: float | None = None, *, since: float = 0.0) -> float:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, TypedDict
+from typing import Literal, TypedDict
 
 from pydantic import Field
 
 from sky_core.job.attempts import Tries
 from sky_core.planner.plan import Placement, Record
+from sky_core.store import Job, Result
 
 Verdict = Literal["succeeded", "failed", "cancelled"]
 
@@ -88,7 +88,7 @@ class Memory(Record):
         accounted: Whether this attempt's data transfers have been written down.
         closing: The outcome with which the open cluster is being closed; None while it lives.
         verdict: The state the job ends in once everything is closed; None if another attempt follows.
-        result: What the job will report: exit_code, error, outputs.
+        result: What the job will report.
         checkpoint: The newest checkpoint; None until one was taken.
         promise: The deadline of a job that is driven by a spot policy; None without one.
         successor: The placement of the machines that are to take over, once they are asked for.
@@ -118,7 +118,7 @@ class Memory(Record):
     accounted: bool = False
     closing: str | None = None
     verdict: Verdict | None = None
-    result: Mapping[str, Any] = Field(default_factory=dict)
+    result: Result = Field(default_factory=lambda: Result())
     checkpoint: Saved | None = None
     promise: Promise | None = None
     successor: Placement | None = None
@@ -156,6 +156,12 @@ class Memory(Record):
         return self.tries.after(self.placement, why, hours=ran_hours, generation=generation)
 
 
+def placement_of(job: Job) -> Placement | None:
+    """Where a job's present or last attempt runs; None before the first."""
+    kept = job.memory.get("placement")
+    return Placement.model_validate(kept) if kept else None
+
+
 class Changes(TypedDict, total=False):
     """Fields of :class:`Memory` that a step changes: the same names and types, all optional."""
 
@@ -175,7 +181,7 @@ class Changes(TypedDict, total=False):
     accounted: bool
     closing: str | None
     verdict: Verdict | None
-    result: Mapping[str, Any]
+    result: Result
     checkpoint: Saved | None
     promise: Promise | None
     successor: Placement | None

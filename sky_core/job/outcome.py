@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from sky_core.events import Happening
 from sky_core.job.memory import Memory
-from sky_core.store import Cluster, JobState, Launch, NewEvent, Observation, Run, StoredPlan
+from sky_core.store import Cluster, JobState, Launch, Observation, Run, StoredPlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class Outcome:
     after_s: float = 0.0
     state: JobState | None = None
     attempt: int | None = None
-    events: tuple[NewEvent, ...] = ()
+    events: tuple[Happening, ...] = ()
     clusters: tuple[Cluster, ...] = ()
     log: tuple[int, bytes] | None = None
     launches: tuple[Launch, ...] = ()

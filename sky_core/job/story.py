@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sky_core.config import Scale
+from sky_core.events import Moved, Restored, Weighed
 from sky_core.job.bill import lifetime
 from sky_core.job.memory import Promise
 from sky_core.store import Cluster, Event
@@ -31,26 +33,11 @@ class Leg:
     outcome: str
 
 
-@dataclass(frozen=True)
-class Thought:
-    """A change of mind.
-
-    Attributes:
-        at: Hours since the promise.
-        chosen: ``"wait"``, ``"spot aws/us-east-1a"`` or ``"on-demand aws/us-east-1a"``.
-        left, slack: Hours of work left, and of time beyond it.
-        usd: Choice to what it was expected to cost from here to the end.
-        up: Zone to how probable it was held that spot is there.
-        price: Machine, named like a choice, to what it then cost, USD per hour.
-    """
+class Thought(NamedTuple):
+    """A change of mind, and when: hours since the promise."""
 
     at: float
-    chosen: str
-    left: float
-    slack: float
-    usd: Mapping[str, float]
-    up: Mapping[str, float]
-    price: Mapping[str, float]
+    weighed: Weighed
 
 
 @dataclass(frozen=True)
@@ -100,9 +87,9 @@ def tell(promise: Promise, events: Iterable[Event], clusters: Iterable[Cluster],
         begin, hours = since(cluster.launched_at), lifetime(cluster, scale, now)
         usd = hours * cluster.num_nodes * cluster.price
         legs.append(Leg(begin, begin + hours, zone, market, usd, cluster.outcome))
-    told = list(events)
-    thoughts = tuple(Thought(since(event.at), **event.data) for event in told if event.kind == "weighed")
-    egress = float(sum(event.data.get("usd", 0.0) for event in told if event.kind in ("moved", "restored")))
+    told = [(event.at, event.what) for event in events]
+    thoughts = tuple(Thought(since(at), what) for at, what in told if isinstance(what, Weighed))
+    egress = sum(what.usd for _, what in told if isinstance(what, Moved | Restored))
     legs.sort(key=lambda leg: leg.begin)
     beside = _otherwise(promise.work + (promise.changeover or 0.0), legs, thoughts)
     return Story(scale.hours(promise.due - promise.since), tuple(legs), tuple(refused), thoughts, egress, beside)
@@ -110,7 +97,7 @@ def tell(promise: Promise, events: Iterable[Event], clusters: Iterable[Cluster],
 
 def _otherwise(hours: float, legs: Iterable[Leg], thoughts: Iterable[Thought]) -> dict[str, float]:
     """On-demand throughout, and the least that hindsight could ask for: the cheapest spot that it got, never taken."""
-    prices = {machine: usd for thought in thoughts for machine, usd in thought.price.items()}
+    prices = {machine: usd for thought in thoughts for machine, usd in thought.weighed.price.items()}
     certain = [usd for machine, usd in prices.items() if machine.startswith("on-demand ")]
     got = {f"spot {leg.zone}" for leg in legs if leg.market == "spot"}
     spot = [usd for machine, usd in prices.items() if machine in got]

@@ -1,12 +1,10 @@
 """Durable state: plans, jobs, clusters, events, logs, observations (SQLAlchemy; SQLite or PostgreSQL)."""
 
-from sky_core.store.jobs import NewEvent
 from sky_core.store.leases import LeaseLost, PlanChanged
 from sky_core.store.records import (
     TERMINAL,
     Cluster,
     Event,
-    EventKind,
     Interest,
     Job,
     JobState,
@@ -14,6 +12,7 @@ from sky_core.store.records import (
     Lease,
     Observation,
     Reach,
+    Result,
     Run,
     StoredPlan,
 )
@@ -23,17 +22,16 @@ __all__ = [
     "TERMINAL",
     "Cluster",
     "Event",
-    "EventKind",
     "Interest",
     "Job",
     "JobState",
     "Launch",
     "Lease",
     "LeaseLost",
-    "NewEvent",
     "Observation",
     "PlanChanged",
     "Reach",
+    "Result",
     "Run",
     "Store",
     "StoredPlan",

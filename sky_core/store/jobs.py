@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from sky_core.events import CancelRequested, Happening, Submitted
 from sky_core.store import rows
 from sky_core.store.database.transactions import Part, insert_if_absent, reads, refuse_odd, upsert, writes
 from sky_core.store.leases import LeaseLost, PlanChanged, held
@@ -17,17 +18,15 @@ from sky_core.store.records import (
     TERMINAL,
     Cluster,
     Event,
-    EventKind,
     Job,
     JobState,
     Launch,
     Observation,
+    Result,
     Run,
     StoredPlan,
 )
 from sky_core.store.tables import CLUSTERS, EVENTS, JOBS, LAUNCHES, LOGS, OBSERVATIONS, PLANS, RUNS
-
-NewEvent = tuple[EventKind, Mapping[str, Any]]  # kind, data
 
 
 class Jobs(Part):
@@ -72,7 +71,7 @@ class Jobs(Part):
             needs=json.dumps(needs), profile=needs.get("profile"), key_id=needs.get("key_id"),
         )  # fmt: skip
         if created:
-            self._add_event(db, job_id, "submitted", {"task": task, "plan": plan_key})
+            self._add_event(db, job_id, Submitted(task=task, plan=plan_key))
         elif owner is not None:
             db.execute(sa.update(JOBS).where(JOBS.c.id == job_id).values(owner=owner))
         return _job(db, job_id)
@@ -114,7 +113,7 @@ class Jobs(Part):
         values = {"cancel_reason": reason, "wake_at": self._now(db)}
         asked = bool(db.execute(sa.update(JOBS).where(condition).values(**values)).rowcount)
         if asked:
-            self._add_event(db, job_id, "cancel requested", {"reason": reason})
+            self._add_event(db, job_id, CancelRequested(reason=reason))
         return asked
 
     @writes
@@ -126,10 +125,10 @@ class Jobs(Part):
         *,
         state: JobState | None = None,
         attempt: int | None = None,
-        memory: Mapping[str, Any] | None = None,
-        result: Mapping[str, Any] | None = None,
+        memory: Mapping[str, object] | None = None,
+        result: Result | None = None,
         after_s: float | None = None,
-        events: Sequence[NewEvent] = (),
+        events: Sequence[Happening] = (),
         clusters: Sequence[Cluster] = (),
         log: tuple[int, bytes] | None = None,
         launches: Sequence[Launch] = (),
@@ -153,7 +152,7 @@ class Jobs(Part):
         values: dict[str, Any] = {"updated_at": self._clock()}
         plain = {"state": state, "attempt": attempt}
         values |= {name: value for name, value in plain.items() if value is not None}
-        documents = {"memory": memory, "result": result}
+        documents: dict[str, Mapping[str, object] | None] = {"memory": memory, "result": result}
         values |= {name: json.dumps(value) for name, value in documents.items() if value is not None}
         if after_s is not None:
             now = self._now(db)
@@ -174,8 +173,8 @@ class Jobs(Part):
             db.execute(sa.insert(OBSERVATIONS).values(**asdict(observation)))
         for run in runs:
             db.execute(sa.insert(RUNS).values(**asdict(run)))
-        for kind, data in events:
-            self._add_event(db, job.id, kind, data)
+        for event in events:
+            self._add_event(db, job.id, event)
         if log is not None and log[1]:
             insert_if_absent(db, LOGS, job_id=job.id, offset=log[0], data=log[1])
         return _job(db, job.id)
@@ -201,17 +200,19 @@ class Jobs(Part):
             query = query.where(CLUSTERS.c.ended_at.is_(None) | (CLUSTERS.c.ended_at >= since))
         return [rows.cluster(row) for row in db.execute(query)]
 
-    def _add_event(self, db: sa.Connection, job_id: str, kind: EventKind, data: Mapping[str, Any]) -> None:
-        db.execute(sa.insert(EVENTS).values(job_id=job_id, at=self._clock(), kind=kind, data=json.dumps(data)))
+    def _add_event(self, db: sa.Connection, job_id: str, event: Happening) -> None:
+        data = json.dumps(event.data())
+        db.execute(sa.insert(EVENTS).values(job_id=job_id, at=self._clock(), kind=event.kind, data=data))
 
     @writes
-    def tell_once(self, db: sa.Connection, job_id: str, kind: EventKind, data: Mapping[str, Any]) -> bool:
+    def tell_once(self, db: sa.Connection, job_id: str, event: Happening) -> bool:
         """Add an event outside a job's step unless it has the same one already; whether it was added."""
         db.execute(sa.update(JOBS).where(JOBS.c.id == job_id).values(updated_at=self._clock()))
-        same = (EVENTS.c.job_id == job_id) & (EVENTS.c.kind == kind) & (EVENTS.c.data == json.dumps(data))
+        data = json.dumps(event.data())
+        same = (EVENTS.c.job_id == job_id) & (EVENTS.c.kind == event.kind) & (EVENTS.c.data == data)
         if db.execute(sa.select(EVENTS.c.id).where(same).limit(1)).first() is not None:
             return False
-        self._add_event(db, job_id, kind, data)
+        self._add_event(db, job_id, event)
         return True
 
     @reads

@@ -6,64 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
+
 from sky_core.errors import Scope
+from sky_core.events import EventKind, Happening, read
 
 JobState = Literal["submitted", "provisioning", "running", "recovering", "stopping", "succeeded", "failed", "cancelled"]
 TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 ClusterState = Literal["intended", "launched", "refused", "ended"]
 Market = Literal["spot", "on-demand"]
-EventKind = Literal[
-    "submitted",
-    "launching",
-    "launched",
-    "refused",
-    "launch unclear",
-    "gave up",
-    "replanned",
-    "limit",
-    "placed apart",
-    "objective missed",
-    "key missing",
-    "cloud missing",
-    "exhausted",
-    "started",
-    "phase",
-    "moved",
-    "restored",
-    "promised",
-    "weighed",
-    "waiting",
-    "unsaved",
-    "leaving",
-    "left",
-    "too slow",
-    "deadline in danger",
-    "eviction notice",
-    "preempted",
-    "died",
-    "lost",
-    "unreachable",
-    "network out",
-    "network back",
-    "found ended",
-    "verdict unreadable",
-    "bucket not asked",
-    "bucket refused",
-    "launch failed",
-    "recovering",
-    "terminated",
-    "terminate failed",
-    "stray ended",
-    "cancel requested",
-    "unwanted",
-    "dismissed",
-    "step failed",
-    "succeeded",
-    "failed",
-    "cancelled",
-    "queued",
-]
-"""What can happen to a job; :mod:`sky_core.job.narrate` has the words for each kind."""
 Seen = Literal["launched", "capacity", "quota", "auth", "unreachable", "preempted", "released"]
 
 
@@ -74,6 +25,32 @@ class StoredPlan:
     version: int
     pipeline: str
     plan: str
+
+
+class Produced(TypedDict):
+    """An output of a job that has succeeded. ``location`` is the ``"cloud/region"`` of its bucket."""
+
+    uri: str
+    location: str
+    size_gb: float
+
+
+class Result(TypedDict, total=False):
+    """What came of a job.
+
+    Attributes:
+        exit_code: Of its command; None if that never ended.
+        error: Why it failed, or was cancelled.
+        outputs: By name.
+        value: Names the bytes that its function has returned, see :meth:`Store.payload`…
+        value_error: …or why they are not here.
+    """
+
+    exit_code: int | None
+    error: str | None
+    outputs: Mapping[str, Produced]
+    value: str
+    value_error: str
 
 
 @dataclass(frozen=True)
@@ -87,7 +64,7 @@ class Job:
         owner: The engine's try that may cancel it, or None.
         attempt: Number of the current (or last) cluster, from 1; 0 before the first.
         memory: The driver's working state; only the holder of the lease writes it.
-        result: What came of it once terminal: exit_code, error, outputs.
+        result: What came of it, once terminal.
         wake_at: When it wants to be advanced next, by the store's own clock (``Store.now``).
         lease_epoch: How often its lease was taken away or given up: what the holder's writes are fenced by.
         needs: What was fixed at submission (:class:`sky_core.job.needs.Needs`); empty from an earlier version.
@@ -107,8 +84,8 @@ class Job:
     updated_at: float
     wake_at: float
     cancel_reason: str | None
-    memory: Mapping[str, Any] = field(default_factory=dict)
-    result: Mapping[str, Any] = field(default_factory=dict)
+    memory: Mapping[str, object] = field(default_factory=dict)
+    result: Result = field(default_factory=lambda: Result())
     needs: Mapping[str, Any] = field(default_factory=dict, repr=False)
     profile: str | None = None
     key_id: str | None = None
@@ -222,13 +199,19 @@ class Event:
 
     Attributes:
         kind: A later version may have written one that this one has no words for.
+        data: As the store has it; ``what`` is the same with types.
     """
 
     id: int
     job_id: str
     at: float
     kind: EventKind
-    data: Mapping[str, Any]
+    data: Mapping[str, object]
+
+    @property
+    def what(self) -> Happening | None:
+        """What has happened; None if another version wrote it in a way that this one cannot read."""
+        return read(self.kind, self.data)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from prefect.logging import get_run_logger
 from sky_core.broker import Broker
 from sky_core.broker.calls import pack
 from sky_core.errors import JobCancelled, StoreTrouble, TaskFailed, TransferError
+from sky_core.events import EventKind
 from sky_core.job.narrate import describe
-from sky_core.store import Event, EventKind, Job
+from sky_core.store import Event, Job
 from sky_prefect import compat
 from sky_prefect.needs import build_task
 from sky_prefect.remote.packing import explained, for_machine, log_line, ready

@@ -146,7 +146,11 @@ def test_outlets_that_are_outputs_say_what_became_of_them():
     from sky_core.job.bill import Line
     from sky_core.store import Job
 
-    placement = {"cloud": "aws", "region": "us-east-1", "instance_type": "m5.large"}
+    placement = {
+        "task": "t", "cloud": "aws", "region": "us-east-1", "zone": None, "instance_type": "m5.large",
+        "accelerator": None, "accelerator_count": 0, "arch": "x86_64", "use_spot": False, "num_nodes": 1, "price": 1,
+        "hours": 1, "hours_at_most": 1, "hours_source": "user", "boot_hours": 0, "compute_usd": 1,
+    }  # fmt: skip
     job = Job("job-1", "k", "p", "t", "{}", "succeeded", None, 1, 0.0, 0.0, 0.0, None, memory={"placement": placement})
     line = Line(task="t", job_id="job-1", state="succeeded", compute_usd=1.5, egress_usd=0.25, hours=1)
     made = {"model": Artifact(uri="s3://b/m", size_gb=2), "table": Artifact(uri="s3://b/t", size_gb=1)}

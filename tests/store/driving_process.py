@@ -2,6 +2,7 @@
 
 from contextlib import closing
 
+from sky_core.events import Phase
 from sky_core.store import LeaseLost, Store
 
 JOBS = 50
@@ -18,7 +19,7 @@ def drive(url: str, name: str) -> None:
             for job in store.lease_due(name, LEASE_S, 3):
                 step = job.attempt + 1
                 state = "succeeded" if step == STEPS else "running"
-                told = [("step", {"number": step, "by": name})]
+                told = [Phase(attempt=step, phase=name)]
                 try:
                     store.save_job(job, name, state=state, attempt=step, after_s=0.0, events=told)
                 except LeaseLost:

@@ -31,5 +31,5 @@ def test_each_step_is_taken_once(store_url):
         assert {job.state for job in jobs} <= TERMINAL
         for job in jobs:
             events = store.events(job.id)
-            assert [event.kind for event in events] == ["submitted"] + ["step"] * STEPS
-            assert [event.data["number"] for event in events[1:]] == [1, 2, 3]
+            assert [event.kind for event in events] == ["submitted"] + ["phase"] * STEPS
+            assert [event.data["attempt"] for event in events[1:]] == [1, 2, 3]

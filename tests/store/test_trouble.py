@@ -21,6 +21,7 @@ from sky_core.errors import (
     StoreDamaged,
     StoreRefused,
 )
+from sky_core.events import Phase
 from sky_core.store import Store
 from tests.store.wire import Wire
 
@@ -185,7 +186,7 @@ def test_a_commit_whose_answer_is_lost_is_neither_lost_nor_doubled(postgres, cut
     store.lease_due("me", 600, 1)
     for number in range(3):
         wire.cut = cut
-        store.save_job(job, "me", state="running", events=[("told", {"number": number})])
+        store.save_job(job, "me", state="running", events=[Phase(attempt=number, phase="running")])
         assert wire.cut is None, "it was cut"
         wire.cut = cut
         assert submit(store, f"job-{number}").key == f"job-{number}"
@@ -193,7 +194,7 @@ def test_a_commit_whose_answer_is_lost_is_neither_lost_nor_doubled(postgres, cut
         assert store.create_plan(f"plan-{number}", "P", "one").version == 1
         wire.cut = cut
         assert store.replace_plan(f"plan-{number}", 1, "P", "two"), "the answer is that of the write that was kept"
-    told = [event.data["number"] for event in store.events(job.id) if event.kind == "told"]
+    told = [event.data["attempt"] for event in store.events(job.id) if event.kind == "phase"]
     assert told == [0, 1, 2]
     assert [len(store.events(store.find_job(f"job-{number}").id)) for number in range(3)] == [1, 1, 1]
     wire.close()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from sky_core.catalog import Catalog
+from sky_core.events import Weighed
 from sky_core.job.memory import Saved
 from sky_core.planner.model import source_location
 from sky_core.planner.offers import offers_of, sold_for
@@ -79,7 +79,7 @@ class Pilot:
     policy: Policy
     catalog: Catalog
     looked: float
-    thought: Mapping[str, Any] | None = None
+    thought: Weighed | None = None
 
     def placement(self, decision: Decision) -> Placement | None:
         """The machine of a decision, None to wait or where no zone has one."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from sky_core.driver.lead.berths import Pilot, berths_of, sold_at, ways_out, zon
 from sky_core.driver.lead.promise import changeover, hours_left, remaining_work, unsaved
 from sky_core.driver.stages.fitting import own_task
 from sky_core.driver.step import Step
+from sky_core.events import Happening, Weighed
 from sky_core.job.memory import Promise
 from sky_core.planner.candidates import free, is_blocked
 from sky_core.planner.offers import offers_of, sold_for
@@ -27,7 +27,7 @@ from sky_core.recovery import Decision, Situation, make_policy
 from sky_core.recovery.reference import on_demand
 from sky_core.recovery.start_over import StartOver
 from sky_core.recovery.weighing import Weighing, called, weighing_of
-from sky_core.store import Cluster, NewEvent
+from sky_core.store import Cluster
 from sky_core.tracker import Blocked, Tracker, availability
 from sky_core.tracker.availability import signs
 
@@ -51,23 +51,25 @@ def decide(step: Step, pilot: Pilot, promise: Promise, here: Cluster | None) -> 
     return decision
 
 
-def thoughts(pilot: Pilot) -> list[NewEvent]:
+def thoughts(pilot: Pilot) -> list[Happening]:
     """The event that says why the job goes where it goes, if its policy weighs anything."""
-    return [("weighed", pilot.thought)] if pilot.thought else []
+    return [pilot.thought] if pilot.thought else []
 
 
-def _thought(situation: Situation, decision: Decision, weighing: Weighing | None) -> dict[str, Any] | None:
+def _thought(situation: Situation, decision: Decision, weighing: Weighing | None) -> Weighed | None:
     if weighing is None:
         return None
-    return {
-        "chosen": called(decision), "left": situation.remaining_work,
-        "slack": situation.time_to_deadline - situation.remaining_work,
-        "usd": {called(option): usd for option, usd in weighing.usd.items()}, "up": dict(weighing.up),
-        "price": {
+    return Weighed(
+        chosen=called(decision),
+        left=situation.remaining_work,
+        slack=situation.time_to_deadline - situation.remaining_work,
+        usd={called(option): usd for option, usd in weighing.usd.items()},
+        up=dict(weighing.up),
+        price={
             **{called(Decision("spot", zone)): usd for zone, usd in situation.spot_price.items()},
             **{called(Decision("on_demand", zone)): usd for zone, usd in situation.on_demand_price.items()},
         },
-    }  # fmt: skip
+    )
 
 
 def _news(step: Step, pilot: Pilot) -> dict[str, bool]:

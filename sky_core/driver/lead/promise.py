@@ -9,13 +9,14 @@ from sky_core.config import Scale
 from sky_core.driver.lead.berths import sold_at
 from sky_core.driver.step import Step
 from sky_core.driver.urls import location_of
+from sky_core.events import DeadlineInDanger, Happening, TooSlow
 from sky_core.job.memory import Changes, Promise, Saved
 from sky_core.job.outcome import Outcome
 from sky_core.planner.deadlines import task_hours
 from sky_core.planner.offers import CHECKPOINT_HOURS
 from sky_core.planner.plan import Placement
 from sky_core.remote.answers import JobState
-from sky_core.store import Cluster, NewEvent
+from sky_core.store import Cluster
 from sky_core.tracker import Tracker, checkpoint_interval
 from sky_core.tracker.cost import SHORTEST_INTERVAL_H
 
@@ -121,16 +122,16 @@ def too_slow(step: Step, cluster: Cluster) -> Outcome | None:
     left = hours_left(step, promise)
     if left >= remaining_work(step, promise, None) + changeover(promise):
         return None
-    return step.comes_to(closing="slow", events=[("too slow", {"attempt": cluster.attempt, "hours_left": left})])
+    return step.comes_to(closing="slow", events=[TooSlow(attempt=cluster.attempt, hours_left=left)])
 
 
-def warning(step: Step, promise: Promise, here: Cluster | None) -> list[NewEvent]:
+def warning(step: Step, promise: Promise, here: Cluster | None) -> list[Happening]:
     """One event, once, when even on-demand would not be done in time."""
     left = hours_left(step, promise)
     needed = remaining_work(step, promise, here) + (0.0 if here else changeover(promise))
     if promise.warned or left >= needed:
         return []
-    return [("deadline in danger", {"hours_left": left, "hours_needed": needed})]
+    return [DeadlineInDanger(hours_left=left, hours_needed=needed)]
 
 
 def checkpoint_hours(step: Step, place: Placement | Cluster, *, promised: bool) -> float | None:

@@ -12,26 +12,28 @@ from sky_core.driver.stages.launch import observation, request_for
 from sky_core.driver.stages.looking import look
 from sky_core.driver.step import Step
 from sky_core.errors import CloudError, NotConnected, UnknownOutcome
+from sky_core.events import Cancelled, Failed, Over, Recovering, Succeeded, Terminated, TerminateFailed
 from sky_core.facts import facts_of
 from sky_core.job.attempts import MOST_IN_A_PLACE
 from sky_core.job.bill import lifetime, sharpened
 from sky_core.job.memory import Verdict
 from sky_core.job.outcome import Outcome
-from sky_core.store import Cluster
+from sky_core.store import Cluster, Result
 from sky_core.store.records import Seen
 
 OBSERVED: dict[str, Seen] = {
     "preempted": "preempted",
     "lost": "preempted",
 }
+OVER: dict[Verdict, type[Over]] = {"succeeded": Succeeded, "failed": Failed, "cancelled": Cancelled}
 LONGEST_WAIT_S = 60.0
 MOST_TOLD = 10  # events about one end that does not come off
 
 
 def cancel(step: Step) -> Outcome:
     """Turn towards the end because somebody asked for it."""
-    error = {"exit_code": None, "error": step.job.cancel_reason}
-    return step.comes_to(closing="cancelled", verdict="cancelled", result=error)
+    result: Result = {"exit_code": None, "error": step.job.cancel_reason}
+    return step.comes_to(closing="cancelled", verdict="cancelled", result=result)
 
 
 def close(step: Step) -> Outcome:
@@ -49,10 +51,14 @@ def close(step: Step) -> Outcome:
 
 
 def _over(step: Step, verdict: Verdict) -> Outcome:
-    about = {key: value for key, value in step.memory.result.items() if key != "outputs"}
+    result = step.memory.result
+    event = OVER[verdict](
+        exit_code=result.get("exit_code"), error=result.get("error"),
+        value=result.get("value"), value_error=result.get("value_error"),
+    )  # fmt: skip
     step.driving.pilots.pop(step.job.id, None)
     step.driving.hearing.forget(step.job.id)
-    return step.comes_to(state=verdict, events=[(verdict, about)])
+    return step.comes_to(state=verdict, events=[event])
 
 
 def _begun_anew(step: Step) -> Outcome:
@@ -65,7 +71,7 @@ def _begun_anew(step: Step) -> Outcome:
     fresh = memory.next_attempt(ran)
     if step.successor is not None:
         fresh = fresh.model_copy(update={"waiting_since": time.time()})
-    told = step.comes_to(state="recovering", events=[*found, ("recovering", {"after": memory.closing})])
+    told = step.comes_to(state="recovering", events=[*found, Recovering(after=memory.closing)])
     return replace(told, memory=fresh)
 
 
@@ -103,7 +109,7 @@ def _ended(step: Step, cluster: Cluster, why: str) -> Outcome:
         close_errors=0,
         launches=[request_for(cluster, settled=why)] if known else (),
         observations=[observation(ended, _seen(step, why), hours=lifetime(ended, step.driving.settings.scale))],
-        events=[("terminated", {"attempt": cluster.attempt, "outcome": why})],
+        events=[Terminated(attempt=cluster.attempt, outcome=why)],
     )
 
 
@@ -172,7 +178,7 @@ def _not_yet(step: Step, error: CloudError) -> Outcome:
     return step.comes_to(
         after_s=min(2.0**errors, LONGEST_WAIT_S),
         close_errors=errors,
-        events=[("terminate failed", {"error": str(error)})] if errors <= MOST_TOLD else [],
+        events=[TerminateFailed(error=str(error))] if errors <= MOST_TOLD else [],
     )
 
 

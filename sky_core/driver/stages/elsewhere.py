@@ -11,6 +11,7 @@ import socket
 import time
 
 from sky_core.driver.step import Step
+from sky_core.events import CloudMissing
 
 
 class LeftToOthers(Exception):
@@ -64,7 +65,6 @@ def _leave_for_a_while(step: Step, missing: set[str]) -> None:
 def _tell(step: Step, missing: set[str]) -> float:
     """Say once an attempt that this host leaves the job alone; when the first host did so."""
     store, attempt = step.driving.store, step.job.attempt
-    about = {"attempt": attempt, "host": socket.gethostname(), "clouds": sorted(missing)}
-    store.tell_once(step.job.id, "cloud missing", about)
-    told = [event for event in store.events(step.job.id) if event.kind == "cloud missing"]
-    return min(event.at for event in told if event.data["attempt"] == attempt)
+    store.tell_once(step.job.id, CloudMissing(attempt=attempt, host=socket.gethostname(), clouds=sorted(missing)))
+    told = [(event.at, event.what) for event in store.events(step.job.id)]
+    return min(at for at, what in told if isinstance(what, CloudMissing) and what.attempt == attempt)

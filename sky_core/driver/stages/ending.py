@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from sky_core.driver.step import Step
 from sky_core.driver.urls import location_of, output_urls, storage_options, verdict_url
 from sky_core.errors import CloudError, MachineError, TooLarge, TransferError
+from sky_core.events import BucketNotAsked, FoundEnded, Happening, Left, Moved, Preempted, Restored, VerdictUnreadable
 from sky_core.job.outcome import Outcome
 from sky_core.planner.market import load_catalog
 from sky_core.remote.answers import JobState, verdict
 from sky_core.remote.artifacts import read_object, read_result
 from sky_core.remote.functions import RESULT
-from sky_core.store import Cluster, NewEvent, Run
+from sky_core.store import Cluster, Result, Run
+from sky_core.store.records import Produced
 
 ASK_S = 120.0  # a bucket that does not answer for so long, while others do, is not waited for before a relaunch
 
@@ -24,23 +25,23 @@ def ended(step: Step, cluster: Cluster, state: JobState) -> Outcome | None:
 
     None if the bucket does not give out a function's value just now.
     """
-    about = {"attempt": cluster.attempt, "checkpoint": state.checkpoint_generation}
+    attempt, kept = cluster.attempt, state.checkpoint_generation
     if state.exit_code != 0 and (state.eviction or step.memory.evicted):
-        return step.comes_to(closing="preempted", events=[("preempted", about)])
+        return step.comes_to(closing="preempted", events=[Preempted(attempt=attempt, checkpoint=kept)])
     if state.exit_code != 0 and step.memory.leaving:
-        return step.comes_to(closing="moved", events=[("left", about)])
+        return step.comes_to(closing="moved", events=[Left(attempt=attempt, checkpoint=kept)])
     value = _value(step, cluster, state)
     if value is None:
         return None
     if state.exit_code != 0:
         error = state.detail or f"exit code {state.exit_code}"
-        failed = {"exit_code": state.exit_code, "error": error, **value}
+        failed: Result = {"exit_code": state.exit_code, "error": error, **value}
         return step.comes_to(closing="failed", verdict="failed", result=failed)
-    result = {"exit_code": 0, "outputs": _outputs(step, cluster, state), **value}
+    result: Result = {"exit_code": 0, "outputs": _outputs(step, cluster, state), **value}
     return step.comes_to(closing="succeeded", verdict="succeeded", result=result, runs=_run(step, cluster, state))
 
 
-def found_in_bucket(step: Step) -> Outcome | list[NewEvent]:
+def found_in_bucket(step: Step) -> Outcome | list[Happening]:
     """Ask the bucket how the attempt that is being closed has ended, before another one is made.
 
     Returns:
@@ -53,12 +54,12 @@ def found_in_bucket(step: Step) -> Outcome | list[NewEvent]:
     try:
         found = _found(step, cluster, step.memory.bucket)
     except MachineError as error:
-        return [("verdict unreadable", {"error": str(error)})]
+        return [VerdictUnreadable(error=str(error))]
     except (TransferError, CloudError) as error:
         silence = step.driving.hearing.unanswered(name)
         if silence.seconds < ASK_S:
             return step.comes_to(after_s=step.driving.settings.poll_s)
-        return [("bucket not asked", {"error": str(error)})]
+        return [BucketNotAsked(error=str(error))]
     step.driving.hearing.answered(name)
     return [] if found is None or found.memory.verdict is None else found
 
@@ -74,7 +75,7 @@ def _found(step: Step, cluster: Cluster, bucket: str) -> Outcome | None:
     if content is None:
         return None
     state = verdict(content, step.memory.log_offset)
-    told: NewEvent = ("found ended", {"attempt": cluster.attempt, "exit_code": state.exit_code})
+    told = FoundEnded(attempt=cluster.attempt, exit_code=state.exit_code)
     heard = step.comes_to(
         events=[told, *([] if step.memory.accounted else transfers(step, cluster, state))],
         log=(step.memory.log_base + step.memory.log_offset, state.log),
@@ -92,7 +93,7 @@ def _closed(step: Step) -> list[Cluster]:
     return step.driving.store.clusters(job_id=step.job.id)[::-1]
 
 
-def _outputs(step: Step, cluster: Cluster, state: JobState) -> dict[str, dict[str, Any]]:
+def _outputs(step: Step, cluster: Cluster, state: JobState) -> dict[str, Produced]:
     scale = step.driving.settings.scale
     moved: Mapping[str, int] = state.moved.get("outputs", {})
     here = location_of(step, cluster)
@@ -100,7 +101,7 @@ def _outputs(step: Step, cluster: Cluster, state: JobState) -> dict[str, dict[st
     return {name: {"uri": url, "location": here, "size_gb": scale.gb(moved.get(name, 0))} for name, url in urls.items()}
 
 
-def _value(step: Step, cluster: Cluster, state: JobState) -> dict[str, Any] | None:
+def _value(step: Step, cluster: Cluster, state: JobState) -> Result | None:
     """The bytes of a function's value or error, kept in the store for whoever asks; None to try again.
 
     They are not looked into: what a machine wrote is unpickled by the process that wants it, not by this one, which
@@ -141,9 +142,9 @@ def _run(step: Step, cluster: Cluster, state: JobState) -> list[Run]:
     ]  # fmt: skip
 
 
-def transfers(step: Step, cluster: Cluster, state: JobState) -> list[NewEvent]:
+def transfers(step: Step, cluster: Cluster, state: JobState) -> list[Happening]:
     """One event for each input that was moved here, with what its egress costs at the catalog's prices."""
-    events: list[NewEvent] = []
+    events: list[Happening] = []
     catalog, scale = load_catalog(step.driving.settings.home), step.driving.settings.scale
     here = (cluster.cloud, cluster.region, cluster.zone)
     for name, size in state.moved.get("inputs", {}).items():
@@ -154,13 +155,13 @@ def transfers(step: Step, cluster: Cluster, state: JobState) -> list[NewEvent]:
         cloud, _, region = location.partition("/")
         gb = scale.gb(size)
         usd = float(catalog.egress([(cloud, region, None), here], gb)[0][0, 1])
-        about = {"input": name, "bytes": size, "gb": gb, "usd": usd, "from": location, "to": f"{here[0]}/{here[1]}"}
-        events.append(("moved", about))
+        to = f"{cluster.cloud}/{cluster.region}"
+        events.append(Moved(input=name, bytes=size, gb=gb, usd=usd, from_=location, to=to))
     if state.restored_generation is not None:
         usd, kept = 0.0, step.memory.checkpoint
         if kept is not None:
             cloud, _, region = kept.location.partition("/")
             usd = float(catalog.egress([(cloud, region, None), here], scale.gb(state.restored_bytes))[0][0, 1])
-        restored = {"generation": state.restored_generation, "bytes": state.restored_bytes, "usd": usd}
-        events.append(("restored", {"attempt": cluster.attempt, **restored}))
+        generation, size = state.restored_generation, state.restored_bytes
+        events.append(Restored(attempt=cluster.attempt, generation=generation, bytes=size, usd=usd))
     return events

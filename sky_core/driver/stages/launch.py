@@ -24,6 +24,7 @@ from sky_core.errors import (
     Throttled,
     UnknownOutcome,
 )
+from sky_core.events import GaveUp, Launched, Launching, LaunchUnclear, Limit, Refused, Where
 from sky_core.job.attempts import Tries
 from sky_core.job.bill import sharpened
 from sky_core.job.memory import Changes
@@ -33,7 +34,7 @@ from sky_core.planner.alternatives import alternative
 from sky_core.planner.plan import Placement
 from sky_core.remote import keys
 from sky_core.remote.switch import switch
-from sky_core.store import Cluster, JobState, Launch, NewEvent, Observation
+from sky_core.store import Cluster, JobState, Launch, Observation, Result
 from sky_core.store.records import Seen
 
 log = logging.getLogger(__name__)
@@ -67,9 +68,9 @@ def _too_dear(step: Step, placement: Placement, mine: Cluster | None = None) -> 
 
 
 def _held_back(step: Step, why: str) -> Outcome:
-    told: list[NewEvent] = [("limit", {"why": why})]
+    told = [Limit(why=why)]
     if step.cluster is None:
-        result = {"exit_code": None, "error": why}
+        result: Result = {"exit_code": None, "error": why}
         return step.comes_to(closing="limit", verdict="failed", result=result, events=told)
     known = bool(step.memory.held_back)
     return step.comes_to(after_s=step.driving.settings.poll_s, held_back=why, events=[] if known else told)
@@ -85,9 +86,8 @@ def _intent(step: Step, placement: Placement) -> Outcome:
         use_spot=placement.use_spot, num_nodes=placement.num_nodes, price=placement.price, host_key=host_key,
         intended_at=time.time(), accelerator=placement.accelerator,
     )  # fmt: skip
-    about = {"attempt": attempt, "machine": placement.machine, **where(cluster)}
     owed = request_for(cluster)
-    told: list[NewEvent] = [("launching", about)]
+    told = [Launching(attempt=attempt, machine=placement.machine, **where(cluster))]
     step.driving.unasked[token] = step.job.lease_epoch
     if step.cluster is not None:
         return step.comes_to(attempt=attempt, cluster=cluster, successor=placement, launches=[owed], events=told)
@@ -125,13 +125,15 @@ def launch(step: Step, cluster: Cluster) -> Outcome:
         started_at=sharpened(min(starts), asked_at) if starts else None,
         instance_ids=tuple(dict.fromkeys(instance.id for instance in instances)),
     )
-    ids, armed = list(launched.instance_ids), instances[0].armed
+    told = Launched(
+        attempt=cluster.attempt, instances=launched.instance_ids, armed=instances[0].armed, **where(cluster)
+    )
     changes: Changes = {"launch_errors": 0}
     changes |= {"leaving": True} if cluster is step.successor else {"waiting_since": time.time()}
     return step.comes_to(
         cluster=launched,
         observations=[observation(cluster, "launched")],
-        events=[("launched", {"attempt": cluster.attempt, "instances": ids, "armed": armed, **where(cluster)})],
+        events=[told],
         **changes,
     )
 
@@ -147,7 +149,7 @@ def _outbid(step: Step, cluster: Cluster) -> Outcome | None:
     why = _too_dear(step, placement, cluster) if placement else None
     if why is None:
         return None
-    told: list[NewEvent] = [("limit", {"why": why})]
+    told = [Limit(why=why)]
     if cluster is step.successor:
         return step.comes_to(successor=None, held_back=why, events=told)
     return step.comes_to(closing="limit", verdict="failed", result={"exit_code": None, "error": why}, events=told)
@@ -181,7 +183,7 @@ def _request(step: Step, cluster: Cluster, *, asked_before: bool) -> LaunchReque
 
 def _out_of_hand(step: Step, cluster: Cluster, error: NotConnected, *, known: bool) -> Outcome:
     """Leave a cloud that cannot be connected out of this job's plans. Others may have it: their drivers, their jobs."""
-    told = {"attempt": cluster.attempt, "why": "not connected", "message": str(error), **where(cluster)}
+    told = Refused(attempt=cluster.attempt, why="not connected", message=str(error), **where(cluster))
     moves = cluster is step.successor
     return step.comes_to(
         state=None if moves else "provisioning",
@@ -189,7 +191,7 @@ def _out_of_hand(step: Step, cluster: Cluster, error: NotConnected, *, known: bo
         cluster=replace(cluster, state="refused", ended_at=time.time(), outcome="not connected"),
         launches=[request_for(cluster, settled="not connected")] if known else (),
         tries=step.memory.tries.without(cluster.cloud, str(error)),
-        events=[("refused", told)],
+        events=[told],
     )
 
 
@@ -206,7 +208,7 @@ def _refused(step: Step, cluster: Cluster, error: CloudError, *, known: bool) ->
         launch_errors=0,
         observations=[] if own else [observation(cluster, seen, scope)],
         tries=_tries_without(step, cluster, error) if own else step.memory.tries,
-        events=[("refused", {"attempt": cluster.attempt, "why": kind, "message": str(error), **where(cluster)})],
+        events=[Refused(attempt=cluster.attempt, why=kind, message=str(error), **where(cluster))],
     )
 
 
@@ -233,11 +235,11 @@ def _unclear(step: Step, cluster: Cluster, error: CloudError) -> Outcome:
         seen = [observation(cluster, "capacity")]
         ending: Changes = {"launch_errors": 0}
         ending |= {"successor": None} if cluster is step.successor else {"closing": "unclear"}
-        told: list[NewEvent] = [("gave up", {"message": str(error), **where(cluster)})]
+        told = [GaveUp(message=str(error), **where(cluster))]
         return step.comes_to(observations=seen, events=told, **ending)
     wait = min(0.5 * 2**errors, 60.0)
     log.warning("%s: launch of %s: %s; again in %.1f s", step.job.id, cluster.token, error, wait)
-    return step.comes_to(after_s=wait, launch_errors=errors, events=[("launch unclear", {"message": str(error)})])
+    return step.comes_to(after_s=wait, launch_errors=errors, events=[LaunchUnclear(message=str(error))])
 
 
 def request_for(cluster: Cluster, *, settled: str | None = None) -> Launch:
@@ -248,7 +250,8 @@ def request_for(cluster: Cluster, *, settled: str | None = None) -> Launch:
     )  # fmt: skip
 
 
-def where(cluster: Cluster) -> dict[str, object]:
+def where(cluster: Cluster) -> Where:
+    """The cluster's place, as events name it."""
     return {"cloud": cluster.cloud, "region": cluster.region, "zone": cluster.zone,
             "instance_type": cluster.instance_type, "use_spot": cluster.use_spot}  # fmt: skip
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from sky_core.clouds.base import TAG_CLUSTER, TAG_JOB, TAG_OWNER, Cloud, Instance
 from sky_core.driver.step import Driving
 from sky_core.errors import CloudError, NotConnected
+from sky_core.events import StrayEnded
 from sky_core.job.bill import sharpened
 from sky_core.store import Cluster, Launch, Store
 
@@ -102,7 +103,7 @@ def _noted(store: Store, job_id: str, token: str, alive: Sequence[Instance]) -> 
     if cluster is None or set(ids) <= set(cluster.instance_ids):
         return cluster
     log.warning("%s: ending %s, which a launch of unknown outcome has left", job_id, ", ".join(ids))
-    store.tell_once(job_id, "stray ended", {"instances": ids, "cloud": cluster.cloud})
+    store.tell_once(job_id, StrayEnded(instances=ids, cloud=cluster.cloud))
     starts = [instance.launched_at for instance in alive if instance.launched_at is not None]
     began = sharpened(min(starts), cluster.intended_at) if starts else cluster.intended_at
     known = tuple(dict.fromkeys([*cluster.instance_ids, *ids]))

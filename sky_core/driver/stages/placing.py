@@ -13,8 +13,18 @@ from sky_core.driver.stages.fitting import misfit, own_task, plan_alone
 from sky_core.driver.stages.launch import intend
 from sky_core.driver.step import Step
 from sky_core.errors import Infeasible, NoCloudEnabled, NoFeasibleOffering, SpecError
+from sky_core.events import (
+    Exhausted,
+    Happening,
+    ObjectiveMissed,
+    PlacedApart,
+    Promised,
+    Queued,
+    Replanned,
+    Waiting,
+)
 from sky_core.job.attempts import told
-from sky_core.job.memory import Promise
+from sky_core.job.memory import Promise, placement_of
 from sky_core.job.outcome import Outcome
 from sky_core.job.progress import so_far
 from sky_core.planner.candidates import free, is_blocked
@@ -22,7 +32,7 @@ from sky_core.planner.offers import sold_for
 from sky_core.planner.plan import Placement, Plan
 from sky_core.planner.planning import Market, make_plan
 from sky_core.spec import Objective, Pipeline, Task
-from sky_core.store import Job, NewEvent, StoredPlan
+from sky_core.store import Job, Result, StoredPlan
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,7 @@ def _is_worth_waiting(step: Step) -> bool:
 
 
 def _queued(step: Step, why: str) -> Outcome:
-    told: list[NewEvent] = [] if step.memory.queued else [("queued", {"why": why})]
+    told = [] if step.memory.queued else [Queued(why=why)]
     return step.comes_to(after_s=step.driving.settings.poll_s, queued=True, events=told)
 
 
@@ -71,8 +81,8 @@ def _given_up(step: Step, why: str) -> Outcome:
     """The end of the job: one error that says why, what was tried, and what to look at."""
     store = step.driving.store
     error = why + told(store.clusters(job_id=step.job.id), store.events(step.job.id))
-    result = {"exit_code": None, "error": error}
-    return step.comes_to(verdict="failed", closing="exhausted", result=result, events=[("exhausted", {"error": why})])
+    result: Result = {"exit_code": None, "error": error}
+    return step.comes_to(verdict="failed", closing="exhausted", result=result, events=[Exhausted(error=why)])
 
 
 def _next_attempt(step: Step) -> Outcome:
@@ -88,8 +98,8 @@ def _next_attempt(step: Step) -> Outcome:
     if promise is None or pilot is None:
         return planned.told.then(intend(step, planned.placement))
     hours = step.driving.settings.scale.hours(promise.due - promise.since)
-    about = {"hours": hours, "work": promise.work, "source": promise.kind.hours_source}
-    made = planned.told.then(step.comes_to(promise=promise, events=[("promised", about)]))
+    event = Promised(hours=hours, work=promise.work, source=promise.kind.hours_source)
+    made = planned.told.then(step.comes_to(promise=promise, events=[event]))
     return made.then(_led(step.after(made), promise, pilot))
 
 
@@ -97,7 +107,7 @@ def _led(step: Step, promise: Promise, pilot: Pilot) -> Outcome:
     """What the policy of a job with a deadline says."""
     decision = decide(step, pilot, promise, None)
     if decision.state == "idle":
-        waits: list[NewEvent] = [("waiting", {"zones": sorted(pilot.berths)}), *thoughts(pilot)]
+        waits = [Waiting(zones=sorted(pilot.berths)), *thoughts(pilot)]
         poll_s = step.driving.settings.poll_s
         return step.comes_to(after_s=poll_s, idle=True, events=[] if step.memory.idle else waits)
     placement = pilot.placement(decision)
@@ -140,11 +150,12 @@ def _planned(step: Step) -> Chosen:
         return _apart(step, own, pipeline, plan, market, why)
     made, missed = _replan(step, pipeline, plan, market, why)
     now_at = made.placements[step.job.task]
-    about = {"from": planned.machine, "to": now_at.machine, "why": made.reason,
-             "plan_usd_before": plan.cost_usd, "plan_usd": made.cost_usd}  # fmt: skip
+    replanned = Replanned(
+        from_=planned.machine, to=now_at.machine, why=made.reason, plan_usd_before=plan.cost_usd, plan_usd=made.cost_usd
+    )
     newer = StoredPlan(version + 1, pipeline.model_dump_json(), made.model_dump_json())
     # Written together with the intent to launch there: else jobs that are blocked differently would plan in turns.
-    return Chosen(now_at, step.comes_to(plan=newer, events=[*missed, ("replanned", about)]))
+    return Chosen(now_at, step.comes_to(plan=newer, events=[*missed, replanned]))
 
 
 def _apart(step: Step, task: Task, pipeline: Pipeline, plan: Plan, market: Market, why: str | None) -> Chosen:
@@ -152,14 +163,14 @@ def _apart(step: Step, task: Task, pipeline: Pipeline, plan: Plan, market: Marke
     placed = plan_alone(
         task, pipeline, plan, market, so_far(plan.begun, _placed_jobs(step), step.driving.settings.scale)
     )
-    about = {"why": why, "from": planned.machine if planned else None, "to": placed.machine}
-    return Chosen(placed, step.comes_to(events=[("placed apart", about)]))
+    event = PlacedApart(why=why, from_=planned.machine if planned else None, to=placed.machine)
+    return Chosen(placed, step.comes_to(events=[event]))
 
 
-def _replan(step: Step, pipeline: Pipeline, plan: Plan, market: Market, reason: str) -> tuple[Plan, list[NewEvent]]:
+def _replan(step: Step, pipeline: Pipeline, plan: Plan, market: Market, reason: str) -> tuple[Plan, list[Happening]]:
     """A plan of what is left: tasks whose jobs have machines, or had them to the end, stay where they are."""
     jobs = _placed_jobs(step)
-    fixed = {job.task: Placement.model_validate(job.memory["placement"]) for job in jobs}
+    fixed = {job.task: place for job in jobs if (place := placement_of(job))}
     done = so_far(plan.begun, jobs, step.driving.settings.scale)
     try:
         return make_plan(pipeline, market, plan.objective, fixed=fixed, so_far=done, reason=reason), []
@@ -167,7 +178,7 @@ def _replan(step: Step, pipeline: Pipeline, plan: Plan, market: Market, reason: 
         # Better late or dear than never: the promise is broken by the clouds, the pipeline still goes on.
         hurry = Objective(minimize="time")
         made = make_plan(pipeline, market, hurry, fixed=fixed, so_far=done, reason=reason)
-        return made.model_copy(update={"objective": plan.objective}), [("objective missed", {"error": str(error)})]
+        return made.model_copy(update={"objective": plan.objective}), [ObjectiveMissed(error=str(error))]
 
 
 def _placed_jobs(step: Step) -> list[Job]:

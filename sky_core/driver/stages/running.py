@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
 from sky_core.clouds.base import Instance
 from sky_core.driver.lead.berths import zone_key
@@ -19,6 +18,22 @@ from sky_core.driver.stages.looking import look
 from sky_core.driver.step import Step
 from sky_core.driver.urls import checkpoint_url, mounts, output_urls, verdict_url
 from sky_core.errors import AuthError, CloudError, HostKeyMismatch, InvalidRequest, LinkLost, MachineError
+from sky_core.events import (
+    BucketRefused,
+    Died,
+    EvictionNotice,
+    Happening,
+    LaunchFailed,
+    Leaving,
+    Lost,
+    NetworkBack,
+    NetworkOut,
+    Phase,
+    Preempted,
+    Started,
+    Unreachable,
+    Unsaved,
+)
 from sky_core.facts import facts_of
 from sky_core.job.bill import sharpened
 from sky_core.job.memory import Changes
@@ -31,7 +46,7 @@ from sky_core.remote.executor import LONG_LOOK_S, LOOK_S, JobRequest
 from sky_core.remote.keys import team_key
 from sky_core.spec import Artifact, Resources
 from sky_core.ssh.machine import Machine
-from sky_core.store import Cluster, EventKind, NewEvent
+from sky_core.store import Cluster
 
 LEAVE_GRACE_S = 10.0  # for a command to end by itself when its job moves
 LINK_TIMEOUT_S = 180.0  # without an answer from a machine that its cloud calls running
@@ -50,7 +65,7 @@ def boot(step: Step) -> Outcome:
     except CloudError as error:
         return _wait(step, cluster, step.driving.settings.boot_timeout_s, str(error))
     if failure := next((i.failed for i in instances if isinstance(i.failed, REFUSED)), None):
-        return _refused_there(step, cluster, failure, "launch failed")
+        return _refused_there(step, cluster, failure, LaunchFailed)
     if given_up := _taken_back(step, instances) or too_slow(step, cluster):
         return given_up
     if not all(instance.state == "running" and instance.ip for instance in instances):
@@ -67,7 +82,7 @@ def boot(step: Step) -> Outcome:
         make_buckets(step, cluster)
         step.driving.executors[cluster.cloud].start(machines, _request(step, cluster, instances, bucket))
     except (AuthError, InvalidRequest) as error:
-        return _refused_there(step, cluster, error, "bucket refused")
+        return _refused_there(step, cluster, error, BucketRefused)
     except NO_ANSWER as error:
         return _wait(step, cluster, step.driving.settings.boot_timeout_s, str(error))
     step.driving.hearing.answered(step.job.id)
@@ -79,7 +94,7 @@ def boot(step: Step) -> Outcome:
         started=True,
         waiting_since=None,
         phase="",
-        events=[("started", {"attempt": cluster.attempt, "ips": addresses})],
+        events=[Started(attempt=cluster.attempt, ips=addresses)],
     )
 
 
@@ -122,7 +137,7 @@ def _heard(step: Step, cluster: Cluster, addresses: tuple[str, ...], state: JobS
     """What a look at the agent has told. An end counts once the log before it has come, to its last byte."""
     memory, poll_s = step.memory, step.driving.settings.poll_s
     silence = step.driving.hearing.answered(step.job.id)
-    back: list[NewEvent] = [("network back", {})] if silence and (silence.was_out or not silence.alone) else []
+    back = [NetworkBack()] if silence and (silence.was_out or not silence.alone) else []
     told = step.comes_to(
         log=(memory.log_base + memory.log_offset, state.log), log_offset=state.log_offset,
         heard_at=step.driving.store.now(), waiting_since=None, addresses=addresses, events=back,
@@ -141,19 +156,19 @@ def _heard(step: Step, cluster: Cluster, addresses: tuple[str, ...], state: JobS
 
 def _noticed(step: Step, cluster: Cluster, state: JobState) -> Outcome:
     """What is new about the attempt: its phase, what was moved for it, an eviction, its newest checkpoint."""
-    memory, events = step.memory, list[NewEvent]()
+    memory, events = step.memory, list[Happening]()
     changes: Changes = {"phase": state.phase, **noted(step, cluster, state)}
     if state.phase != memory.phase:
-        events.append(("phase", {"phase": state.phase, "attempt": cluster.attempt}))
+        events.append(Phase(attempt=cluster.attempt, phase=state.phase))
     if state.phase in ("running", "outputs", "done") and not memory.accounted:
         changes |= {"accounted": True, "running_since": time.time()}
         events += transfers(step, cluster, state)
     if state.eviction and not memory.evicted:
         changes["evicted"] = True
-        events.append(("eviction notice", {"attempt": cluster.attempt}))
+        events.append(EvictionNotice(attempt=cluster.attempt))
     if state.phase == "lost":
         changes["closing"] = "lost"
-        events.append(("lost", {"attempt": cluster.attempt, "detail": state.detail}))
+        events.append(Lost(attempt=cluster.attempt, detail=state.detail))
     return step.comes_to(events=events, **changes)
 
 
@@ -173,9 +188,9 @@ def _steered(step: Step, cluster: Cluster) -> Outcome | None:
         return step.comes_to(after_s=poll_s, promise=warned, events=danger) if danger else None
     placement = pilot.placement(decision)
     if placement is None:
-        return step.comes_to(leaving=True, events=[("leaving", {"attempt": cluster.attempt}), *thoughts(pilot)])
+        return step.comes_to(leaving=True, events=[Leaving(attempt=cluster.attempt), *thoughts(pilot)])
     late = unsaved(step, promise)
-    why: list[NewEvent] = [("unsaved", {"attempt": cluster.attempt, "hours": late})] if late else []
+    why = [Unsaved(attempt=cluster.attempt, hours=late)] if late else []
     told = step.comes_to(events=[*why, *thoughts(pilot)])
     return told.then(intend(step.after(told), placement))
 
@@ -189,11 +204,11 @@ def _taken_back(step: Step, instances: list[Instance]) -> Outcome | None:
     # A machine that halted itself, when nobody looked after it, or failed, says nothing of its zone; nor does one on
     # demand.
     preempted = step.cluster is not None and step.cluster.use_spot and not any(i.halted or i.failed for i in gone)
-    kind: Literal["preempted", "died"] = "preempted" if preempted else "died"
     attempt = step.cluster.attempt if step.cluster else step.job.attempt
     step.driving.hearing.forget(step.job.id)
     died = step.cluster and _as_stopped(step, step.cluster, gone)
-    return step.comes_to(closing=kind, cluster=died, events=[(kind, {"attempt": attempt, "reason": reason})])
+    event = Preempted(attempt=attempt, reason=reason) if preempted else Died(attempt=attempt, reason=reason)
+    return step.comes_to(closing=event.kind, cluster=died, events=[event])
 
 
 def _as_stopped(step: Step, cluster: Cluster, gone: Sequence[Instance]) -> Cluster:
@@ -222,24 +237,26 @@ def _wait(step: Step, cluster: Cluster, limit_s: float, why: str) -> Outcome:
     since = step.memory.waiting_since or time.time()
     if silence.seconds > limit_s:
         step.driving.hearing.forget(step.job.id)
-        about = {"attempt": cluster.attempt, "why": why, "seconds": silence.seconds}
-        return step.comes_to(closing="unreachable", events=[("unreachable", about)])
+        event = Unreachable(attempt=cluster.attempt, why=why, seconds=silence.seconds)
+        return step.comes_to(closing="unreachable", events=[event])
     pause = min(step.driving.settings.poll_s, 2.0) * 2 ** min(silence.looks - 1, 10)
     out = not silence.alone and not silence.was_out
     return step.comes_to(
         after_s=min(pause, LONGEST_PAUSE_S) if step.memory.started else min(pause, 2.0),
         waiting_since=since,
-        events=[("network out", {"why": why})] if out else [],
+        events=[NetworkOut(why=why)] if out else [],
     )
 
 
-def _refused_there(step: Step, cluster: Cluster, error: CloudError, event: EventKind) -> Outcome:
+def _refused_there(
+    step: Step, cluster: Cluster, error: CloudError, refusal: type[LaunchFailed | BucketRefused]
+) -> Outcome:
     """Leave at once a place whose machines failed after all, or whose bucket is not ours; it counts as refused."""
     kind, seen = next(pair for kind_of, pair in REFUSALS.items() if isinstance(error, kind_of))
     seen_there = observation(cluster, seen, getattr(error, "scope", "region"))
     step.driving.hearing.forget(step.job.id)
-    about = {"attempt": cluster.attempt, "why": kind, "message": str(error), **where(cluster)}
-    return step.comes_to(closing=kind, observations=[seen_there], events=[(event, about)])
+    event = refusal(attempt=cluster.attempt, why=kind, message=str(error), **where(cluster))
+    return step.comes_to(closing=kind, observations=[seen_there], events=[event])
 
 
 def _machines(step: Step, cluster: Cluster, addresses: Sequence[str]) -> list[Machine]:

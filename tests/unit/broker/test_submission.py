@@ -12,6 +12,7 @@ from sky_core.broker import submission
 from sky_core.broker.broker import Broker
 from sky_core.config import CloudConfig, Settings
 from sky_core.errors import NoFeasibleOffering, SpecError
+from sky_core.events import KeyMissing
 from sky_core.job import needs
 from sky_core.job.needs import Needs, kept_folder
 from sky_core.planner.market import current_market
@@ -148,6 +149,7 @@ class TestWhoMayDrive:
         other = Reach("default", "another")
         assert [found.id for found in store.left_alone(other)] == [job.id]
         assert store.left_alone(Reach("sandbox", "another")) == []
-        assert [store.tell_once(job.id, "key missing", {"has": "another"}) for _ in range(2)] == [True, False]
+        told = KeyMissing(needs=job.key_id, has="another", host="here")
+        assert [store.tell_once(job.id, told) for _ in range(2)] == [True, False]
         store.lease_due("driver", 60, 10, Reach("default", team_key(settings).id))
         assert store.left_alone(other) == [], "somebody drives it"

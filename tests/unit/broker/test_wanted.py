@@ -31,7 +31,7 @@ class Step:
     events: list = field(default_factory=list)
 
     def comes_to(self, events=(), **memory):
-        self.events += [kind for kind, _ in events]
+        self.events += [event.kind for event in events]
         self.memory = self.memory.model_copy(update=memory)
 
     def look(self):

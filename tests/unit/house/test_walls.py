@@ -39,7 +39,11 @@ SLIPS = [
     ("sky_core/remote/ssh_executor.py", "def leave(self, machines", "def leve(self, machines", '"Executor"'),
     ("sky_core/driver/stages/closing.py", 'comes_to(closing="canc', 'comes_to(clsoing="canc', '"clsoing"'),
     ("sky_core/driver/stages/closing.py", 'comes_to(state="recovering"', 'comes_to(state="recoverin"', "'recoverin'"),
-    ("sky_core/driver/lead/promise.py", '("too slow", {', '("to slow", {', "'to slow'"),
+    ("sky_core/driver/lead/promise.py", "[TooSlow(attempt", "[ToSlow(attempt", '"ToSlow"'),
+    ("sky_core/driver/stages/running.py", "Lost(attempt=cluster.attempt, detail", "Lost(attempt=1, detial", '"detial"'),
+    ("sky_core/job/bill.py", "sum(what.usd for", "sum(what.us for", '"us"'),
+    ("sky_core/events/running.py", 'kind="too slow"', 'kind="to slow"', "'to slow'"),
+    ("sky_core/driver/stages/placing.py", 'Result = {"exit_code"', 'Result = {"exitcode"', '"exitcode"'),
     ("sky_core/driver/stages/launch.py", "use_spot=placement.use_spot", "use_spot=placement.spot", '"spot"'),
     ("sky_core/optimizer/problem.py", '"cost*time"] | W', '"cost*time", "carbon"] | W', "'carbon'"),
     ("sky_core/facts/aws.py", "default_region=", "defualt_region=", '"defualt_region"'),
@@ -48,7 +52,7 @@ SLIPS = [
 # What only a test can know: where, what becomes what, and which test fails.
 LACKS = [
     ("sky_core/facts/__init__.py", "azure.FACTS, ", "", "test_each_of_our_clouds_is_known_whole[azure]"),
-    ("sky_core/job/narrate.py", '"dismissed":', '"failed":', "test_each_kind_of_event_has_words"),
+    ("sky_core/events/ending.py", ', kind="dismissed"', "", "test_each_kind_of_event_has_words"),
 ]
 
 

@@ -1,5 +1,6 @@
 """What a step came to is put together from its parts, and is written as one."""
 
+from sky_core.events import Leaving, Started
 from sky_core.job.memory import Memory
 from sky_core.job.outcome import Outcome
 from sky_core.store import Cluster, Launch
@@ -15,12 +16,14 @@ def cluster(attempt: int, **about) -> Cluster:
 
 
 def test_what_is_decided_later_stands_and_what_is_told_adds_up():
-    first = Outcome(memory=Memory(), after_s=5.0, state="running", events=(("started", {}),), clusters=(cluster(1),))
-    later = Outcome(memory=Memory(leaving=True), events=(("leaving", {}),), clusters=(cluster(1, state="ended"),))
+    first = Outcome(
+        memory=Memory(), after_s=5.0, state="running", events=(Started(attempt=1, ips=()),), clusters=(cluster(1),)
+    )
+    later = Outcome(memory=Memory(leaving=True), events=(Leaving(attempt=1),), clusters=(cluster(1, state="ended"),))
     both = first.then(later)
     assert both.memory.leaving
     assert (both.after_s, both.state) == (0.0, "running")
-    assert [kind for kind, _ in both.events] == ["started", "leaving"]
+    assert [event.kind for event in both.events] == ["started", "leaving"]
     assert [changed.state for changed in both.clusters] == ["ended"]
     assert both.has_ended(cluster(1))
     assert first.then(None) is first

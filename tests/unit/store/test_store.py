@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from sky_core.errors import SpecError, TooLarge
+from sky_core.events import Lost
 from sky_core.store import LeaseLost, Observation, Store, StoredPlan
 from sky_core.store.database.transactions import LONGEST
 
@@ -59,7 +60,7 @@ def test_a_lease_is_exclusive_until_it_expires(store, clock):
     clock[0] += 11
     (taken,) = store.lease_due("b", 10, 5)
     with pytest.raises(LeaseLost):
-        store.save_job(job, "a", state="running", events=[("lost", {})])
+        store.save_job(job, "a", state="running", events=[Lost(attempt=1, detail="")])
     assert "lost" not in [event.kind for event in store.events(job.id)]
     assert store.save_job(taken, "b", state="running", memory={"x": 1}).memory == {"x": 1}
 

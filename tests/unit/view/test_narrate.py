@@ -1,16 +1,65 @@
-"""A job's events: each kind has words, and a kind that a later version wrote is still shown."""
+"""A job's events: each kind has words, rows of earlier versions are read, and those of later ones still shown."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from typing import Any, cast, get_args
 
-from sky_core.job.narrate import WORDS, describe
-from sky_core.store import Event, EventKind
+import pytest
+
+from sky_core.events import KINDS, EventKind, Happening, Moved, read
+from sky_core.job.narrate import describe
+from sky_core.store import Event
+
+EXAMPLES: dict[str, Any] = {
+    "str": "b", "int": 2, "float": 0.5, "bool": True, "Sequence[str]": ["a"], "Mapping[str, float]": {"wait": 1.0}
+}  # fmt: skip
+
+# As the first version that wrote each of them did, and what it said of them.
+EARLIER: list[tuple[EventKind, dict[str, object], str]] = [
+    ("restored", {"attempt": 2, "generation": 3, "bytes": 4096}, "checkpoint generation 3 restored (4,096 bytes)"),
+    (
+        "launched",
+        {"attempt": 1, "instances": ["i-1"], "cloud": "aws", "region": "r", "zone": None, "instance_type": "m",
+         "use_spot": True},
+        "attempt 1: aws/r m (spot) accepted the launch (i-1)",
+    ),
+    ("preempted", {"attempt": 1, "checkpoint": 4}, "attempt 1: preempted"),
+    ("succeeded", {"exit_code": 0, "value": "sha"}, "succeeded"),
+    ("failed", {"exit_code": None, "error": "no machine"}, "failed: no machine"),
+]  # fmt: skip
+
+
+def example(kind: type[Happening]) -> Happening:
+    fields = dataclasses.fields(cast(Any, kind))
+    return kind(**{field.name: EXAMPLES[str(field.type).removesuffix(" | None")] for field in fields})
 
 
 def test_each_kind_of_event_has_words() -> None:
-    assert set(WORDS) == set(get_args(EventKind))
+    assert set(KINDS) == set(get_args(EventKind))
+    for kind in KINDS.values():
+        assert len(example(kind).words()) > 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_event_comes_back_from_the_store_as_it_was(kind: str) -> None:
+    told = example(KINDS[kind])
+    assert read(kind, json.loads(json.dumps(told.data()))) == told
+
+
+def test_rows_say_from_and_to() -> None:
+    moved = Moved(input="a", bytes=1, gb=0.1, usd=0.01, from_="aws/r", to="gcp/r")
+    assert moved.data() == {"input": "a", "bytes": 1, "gb": 0.1, "usd": 0.01, "from": "aws/r", "to": "gcp/r"}
+
+
+@pytest.mark.parametrize(("kind", "data", "words"), EARLIER, ids=[kind for kind, *_ in EARLIER])
+def test_an_event_of_an_earlier_version_is_read(kind: EventKind, data: dict[str, object], words: str) -> None:
+    assert describe(Event(1, "job-1", 0.0, kind, data)) == words
 
 
 def test_an_event_of_a_later_version_is_shown_as_it_is() -> None:
     assert describe(Event(1, "job-1", 0.0, cast(Any, "defrosted"), {"why": "spring"})) == "defrosted {'why': 'spring'}"
+    newer = {"attempt": 1, "phase": "running", "mood": "good"}
+    assert describe(Event(1, "job-1", 0.0, "phase", newer)) == "attempt 1: running"
+    assert describe(Event(1, "job-1", 0.0, "phase", {"stage": "running"})) == "phase {'stage': 'running'}"

@@ -42,7 +42,7 @@ def story():
     ]
     told = [
         Event(1, "j", BEGAN, "weighed", THOUGHT),
-        Event(2, "j", BEGAN + 4 * HOUR, "restored", {"generation": 1, "bytes": 1, "usd": 0.5}),
+        Event(2, "j", BEGAN + 4 * HOUR, "restored", {"attempt": 2, "generation": 1, "bytes": 1, "usd": 0.5}),
     ]
     return tell(promise, told, clusters, Scale(), BEGAN + 9 * HOUR)
 
@@ -53,7 +53,7 @@ def test_machines_refusals_and_thoughts_are_told_in_hours(story):
         (4.0, 8.0, "aws/a", "on-demand", pytest.approx(12.0)),
     ]
     assert story.refused == ((2.0, "aws/a"),)
-    assert story.thoughts[0].chosen == "spot aws/b"
+    assert story.thoughts[0].weighed.chosen == "spot aws/b"
     assert story.usd == pytest.approx(14.5)
 
 
