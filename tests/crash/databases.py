@@ -56,11 +56,11 @@ class SqliteFile:
         connection.close()
 
     def fill(self, seconds: float) -> None:
-        """The driver's connections may not make the file any longer (:mod:`tests.crash.inject`)."""
+        """The driver's connections may not make the file any longer (:mod:`tests.crash.inside.inject`)."""
         self._meanwhile("full", seconds)
 
     def take_away(self, seconds: float) -> None:
-        """The driver's statements fail, as on a network disk that is gone (:mod:`tests.crash.inject`)."""
+        """The driver's statements fail, as on a network disk that is gone (:mod:`tests.crash.inside.inject`)."""
         self._meanwhile("away", seconds)
 
     def _meanwhile(self, name: str, seconds: float) -> None:

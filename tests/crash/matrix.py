@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.crash import databases, points
-from tests.crash.mutations import MUTATIONS
+from tests.crash.inside.mutations import MUTATIONS
 from tests.crash.points import CLOUDS, Cloud, Point, Recording
 from tests.crash.trial import Result, Trial
 from tests.crash.world import ROOT, World, world

@@ -1,8 +1,8 @@
 """The points of the matrix: everything that may go wrong, once per cloud and database.
 
-A point is data: what the driver is ordered to suffer (:mod:`tests.crash.inject`), which faults the clouds have, and
-what fate does at which moment. Points of the kinds ``kill`` and ``lose`` are enumerated from the boundaries of a clean
-run, so that a new call of the product is a new point.
+A point is data: what the driver is ordered to suffer (:mod:`tests.crash.inside.inject`), which faults the clouds
+have, and what fate does at which moment. Points of the kinds ``kill`` and ``lose`` are enumerated from the boundaries
+of a clean run, so that a new call of the product is a new point.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import Any
 from sky_core import Artifact, Pipeline, Resources, Task
 from sky_core.broker import Broker
 from tests.crash import judge, outside
-from tests.crash.compression import ORPHAN_S, SWITCH_S
+from tests.crash.inside.compression import ORPHAN_S, SWITCH_S
 from tests.crash.points import Point
 from tests.crash.witness import command
 from tests.crash.world import HOURS_PER_SECOND, World, caller

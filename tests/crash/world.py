@@ -15,8 +15,8 @@ from typing import Any
 from sky_core.config import Settings
 from sky_sandbox import client
 from sky_sandbox.client import Control
-from tests.crash import compression
 from tests.crash.databases import Database, Databases
+from tests.crash.inside import compression
 from tests.crash.witness import Witness
 
 # One real second counts as a quarter of a minute of machine time: the two minutes within which everything must be
@@ -91,7 +91,7 @@ def _zygote(folder: Path) -> Iterator[None]:
     address = folder / "zygote.sock"
     log = (folder / "zygote.log").open("wb")
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.crash.zygote", str(address)],
+        [sys.executable, "-m", "tests.crash.inside.zygote", str(address)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd=ROOT,
         env={**os.environ, "NO_GCE_CHECK": "true", "AWS_EC2_METADATA_DISABLED": "true"},
     )  # fmt: skip
@@ -100,7 +100,8 @@ def _zygote(folder: Path) -> Iterator[None]:
     if process.stdout.readline() != b"ready\n":
         raise RuntimeError(f"the zygote did not start: {(folder / 'zygote.log').read_text()[-2000:]}")
     script = folder / "driver"
-    shim = f'"{sys.executable}" -IS "{Path(__file__).with_name("zygote.py")}" --shim "{address}"'
+    zygote = Path(__file__).parent / "inside" / "zygote.py"
+    shim = f'"{sys.executable}" -IS "{zygote}" --shim "{address}"'
     script.write_text(f"#!/bin/sh\nexec {shim}\n")
     script.chmod(0o755)
     sys.executable = str(script)

@@ -16,7 +16,7 @@ from sky_prefect import SkyTaskRunner, resources
 from tests.conftest import until
 
 pytestmark = pytest.mark.slow
-FLOW = Path(__file__).with_name("exits_flow.py")
+FLOW = Path(__file__).parent / "flows" / "exits.py"
 SMALL = {"cloud": "aws", "region": "us-east-1", "instance_type": "t3.small", "hours": 0.1}
 
 

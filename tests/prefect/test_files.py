@@ -14,7 +14,7 @@ from sky_prefect import files
 from sky_prefect.files import engine
 
 FLOW = Path(__file__).parents[2] / "example_flows/vision_pipeline.py"
-FLOWS = Path(__file__).with_name("plan_flows.py")
+FLOWS = Path(__file__).parent / "flows" / "plans.py"
 
 
 def test_a_flow_is_read_as_a_whole_and_its_server_ends(sandbox, monkeypatch):
@@ -78,7 +78,7 @@ def test_an_error_of_the_flow_s_own_is_told_in_a_line(server):
 
 
 def test_the_flow_and_its_parameters_are_asked_for():
-    with pytest.raises(SpecError, match=r"several flows.*plan_flows.py:plain or .*plan_flows.py:later"):
+    with pytest.raises(SpecError, match=r"several flows.*plans.py:plain or .*plans.py:later"):
         engine.draft(FLOWS)
     with pytest.raises(SpecError, match="no flow 'plane'"):
         engine.draft_of(FLOWS, "plane", {})

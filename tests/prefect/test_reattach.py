@@ -12,7 +12,7 @@ from sky_core.store import Store
 from tests.conftest import until
 
 pytestmark = pytest.mark.slow
-FLOW = Path(__file__).with_name("reattach_flow.py")
+FLOW = Path(__file__).parent / "flows" / "reattach.py"
 
 
 def test_a_killed_flow_finds_its_job_again(world, environment):

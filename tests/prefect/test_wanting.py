@@ -14,7 +14,7 @@ from sky_prefect.wanting import still_wanted
 from tests.conftest import until
 
 pytestmark = pytest.mark.slow
-FLOW = Path(__file__).with_name("exits_flow.py")
+FLOW = Path(__file__).parent / "flows" / "exits.py"
 
 
 def test_a_job_ends_when_prefect_does_not_want_it_any_more(world, broker, environment):

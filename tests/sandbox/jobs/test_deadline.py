@@ -8,7 +8,7 @@ import signal
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks.deadline_bill import HOURS_PER_SECOND, TICKS, replay
+from benchmarks.spot.deadline_bill import HOURS_PER_SECOND, TICKS, replay
 from sky_core import Pipeline, Resources, Task
 from sky_core.broker import Broker
 from sky_core.cli import app

@@ -1,6 +1,6 @@
 """Elastic gangs beside fixed ones with checkpoint and restart, on a recorded number of spot machines.
 
-    python benchmarks/elastic.py TRACE
+    python benchmarks/spot/elastic.py TRACE
 
 TRACE is a file of github.com/skypilot-org/spot-traces with several machines, as
 ``preemption/aws-2023-08-03-4-node/us-east-2a_v100_1.json``. Jobs of 40 machine hours that start every six hours; a

@@ -1,4 +1,4 @@
-"""A flow that waits for a long cloud task: ``python exits_flow.py``, or ``… serve NAME`` as a deployment."""
+"""A flow that waits for a long cloud task: ``python exits.py``, or ``… serve NAME`` as a deployment."""
 
 import sys
 import time

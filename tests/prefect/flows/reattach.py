@@ -1,4 +1,4 @@
-"""A flow whose process is killed and run again: ``python reattach_flow.py new`` or ``… FLOW_RUN_ID``."""
+"""A flow whose process is killed and run again: ``python reattach.py new`` or ``… FLOW_RUN_ID``."""
 
 import sys
 import time

@@ -6,7 +6,7 @@ the driver's home:
 
 - ``crash.json``: ``{"kill": {"at": label, "number": n, "when": "before" | "after"}}``: die by SIGKILL around the n-th
   boundary of that label, once; ``"lose"`` instead of ``"kill"``: the request takes effect and its connection breaks
-  before the reply; ``"mutation"``: one of :mod:`tests.crash.mutations`.
+  before the reply; ``"mutation"``: one of :mod:`tests.crash.inside.mutations`.
 - ``netout``: while this file is there, nothing can be reached.
 - ``clock``: seconds by which ``time.time`` is off, for a driver whose orders say ``"clock": true``.
 - ``full``, ``away``: while this file is there, the SQLite database cannot grow, or cannot be reached.
@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from tests.crash.mutations import MUTATIONS
+from tests.crash.inside.mutations import MUTATIONS
 
 WRITES = re.compile(r"^\s*(INSERT INTO|UPDATE|DELETE FROM)\s+\"?(\w+)", re.IGNORECASE)
 LIMITLESS = 1 << 30  # pages

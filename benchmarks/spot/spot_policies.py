@@ -1,6 +1,6 @@
 """Spot policies on recorded availability: the tables of the literature, the promise, and how good ours is.
 
-    python benchmarks/spot_policies.py [--quick]
+    python benchmarks/spot/spot_policies.py [--quick]
 
 Data and settings: ``spot-traces`` of :mod:`lab.reference` (48 h jobs, a changeover of 0.2 h, price ratio 3.14).
 ``--quick`` takes a tenth of the starts, for a look. Exit code 1 if a promise is broken.

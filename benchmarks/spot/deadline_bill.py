@@ -1,6 +1,6 @@
 """Jobs with deadlines on replayed spot traces: real machines and bills of the sandbox beside the simulator's.
 
-    python benchmarks/deadline_bill.py [--traces FOLDER]
+    python benchmarks/spot/deadline_bill.py [--traces FOLDER]
 
 Three jobs of six hours with ten hours to go, each in a zone of its own whose capacity follows a trace at 360 times its
 speed: no spot at all, and two stretches of recorded availability (:mod:`lab.reference`). The broker leads

@@ -1,8 +1,8 @@
 """Drivers without the seconds of importing three clouds' SDKs: a process that has them imported forks each driver.
 
-``python -m tests.crash.zygote SOCKET`` listens; ``python -m tests.crash.zygote --shim SOCKET …`` is what a broker
-starts in place of ``python -m sky_core.driver.process``: it hands its environment and descriptors over and ends when
-the driver does. What runs is the product's own ``main``, with :mod:`tests.crash.inject` installed first.
+``python -m tests.crash.inside.zygote SOCKET`` listens; with ``--shim SOCKET …`` it is what a broker starts in place of
+``python -m sky_core.driver.process``: it hands its environment and descriptors over and ends when the driver does.
+What runs is the product's own ``main``, with :mod:`tests.crash.inside.inject` installed first.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Zygote:
             os.environ.clear()
             os.environ.update(env)
             os.chdir(cwd)
-            importlib.import_module("tests.crash.inject").install(Path(env["SKYLOOM_HOME"]))
+            importlib.import_module("tests.crash.inside.inject").install(Path(env["SKYLOOM_HOME"]))
             sys.argv = ["sky_core.driver.process"]
             importlib.import_module("sky_core.driver.process").main()
             status = 0
@@ -132,10 +132,10 @@ def main() -> None:
     """Be the zygote, or with ``--shim`` the stand-in of one driver."""
     if sys.argv[1] == "--shim":
         raise SystemExit(shim(sys.argv[2]))
-    importlib.import_module("tests.crash.inject").clock.install()
+    importlib.import_module("tests.crash.inside.inject").clock.install()
     for name in IMPORTS:
         importlib.import_module(name)
-    importlib.import_module("tests.crash.compression").compress()
+    importlib.import_module("tests.crash.inside.compression").compress()
     gc.collect()
     gc.freeze()  # a collection in a child would copy the shared pages
     Zygote(sys.argv[1]).run()

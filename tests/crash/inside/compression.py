@@ -53,5 +53,5 @@ def compress() -> None:
     for name, value in CONSTANTS.items():
         module, _, constant = name.rpartition(".")
         owner = importlib.import_module(module)
-        assert hasattr(owner, constant), f"{name} is gone: tests/crash/compression.py has to name another constant"
+        assert hasattr(owner, constant), f"{name} is gone: {__file__} has to name another constant"
         setattr(owner, constant, value)

@@ -1,8 +1,8 @@
 """Our cost beside SkyNomad's, cell by cell, on the traces that its authors published (NSDI'27).
 
-    python benchmarks/skynomad.py FOLDER [--policies skyloom uniform-progress] [--sight asked] [--windows]
-    python benchmarks/skynomad.py FOLDER --shift 25.9 [--sight asked told]
-    python benchmarks/skynomad.py FOLDER --picture FILE
+    python benchmarks/spot/skynomad.py FOLDER [--policies skyloom uniform-progress] [--sight asked] [--windows]
+    python benchmarks/spot/skynomad.py FOLDER --shift 25.9 [--sight asked told]
+    python benchmarks/spot/skynomad.py FOLDER --picture FILE
 
 FOLDER holds ``h100.json``, ``v100.json``, ``moving.json`` and ``reference.json``: availability and prices by zone, what
 moving costs, and what the artifact's policies cost (github.com/andylizf/skynomad-artifact, Apache-2.0, copyright 2026
