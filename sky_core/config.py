@@ -51,6 +51,12 @@ def _known_policy(name: str) -> str:
     return name
 
 
+def _a_day_or_never(days: float) -> float:
+    if days != 0 and not days >= 1:
+        raise ValueError("has to be a day at least, or 0 for never")
+    return days
+
+
 def default_home(environ: Mapping[str, str] | None = None) -> Path:
     """``$SKYLOOM_HOME``, or ``~/.skyloom``."""
     env = os.environ if environ is None else environ
@@ -226,6 +232,7 @@ class Settings(BaseModel):
         unwanted_ttl_s: Seconds that a job goes on for when nobody waits and nobody can be asked; 0 for ever.
         spot_policy: What leads jobs with a deadline: one of ours, or one that a package adds.
         spot_policy_options: What the policy takes, by its parameters' names.
+        forget_after_days: Days after which packed folders and calls of jobs that are over leave the store; 0 never.
         sweep_s: Seconds between two sweeps of a driver for machines that belong to no live job.
     """
 
@@ -249,6 +256,7 @@ class Settings(BaseModel):
     spot_policy_options: Mapping[str, Any] = Field(default_factory=dict)
     max_attempts: int = Field(8, ge=1)
     boot_timeout_s: float = Field(900.0, gt=0)
+    forget_after_days: Annotated[float, AfterValidator(_a_day_or_never)] = 30.0
     sweep_s: float = Field(600.0, gt=0)
     limits: Limits = Limits()
     defaults: Defaults = Defaults()

@@ -53,11 +53,14 @@ def driver() -> None:
 def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list.")] = False,
 ) -> None:
-    """End machines of ours that belong to no live job, and list what else is ours. Asks the clouds, not our records."""
+    """End machines of ours that belong to no live job, and list what else is ours. Asks the clouds, not our records.
+
+    Packed folders and calls of jobs that are long over leave the store."""
     from sky_core.broker import Broker
     from sky_core.clouds.base import TAG_JOB
     from sky_core.driver.leftovers import leftovers
     from sky_core.driver.sweep import collect
+    from sky_core.job.forgetting import forget
 
     broker = Broker.open()
     found = collect(broker.settings, broker.store, terminate=not dry_run)
@@ -74,6 +77,9 @@ def gc(
     for cloud, why in unreachable.items():
         complain(f"{cloud} could not be asked: {why}", "yellow")
     say(f"{len(found.orphans)} orphans, {len(found.in_use)} machines in use")
+    forgotten = 0 if dry_run else forget(broker.store, broker.settings.forget_after_days)
+    if forgotten:
+        say(f"{forgotten} packed folders and calls of jobs long over are gone from the store")
     raise typer.Exit(1 if unreachable else 0)
 
 

@@ -13,11 +13,13 @@ from sky_core.config import Settings
 from sky_core.driver.stages.owed import Debts, end_strays
 from sky_core.driver.step import Clouds, Driving
 from sky_core.errors import CloudError
+from sky_core.job.forgetting import forget
 from sky_core.planner.market import usable_clouds
 from sky_core.store import Store
 
 log = logging.getLogger(__name__)
 
+FORGET_S = 24 * 3600.0  # between two looks for what the store need not keep any more
 LOOK_BACK_S = 30 * 24 * 3600.0  # places in which nothing was launched for so long are not searched by the driver
 TICK_S = 1.0
 
@@ -93,6 +95,7 @@ class Sweeper:
         self._debts = Debts(driving)
         self._stop = threading.Event()
         self._swept: float | None = None  # monotonic seconds
+        self._forgot: float | None = None  # likewise
         self.busy = True
         """Whether something is owed, or may be: the driver stays until it is settled."""
 
@@ -110,6 +113,7 @@ class Sweeper:
         if self._swept is None or time.monotonic() - self._swept > self._driving.settings.sweep_s:
             self._swept = time.monotonic()
             self._sweep()
+            self._forget()
         self.busy = owed > 0
 
     def _run(self) -> None:
@@ -118,6 +122,11 @@ class Sweeper:
                 self.turn()
             except Exception as error:  # noqa: BLE001 - a locked store, a network that is down: the next turn may do
                 log.warning("the sweep was cut short: %s: %s", type(error).__name__, error)
+
+    def _forget(self) -> None:
+        if self._forgot is None or time.monotonic() - self._forgot > FORGET_S:
+            self._forgot = time.monotonic()
+            forget(self._driving.store, self._driving.settings.forget_after_days)
 
     def _sweep(self) -> None:
         settings, store = self._driving.settings, self._driving.store

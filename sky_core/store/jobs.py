@@ -154,6 +154,8 @@ class Jobs(Part):
         values |= {name: value for name, value in plain.items() if value is not None}
         documents: dict[str, Mapping[str, object] | None] = {"memory": memory, "result": result}
         values |= {name: json.dumps(value) for name, value in documents.items() if value is not None}
+        if state in TERMINAL and job.needs.get("sealed"):
+            values["needs"] = json.dumps({**job.needs, "sealed": ""})  # nobody needs its secrets any more
         if after_s is not None:
             now = self._now(db)
             unseen = JOBS.c.cancel_reason.is_not(None) if job.cancel_reason is None else sa.false()

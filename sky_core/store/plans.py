@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 
 import sqlalchemy as sa
 
@@ -13,6 +14,10 @@ from sky_core.store.tables import PAYLOADS, PLANNING, PLANS
 
 LARGEST_PAYLOAD = 500_000_000
 """Bytes. PostgreSQL takes 1 GiB for a value, and gets it with two characters a byte; SQLite takes 1e9 bytes."""
+
+
+USED_S = 3600.0  # for which it is not written down again that a payload was handed in
+AT_ONCE = 500  # payloads taken out by one statement
 
 
 class Plans(Part):
@@ -79,9 +84,29 @@ class Plans(Part):
                 f"a call with its arguments has {len(data):,} bytes, the store takes {LARGEST_PAYLOAD:,}",
                 cure="hand large data over as an input artifact, or let the task load it",
             )
-        sha = hashlib.sha256(data).hexdigest()
-        insert_if_absent(db, PAYLOADS, sha256=sha, data=data)
+        sha, now = hashlib.sha256(data).hexdigest(), self._clock()
+        same = PAYLOADS.c.sha256 == sha
+        # Locked, so that it is not forgotten between the look and the word that it is used.
+        known = db.execute(sa.select(PAYLOADS.c.used_at).where(same).with_for_update()).one_or_none()
+        if known is None:
+            insert_if_absent(db, PAYLOADS, sha256=sha, data=data, used_at=now)
+        elif known.used_at is None or known.used_at < now - USED_S:
+            db.execute(sa.update(PAYLOADS).where(same).values(used_at=now))
         return sha
+
+    @reads
+    def payloads_before(self, db: sa.Connection, before: float) -> set[str]:
+        """SHA-256 of what was handed in last before that time."""
+        return set(db.execute(sa.select(PAYLOADS.c.sha256).where(PAYLOADS.c.used_at < before)).scalars())
+
+    @writes
+    def forget_payloads(self, db: sa.Connection, shas: Collection[str], before: float) -> int:
+        """Take these out unless they were handed in again since that time; how many went."""
+        wanted, gone = sorted(shas), 0
+        for at in range(0, len(wanted), AT_ONCE):
+            stale = PAYLOADS.c.sha256.in_(wanted[at : at + AT_ONCE]) & (PAYLOADS.c.used_at < before)
+            gone += db.execute(sa.delete(PAYLOADS).where(stale)).rowcount
+        return gone
 
     @reads
     def payload(self, db: sa.Connection, sha: str) -> bytes:

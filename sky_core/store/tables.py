@@ -19,6 +19,7 @@ PAYLOADS = Table(
     METADATA,
     Column("sha256", Text, primary_key=True),
     Column("data", LargeBinary, nullable=False),
+    Column("used_at", Float),  # when it was handed in last, to the hour; null: by an earlier version, so not known
 )
 
 PLANS = Table(

@@ -1,6 +1,7 @@
 """Upgrades: a store made before there were versions loses nothing, and a store from the future is left alone."""
 
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -75,6 +76,25 @@ def test_an_older_store_gets_the_columns_it_lacks(old_url):
     with closing(Store(old_url)) as store:
         store.observe(Observation(1.8e9, "gcp", "r", None, "t", "spot", "capacity", accelerator="V100"))
         assert [item.accelerator for item in store.observations()] == [None, "V100"]
+
+
+def test_an_upgrade_forgets_the_secrets_of_jobs_that_are_over(store_url):
+    with closing(Store(store_url)) as store:
+        sealed = {"profile": "default", "sealed": "YWJj"}
+        over, live = (
+            store.submit(key, plan_key="p", task="t", spec="{}", owner=None, needs=sealed) for key in ("over", "live")
+        )
+        sha = store.put_payload(b"call")
+    run_sql(
+        store_url,
+        f"UPDATE jobs SET state = 'failed' WHERE id = '{over.id}'; ALTER TABLE payloads DROP COLUMN used_at;"
+        f"UPDATE {VERSION_TABLE} SET version_num = '0003'",
+    )
+    with closing(Store(store_url)) as store:
+        assert store.job(over.id).needs == {"profile": "default", "sealed": ""}
+        assert store.job(live.id).needs == sealed
+        assert store.payloads_before(time.time() - 60) == set(), "as if it had been handed in just now"
+        assert store.payload(sha) == b"call"
 
 
 def test_a_store_of_a_newer_version_says_so(store_url):

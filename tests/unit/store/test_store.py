@@ -152,3 +152,22 @@ def test_a_payload_that_no_database_takes_is_refused_with_the_cure(store, monkey
     assert store.payload(store.put_payload(b"0123456789")) == b"0123456789"
     with pytest.raises(TooLarge, match="input artifact"):
         store.put_payload(b"0123456789+")
+
+
+def test_a_payload_is_forgotten_unless_it_was_handed_in_again(store, clock):
+    old, again, new = (store.put_payload(data) for data in (b"old", b"again", b"new"))
+    clock[0] += 7200.0
+    assert [store.put_payload(data) for data in (b"again", b"new")] == [again, new]
+    assert store.payloads_before(8000.0) == {old}
+    assert store.forget_payloads([old, again], 8000.0) == 1
+    assert store.payload(again) == b"again"
+    assert store.put_payload(b"old") == old
+    assert store.payload(old) == b"old"
+
+
+def test_secrets_are_forgotten_when_their_job_is_over(store):
+    needs = {"profile": "default", "sealed": "c2VhbGVk", "clouds": {}}
+    store.submit("k", plan_key="p", task="train", spec="{}", owner=None, needs=needs)
+    (job,) = store.lease_due("driver", 60.0, 1)
+    assert store.save_job(job, "driver", state="running").needs == needs
+    assert store.save_job(job, "driver", state="failed").needs == {**needs, "sealed": ""}
