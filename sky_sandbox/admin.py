@@ -9,7 +9,7 @@ import hmac
 import json
 import threading
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from sky_sandbox.accounts import PROFILES
 from sky_sandbox.machines.instances import Hypervisor
 from sky_sandbox.machines.record import Machine
 from sky_sandbox.storage.outages import Outages
@@ -51,6 +52,8 @@ def app(sandbox: Controlled) -> Starlette:
     handlers: dict[str, Callable[[Body], Any]] = {
         "status": api.status,
         "machines": api.machines,
+        "account": api.account,
+        "move": api.move,
         "capacity": api.capacity,
         "quota": api.quota,
         "preempt": api.preempt,
@@ -70,6 +73,7 @@ def app(sandbox: Controlled) -> Starlette:
         routes=[
             Route(f"/{name}", _endpoint(sandbox.token, handler), methods=["POST"]) for name, handler in handlers.items()
         ]
+        + [Route("/address", api.address, methods=["GET"])]
     )
 
 
@@ -99,6 +103,11 @@ class Admin:
         self.sandbox = sandbox
         self.world = sandbox.world
         self.replays: list[Replay] = []
+        self.account_at_start = self.world.account
+
+    async def address(self, request: Request) -> Response:
+        """Where whoever asks is seen, as plain text."""
+        return Response(f"{self.world.caller_at or '127.0.0.1'}\n", media_type="text/plain")
 
     def status(self, body: Body) -> Body:
         """What the sandbox is and how much of it there is."""
@@ -131,6 +140,21 @@ class Admin:
             body.get("zone", "*"), body.get("type", "*"), body["market"], body["count"], evict=body.get("evict", False)
         )
         return {"preempted": preempted}
+
+    def account(self, body: Body) -> Body:
+        """Let the account be as a profile says, but for what is told beside; without a profile as at the start."""
+        profile = body.pop("profile", None)
+        changes: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in body.items()
+        }
+        with self.world.lock:
+            self.world.account = replace(PROFILES[profile] if profile else self.account_at_start, **changes)
+        return asdict(self.world.account)
+
+    def move(self, body: Body) -> Body:
+        """Let whoever drives the machines be seen at another address, and ask the firewalls whether it is let in."""
+        self.world.move(body["address"])
+        return {}
 
     def quota(self, body: Body) -> Body:
         """Limit (or with null free) the vCPUs of a cloud's region."""
@@ -222,6 +246,7 @@ class Admin:
             self.world.capacity.clear()
             self.world.quota.clear()
             self.world.faults.clear()
+            self.world.account, self.world.caller_at = self.account_at_start, ""
         self.world.close()
         return {}
 

@@ -69,6 +69,21 @@ class Control:
         """
         return list(self._call("capacity", zone=zone, type=type_, market=market, count=count, evict=evict)["preempted"])
 
+    def account(self, profile: str | None = None, **switches: Any) -> Json:
+        """Let the account be as :data:`sky_sandbox.accounts.PROFILES` has it, but for single switches; what it is then.
+
+        The switches are the fields of :class:`sky_sandbox.accounts.Account`; without a profile the others are as at
+        the start.
+        """
+        return dict(self._call("account", profile=profile, **switches))
+
+    def move(self, address: str) -> None:
+        """Let whoever drives the machines be seen at this address from now on, as after a change of network.
+
+        Open links break, and firewalls are asked: who is not let in waits for an answer in vain. "" undoes it.
+        """
+        self._call("move", address=address)
+
     def quota(self, cloud: str, region: str, vcpus: int | None) -> None:
         """Let the account use so many vCPUs in a region ("*": in all together), or with None any number."""
         self._call("quota", cloud=cloud, region=region, vcpus=vcpus)
@@ -175,7 +190,8 @@ def up(home: Path, *, attached: bool = False, **options: Any) -> Control:
     Args:
         attached: The sandbox ends with this process, even when it is killed. Otherwise it runs until :func:`down`.
         options: As on the server's command line: ``runner="auto"|"sshd"|"asyncssh"``, ``boot_s``, ``aws_notice_s``,
-            ``gcp_notice_s``, ``azure_notice_s``, ``hours_per_second``, ``gb_per_mb``, ``lease_s``, ``orphan_ttl_s``.
+            ``gcp_notice_s``, ``azure_notice_s``, ``hours_per_second``, ``gb_per_mb``, ``lease_s``, ``orphan_ttl_s``,
+            ``account``.
 
     Raises:
         SandboxNotRunning: if it does not start; the message ends with its log.

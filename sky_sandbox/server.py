@@ -27,6 +27,7 @@ from werkzeug.serving import make_server
 
 from sky_core.endpoints import SANDBOX_FILE
 from sky_sandbox import admin, storage
+from sky_sandbox.accounts import PROFILES
 from sky_sandbox.aws import api as aws
 from sky_sandbox.aws.ec2 import ACCOUNT
 from sky_sandbox.azure import app as azure
@@ -67,6 +68,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--login-s", type=float, help="real seconds after which lent credentials end at the latest")
     parser.add_argument("--images", choices=("strict", "prepared"), default="prepared",
                         help="machines with their image's Python, or with ours and all that jobs need")  # fmt: skip
+    parser.add_argument("--account", choices=PROFILES, default="easy", help="what the account with each cloud is like")
     parser.add_argument("--attached", action="store_true", help="stop when standard input ends")
     return parser
 
@@ -110,6 +112,7 @@ class Sandbox:
             audit=self.folder / "audit.jsonl",
             ledger=Ledger(chosen.hours_per_second),
         )
+        self.world.account = PROFILES[chosen.account]
         self.hypervisor.ended = self.world.stop
         self.outages = Outages()
         logins = Logins(chosen.login_s)
@@ -123,7 +126,7 @@ class Sandbox:
             "gcp": Listener(compute.app(self.world, logins)),
             "azure": Listener(arm, self.certificates),
             "azure inside": Listener(arm),  # machines do not have our certificates
-            "storage": Listener(storage.app(self.folder / "objects", self.outages, logins)),
+            "storage": Listener(storage.app(self.folder / "objects", self.outages, logins, self.world.lacks)),
             "admin": Listener(admin.app(self)),
         }
 
@@ -142,6 +145,7 @@ class Sandbox:
             "storage_endpoint": f"http://{LOOPBACK}:{ports['storage']}",
             "bucket_prefix": "skyloom",
             "ssh_port": self.hypervisor.ssh_port,
+            "address_url": f"http://{LOOPBACK}:{ports['admin']}/address",
             "min_poll_s": POLL_S,
         }
         return {

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from sky_sandbox.accounts import Account
 from sky_sandbox.ledger import Ledger
 from sky_sandbox.machines.record import Cause, Machine, Market
 
@@ -56,9 +57,10 @@ class Fault:
 class Refused(Exception):
     """The world has no room; the API server words it as its cloud does."""
 
-    def __init__(self, why: Literal["capacity", "quota"], message: str) -> None:
+    def __init__(self, why: Literal["capacity", "quota"], message: str, *, none: bool = False) -> None:
         super().__init__(message)
         self.why = why
+        self.none = none  # whether the quota is 0
 
 
 class Host(Protocol):
@@ -72,6 +74,9 @@ class Host(Protocol):
 
     def notice(self, machine: Machine, seconds: float) -> None:
         """Let the machine's metadata service announce the eviction in ``seconds``."""
+
+    def bar(self, machine: Machine, barred: bool, *, cut: bool) -> None:
+        """Let nobody begin an SSH session, or let them again; ``cut`` ends those there are."""
 
     def kill(self, machine: Machine) -> None:
         """End every process of the machine at once, as pulling the plug does. Idempotent."""
@@ -100,6 +105,9 @@ class World:
         self.capacity: dict[tuple[str, str, str], int] = {}  # (zone or "*", type, pool or "*", market) -> machines
         self.quota: dict[tuple[str, str], int] = {}  # (cloud, region or "*") -> vCPUs
         self.faults: list[Fault] = []
+        self.account = Account()
+        self.gates: dict[str, Callable[[Machine, str], bool]] = {}  # by cloud: whether it lets SSH in from an address
+        self.caller_at = ""  # where whoever drives the machines is seen; "" leaves firewalls unasked
         self.listeners: list[Callable[[Machine], None]] = []  # told of each machine that has ended or was let go
         self._audit = audit
         self._addresses = itertools.count(1)
@@ -124,6 +132,8 @@ class World:
         """
         with self.lock:
             live = [m for m in self.machines.values() if m.state in ("pending", "running")]
+            if pools and not self.account.accelerators:
+                raise Refused("quota", f"the account has a quota of 0 for {pools[0]}", none=True)
             for scope in (region, "*"):
                 limit = self.quota.get((cloud, scope))
                 used = sum(m.vcpus for m in live if m.cloud == cloud and scope in (m.region, "*"))
@@ -180,6 +190,26 @@ class World:
                 self.ledger.note(machine, machine.ready_at)
         if not alive:  # terminated while booting
             self.host.kill(machine)
+        else:
+            self.mind_the_gates()
+
+    def lacks(self, permission: str) -> bool:
+        """Whether whoever drives may not do that, as the account is now."""
+        return self.account.lacks(permission)
+
+    def move(self, address: str) -> None:
+        """Let whoever drives the machines be seen at another address: links break, firewalls are asked from now on."""
+        self.caller_at = address
+        self.mind_the_gates(cut=True)
+
+    def mind_the_gates(self, *, cut: bool = False) -> None:
+        """Bar the machines whose cloud does not let in whoever drives them, and no others."""
+        if not self.caller_at and not cut:
+            return
+        for machine in self.live():
+            if machine.state == "running":
+                open_ = not self.caller_at or self.gates[machine.cloud](machine, self.caller_at)
+                self.host.bar(machine, not open_, cut=cut)
 
     def stop(self, machine_id: str, cause: Cause = "user") -> None:
         """End a machine now. Idempotent; the first cause stays, but one that rests can still be deleted."""

@@ -28,6 +28,7 @@ def up(
     notice_s: Annotated[float | None, typer.Option(help="Seconds between an eviction's notice and the end.")] = None,
     hours_per_second: Annotated[float, typer.Option(help="Simulated hours that a real second counts for.")] = 0.1,
     gb_per_mb: Annotated[float, typer.Option(help="Simulated GB that a real MB counts for.")] = 1.0,
+    account: Annotated[str, typer.Option(help="What the accounts are like: easy, new or enterprise.")] = "easy",
     runner: Annotated[str, typer.Option(help="auto, sshd (namespaces) or asyncssh (nothing but Python).")] = "auto",
     lenient: Annotated[
         bool, typer.Option("--lenient", help="Machines with all that jobs need, whatever their image: a quick try.")
@@ -37,7 +38,8 @@ def up(
     from sky_sandbox import client
 
     options: dict[str, Any] = {"boot_s": boot_s, "hours_per_second": hours_per_second, "gb_per_mb": gb_per_mb,
-                                  "runner": runner, "images": "prepared" if lenient else "strict"}  # fmt: skip
+                                  "runner": runner, "account": account,
+                                  "images": "prepared" if lenient else "strict"}  # fmt: skip
     if notice_s is not None:
         options |= {f"{cloud}_notice_s": notice_s for cloud in client.CLOUDS}
     control = client.up(_home(), **options)
@@ -111,6 +113,17 @@ def capacity(
 
     client.control(_home()).capacity(zone, type_, market, None if count < 0 else count)
     say(f"{zone} {type_} {market}: {'any number' if count < 0 else count}")
+
+
+@app.command()
+def move(
+    address: Annotated[str, typer.Argument(help='An IPv4 address, e.g. 198.51.100.7; "" for an end of this.')],
+) -> None:
+    """Let this machine be seen at another address: links break, and firewalls let in where it is only."""
+    from sky_sandbox import client
+
+    client.control(_home()).move(address)
+    say(f"seen at {address or 'any address'}")
 
 
 @app.command()

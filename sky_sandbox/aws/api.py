@@ -17,6 +17,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
+from sky_sandbox.accounts import Account
+from sky_sandbox.accounts.quotas import aws_quotas
+from sky_sandbox.accounts.refusals import Refusal, aws_refusal
+from sky_sandbox.accounts.rights import aws_needs
 from sky_sandbox.aws.ec2 import ACCOUNT, AwsError, Ec2
 from sky_sandbox.aws.sts import LENDS, sts_reply
 from sky_sandbox.images import images
@@ -126,6 +130,8 @@ class Aws:
         if not call.key.startswith(ACCESS_KEY):
             error = AwsError("AuthFailure", "AWS was not able to validate the provided access credentials")
             return Answer.of(error, environ)
+        if refusal := self._refused_to_account(call):
+            return _injected(Fault("aws", call.action, "error", refusal[0], message=refusal[1]), call, environ)
         fault = self.world.fault("aws", call.action, **call.about())
         if fault and fault.kind == "slow":
             time.sleep(fault.seconds)
@@ -137,12 +143,33 @@ class Aws:
             except AwsError as error:
                 return Answer.of(error, environ)
             return Answer("200 OK", [("Content-Type", "text/xml")], lent)
+        if call.action == "SimulatePrincipalPolicy":
+            return Answer("200 OK", [("Content-Type", "text/xml")], _simulated(self.world.account, call))
+        if call.service == "servicequotas":
+            told = json.dumps(aws_quotas(self.world.account, call.region)).encode()
+            return Answer("200 OK", [("Content-Type", "application/x-amz-json-1.1")], told)
         self._stock(call.region)
         self.ec2.refresh()
+        if call.action == "DescribeVpcs":
+            self._keep_default_network(call.region)
         answer = Answer.of(self._moto, environ)
+        if call.action.endswith("Ingress"):
+            self.world.mind_the_gates()
         if fault and fault.kind == "lost":
             return _injected(fault, call, environ)
         return answer
+
+    def _keep_default_network(self, region: str) -> None:
+        """Let the region's own VPC be its default one, or not, as the account has it."""
+        for vpc in ec2_backends[ACCOUNT][region].vpcs.values():
+            if vpc.cidr_block == "172.31.0.0/16":
+                vpc.is_default = self.world.account.default_network
+
+    def _refused_to_account(self, call: Call) -> Refusal | None:
+        market = call.parameters.get("InstanceMarketOptions.MarketType", "")
+        names_subnet = any(name.endswith("SubnetId") for name in call.parameters)
+        needs = aws_needs(call.service, call.action, call.parameters)
+        return aws_refusal(self.world.account, call.service, call.region, call.action, market, names_subnet, needs)
 
     def _stock(self, region: str) -> None:
         """Publish the region's images, the first time it is used."""
@@ -165,6 +192,21 @@ class Aws:
                     region_name=f"{region}a",
                 )
                 ssm._parameters[name].append(_parameter(name, image))
+
+
+def _simulated(account: Account, call: Call) -> bytes:
+    """https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.html"""
+    actions = [value for name, value in call.parameters.items() if name.startswith("ActionNames.member.")]
+    results = "".join(
+        f"<member><EvalActionName>{action}</EvalActionName><EvalDecision>"
+        f"{'implicitDeny' if account.lacks(action) else 'allowed'}</EvalDecision></member>"
+        for action in actions
+    )
+    return (
+        '<SimulatePrincipalPolicyResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><SimulatePrincipalPolicyResult>'
+        f"<IsTruncated>false</IsTruncated><EvaluationResults>{results}</EvaluationResults>"
+        "</SimulatePrincipalPolicyResult></SimulatePrincipalPolicyResponse>"
+    ).encode()
 
 
 def _parameter(name: str, value: str) -> Parameter:

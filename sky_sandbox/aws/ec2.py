@@ -10,6 +10,7 @@ import os
 import threading
 import uuid
 from datetime import UTC, datetime
+from ipaddress import ip_address, ip_network
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -21,6 +22,7 @@ from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models.instances import Instance, InstanceBackend, Reservation, StateReason
 from werkzeug.exceptions import HTTPException
 
+from sky_sandbox.accounts import OPT_IN
 from sky_sandbox.aws.types import InstanceType, instance_type
 from sky_sandbox.machines.record import Machine, Market
 from sky_sandbox.world import Refused, World
@@ -83,6 +85,7 @@ class Ec2:
         self.world = world
         self.lock = threading.RLock()
         self._launches: dict[tuple[str, str], tuple[Any, Reservation]] = {}  # (region, ClientToken) -> (what, whom)
+        world.gates["aws"] = self.lets_in
         run, terminate = InstanceBackend.run_instances, InstanceBackend.terminate_instances
         every = InstanceBackend.all_reservations
 
@@ -99,6 +102,13 @@ class Ec2:
         def all_reservations(backend: InstanceBackend, filters: Any = None) -> list[Reservation]:
             return self._seen(every(backend, filters))
 
+        regions = EC2Backend.describe_regions
+
+        def describe_regions(backend: EC2Backend, *arguments: Any) -> Any:
+            found = regions(backend, *arguments)
+            return found if self.world.account.opted_in else [one for one in found if one.name not in OPT_IN]
+
+        EC2Backend.describe_regions = describe_regions  # type: ignore[method-assign, assignment]
         # What EC2 finds instances by, whatever the call.
         InstanceBackend.all_reservations = all_reservations  # type: ignore[method-assign, assignment]
         # Covers RunInstances, CreateFleet and RequestSpotInstances alike.
@@ -178,6 +188,13 @@ class Ec2:
             return str(zone)
         return str(zones[0])
 
+    def lets_in(self, machine: Machine, source: str) -> bool:
+        """Whether a security group of the instance lets SSH in from there."""
+        found = [i for i in ec2_backends[ACCOUNT][machine.region].all_instances() if i.id == machine.id]
+        rules = [rule for i in found for group in i.nics[0].group_set for rule in group.ingress_rules]
+        ranges = [rule.ip_range["CidrIp"] for rule in rules if rule.ip_protocol == "tcp" and rule.ip_range]
+        return any(ip_address(source) in ip_network(cidr) for cidr in ranges)
+
     def _machine(self, instance: Instance, kind: InstanceType, market: Market, image: str) -> Machine:
         return Machine(
             id=instance.id,
@@ -221,7 +238,8 @@ class Ec2:
         instance._state.name, instance._state.code = state, code
         interface = instance.nics[0]
         interface.private_ip_address = machine.ip
-        interface.public_ip = machine.ip if machine.state == "running" else None
+        public = self.world.account.public_addresses and machine.state == "running"
+        interface.public_ip = machine.ip if public else None
 
 
 def _refusal(refused: Refused, type_: str, zone: str, market: Market) -> AwsError:
@@ -232,8 +250,9 @@ def _refusal(refused: Refused, type_: str, zone: str, market: Market) -> AwsErro
         )
     if market == "spot":
         return AwsError("MaxSpotInstanceCountExceeded", f"Max spot instance count exceeded: {refused}")
+    limit = "vCPU limit of 0" if refused.none else "vCPU limit"
     return AwsError(
         "VcpuLimitExceeded",
-        "You have requested more vCPU capacity than your current vCPU limit allows for the instance bucket that the "
+        f"You have requested more vCPU capacity than your current {limit} allows for the instance bucket that the "
         f"specified instance type belongs to: {refused}.",
     )

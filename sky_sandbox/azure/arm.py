@@ -24,18 +24,22 @@ from datetime import UTC, datetime
 
 from starlette.responses import JSONResponse, Response
 
+from sky_sandbox.azure.providers import Providers
 from sky_sandbox.azure.resources import (
     ADDRESS,
     DISK,
+    FIREWALL,
     IDENTITY,
     NETWORK,
     NIC,
     VM,
     Entry,
     Wanted,
+    about_call,
     identify,
     identities,
     image_of,
+    lets_in,
     os_disk,
     principals,
     reject_deleting,
@@ -59,8 +63,7 @@ from sky_sandbox.ledger import Kind
 from sky_sandbox.machines.record import Machine
 from sky_sandbox.world import CALLER, Fault, Refused, World
 
-ALLOCATION_S = 0.2  # from the accepted request to an allocated machine, or to the failure of the allocation
-DELETION_S = 0.2
+ALLOCATION_S = DELETION_S = 0.2  # from the accepted request to an allocated machine, or to the failure or end of it
 METERED: Mapping[str, Kind] = {ADDRESS: "address", DISK.lower(): "disk", NIC: "nic"}
 
 LIST_GROUPS = re.compile(r"^/subscriptions/[^/]+/resourcegroups$")
@@ -79,9 +82,11 @@ class Arm:
     groups: dict[str, Body] = field(default_factory=dict)
     entries: dict[str, Entry] = field(default_factory=dict)
     operations: Operations = field(default_factory=Operations)
+    providers: Providers = field(default_factory=Providers)
 
     def __post_init__(self) -> None:
         self.world.listeners.append(self._ended)
+        self.world.gates["azure"] = lambda machine, source: lets_in(self.entries, machine.id, source)
 
     def handle(self, call: Call) -> Response:
         """Answer one request, after the fault that was injected for it, and log it if it changes anything."""
@@ -94,9 +99,12 @@ class Arm:
             self._authorize(call)
             if match := OPERATION.match(call.key):
                 return self.operations.tell(match["style"], match["id"])
-            about |= _about(call)
+            about |= about_call(call)
+            self.providers.check(self.world.account, call)
             fault = self.world.fault("azure", call.action, **about)
-            response = self._answer(call, self._suffer(call, fault, about))
+            late = self._suffer(call, fault, about)
+            with self.lock:
+                response = self._route(call, late)
         except ArmError as error:
             response, code = error.response(), error.code
         if call.method in ("PUT", "PATCH", "POST", "DELETE"):
@@ -127,14 +135,9 @@ class Arm:
         code, _, mode = fault.code.partition("@")
         error = ArmError(code, about=about)
         error.retry_after_s = fault.seconds or error.retry_after_s
-        late = mode == "async" or (code in ASYNCHRONOUS and mode != "sync")
-        if late and call.action == "virtualMachines.put":
+        if call.action == "virtualMachines.put" and (mode == "async" or (code in ASYNCHRONOUS and mode != "sync")):
             return error.body
         raise error
-
-    def _answer(self, call: Call, late: Body | None) -> Response:
-        with self.lock:
-            return self._route(call, late)
 
     def _ended(self, machine: Machine) -> None:
         """Forget a Spot VM that an eviction has deleted, with what goes with it."""
@@ -144,6 +147,8 @@ class Arm:
                     self._remove(key)
 
     def _route(self, call: Call, late: Body | None) -> Response:
+        if told := self.providers.answer(self.world.account, call):
+            return told
         if LIST_GROUPS.match(call.key):
             return page(group for group in self.groups.values() if call.wants(group))
         if GROUP.match(call.key):
@@ -242,6 +247,8 @@ class Arm:
             for subnet in entry.properties.get("subnets", []):
                 subnet["id"] = f"{call.path}/subnets/{subnet['name']}"
         self._keep(call.key, entry)
+        if entry.type == FIREWALL:
+            self.world.mind_the_gates()
         return self.operations.accept(call, Operation(done=lambda: True), 200 if known else 201, entry.body)
 
     def _keep(self, key: str, entry: Entry) -> None:
@@ -261,9 +268,8 @@ class Arm:
         return str(self.entries[id_.lower()].properties["ipAddress"])
 
     def _reject_missing(self, keys: list[str]) -> None:
-        for key in keys:
-            if key not in self.entries:
-                raise ArmError("InvalidResourceReference", f"Resource {key} referenced by the request was not found.")
+        for key in set(keys) - set(self.entries):
+            raise ArmError("InvalidResourceReference", f"Resource {key} referenced by the request was not found.")
 
     def _delete(self, call: Call, entry: Entry) -> Response:
         if entry.type == NIC and any(call.key in other.references() for other in self.entries.values()):
@@ -392,9 +398,3 @@ class Arm:
             raise ArmError("OperationNotAllowed", f"{call.path} was never allocated.")
         threading.Thread(target=self.world.stop, args=(machine.id, "deallocated"), daemon=True).start()
         return self.operations.accept(call, Operation(done=lambda: machine.cause == "deallocated"))
-
-
-def _about(call: Call) -> dict[str, str]:
-    if call.action == "virtualMachines.put":
-        return Wanted.parse(call.body).about()
-    return {"region": call.body["location"]} if "location" in call.body else {}

@@ -6,9 +6,10 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 
 from sky_sandbox.azure.types import Size, size
-from sky_sandbox.azure.wire import ArmError, Body
+from sky_sandbox.azure.wire import ArmError, Body, Call
 from sky_sandbox.images import images
 from sky_sandbox.machines.record import Cause, Machine, Market
 from sky_sandbox.world import Refused
@@ -17,6 +18,7 @@ VM = "microsoft.compute/virtualmachines"
 DISK = "Microsoft.Compute/disks"
 NIC = "microsoft.network/networkinterfaces"
 ADDRESS = "microsoft.network/publicipaddresses"
+FIREWALL = "microsoft.network/networksecuritygroups"
 IDENTITY = "microsoft.managedidentity/userassignedidentities"
 NETWORK = "microsoft.network/virtualnetworks"
 
@@ -130,6 +132,13 @@ class Wanted:
 
     def refusal(self, refused: Refused) -> ArmError:
         """How Azure words a refusal: Spot is refused at once, on-demand when allocation has been tried."""
+        if refused.none:
+            words = (
+                "Operation could not be completed as it results in exceeding approved "
+                f"{self.size.name} Family Cores quota. Additional details - Deployment Model: Resource Manager, "
+                f"Location: {self.region}, Current Limit: 0, Current Usage: 0, Additional Required: {self.size.vcpus}"
+            )
+            return ArmError("OperationNotAllowed", words)
         if refused.why == "quota":
             code = "OperationNotAllowed"
         elif self.market == "spot":
@@ -137,6 +146,13 @@ class Wanted:
         else:
             code = "AllocationFailed" if self.zone == self.region else "ZonalAllocationFailed"
         return ArmError(code, about=self.about())
+
+
+def about_call(call: Call) -> dict[str, str]:
+    """What faults are matched against and the audit log tells of any call."""
+    if call.action == "virtualMachines.put":
+        return Wanted.parse(call.body).about()
+    return {"region": call.body["location"]} if "location" in call.body else {}
 
 
 def rests(machine: Entry) -> frozenset[Cause]:
@@ -180,6 +196,15 @@ def image_of(machine: Entry) -> str:
     """The URN, without its version, of the Marketplace image that a VM boots; "" for one of somebody's own."""
     reference = machine.properties.get("storageProfile", {}).get("imageReference", {})
     return ":".join(reference[part] for part in ("publisher", "offer", "sku")) if "publisher" in reference else ""
+
+
+def lets_in(entries: Mapping[str, Entry], machine: str, source: str) -> bool:
+    """Whether a rule of a network security group in a machine's resource group lets an address in."""
+    inside = machine.lower().partition("/providers/")[0] + "/"
+    groups = [entry for key, entry in list(entries.items()) if key.startswith(inside) and entry.type == FIREWALL]
+    rules = [rule["properties"] for entry in groups for rule in entry.properties["securityRules"]]
+    allowed = [cidr for rule in rules for cidr in rule.get("sourceAddressPrefixes", ())]
+    return any(ip_address(source) in ip_network(cidr) for cidr in allowed)
 
 
 def reject_unknown_image(machine: Entry) -> None:

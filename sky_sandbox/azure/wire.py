@@ -36,6 +36,7 @@ STATUS = {
     "InvalidAuthenticationToken": 401,
     "AuthorizationFailed": 403,
     "RequestDisallowedByPolicy": 403,
+    "MissingSubscriptionRegistration": 409,
     "ResourceGroupNotFound": 404,
     "PlatformImageNotFound": 404,
     "ResourceNotFound": 404,
@@ -98,6 +99,12 @@ class Call:
         """The name of the resource group, or ""."""
         parts = self.path.split("/")
         return parts[4] if len(parts) > 4 and parts[3].lower() == "resourcegroups" else ""
+
+    @property
+    def kind(self) -> str:
+        """The type of the resource that the path leads to, such as "Microsoft.Network/virtualNetworks", or ""."""
+        provider = self.path.partition("/providers/")[2].split("/")
+        return "/".join([provider[0], *provider[1::2]])
 
     @property
     def action(self) -> str:

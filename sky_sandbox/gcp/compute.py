@@ -49,7 +49,9 @@ SYSTEM_EVENTS: Mapping[str, str] = {"self": "guestTerminate", "killed": "hostErr
 def app(world: World, logins: Logins | None = None) -> Starlette:
     """The emulated Google Cloud: Compute Engine and Cloud TPU over one world, and the exchange of tokens."""
     exchange = Route("/v1/token", token_exchange(logins or Logins()), methods=["POST"])
-    return Starlette(routes=[exchange, *Compute(world).routes(), *Resources(world).routes(), *Tpu(world).routes()])
+    resources = Resources(world)
+    world.gates["gcp"] = resources.lets_in
+    return Starlette(routes=[exchange, *Compute(world).routes(), *resources.routes(), *Tpu(world).routes()])
 
 
 class Compute:
@@ -116,8 +118,8 @@ class Compute:
                 "gcp", machine.region, machine.zone, machine.type, machine.market, machine.vcpus, pools=machine.pools
             )
         except Refused as refused:
-            words = self._quota_exceeded if refused.why == "quota" else _stockout
-            error, http = words(machine)
+            words = _no_accelerators if refused.none else self._quota_exceeded
+            error, http = words(machine) if refused.why == "quota" else _stockout(machine)
             errors.append(error | ({"code": call.refusal} if call.refusal else {}))
         operation = self._operation(machine.extra["project"], machine, "insert", ACCEPT_S)
         operation.errors, operation.http = errors, http
@@ -343,6 +345,12 @@ def _is_gone(machine: Machine) -> bool:
 
 def _has_ended(machine: Machine) -> bool:
     return machine.state in ("off", "gone")
+
+
+def _no_accelerators(machine: Machine) -> tuple[Resource, tuple[int, str]]:
+    metric = f"NVIDIA_{machine.pools[0]}_GPUS"
+    message = f"Quota '{metric}' exceeded.  Limit: 0.0 in region {machine.region}."
+    return {"code": "QUOTA_EXCEEDED", "message": message}, (403, "FORBIDDEN")
 
 
 def _stockout(machine: Machine) -> tuple[Resource, tuple[int, str]]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 import uuid
+from ipaddress import ip_address, ip_network
 
 from starlette.routing import Route
 
+from sky_sandbox.accounts.quotas import google_quotas
 from sky_sandbox.gcp import types
 from sky_sandbox.gcp.wire import (
     API,
@@ -22,6 +24,7 @@ from sky_sandbox.gcp.wire import (
     timestamp,
 )
 from sky_sandbox.images import images
+from sky_sandbox.machines.record import Machine
 from sky_sandbox.world import World
 
 
@@ -52,14 +55,24 @@ class Resources:
             ("POST", everywhere + "/firewalls", "firewalls.insert", self.insert_rule),
             ("GET", everywhere + "/firewalls", "firewalls.list", self.list_rules),
             ("GET", everywhere + "/firewalls/{name}", "firewalls.get", self.get_rule),
+            ("PATCH", everywhere + "/firewalls/{name}", "firewalls.patch", self.patch_rule),
             ("DELETE", everywhere + "/firewalls/{name}", "firewalls.delete", self.delete_rule),
             ("GET", everywhere + "/operations/{name}", "globalOperations.get", self.get_operation),
             ("POST", everywhere + "/operations/{name}/wait", "globalOperations.wait", self.get_operation),
         )
+        rights = endpoint(self.world, "projects.testIamPermissions", self.test_permissions, about)
         return [
-            Route(path, endpoint(self.world, action, handler, about), methods=[method])
-            for method, path, action, handler in table
+            Route("/v1/projects/{project}:testIamPermissions", rights, methods=["POST"]),
+            *(
+                Route(path, endpoint(self.world, action, handler, about), methods=[method])
+                for method, path, action, handler in table
+            ),
         ]
+
+    def test_permissions(self, call: Call) -> Resource:
+        """https://cloud.google.com/resource-manager/reference/rest/v1/projects/testIamPermissions"""
+        lacks = self.world.account.lacks
+        return {"permissions": [one for one in call.body["permissions"] if not lacks(one)]}
 
     # --- places and types ------------------------------------------------------------------------------------
 
@@ -89,7 +102,10 @@ class Resources:
             "status": "UP",
             "selfLink": f"{root}/regions/{region}",
             "zones": [f"{root}/zones/{zone}" for zone, home in types.ZONES.items() if home == region],
-            "quotas": [{"metric": "CPUS", "limit": float(limit), "usage": float(used)}],
+            "quotas": [
+                *google_quotas(self.world.account),
+                {"metric": "CPUS", "limit": float(limit), "usage": used * 1.0},
+            ],
         }
 
     def list_machine_types(self, call: Call) -> Resource:
@@ -138,10 +154,11 @@ class Resources:
     # --- networks and firewall rules -------------------------------------------------------------------------
 
     def list_networks(self, call: Call) -> Resource:
-        return page("compute#networkList", [_network(call.path["project"])], call)
+        found = [_network(call.path["project"])] if self.world.account.default_network else []
+        return page("compute#networkList", found, call)
 
     def get_network(self, call: Call) -> Resource:
-        if call.path["name"] != "default":
+        if call.path["name"] != "default" or not self.world.account.default_network:
             raise not_found("projects/{project}/global/networks/{name}".format_map(call.path))
         return _network(call.path["project"])
 
@@ -166,6 +183,21 @@ class Resources:
             return self.rules[call.path["project"], call.path["name"]]
         except KeyError:
             raise not_found("projects/{project}/global/firewalls/{name}".format_map(call.path)) from None
+
+    def patch_rule(self, call: Call) -> Resource:
+        rule = self.get_rule(call)
+        rule.update(call.body)
+        return self._done(call.path["project"], "patch", f"firewalls/{call.path['name']}", rule["id"])
+
+    def lets_in(self, machine: Machine, source: str) -> bool:
+        """Whether the first rule that speaks of SSH from there to a machine allows it; the default network does."""
+        body = machine.extra.get("resource", {})
+        tags = set(body.get("tags", {}).get("items", ["skyloom"]))
+        for rule in sorted(self.rules.values(), key=lambda rule: int(rule.get("priority", 1000))):
+            near = any(ip_address(source) in ip_network(cidr) for cidr in rule.get("sourceRanges", ()))
+            if near and tags & set(rule.get("targetTags", tags)):
+                return "denied" not in rule
+        return True
 
     def delete_rule(self, call: Call) -> Resource:
         rule = self.get_rule(call)

@@ -15,6 +15,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from sky_sandbox.accounts.refusals import gcp_refusal
+from sky_sandbox.accounts.rights import gcp_needs
 from sky_sandbox.machines.record import Machine
 from sky_sandbox.world import CALLER, World
 
@@ -93,6 +95,10 @@ def endpoint(
     def answer(call: Call) -> Response:
         CALLER.set(call.caller)
         try:
+            network, public = _interface(call.body)
+            needs = gcp_needs(action, public)
+            if refusal := gcp_refusal(world.account, action, about(call).get("region", ""), network, public, needs):
+                raise ApiError(*refusal)
             fault = world.fault("gcp", action, **about(call))
             if fault is not None and fault.kind == "slow":
                 time.sleep(fault.seconds)
@@ -101,6 +107,8 @@ def endpoint(
                     raise _injected(fault.code)
                 call.refusal = fault.code
             resource = handler(call)
+            if action.startswith("firewalls."):
+                world.mind_the_gates()
             if fault is not None and fault.kind == "lost":
                 raise _injected(fault.code or "backendError")
         except ApiError as error:
@@ -114,6 +122,13 @@ def endpoint(
         return await run_in_threadpool(answer, call)
 
     return serve
+
+
+def _interface(body: Resource) -> tuple[str, bool]:
+    """The network that a request names, of a machine or a rule, and whether it asks for a public address."""
+    first = next(iter(body.get("networkInterfaces", ())), body.get("networkConfig", body))
+    public = bool(first.get("accessConfigs")) or bool(first.get("enableExternalIps"))
+    return str(first.get("network", "")), public
 
 
 def _injected(code: str) -> ApiError:

@@ -19,6 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import psutil
+
 from sky_sandbox.machines import namespaces
 from sky_sandbox.machines.image import MARK, Guest, discard, guest, machine_folder
 from sky_sandbox.machines.metadata import Metadata
@@ -221,6 +223,18 @@ class Hypervisor:
             if machine_id in self._up:
                 self._signal(machine_id, signal.SIGSTOP if frozen else signal.SIGCONT)
 
+    def bar(self, machine: Machine, barred: bool, *, cut: bool) -> None:
+        """Stop the SSH server alone, so that connections wait for ever as behind a firewall, or let it go on."""
+        with self._lock:
+            running = self._running.get(machine.id)
+            if running is None or machine.id in self._frozen:
+                return
+            processes = family(running.pid)
+            server, *sessions = [p for p in processes if _name(p).startswith("sshd")] or processes[:1]
+            for process in sessions if cut else ():
+                send(process, signal.SIGKILL)
+            send(server, signal.SIGSTOP if barred else signal.SIGCONT)
+
     def _signal(self, machine_id: str, number: signal.Signals) -> None:
         if machine_id in self._running:
             for process in family(self._running[machine_id].pid):
@@ -232,6 +246,13 @@ class Hypervisor:
             running.kill()
         self.runner.close()
         self.metadata.close()
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def _answers(ip: str, port: int) -> bool:

@@ -12,6 +12,7 @@ store is given the :class:`~sky_sandbox.logins.Logins` that its clouds lend.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -31,8 +32,16 @@ from sky_sandbox.storage.s3 import S3
 GCS_PATHS = ("/storage/v1/", "/upload/storage/v1/", "/download/storage/v1/", "/batch/storage/v1")
 
 
-def app(root: Path, outages: Outages | None = None, logins: Logins | None = None) -> Starlette:
-    """The object store over the folder ``root``, as an ASGI application. What it holds survives a restart."""
+def app(
+    root: Path,
+    outages: Outages | None = None,
+    logins: Logins | None = None,
+    lacks: Callable[[str], bool] = lambda permission: False,
+) -> Starlette:
+    """The object store over the folder ``root``, as an ASGI application. What it holds survives a restart.
+
+    ``lacks`` tells of a permission whether the account's own login is without it.
+    """
     objects = Objects(root)
     s3, gcs, blob = S3(objects), Gcs(objects), Blob(objects)
 
@@ -46,13 +55,13 @@ def app(root: Path, outages: Outages | None = None, logins: Logins | None = None
             if outages is not None and outages.hit(path):
                 response = Response(status_code=503)
             elif path.startswith(GCS_PATHS):
-                refusal = None if logins is None else await gcs_refusal(request, path, logins)
+                refusal = None if logins is None else await gcs_refusal(request, path, logins, lacks)
                 response = refusal or await gcs.answer(request, path)
             elif "x-ms-version" in request.headers:  # every request of Azure's clients carries it
                 refusal = None if logins is None else blob_refusal(request, path)
                 response = refusal or await blob.answer(request, path)
             else:
-                refusal = None if logins is None else await s3_refusal(request, path, logins, there)
+                refusal = None if logins is None else await s3_refusal(request, path, logins, there, lacks)
                 response = refusal or await s3.answer(request, path)
         except ClientDisconnect:
             response = Response(status_code=400)

@@ -1,7 +1,7 @@
 """Who may do what: each request is looked at before it is answered, as its cloud would.
 
-The account's own login may do everything. What was lent may do what it was lent for, until it ends. A Google machine's
-own account may do what its scopes say; nobody else gets in.
+The account's own login may do what whoever drives may. What was lent may do what it was lent for, until it ends. A
+Google machine's own account may do what its scopes say; nobody else gets in.
 """
 
 from __future__ import annotations
@@ -22,25 +22,27 @@ CREDENTIAL = re.compile(r"Credential=([^/,]+)/")
 OWN_KEY = "AKIASKYLOOMSANDBOX00"  # as what the AWS API takes; those that begin so are one's own, too
 LENT = "ya29."  # how tokens begin that were lent
 ACCOUNT_KEY = "c2FuZGJveA=="
+Lacks = Callable[[str], bool]
 MACHINE = "machine "  # how the tokens of machines' own accounts begin; their scopes follow
 
 
 async def s3_refusal(
-    request: Request, path: str, logins: Logins, exists: Callable[[str, str], bool]
+    request: Request, path: str, logins: Logins, exists: Callable[[str, str], bool], lacks: Lacks
 ) -> Response | None:
-    """Why S3 refuses a request, or None."""
+    """Why S3 refuses a request, or None; ``lacks`` is asked of what one's own login may not do."""
     found = CREDENTIAL.search(request.headers.get("authorization", "")) or CREDENTIAL.search(
         "Credential=" + unquote(request.query_params.get("X-Amz-Credential", "")))  # fmt: skip
     if found is None:
         return s3.error(403, "AccessDenied")
+    bucket, _, key = unquote(path.lstrip("/")).partition("/")
     if found[1].startswith(OWN_KEY):
-        return None
+        lacking = next((action for action, *_ in await _s3_actions(request, bucket, key) if lacks(action)), None)
+        return s3.error(403, "AccessDenied", f"User is not authorized to perform: {lacking}") if lacking else None
     login = logins.find(found[1])
     if not isinstance(login, Login):
         return s3.error(400, "ExpiredToken") if login == "expired" else s3.error(403, "InvalidAccessKeyId")
     if request.headers.get("x-amz-security-token") != login.secret:
         return s3.error(403, "InvalidToken")
-    bucket, _, key = unquote(path.lstrip("/")).partition("/")
     wanted = await _s3_actions(request, bucket, key)
     if not all(allows_s3(login, *one) for one in wanted):
         return s3.error(403, "AccessDenied")
@@ -69,8 +71,8 @@ async def _s3_actions(request: Request, bucket: str, key: str) -> list[tuple[str
     return [*copied, (action or "s3:PutObject", f"{arn}/{key}", None)]
 
 
-async def gcs_refusal(request: Request, path: str, logins: Logins) -> Response | None:
-    """Why Google Cloud Storage refuses a request, or None."""
+async def gcs_refusal(request: Request, path: str, logins: Logins, lacks: Lacks) -> Response | None:
+    """Why Google Cloud Storage refuses a request, or None; ``lacks`` is asked of what one's own login may not do."""
     token = request.headers.get("authorization", "").removeprefix("Bearer ")
     if "upload_id" in request.query_params:
         return None  # a session's URI is its own credential
@@ -78,8 +80,10 @@ async def gcs_refusal(request: Request, path: str, logins: Logins) -> Response |
         if "cloud-platform" in token or "devstorage" in token:
             return None
         return gcs.error(403, "Provided scope(s) are not authorized", "forbidden")
-    if token and not token.startswith(LENT):
-        return None  # one's own, whatever it is called
+    if token and not token.startswith(LENT):  # one's own, whatever it is called
+        right = _gcs_right(request, path)
+        why = f"account does not have {right} access to the Google Cloud project."
+        return gcs.error(403, why, "forbidden") if lacks(right) else None
     login = logins.find(token)
     if not isinstance(login, Login):
         return gcs.error(401, "Invalid Credentials", "authError")
@@ -97,6 +101,19 @@ async def gcs_refusal(request: Request, path: str, logins: Logins) -> Response |
     else:
         allowed = False
     return None if allowed else gcs.error(403, "Permission denied on resource (or it may not exist).", "forbidden")
+
+
+def _gcs_right(request: Request, path: str) -> str:
+    """The permission that a request takes: https://cloud.google.com/storage/docs/access-control/iam-json"""
+    verb = {"GET": "get", "HEAD": "get", "DELETE": "delete", "POST": "create", "PUT": "create", "PATCH": "update"}
+    parts = path.partition("/storage/v1/")[2].split("/")
+    if path.startswith("/batch/"):
+        return "storage.objects.delete"
+    if path.startswith("/upload/") or len(parts) > 3:
+        return f"storage.objects.{verb[request.method]}"
+    if len(parts) == 3 or (len(parts) == 1 and request.method == "GET"):
+        return "storage.objects.list" if len(parts) == 3 else "storage.buckets.list"
+    return f"storage.buckets.{verb[request.method]}"
 
 
 async def _uploaded(request: Request) -> str:

@@ -331,5 +331,7 @@ def upload_reply(tag: str, bucket: str, key: str, *more: ET.Element) -> Response
     return xml(node(tag, node("Bucket", bucket), node("Key", key), *more, xmlns=NAMESPACE))
 
 
-def error(status: int, code: str) -> Response:
-    return xml(node("Error", node("Code", code), node("Message", code), node("RequestId", "sandbox")), status)
+def error(status: int, code: str, message: str = "") -> Response:
+    return xml(
+        node("Error", node("Code", code), node("Message", message or code), node("RequestId", "sandbox")), status
+    )
