@@ -24,6 +24,7 @@ from sky_core.endpoints import read_sandbox
 from sky_core.errors import SpecError
 from sky_core.facts import clouds as known_clouds
 from sky_core.inventory import Host, Inventory
+from sky_core.networks import Networks
 from sky_core.plugins import names
 from sky_core.spec import Amount
 from sky_core.ssh import pins
@@ -87,6 +88,8 @@ class CloudConfig(BaseModel):
             that they and the driver share (``file:///…``). Its region, where it matters, is ``bucket_region``.
         lost_after_s: Seconds after which a machine of one's own that does not answer is given up.
         hosts: The machines of one's own, from catalog.toml.
+        network: Where machines are put and how they are reached.
+        address_url: What answers, as plain text, the address that this machine is seen at; None for the usual one.
         min_poll_s: Seconds between polls of a pending operation.
         settle_s: Seconds after a creating call within which a machine may still appear; None for the cloud's own.
     """
@@ -111,6 +114,8 @@ class CloudConfig(BaseModel):
     bucket_region: str | None = None
     lost_after_s: float = Field(180.0, ge=0)
     hosts: tuple[Host, ...] = ()
+    network: Networks = Networks()
+    address_url: str | None = None
     min_poll_s: float = 5.0
     settle_s: float | None = None
 
@@ -122,7 +127,7 @@ class CloudConfig(BaseModel):
         usual = (Path("~/.ssh").expanduser() / name for name in LOGIN_KEYS)
         return next((path for path in usual if path.is_file()), None)
 
-    def machine(self, ip: str, host_key: str) -> Machine:
+    def machine(self, ip: str, host_key: str, region: str = "") -> Machine:
         """How a machine of the cloud is reached.
 
         Args:
@@ -131,7 +136,8 @@ class CloudConfig(BaseModel):
         """
         host = next((host for host in self.hosts if host.name == ip), None)
         if host is None:
-            return Machine(ip, self.ssh_port, self.ssh_user, host_key)
+            proxy = self.network.at(region).proxy_command or ""
+            return Machine(ip, self.ssh_port, self.ssh_user, host_key, proxy_command=proxy)
         port = host.port or self.ssh_port
         pin = host.host_key or pins.known(self.known_hosts.expanduser(), host.address, port)
         return Machine(host.address, port, host.user or self.ssh_user, pin, str(self.login_key or ""))

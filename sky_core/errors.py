@@ -156,7 +156,13 @@ class CapacityError(CloudError):
 
 
 class QuotaError(CloudError):
-    """The account may not have more of this in ``scope``."""
+    """The account may not have more of this in ``scope``.
+
+    Attributes:
+        elsewhere: Other regions of which the same is known, as far as that came with the answer.
+    """
+
+    elsewhere: tuple[str, ...] = ()
 
     def __init__(self, message: str, *, scope: Scope = "region", code: str = "") -> None:
         super().__init__(message, code=code, cure="raise the quota, or let the task run elsewhere")

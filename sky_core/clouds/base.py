@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from sky_core.errors import AuthError, CapacityError, CloudError, InvalidRequest, QuotaError
 
@@ -271,6 +271,17 @@ class Cloud(Protocol):
 
         Raises:
             AuthError: if the login cannot lend, or the settings forbid it, with what to set.
+        """
+
+
+@runtime_checkable
+class Gated(Protocol):
+    """A cloud whose machines stand behind a firewall of ours."""
+
+    def let_in(self, ids: Sequence[str]) -> None:
+        """Open the way to these machines from where this one is seen now, and close it from where it was before.
+
+        Called when a connection has failed: addresses change. Rules of other hosts stay.
         """
 
 

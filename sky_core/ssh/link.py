@@ -160,9 +160,7 @@ class Link:
 
     def _connect(self, limit: Limit) -> paramiko.Transport:
         machine = self.machine
-        wire = socket.create_connection((machine.ip, machine.port), limit.at_most(CONNECT_TIMEOUT_S))
-        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        transport = paramiko.Transport(wire)
+        transport = paramiko.Transport(_wire(machine, limit))
         try:
             transport.banner_timeout = transport.auth_timeout = limit.at_most(LOGIN_TIMEOUT_S)
             options, wanted = transport.get_security_options(), pins.types(machine.host_key)
@@ -179,6 +177,16 @@ class Link:
             transport.close()
             raise
         return transport
+
+
+def _wire(machine: Machine, limit: Limit) -> socket.socket | paramiko.ProxyCommand:
+    """What the connection goes over."""
+    if machine.proxy_command:
+        command = machine.proxy_command.replace("%h", machine.ip).replace("%p", str(machine.port))
+        return paramiko.ProxyCommand(command)
+    wire = socket.create_connection((machine.ip, machine.port), limit.at_most(CONNECT_TIMEOUT_S))
+    wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return wire
 
 
 def _log_in(transport: paramiko.Transport, machine: Machine, keys: Sequence[str]) -> None:

@@ -1,20 +1,29 @@
-"""The security groups of our machines on AWS: one per region and set of ports, in the default VPC."""
+"""The security groups of our machines on AWS: one per region, network and set of ports, unless one is named.
+
+A rule says in its description which host it lets in. When that host is seen at another address, its new one is let in
+and its old one no more; hosts that share an account leave each other's rules alone.
+"""
 
 from __future__ import annotations
 
+import re
+import socket
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from sky_core.clouds.aws.errors import NETWORK
 from sky_core.clouds.aws.session import Session
 from sky_core.clouds.base import TAG_OWNER
-from sky_core.clouds.caller import public_address
+from sky_core.clouds.caller import sources
 from sky_core.config import CloudConfig
-from sky_core.errors import InvalidRequest
+from sky_core.errors import NotSetUp
 
 Json = dict[str, Any]
 GROUP = "skyloom"
 SHARED = "shared"  # the owner of what all stores of an account use together
+WHO = f"skyloom {re.sub('[^a-zA-Z0-9.-]', '-', socket.gethostname())[:100]}"
 
 
 class Network:
@@ -22,30 +31,57 @@ class Network:
 
     def __init__(self, config: CloudConfig, session: Session) -> None:
         self._config, self._session = config, session
-        self._opened: dict[tuple[str, tuple[int, ...], str], str] = {}  # (region, ports, from where) -> group
+        self._opened: dict[tuple[str, tuple[int, ...], tuple[str, ...]], str] = {}  # (region, ports, from) -> group
+
+    def interface(self, region: str, ports: tuple[int, ...]) -> Json:
+        """What RunInstances says of a machine's network: security groups, or an interface in a subnet of one's own."""
+        own, group = self._config.network.at(region), self.group(region, ports)
+        if own.subnet is None and own.public_addresses:
+            return {"SecurityGroupIds": [group]}
+        about: Json = {"DeviceIndex": 0, "Groups": [group], "AssociatePublicIpAddress": own.public_addresses}
+        return {"NetworkInterfaces": [{**about, **({"SubnetId": own.subnet} if own.subnet else {})}]}
 
     def group(self, region: str, ports: tuple[int, ...]) -> str:
         """The group that lets SSH and ``ports`` in from this machine, and the group's machines talk to each other."""
-        caller = "127.0.0.1" if self._config.endpoint else public_address()
-        key = (region, ports, caller)
+        if named := self._config.network.at(region).security_group:
+            return named
+        allowed = sources(self._config, region)
+        key = (region, ports, allowed)
         if key not in self._opened:
             name = "-".join([GROUP, *map(str, sorted(ports))])
             group = self._find(region, name) or self._create(region, name)
             among_themselves = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]}
             self._allow(region, group, among_themselves)
             for port in (self._config.ssh_port, *ports):
-                source = [{"CidrIp": f"{caller}/32", "Description": "skyloom"}]
-                self._allow(region, group, {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "IpRanges": source})
+                self._open(region, group, port, allowed)
             self._opened[key] = group
         return self._opened[key]
+
+    def let_in(self, region: str) -> None:
+        """Let this machine in where it is now, through all of the region's groups of ours, and where it was no more."""
+        if self._config.network.at(region).security_group:
+            return
+        allowed = sources(self._config, region)
+        filters = [{"Name": f"tag:{TAG_OWNER}", "Values": [SHARED]}, {"Name": "vpc-id", "Values": [self._vpc(region)]}]
+        for group in self._client(region).describe_security_groups(Filters=filters)["SecurityGroups"]:
+            ports = {rule["FromPort"] for rule in group["IpPermissions"] if rule["IpProtocol"] == "tcp"}
+            stale = [rule for rule in _rules_of(group) if rule["IpRanges"][0]["CidrIp"] not in allowed]
+            if stale:
+                self._client(region).revoke_security_group_ingress(GroupId=group["GroupId"], IpPermissions=stale)
+            for port in ports:
+                self._open(region, group["GroupId"], port, allowed)
 
     def forget(self) -> None:
         """Look again for groups that were known: one was deleted."""
         self._opened.clear()
 
+    def _open(self, region: str, group: str, port: int, allowed: Sequence[str]) -> None:
+        for source in allowed:
+            ranges = [{"CidrIp": source, "Description": WHO}]
+            self._allow(region, group, {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "IpRanges": ranges})
+
     def _find(self, region: str, name: str) -> str | None:
-        vpc = self._default_vpc(region)
-        filters = [{"Name": "group-name", "Values": [name]}, {"Name": "vpc-id", "Values": [vpc]}]
+        filters = [{"Name": "group-name", "Values": [name]}, {"Name": "vpc-id", "Values": [self._vpc(region)]}]
         groups = self._client(region).describe_security_groups(Filters=filters)["SecurityGroups"]
         return groups[0]["GroupId"] if groups else None
 
@@ -54,7 +90,7 @@ class Network:
             group: str = self._client(region).create_security_group(
                 GroupName=name,
                 Description="Machines of Skyloom",
-                VpcId=self._default_vpc(region),
+                VpcId=self._vpc(region),
                 TagSpecifications=[{"ResourceType": "security-group", "Tags": [{"Key": TAG_OWNER, "Value": SHARED}]}],
             )["GroupId"]
         except ClientError as error:
@@ -70,13 +106,25 @@ class Network:
             if error.response["Error"]["Code"] != "InvalidPermission.Duplicate":
                 raise
 
-    def _default_vpc(self, region: str) -> str:
+    def _vpc(self, region: str) -> str:
+        own = self._config.network.at(region)
+        if own.vpc is not None:
+            return own.vpc
+        if own.subnet is not None:
+            return str(self._client(region).describe_subnets(SubnetIds=[own.subnet])["Subnets"][0]["VpcId"])
         filters = [{"Name": "is-default", "Values": ["true"]}]
         vpcs = self._client(region).describe_vpcs(Filters=filters)["Vpcs"]
         if not vpcs:
-            cure = f"make one: aws ec2 create-default-vpc --region {region}"
-            raise InvalidRequest(f"{region} has no default VPC", cure=cure)
+            raise NotSetUp(f"{region} has no default VPC", scope="region", code="VPCIdNotSpecified", cure=NETWORK)
         return str(vpcs[0]["VpcId"])
 
     def _client(self, region: str) -> Any:
         return self._session.client("ec2", region)
+
+
+def _rules_of(group: Json) -> Iterator[Json]:
+    """The rules that let this host in, one for each port and address."""
+    for rule in group["IpPermissions"]:
+        for source in rule.get("IpRanges", ()):
+            if source.get("Description") == WHO:
+                yield {**{name: rule[name] for name in ("IpProtocol", "FromPort", "ToPort")}, "IpRanges": [source]}

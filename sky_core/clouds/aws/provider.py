@@ -20,6 +20,7 @@ from botocore.exceptions import ClientError
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from sky_core.clouds.aws import leftovers as aws_leftovers
+from sky_core.clouds.aws.account.quotas import Quotas
 from sky_core.clouds.aws.errors import LOGIN, sort_end
 from sky_core.clouds.aws.images import parameters
 from sky_core.clouds.aws.lending import lend
@@ -73,6 +74,7 @@ class Aws:
         self.settle_s = SETTLE_S if config.settle_s is None else config.settle_s
         self._session = Session(config)
         self._network = Network(config, self._session)
+        self._quotas = Quotas(self._session)
         self._images: dict[tuple[str, str], Json] = {}  # (region, AMI) -> description
         self._buckets: dict[str, Storage] = {}
         self._fresh: dict[str, tuple[float, Instance]] = {}  # what we launched, and when (monotonic seconds)
@@ -99,10 +101,12 @@ class Aws:
         return [replace(instance, armed="machine" if request.switch else "none") for instance in instances]
 
     def _ask(self, request: LaunchRequest) -> list[Instance]:
+        if request.accelerator:
+            self._quotas.refuse_none(request.region, request.instance_type, request.use_spot)
         with self._session.errors(request.region):
             image = self._image(request)
-            group = self._network.group(request.region, request.ports)
-        body = _run_instances(request, image, group, cloud_config(request, self.config.ssh_user, self.name))
+            interface = self._network.interface(request.region, request.ports)
+        body = _run_instances(request, image, interface, cloud_config(request, self.config.ssh_user, self.name))
         if self.config.machine_identity:
             body["IamInstanceProfile"] = {"Name": self.config.machine_identity}
         retrying = Retrying(
@@ -158,6 +162,12 @@ class Aws:
             with self._session.errors(region):
                 self._session.client("ec2", region).terminate_instances(InstanceIds=names)
 
+    def let_in(self, ids: Sequence[str]) -> None:
+        """See :meth:`Gated.let_in`."""
+        for region in _by_region(ids):
+            with self._session.errors(region):
+                self._network.let_in(region)
+
     def leftovers(self, tags: Mapping[str, str]) -> Leftovers:
         """See :mod:`sky_core.clouds.aws.leftovers`."""
         return aws_leftovers.leftovers(self._session, tags, self._bucket_prefix())
@@ -170,10 +180,14 @@ class Aws:
     def _bucket_prefix(self) -> str:
         return self.config.bucket_prefix or f"skyloom-{self._session.account()}"
 
+    def bucket(self, region: str) -> str:
+        """The name of the region's bucket, whether it is there or not."""
+        return f"{self._bucket_prefix()}-{region}"
+
     def storage(self, region: str) -> Storage:
-        """The bucket ``<prefix>-<region>``; new buckets are private and encrypted by AWS's own defaults."""
+        """The region's bucket; new buckets are private and encrypted by AWS's own defaults."""
         if region not in self._buckets:
-            bucket = f"{self._bucket_prefix()}-{region}"
+            bucket = self.bucket(region)
             with self._session.errors(region):
                 self._create_bucket(bucket, region)
             self._buckets[region] = Storage(f"s3://{bucket}", region)
@@ -269,7 +283,7 @@ class Aws:
                 raise
 
 
-def _run_instances(request: LaunchRequest, image: Json, group: str, user_data: str) -> Json:
+def _run_instances(request: LaunchRequest, image: Json, interface: Json, user_data: str) -> Json:
     """The body of RunInstances."""
     tags = [{"Key": name, "Value": value} for name, value in {"Name": request.token, **request.tags}.items()]
     snapshot = max((mapping.get("Ebs", {}).get("VolumeSize", 0) for mapping in image["BlockDeviceMappings"]), default=0)
@@ -281,7 +295,7 @@ def _run_instances(request: LaunchRequest, image: Json, group: str, user_data: s
         "MinCount": request.num_nodes,
         "MaxCount": request.num_nodes,
         "UserData": user_data,
-        "SecurityGroupIds": [group],
+        **interface,
         "BlockDeviceMappings": [{"DeviceName": image["RootDeviceName"], "Ebs": disk}],
         "TagSpecifications": [
             {"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume", "network-interface")

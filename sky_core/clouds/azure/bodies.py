@@ -52,15 +52,15 @@ def image(request: LaunchRequest) -> Body:
     return dict(zip(("publisher", "offer", "sku", "version"), parts, strict=True))
 
 
-def firewall(request: LaunchRequest, source: str) -> Body:
-    """Network security group: SSH and the task's ports from ``source`` only; the default rules join the gang."""
+def firewall(request: LaunchRequest, sources: Sequence[str]) -> Body:
+    """Network security group: SSH and the task's ports from ``sources`` only; the default rules join the gang."""
     ports = ["22", *(str(port) for port in request.ports if port != 22)]
     rule = {
         "protocol": "Tcp",
         "direction": "Inbound",
         "access": "Allow",
         "priority": 1000,
-        "sourceAddressPrefix": source,
+        "sourceAddressPrefixes": list(sources),
         "sourcePortRange": "*",
         "destinationAddressPrefix": "*",
         "destinationPortRanges": ports,
@@ -78,13 +78,11 @@ def address(request: LaunchRequest) -> Body:
     return body | {"sku": {"name": "Standard"}}
 
 
-def interface(request: LaunchRequest, subnet: str, firewall: str, address: str) -> Body:
-    """Network interface on these resources (ids); the address goes when the interface goes."""
-    config = {
-        "subnet": {"id": subnet},
-        "publicIPAddress": {"id": address, "properties": {"deleteOption": "Delete"}},
-        "privateIPAllocationMethod": "Dynamic",
-    }
+def interface(request: LaunchRequest, subnet: str, firewall: str, address: str | None) -> Body:
+    """Network interface on these resources (ids); its address, if it has a public one, goes when it goes."""
+    config: Body = {"subnet": {"id": subnet}, "privateIPAllocationMethod": "Dynamic"}
+    if address is not None:
+        config["publicIPAddress"] = {"id": address, "properties": {"deleteOption": "Delete"}}
     properties = {
         "networkSecurityGroup": {"id": firewall},
         "ipConfigurations": [{"name": "primary", "properties": config}],

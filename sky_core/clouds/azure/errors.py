@@ -58,6 +58,7 @@ AUTH = {
     "AuthorizationFailure",
     "KeyBasedAuthenticationNotPermitted",
 }
+NOT_REGISTERED = "MissingSubscriptionRegistration"
 UNCLEAR = "OSProvisioningTimedOut"  # it may run all the same, and costs
 THROTTLED = {
     "AnotherOperationInProgress",
@@ -87,9 +88,8 @@ def refusal(code: str, message: str, *, zoned: bool = False, status: int | None 
         return QuotaError(text, scope=_reach_of_quota(message), code=code)
     if code in CLOSED_REGION:
         return AuthError(text, scope="region", code=code, cure="choose another region, or change the policy")
-    if code == "MissingSubscriptionRegistration":
-        namespace = re.search(r"Microsoft\.\w+", message)
-        cure = f"once for the subscription: az provider register --namespace {namespace[0] if namespace else '…'}"
+    if code == NOT_REGISTERED:
+        cure = f"once for the subscription: az provider register --namespace {namespace_of(message)}"
         return NotSetUp(text, code=code, cure=cure)
     if code in AUTH or status == 401:
         return AuthError(text, code=code, cure="check the credentials and the subscription's role assignments")
@@ -110,6 +110,12 @@ def refusal(code: str, message: str, *, zoned: bool = False, status: int | None 
     if status == 408 or status >= 500 or status < 400:
         return UnknownOutcome(text, code=code)
     return InvalidRequest(text, code=code)
+
+
+def namespace_of(message: str) -> str:
+    """The resource provider that a text names, such as ``Microsoft.Network``."""
+    found = re.search(r"Microsoft\.\w+", message)
+    return found[0] if found else "…"
 
 
 def _reach_of_quota(message: str) -> Scope:

@@ -11,7 +11,6 @@ azure-mgmt-network would cost the driver another 140 MB of memory.
 from __future__ import annotations
 
 import logging
-import os
 import re
 import time
 import uuid
@@ -20,15 +19,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from azure.core.credentials import AccessToken
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
-from azure.core.pipeline.policies import RetryPolicy
-from azure.identity import DefaultAzureCredential
-from azure.mgmt.compute import ComputeManagementClient
-from azure.mgmt.resource.resources import ResourceManagementClient
 
 from sky_core.clouds.azure import bodies, looks
-from sky_core.clouds.azure.errors import cloud_errors
+from sky_core.clouds.azure.account.quotas import Quotas
+from sky_core.clouds.azure.errors import NOT_REGISTERED, cloud_errors, namespace_of
+from sky_core.clouds.azure.network import API as NETWORK_API
+from sky_core.clouds.azure.network import Surroundings
+from sky_core.clouds.azure.session import Session
 from sky_core.clouds.azure.storage import AzureStorage
 from sky_core.clouds.base import (
     REFUSALS,
@@ -46,18 +44,15 @@ from sky_core.clouds.base import (
     Storage,
     whole_gang,
 )
-from sky_core.clouds.caller import public_address
 from sky_core.config import CloudConfig
-from sky_core.errors import CapacityError, CloudError, InvalidRequest, NotConnected, UnknownOutcome
+from sky_core.errors import CapacityError, CloudError, InvalidRequest, Throttled, UnknownOutcome
 
 log = logging.getLogger(__name__)
 
-NETWORK_API = "2024-05-01"
 IDENTITY_API = "2023-01-31"
 ROLES_API = "2022-04-01"
 ALLOCATION_TIMEOUT_S = 600.0
 SETTLE_S = 300.0  # deleting a group that a refused launch has made takes minutes
-MAX_RETRY_AFTER_S = 5.0  # a longer wait is the caller's to plan
 THREADS = 16
 
 ID = re.compile(
@@ -79,24 +74,13 @@ class Azure:
     def __init__(self, config: CloudConfig) -> None:
         self._config = config
         self.settle_s = SETTLE_S if config.settle_s is None else config.settle_s
-        subscription = config.account or os.environ.get("AZURE_SUBSCRIPTION_ID")
-        if not subscription:
-            cure = "set account in [clouds.azure] of config.toml, or AZURE_SUBSCRIPTION_ID"
-            raise NotConnected("Azure: no subscription is chosen", cure=cure)
-        self._subscription = subscription
-        options: dict[str, Any] = {
-            "retry_policy": _ShortRetries(retry_total=3, retry_backoff_factor=min(0.8, config.min_poll_s)),
-            "polling_interval": config.min_poll_s,
-            "connection_timeout": 10,
-            "read_timeout": 60,
-        }
-        if config.endpoint:
-            options |= {"base_url": config.endpoint, "connection_verify": str(config.ca_file)}
-        credential = _StaticToken(config) if config.credentials else DefaultAzureCredential()
-        self._machines = ComputeManagementClient(credential, subscription, **options).virtual_machines
-        client = ResourceManagementClient(credential, subscription, **options)
-        self._groups, self._resources = client.resource_groups, client.resources
-        self._storage = AzureStorage(config, subscription, client, credential)
+        session = Session(config)
+        self._subscription = session.subscription
+        self._machines, self._quotas = session.compute.virtual_machines, Quotas(session.compute.usage)
+        self._groups, self._resources = session.resources.resource_groups, session.resources.resources
+        self._providers = session.resources.providers
+        self._network = Surroundings(config, self._resources, self._id)
+        self._storage = AzureStorage(config, session.subscription, session.resources, session.credential)
 
     def check(self) -> None:
         with cloud_errors():
@@ -113,12 +97,37 @@ class Azure:
                 if group is None or looks.TAG_LAUNCHED not in (group.tags or {}) or looks.is_deleting(group):
                     self._create(replace(request, tags=looks.tags_of(request)))
         except REFUSALS as refusal:
+            self._register(refusal)
             there = self._made_before(request, refusal)
             if not there:
                 raise
             return there
         armed = self._armed(request.token)
         return [replace(instance, armed=armed) for instance in self.describe(self._ids(request))]
+
+    def _register(self, refusal: CloudError) -> None:
+        """Have the subscription registered for what it was refused for lack of that: once, in minutes.
+
+        Raises:
+            Throttled: if that is under way; what was made stays until then.
+        """
+        if refusal.code != NOT_REGISTERED:
+            return
+        namespace = namespace_of(str(refusal))
+        try:
+            with cloud_errors():
+                self._providers.register(namespace)
+        except CloudError as error:
+            log.warning("%s cannot be registered: %s", namespace, error)
+        else:
+            raise Throttled(f"{namespace} is being registered in the subscription", code=NOT_REGISTERED) from refusal
+
+    def let_in(self, ids: Sequence[str]) -> None:
+        """See :meth:`Gated.let_in`: each cluster has a firewall of its own."""
+        with cloud_errors():
+            for name in {match["group"] for match in map(ID.match, ids) if match}:
+                if group := self._group(name):
+                    self._network.let_in(group)
 
     def _armed(self, token: str) -> Armed:
         with cloud_errors():
@@ -148,19 +157,10 @@ class Azure:
     def _create(self, request: LaunchRequest) -> None:
         """Make the group, in it the network and the addresses, then the interfaces, then the machines."""
         token, names = request.token, looks.names_of(request)
+        if request.accelerator:
+            self._quotas.refuse_none(request.region, request.instance_type, request.use_spot)
         self._groups.create_or_update(token, {"location": request.region, "tags": dict(request.tags)})
-        firewall = self._network_id(token, "networkSecurityGroups", "firewall")
-        network = self._network_id(token, "virtualNetworks", "network")
-        addresses = {name: self._network_id(token, "publicIPAddresses", name) for name in names}
-        source = "127.0.0.1" if self._config.endpoint else public_address()
-        foundations = {firewall: bodies.firewall(request, source), network: bodies.network(request)}
-        _together(self._put, [*foundations.items(), *((a, bodies.address(request)) for a in addresses.values())])
-        subnet = f"{network}/subnets/machines"
-        interfaces = [
-            (self._interface_id(token, name), bodies.interface(request, subnet, firewall, addresses[name]))
-            for name in names
-        ]
-        _together(self._put, interfaces)
+        self._network.make(request, names)
         identity = self._identity(request) if request.switch else None
         able = _together(lambda name: self._allocate(request, name, identity), names)
         armed: Armed = "machine" if identity and all(able) else "none"
@@ -189,16 +189,12 @@ class Azure:
             return None
         return path
 
-    def _put(self, resource: tuple[str, bodies.Body]) -> None:
-        id_, body = resource
-        self._resources.begin_create_or_update_by_id(id_, body, api_version=NETWORK_API).result()
-
     def _allocate(self, request: LaunchRequest, name: str, identity: str | None) -> bool:
         """Ask for one machine, unless an earlier call did, and wait until it has hardware or was refused.
 
         Returns whether it has an identity: an earlier call may have made it without.
         """
-        interface = self._interface_id(request.token, name)
+        interface = self._network.interface(request.token, name)
         identities = [one for one in (identity, self._config.machine_identity) if one]
         body: Any = bodies.machine(request, name, interface, self._config.ssh_user, identities)
         only_new = {"If-None-Match": "*"}
@@ -276,7 +272,7 @@ class Azure:
         expand = {"$expand": "ipConfigurations/publicIPAddress"}
         interface = _found(
             lambda: self._resources.get_by_id(
-                self._interface_id(match["group"], match["name"]), api_version=NETWORK_API, params=expand
+                self._network.interface(match["group"], match["name"]), api_version=NETWORK_API, params=expand
             )
         )
         return looks.instance(id_, machine, interface)
@@ -352,30 +348,6 @@ class Azure:
     def _id(self, group: str, name: str = "") -> str:
         id_ = f"/subscriptions/{self._subscription}/resourceGroups/{group}"
         return f"{id_}/providers/Microsoft.Compute/virtualMachines/{name}" if name else id_
-
-    def _network_id(self, group: str, kind: str, name: str) -> str:
-        return f"{self._id(group)}/providers/Microsoft.Network/{kind}/{name}"
-
-    def _interface_id(self, group: str, name: str) -> str:
-        return self._network_id(group, "networkInterfaces", name)
-
-
-class _ShortRetries(RetryPolicy[Any, Any]):
-    """azure-core sleeps as long as Azure asks, which may be minutes; longer waits are left to the caller."""
-
-    def is_retry(self, settings: dict[str, Any], response: Any) -> bool:
-        asked = self.get_retry_after(response)
-        return (asked is None or asked <= MAX_RETRY_AFTER_S) and bool(super().is_retry(settings, response))
-
-
-class _StaticToken:
-    """The sandbox's throw-away token in the form that azure-core wants."""
-
-    def __init__(self, config: CloudConfig) -> None:
-        self._token = config.credentials["token"]
-
-    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-        return AccessToken(self._token.get_secret_value(), int(time.time()) + 3600)
 
 
 def _together(function: Callable[[T], R], items: Sequence[T]) -> list[R]:

@@ -50,14 +50,18 @@ class AzureStorage:
         self._account_ids: dict[str, str] = {}
         self._keys: dict[str, tuple[Any, datetime]] = {}  # what signs, by account, and until when
 
+    def name(self, region: str) -> str:
+        """The name of the region's container, whether it is there or not."""
+        return f"{self._config.bucket_prefix or 'skyloom'}-{region}"
+
     def container(self, region: str) -> Storage:
-        """The container ``<prefix>-<region>``, made if needed.
+        """The region's container, made if needed.
 
         Raises:
             InvalidRequest: if the account that the settings name is not in the subscription.
         """
         if region not in self._containers:
-            name = f"{self._config.bucket_prefix or 'skyloom'}-{region}"
+            name = self.name(region)
             with cloud_errors():
                 url = self._make(name, region)
             self._containers[region] = Storage(url, region)

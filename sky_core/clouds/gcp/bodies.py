@@ -13,7 +13,6 @@ from sky_core.clouds.base import Instance, LaunchRequest, State
 from sky_core.clouds.gcp import names
 
 API = "https://www.googleapis.com/compute/v1"  # as links name it, whatever host answers
-NETWORK = "global/networks/default"
 NETWORK_TAG = "skyloom"  # the machines that our firewall rules are for
 TAGS_KEY = "skyloom-tags"  # metadata: the tags as they were given, which labels cannot always hold
 ALL_SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]  # what the machine may do is up to its account's roles
@@ -42,7 +41,12 @@ ENDS = frozenset({"delete", "stop", PREEMPTED, "compute.instances.guestTerminate
 
 
 def instance_body(
-    zone: str, name: str, request: LaunchRequest, user_data: str, identity: str | None = None
+    zone: str,
+    name: str,
+    request: LaunchRequest,
+    user_data: str,
+    interface: compute.NetworkInterface,
+    identity: str | None = None,
 ) -> compute.Instance:
     """The machine that a request asks for, for ``instances.insert``; ``identity`` is a service account's email."""
     account = compute.ServiceAccount(email=identity or "default", scopes=ALL_SCOPES if identity else SWITCH_SCOPES)
@@ -56,7 +60,6 @@ def instance_body(
     metadata = {"user-data": user_data, TAGS_KEY: json.dumps(dict(request.tags))}
     if request.accelerator:
         metadata["install-nvidia-driver"] = "True"  # for deep learning images that come without one
-    outside = compute.AccessConfig(type_="ONE_TO_ONE_NAT", name="External NAT")
     return compute.Instance(
         name=name,
         machine_type=f"zones/{zone}/machineTypes/{request.instance_type}",
@@ -66,7 +69,7 @@ def instance_body(
         guest_accelerators=_accelerators(zone, request),
         metadata=compute.Metadata(items=[compute.Items(key=key, value=value) for key, value in metadata.items()]),
         disks=[compute.AttachedDisk(boot=True, auto_delete=True, initialize_params=disk)],
-        network_interfaces=[compute.NetworkInterface(network=NETWORK, access_configs=[outside])],
+        network_interfaces=[interface],
         service_accounts=[account],
     )
 

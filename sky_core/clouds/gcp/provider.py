@@ -6,7 +6,6 @@ would poll the real host whatever the endpoint, hence ``insert_unary`` and ``zon
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import time
@@ -35,11 +34,12 @@ from sky_core.clouds.base import (
     Storage,
     whole_gang,
 )
-from sky_core.clouds.caller import public_address
 from sky_core.clouds.gcp import bodies, names
+from sky_core.clouds.gcp.account.quotas import Quotas
 from sky_core.clouds.gcp.errors import RETRY, all_or_nothing, cloud_errors, operation_error
 from sky_core.clouds.gcp.leftovers import Remains
 from sky_core.clouds.gcp.lending import EXCHANGE, lend
+from sky_core.clouds.gcp.network import Network
 from sky_core.clouds.gcp.storage import Buckets
 from sky_core.clouds.gcp.tpu import Tpus
 from sky_core.clouds.userdata import cloud_config
@@ -86,14 +86,15 @@ class Gcp:
         reach: dict[str, Any] = {"credentials": credentials}
         if config.endpoint:
             reach["client_options"] = {"api_endpoint": config.endpoint}
+        self.reach = reach
         self._instances = compute.InstancesClient(**reach)
         self._operations = compute.ZoneOperationsClient(**reach)
-        self._firewalls = compute.FirewallsClient(**reach)
+        self._network = Network(config, project, reach)
+        self._quotas = Quotas(project, reach)
         self._zones = compute.ZonesClient(**reach)
         self._tpus = Tpus(config, project, reach)
         self._buckets = Buckets(config, project, credentials)
         self._remains = Remains(project, reach, self._buckets)
-        self._opened: set[str] = set()
         self._unclear: set[str] = set()  # tokens of calls of which nobody knows what they did
 
     def check(self) -> None:
@@ -145,7 +146,9 @@ class Gcp:
         ]
 
     def _launch(self, request: LaunchRequest) -> list[Instance]:
-        self._open_firewall(request.ports)
+        if gpu := names.GPUS.get(request.accelerator or ""):
+            self._quotas.refuse_none(request.region, gpu, request.use_spot)
+        self._network.open(request.region, request.ports)
         if request.zone:
             return self._launch_in(request.zone, request)
         code = ""
@@ -177,8 +180,9 @@ class Gcp:
         Google remembers request ids for a while and answers a known one with its operation. That makes up for a
         lost reply; but a refusal from then is no answer for now, hence the second, fresh id.
         """
-        body = bodies.instance_body(zone, name, request, cloud_config(request, self.config.ssh_user, self.name),
-                                    self.config.machine_identity)  # fmt: skip
+        interface = self._network.interface(request.region)
+        script = cloud_config(request, self.config.ssh_user, self.name)
+        body = bodies.instance_body(zone, name, request, script, interface, self.config.machine_identity)
         same = uuid.uuid5(uuid.NAMESPACE_URL, f"{self.project}/{zone}/{name}")
         for request_id in (same, uuid.uuid4()):
             call = compute.InsertInstanceRequest(
@@ -224,24 +228,10 @@ class Gcp:
             raise InvalidRequest(f"region: Google Cloud has no region {request.region!r}")
         return next(([made.zone] for made in self._by_name(request) if made.zone), zones)
 
-    def _open_firewall(self, ports: Sequence[int]) -> None:
-        """Let SSH and the task's ports in from this machine's address, and from nowhere else."""
-        source = "127.0.0.1" if self.config.endpoint else public_address()
-        allowed = sorted({self.config.ssh_port, *ports})
-        key = hashlib.sha256(f"{source} {allowed}".encode()).hexdigest()[:12]
-        if key in self._opened:
-            return
-        rule = compute.Firewall(
-            name=f"skyloom-{key}",
-            network=bodies.NETWORK,
-            direction="INGRESS",
-            source_ranges=[f"{source}/32"],
-            target_tags=[bodies.NETWORK_TAG],
-            allowed=[compute.Allowed(I_p_protocol="tcp", ports=[str(port) for port in allowed])],
-        )
-        with cloud_errors("open the firewall"), suppress(Conflict):
-            self._firewalls.insert_unary(project=self.project, firewall_resource=rule, timeout=CALL_S)
-        self._opened.add(key)
+    def let_in(self, ids: Sequence[str]) -> None:
+        """See :meth:`Gated.let_in`."""
+        for region in {names.region_of(id_.partition("/")[0]) for id_ in ids}:
+            self._network.let_in(region)
 
     # --- looking ---------------------------------------------------------------------------------------------
 
@@ -359,7 +349,7 @@ class Gcp:
         """Delete a disk or a firewall rule."""
         self._remains.remove(leftover)
         if leftover.kind == "firewall":
-            self._opened.clear()  # the next launch makes it again
+            self._network.forget()
 
     # --- storage ---------------------------------------------------------------------------------------------
 

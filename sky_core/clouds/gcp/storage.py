@@ -42,6 +42,10 @@ class Buckets:
             found = [bucket.name for bucket in self._client.list_buckets(prefix=prefix, retry=RETRY, timeout=CALL_S)]
         return [Leftover("bucket", name, "gcp", name.removeprefix(prefix)) for name in found]
 
+    def name(self, region: str) -> str:
+        """The name of the region's bucket, whether it is there or not."""
+        return f"{self._prefix}-{region}"
+
     def storage(self, region: str) -> Storage:
         """The region's bucket.
 
@@ -49,7 +53,7 @@ class Buckets:
             CloudError: if it cannot be made, or belongs to somebody else (then with the cloud's "forbidden").
         """
         if region not in self._known:
-            name = f"{self._prefix}-{region}"
+            name = self.name(region)
             with cloud_errors(f"make the bucket {name}"):
                 try:
                     self._client.get_bucket(name, retry=RETRY, timeout=CALL_S)

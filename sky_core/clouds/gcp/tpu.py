@@ -196,7 +196,7 @@ def _node(request: LaunchRequest, config: CloudConfig, path: str) -> tpu_v2.Node
 
     The TPU API knows no narrower scope than all: what the machine may do is up to its service account's roles.
     """
-    user = config.ssh_user
+    user, network = config.ssh_user, config.network.at(request.region)
     kind, runtime = names.tpu_version(request.accelerator or "")
     metadata = {
         "user-data": cloud_config(request, user, "gcp"),
@@ -207,7 +207,9 @@ def _node(request: LaunchRequest, config: CloudConfig, path: str) -> tpu_v2.Node
     return tpu_v2.Node(
         accelerator_type=kind,
         runtime_version=request.image or runtime,
-        network_config=tpu_v2.NetworkConfig(enable_external_ips=True),
+        network_config=tpu_v2.NetworkConfig(
+            enable_external_ips=network.public_addresses, network=network.vpc or "", subnetwork=network.subnet or ""
+        ),
         scheduling_config=tpu_v2.SchedulingConfig(spot=request.use_spot),
         service_account=tpu_v2.ServiceAccount(email=config.machine_identity or "", scope=ALL_SCOPES),
         labels=names.labels(request.tags),

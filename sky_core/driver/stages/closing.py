@@ -9,7 +9,7 @@ from dataclasses import replace
 from sky_core.clouds.base import TAG_CLUSTER, Found, Instance
 from sky_core.driver.stages.ending import found_in_bucket
 from sky_core.driver.stages.launch import observation, request_for
-from sky_core.driver.stages.looking import look
+from sky_core.driver.stages.reaching import look
 from sky_core.driver.step import Step
 from sky_core.errors import CloudError, NotConnected, UnknownOutcome
 from sky_core.events import Cancelled, Failed, Over, Recovering, Succeeded, Terminated, TerminateFailed

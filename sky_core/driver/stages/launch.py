@@ -206,10 +206,17 @@ def _refused(step: Step, cluster: Cluster, error: CloudError, *, known: bool) ->
         launches=[request_for(cluster, settled=kind)] if known else (),  # else it stays owed
         cluster=replace(cluster, state="refused", ended_at=time.time(), outcome=kind),
         launch_errors=0,
-        observations=[] if own else [observation(cluster, seen, scope)],
+        observations=[] if own else _learned(cluster, error, seen, scope),
         tries=_tries_without(step, cluster, error) if own else step.memory.tries,
         events=[Refused(attempt=cluster.attempt, why=kind, message=str(error), **where(cluster))],
     )
+
+
+def _learned(cluster: Cluster, error: CloudError, seen: Seen, scope: Scope) -> list[Observation]:
+    """What a refusal teaches of this place, and of others if it speaks of them."""
+    here = observation(cluster, seen, scope)
+    others = error.elsewhere if isinstance(error, QuotaError) else ()
+    return [here, *(replace(here, region=region, zone=None) for region in others if region != cluster.region)]
 
 
 def _is_own(step: Step, cluster: Cluster, error: CloudError) -> bool:

@@ -14,7 +14,7 @@ from sky_core.driver.lead.promise import checkpoint_hours, noted, too_slow, unsa
 from sky_core.driver.stages.ending import ended, transfers
 from sky_core.driver.stages.launch import REFUSALS, intend, observation, where
 from sky_core.driver.stages.lending import lend, make_buckets, renew
-from sky_core.driver.stages.looking import look
+from sky_core.driver.stages.reaching import addresses_of, let_in, look, machines_at, no_address
 from sky_core.driver.step import Step
 from sky_core.driver.urls import checkpoint_url, mounts, output_urls, verdict_url
 from sky_core.errors import AuthError, CloudError, HostKeyMismatch, InvalidRequest, LinkLost, MachineError
@@ -45,7 +45,6 @@ from sky_core.remote.answers import JobState
 from sky_core.remote.executor import LONG_LOOK_S, LOOK_S, JobRequest
 from sky_core.remote.keys import team_key
 from sky_core.spec import Artifact, Resources
-from sky_core.ssh.machine import Machine
 from sky_core.store import Cluster
 
 LEAVE_GRACE_S = 10.0  # for a command to end by itself when its job moves
@@ -68,12 +67,14 @@ def boot(step: Step) -> Outcome:
         return _refused_there(step, cluster, failure, LaunchFailed)
     if given_up := _taken_back(step, instances) or too_slow(step, cluster):
         return given_up
-    if not all(instance.state == "running" and instance.ip for instance in instances):
+    if unset := no_address(step, cluster, instances):
+        return _refused_there(step, cluster, unset, LaunchFailed)
+    addresses = addresses_of(step, cluster, instances)
+    if not all(instance.state == "running" for instance in instances) or len(addresses) < len(instances):
         noted = step.comes_to(cluster=_while_pending(step, cluster, instances))
         limit_s = step.driving.settings.boot_timeout_s
         return noted.then(_wait(step.after(noted), cluster, limit_s, "the machines have not booted"))
-    addresses = tuple(instance.ip for instance in instances if instance.ip)
-    machines = _machines(step, cluster, addresses)
+    machines = machines_at(step, cluster, addresses)
     if step.needs is None and (step.task.secrets or step.task.workdir):
         why = "an earlier version of Skyloom submitted it without its secrets and workdir: submit it again"
         return step.comes_to(closing="failed", verdict="failed", result={"exit_code": None, "error": why})
@@ -84,6 +85,7 @@ def boot(step: Step) -> Outcome:
     except (AuthError, InvalidRequest) as error:
         return _refused_there(step, cluster, error, BucketRefused)
     except NO_ANSWER as error:
+        let_in(step, cluster)
         return _wait(step, cluster, step.driving.settings.boot_timeout_s, str(error))
     step.driving.hearing.answered(step.job.id)
     return step.comes_to(
@@ -119,14 +121,15 @@ def poll(step: Step) -> Outcome:
             instances = look(step, cluster)
             if given_up := _taken_back(step, instances):
                 return given_up
-            addresses = tuple(instance.ip for instance in instances if instance.ip) or addresses
-        machines, executor = _machines(step, cluster, addresses), step.driving.executors[cluster.cloud]
+            addresses = addresses_of(step, cluster, instances) or addresses
+        machines, executor = machines_at(step, cluster, addresses), step.driving.executors[cluster.cloud]
         renew(step, cluster, machines)
         if memory.leaving:
             executor.leave(machines, step.job.id, cluster.attempt, LEAVE_GRACE_S)
         look_s = LONG_LOOK_S if memory.waiting_since else LOOK_S
         state = executor.poll(machines, step.job.id, cluster.attempt, memory.log_offset, look_s)
     except NO_ANSWER as error:
+        let_in(step, cluster)
         return _wait(step, cluster, LINK_TIMEOUT_S, str(error))
     if state.phase == "missing":
         return step.comes_to(started=False, waiting_since=time.time())
@@ -257,11 +260,6 @@ def _refused_there(
     step.driving.hearing.forget(step.job.id)
     event = refusal(attempt=cluster.attempt, why=kind, message=str(error), **where(cluster))
     return step.comes_to(closing=kind, observations=[seen_there], events=[event])
-
-
-def _machines(step: Step, cluster: Cluster, addresses: Sequence[str]) -> list[Machine]:
-    config = step.driving.settings.clouds[cluster.cloud]
-    return [config.machine(ip, cluster.host_key) for ip in addresses]
 
 
 def _wanted(step: Step) -> Resources:

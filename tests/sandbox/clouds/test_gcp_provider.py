@@ -262,23 +262,29 @@ def test_google_ends_machines_at_their_maximum(sandbox: Sandbox, gcp: Gcp, token
     ],
 )
 def test_images_and_disks_fit_the_machine(token: str, changes: dict[str, Any], image: str, disk: str, gib: int) -> None:
+    from google.cloud.compute_v1 import NetworkInterface
+
     from sky_core.clouds.gcp.bodies import instance_body
 
-    body = instance_body(ZONE, token, vm(token, **changes), "")
+    body = instance_body(ZONE, token, vm(token, **changes), "", NetworkInterface())
     boot = body.disks[0].initialize_params
     assert image in boot.source_image
     assert (boot.disk_type.rsplit("/", 1)[-1], boot.disk_size_gb, body.disks[0].auto_delete) == (disk, gib, True)
     account = body.service_accounts[0]
     assert (account.email, *account.scopes) == ("default", "https://www.googleapis.com/auth/compute"), "no bucket"
-    named = instance_body(ZONE, token, vm(token, **changes), "", "me@here").service_accounts[0]
+    named = instance_body(ZONE, token, vm(token, **changes), "", NetworkInterface(), "me@here").service_accounts[0]
     assert (named.email, *named.scopes) == ("me@here", "https://www.googleapis.com/auth/cloud-platform")
 
 
 def test_ssh_is_open_to_the_caller_only(sandbox: Sandbox, gcp: Gcp, token: str) -> None:
     gcp.launch(vm(token, ports=(8080,)))
     port = str(sandbox.settings.clouds["gcp"].ssh_port)
-    rules = [rule for rule in gcp._firewalls.list(project=gcp.project) if "8080" in rule.allowed[0].ports]
+    found = sorted(gcp._network._firewalls.list(project=gcp.project), key=lambda rule: rule.priority)
+    rules = [rule for rule in found if rule.allowed and "8080" in rule.allowed[0].ports]
     assert [(set(r.allowed[0].ports), list(r.source_ranges)) for r in rules] == [({port, "8080"}, ["127.0.0.1/32"])]
+    last = found[-1]
+    assert (last.denied[0].I_p_protocol, list(last.source_ranges)) == ("all", ["0.0.0.0/0"]), "nobody else"
+    assert last.priority < 65534, "before the rule of the default network that lets the world in"
 
 
 def test_storage(sandbox: Sandbox, gcp: Gcp) -> None:

@@ -17,6 +17,17 @@ from tests.sandbox.driving import home_of, small
 
 pytestmark = pytest.mark.slow
 SANDBOX = {"hours_per_second": 0.1}
+# What a ProxyCommand does, such as ``ssh -W`` to a bastion: standard input and output become a connection.
+RELAY = """
+import os, socket, sys, threading
+link = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+def out():
+    while data := os.read(0, 65536):
+        link.sendall(data)
+threading.Thread(target=out, daemon=True).start()
+while data := link.recv(65536):
+    os.write(1, data)
+"""
 
 
 @pytest.fixture
@@ -87,6 +98,31 @@ def test_a_launch_that_fails_after_all_is_a_refusal_and_no_preemption(tidy, tmp_
         (job,) = home.drive(home.submit(task))
         assert [outcome for outcome, _ in home.outcomes(job)] == ["quota", "succeeded"]
         assert {seen.kind for seen in home.store.observations(0)} == {"launched", "quota", "released"}
+
+
+def test_a_new_account_is_told_that_it_has_no_quota_in_a_few_steps(tidy, tmp_path):
+    tidy.control.account("new")
+    with home_of(tidy, tmp_path, environ={"SKYLOOM_CLOUDS": "aws,gcp"}) as home:
+        (job,) = home.drive(home.submit(small(cloud=["aws", "gcp"], accelerators="T4")))
+        assert job.state == "failed"
+        assert "is 0 (ask for it: https://" in job.result["error"]
+        assert [outcome for outcome, _ in home.outcomes(job)] == ["quota"] * 2, "once for each cloud"
+        assert not tidy.launches(job.id)
+
+
+def test_machines_without_public_addresses_are_called_by_their_private_ones_if_that_is_said(tidy, tmp_path):
+    tidy.control.account(public_addresses=False)
+    (tmp_path / "told").mkdir()
+    (tmp_path / "relay.py").write_text(RELAY)
+    network = {"public_addresses": False, "proxy_command": f"{sys.executable} {tmp_path / 'relay.py'} %h %p"}
+    with home_of(tidy, tmp_path / "told", network=network) as home:
+        (job,) = home.drive(home.submit(small()))
+        assert job.state == "succeeded"
+    (tmp_path / "untold").mkdir()
+    with home_of(tidy, tmp_path / "untold", "max_attempts = 1") as home:
+        (job,) = home.drive(home.submit(small()))
+        assert job.state == "failed"
+        assert "no public address (set public_addresses = false in [clouds.aws.network]" in job.result["error"]
 
 
 def test_an_image_that_only_one_job_asks_for_is_that_jobs_affair(tidy, tmp_path):

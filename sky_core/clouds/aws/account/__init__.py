@@ -1,0 +1,1 @@
+"""What an account on AWS may do and have: permissions, quotas, and a look at all of it."""

@@ -1,0 +1,79 @@
+"""A look at Azure's quotas before a launch: a new subscription has none for GPU sizes.
+
+Cores are counted by size family in each region, and those of all Spot machines together
+(https://learn.microsoft.com/azure/quotas/per-vm-quota-requests). A family's name is told by the size's.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from sky_core.clouds.azure.errors import cloud_errors
+from sky_core.errors import CloudError, QuotaError
+
+# Standard_NC4as_T4_v3: series, cores, features, accelerator, version
+SIZE = re.compile(r"^Standard_([A-Z]+)\d+(?:-\d+)?([a-z]*)(?:_([A-Z0-9]+?))?(?:_v(\d+))?$")
+KEPT_S = 600.0
+
+
+def family_of(name: str) -> str:
+    """A quota's name without what it is spelled with now and then: ``standardNCASv3_T4Family`` is ``NCAST4V3``."""
+    return _sorted(re.sub(r"standard|family|[ _]", "", name, flags=re.IGNORECASE))
+
+
+def family_of_size(size: str) -> str | None:
+    """The same of the family that a size belongs to, or None if its name says none."""
+    match = SIZE.match(size)
+    if match is None:
+        return None
+    series, features, accelerator, version = match.groups(default="")
+    return _sorted(f"{series}{features}{accelerator}{f'v{version}' if version else ''}")
+
+
+def _sorted(name: str) -> str:
+    """Names put the accelerator before or after the version."""
+    version = re.search(r"V\d+", name.upper())
+    rest = name.upper().replace(version[0], "", 1) if version else name.upper()
+    return rest + (version[0] if version else "")
+
+
+class Quotas:
+    """What each region lets the subscription have. ``usage`` are azure-mgmt-compute's operations on usages."""
+
+    def __init__(self, usage: Any) -> None:
+        self._usage = usage
+        self._known: dict[str, tuple[float, Mapping[str, int]]] = {}
+
+    def limits(self, region: str) -> Mapping[str, int]:
+        """Cores by family.
+
+        Raises:
+            CloudError: if they cannot be had.
+        """
+        at, limits = self._known.get(region, (0.0, {}))
+        if not at or time.monotonic() > at + KEPT_S:
+            with cloud_errors():
+                limits = {family_of(str(one.name.value)): int(one.limit) for one in self._usage.list(region)}
+            self._known[region] = time.monotonic(), limits
+        return limits
+
+    def refuse_none(self, region: str, size: str, use_spot: bool) -> None:
+        """Refuse what there is a quota of none for; where that cannot be told, nothing.
+
+        Raises:
+            QuotaError: before anything is asked for.
+        """
+        family = family_of("lowPriorityCores") if use_spot else family_of_size(size)
+        try:
+            limit = self.limits(region).get(family or "")
+        except CloudError:
+            self._known[region] = time.monotonic(), {}
+            return
+        if limit == 0:
+            what = "of Spot cores" if use_spot else f"of cores of {size}'s family"
+            error = QuotaError(f"{region}: the quota {what} is 0", scope="family", code="QuotaExceeded")
+            error.cure = "ask for it: https://portal.azure.com/#view/Microsoft_Azure_Capacity/QuotaMenuBlade"
+            raise error

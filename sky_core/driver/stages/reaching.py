@@ -1,0 +1,68 @@
+"""What a cluster's cloud says of its machines, and how they are reached: where, and through whose firewall."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sky_core.clouds.base import Gated, Instance
+from sky_core.driver.step import Step
+from sky_core.errors import CloudError, NotSetUp
+from sky_core.ssh.machine import Machine
+from sky_core.store import Cluster
+
+log = logging.getLogger(__name__)
+
+NO_ADDRESS_S = 20.0  # after which machines that run and have no public address are taken to get none
+
+
+def look(step: Step, cluster: Cluster) -> list[Instance]:
+    """The cluster's machines, those that its cloud does not show yet counted as pending, whoever has launched them.
+
+    That the cloud says anything shows that there is a network.
+
+    Raises:
+        CloudError: if it does not.
+    """
+    cloud = step.driving.clouds[cluster.cloud]
+    found = list(cloud.describe(cluster.instance_ids))
+    step.driving.hearing.heard()
+    since = cluster.launched_at or cluster.intended_at
+    if step.driving.store.now() - since > cloud.settle_s:
+        return found
+    return [replace(i, state="pending") if i.state == "gone" and not i.seen else i for i in found]
+
+
+def machines_at(step: Step, cluster: Cluster, addresses: Sequence[str]) -> list[Machine]:
+    """The cluster's machines as SSH calls them."""
+    config = step.driving.settings.clouds[cluster.cloud]
+    return [config.machine(ip, cluster.host_key, cluster.region) for ip in addresses]
+
+
+def addresses_of(step: Step, cluster: Cluster, instances: Sequence[Instance]) -> tuple[str, ...]:
+    """Where the machines that have an address by now are called."""
+    public = step.driving.settings.clouds[cluster.cloud].network.at(cluster.region).public_addresses
+    found = (instance.ip if public else instance.private_ip for instance in instances)
+    return tuple(address for address in found if address)
+
+
+def no_address(step: Step, cluster: Cluster, instances: Sequence[Instance]) -> NotSetUp | None:
+    """Why machines that have run for a while are without an address; None if there is nothing wrong."""
+    waited = time.time() - (step.memory.waiting_since or time.time())
+    run = all(instance.state == "running" for instance in instances)
+    if not run or waited < NO_ADDRESS_S or len(addresses_of(step, cluster, instances)) == len(instances):
+        return None
+    cure = f"set public_addresses = false in [clouds.{cluster.cloud}.network] of config.toml"
+    return NotSetUp(f"{cluster.region}: machines run and get no public address", scope="region", cure=cure)
+
+
+def let_in(step: Step, cluster: Cluster) -> None:
+    """After a connection that failed: this machine may be seen at another address than the firewall lets in."""
+    cloud = step.driving.clouds[cluster.cloud]
+    if isinstance(cloud, Gated):
+        try:
+            cloud.let_in(cluster.instance_ids)
+        except CloudError as error:
+            log.warning("%s: the firewall could not be opened: %s", step.job.id, error)

@@ -1,0 +1,32 @@
+"""Whoever drives a job may be seen at another address any time: the firewall follows, and lets in nobody else."""
+
+from __future__ import annotations
+
+from sky_core.clouds import connect
+from tests.sandbox.driving import home_of, small
+
+SANDBOX = {"hours_per_second": 0.1}
+PLACES = {
+    "aws": {"region": "us-east-1", "instance_type": "t3.small"},
+    "gcp": {"region": "us-central1", "instance_type": "e2-standard-2"},
+    "azure": {"region": "eastus", "instance_type": "Standard_B2s"},
+}
+
+
+def test_a_driver_that_moves_twice_loses_no_job(world, tmp_path):
+    with home_of(world, tmp_path) as home:
+        world.control.move("198.51.100.1")
+        jobs = {
+            cloud: home.submit(small(cloud, run="sleep 10; echo hi", cloud=cloud, **place), key=cloud)
+            for cloud, place in PLACES.items()
+        }
+        home.drive(*jobs.values(), stop=lambda: all(home.store.job(j.id).state == "running" for j in jobs.values()))
+        world.control.move("203.0.113.9")
+        done = home.drive(*jobs.values())
+        assert [job.state for job in done] == ["succeeded"] * 3, [job.result for job in done]
+        assert [len(world.launches(job.id)) for job in done] == [1, 1, 1]
+        aws = connect("aws", home.settings)
+        groups = aws._session.client("ec2", "us-east-1").describe_security_groups()["SecurityGroups"]
+        let_in = {r["CidrIp"] for g in groups for rule in g["IpPermissions"] for r in rule["IpRanges"]}
+        assert let_in == {"203.0.113.9/32"}, "where it was before is closed"
+        world.control.move("")
