@@ -3,21 +3,24 @@
     python docs/regenerate.py            # rewrite what stands between the markers
     python docs/regenerate.py --check    # only say which files are stale
 
-A marker is a comment ``<!-- plan FILE -->``, ``<!-- plan FILE as json -->`` or ``<!-- fields of plan -->``; what is
-between it and the next ``<!-- end -->`` is made here. Plans are made over the embedded catalog with all three clouds
-usable, no default narrowing it, and without the remarks that hang on the day (old prices, machines that retire), so
-that they are the same on every machine and every day.
+A marker is a comment ``<!-- plan FILE -->``, ``<!-- plan FILE as json -->``, ``<!-- fields of plan -->`` or
+``<!-- permissions CLOUD -->``; what is between it and the next ``<!-- end -->`` is made here. Plans are made over the
+embedded catalog with all three clouds usable, no default narrowing it, and without the remarks that hang on the day
+(old prices, machines that retire), so that they are the same on every machine and every day.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from sky_core.catalog import Catalog
+from sky_core.clouds.needs import Need
 from sky_core.planner.plan import Plan
 from sky_core.planner.planning import Market, make_plan
 from sky_core.planner.view.document import PlanDocument
@@ -25,8 +28,9 @@ from sky_core.planner.view.table import plan_text
 from sky_core.spec_yaml import load_pipeline
 
 ROOT = Path(__file__).parents[1]
-BLOCK = re.compile(r"(<!-- (?P<what>plan [^>]*?|fields of plan) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (?P<what>plan [^>]*?|fields of plan|permissions \w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 WIDTH = 100
+WHEN = {"always": "always", "optional": "", "user": "as an IAM user", "role": "as a role", "identity": "if that is set"}
 MADE_AT = 1767225600.0  # the beginning of 2026: when a plan was made is no part of what it says
 
 
@@ -72,10 +76,35 @@ def _said(about: dict[str, Any]) -> str:
     return " ".join(str(about.get("description", "")).split())
 
 
+def permissions(cloud: str) -> str:
+    """What a principal of a cloud needs: a table by purpose, then all of it as that cloud takes it."""
+    known = import_module(f"sky_core.clouds.{cloud}.account.permissions")
+    needs: tuple[Need, ...] = known.NEEDS
+    lines = [
+        f"| {need.purpose} | {WHEN[need.when]} | {', '.join(f'`{name}`' for name in need.actions)} |" for need in needs
+    ]
+    everything = sorted({name for need in needs for name in need.actions if not need.data})
+    on_data = sorted({name for need in needs for name in need.actions if need.data})
+    shape: dict[str, Any] = {
+        "aws": {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": everything, "Resource": "*"}]},
+        "gcp": {"title": "Skyloom", "stage": "GA", "includedPermissions": everything},
+        "azure": {
+            "Name": "Skyloom",
+            "Actions": everything,
+            "DataActions": on_data,
+            "AssignableScopes": ["/subscriptions/…"],
+        },
+    }[cloud]
+    table = "\n".join(["| for | needed | permissions |", "|---|---|---|", *lines])
+    return f"{table}\n\n```json\n{json.dumps(shape, indent=2, ensure_ascii=False)}\n```\n"
+
+
 def made(what: str) -> str:
     """What belongs between the markers."""
     if what == "fields of plan":
         return fields() + "\n"
+    if what.startswith("permissions "):
+        return permissions(what.removeprefix("permissions "))
     file, _, as_json = what.removeprefix("plan ").partition(" as ")
     if as_json:
         return f"```json\n{PlanDocument.of(plan(file)).model_dump_json(indent=2)}\n```\n"

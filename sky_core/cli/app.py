@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from sky_core.cli import catalog, jobs, pipelines, plan, sandbox, spot, taskfile
 from sky_core.cli.terminal import complain, say
 from sky_core.cli.terminal.spinner import spinner
 from sky_core.errors import SkyloomError
+
+if TYPE_CHECKING:
+    from sky_core.config import Settings
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="An intercloud broker for pipelines.")
 app.command()(plan.plan)
@@ -84,25 +87,43 @@ def gc(
 
 
 @app.command()
-def check() -> None:
+def check(
+    deep: Annotated[bool, typer.Option("--deep", help="Look at network, permissions, quotas; make nothing.")] = False,
+    region: Annotated[
+        list[str] | None, typer.Option(help="With --deep: cloud/region to look at, instead of the usual one.")
+    ] = None,
+) -> None:
     """Say for each cloud whether it can be used, by making one authenticated call; then the store and the key."""
     from sky_core.clouds import connect
     from sky_core.clouds.credentials import why_unusable
     from sky_core.config import Settings
 
     settings = Settings.load()
-    usable = 0
+    usable = faults = 0
     for name, config in settings.clouds.items():
         why = why_unusable(name, config)
         if why is None:
             try:
                 connect(name, settings).check()
                 usable += 1
+                faults += _check_deep(name, settings, region or []) if deep else 0
             except SkyloomError as error:
                 why = str(error)
         say(f"{name}: {'usable' if why is None else why}")
     _check_key()
-    raise typer.Exit(0 if usable else 1)
+    raise typer.Exit(0 if usable and not faults else 1)
+
+
+def _check_deep(name: str, settings: Settings, regions: list[str]) -> int:
+    """Say what the account lacks; how many things."""
+    from sky_core.clouds import audit
+    from sky_core.facts import facts_of
+
+    chosen = [place.partition("/")[2] for place in regions if place.startswith(f"{name}/")]
+    found = [f for region in chosen or [facts_of(name).default_region] for f in audit(name, settings, region)]
+    for one in found:
+        (say if one.ok else complain)(f"{name}: {one.about}: {one.says}")
+    return sum(not one.ok for one in found)
 
 
 def _check_key() -> None:

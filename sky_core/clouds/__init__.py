@@ -6,9 +6,11 @@ seconds, which must never happen in Airflow's triggerer or scheduler.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import import_module
 
 from sky_core.clouds.base import Cloud, Found, Instance, LaunchRequest, Storage
+from sky_core.clouds.findings import Finding
 from sky_core.config import Settings
 from sky_core.errors import NotConnected
 from sky_core.facts import clouds, facts_of
@@ -34,4 +36,19 @@ def connect(name: str, settings: Settings) -> Cloud:
     return cloud
 
 
-__all__ = ["Cloud", "Found", "Instance", "LaunchRequest", "Storage", "connect"]
+def audit(name: str, settings: Settings, region: str) -> Iterator[Finding]:
+    """What the account of a cloud lacks for machines in a region; nothing is made.
+
+    Raises:
+        NotConnected, AuthError: as :func:`connect`.
+    """
+    cloud, function = connect(name, settings), facts_of(name).audit
+    if not function:
+        cloud.check()
+        return iter((Finding("login", True, "works"),))
+    module, _, attribute = function.partition(":")
+    found: Iterator[Finding] = getattr(import_module(module), attribute)(cloud, region)
+    return found
+
+
+__all__ = ["Cloud", "Found", "Instance", "LaunchRequest", "Storage", "audit", "connect"]

@@ -38,6 +38,7 @@ FACTS = CloudFacts(
         ),
         files=(".aws/credentials", ".aws/config"),
     ),
+    audit="sky_core.clouds.aws.account.audit:audit",
     prices="sky_core.catalog.refresh.sources.aws:source",
     zone=re.compile(r"^(.+-\d+)[a-z]$"),
     billed_gb_bytes=2**30,  # S3 FAQ

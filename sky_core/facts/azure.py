@@ -33,6 +33,7 @@ FACTS = CloudFacts(
         account="a subscription id (account)",
         account_variables=("AZURE_SUBSCRIPTION_ID",),
     ),
+    audit="sky_core.clouds.azure.account.audit:audit",
     prices="sky_core.catalog.refresh.sources.azure:source",
     spot_zones=False,
     bills_pending=True,  # https://learn.microsoft.com/azure/virtual-machines/states-billing: what is allocated

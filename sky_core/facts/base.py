@@ -57,6 +57,7 @@ class CloudFacts:
         filesystem: The package that gives fsspec that protocol; a machine of any cloud may need it.
         default_region: Where a bucket lies of which only the URL is known.
         credentials: How to tell whether it can be used.
+        audit: ``module:function`` that finds out what an account lacks (:mod:`sky_core.clouds.findings`), or "".
         prices: ``module:function`` that makes the source of its own price API, or "" if it has none.
         offerings: ``module:function`` that gives what it sells where the snapshot does not have it: mappings with the
             fields of an entry ``[[machines]]`` of catalog.toml, but for its hosts. "" for the clouds of the snapshot.
@@ -85,6 +86,7 @@ class CloudFacts:
     filesystem: str = ""
     default_region: str = ""
     credentials: Credentials = Credentials()
+    audit: str = ""
     prices: str = ""
     offerings: str = ""
     egress_usd_per_gb: float = 0.0

@@ -37,6 +37,7 @@ FACTS = CloudFacts(
         account="a project (account)",
         account_variables=("GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT"),
     ),
+    audit="sky_core.clouds.gcp.account.audit:audit",
     prices="sky_core.catalog.refresh.sources.gcp:source",
     zone=re.compile(r"^(.+)-[a-z]$"),
     billed_gb_bytes=2**30,  # VPC price page: "GiB"

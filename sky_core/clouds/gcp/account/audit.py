@@ -1,0 +1,57 @@
+"""What a project on Google Cloud lacks for Skyloom, found out without making anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import requests
+from google.auth.transport.requests import AuthorizedSession
+from google.cloud import compute_v1 as compute
+
+from sky_core.clouds.base import Reach
+from sky_core.clouds.findings import Finding, finding, lending, no_quota
+from sky_core.clouds.gcp.account.permissions import NEEDS
+from sky_core.clouds.gcp.errors import cloud_errors
+from sky_core.clouds.gcp.provider import CALL_S, Gcp
+from sky_core.clouds.needs import wanted
+from sky_core.errors import AuthError
+
+RESOURCES = "https://cloudresourcemanager.googleapis.com"
+
+
+def audit(cloud: Gcp, region: str) -> Iterator[Finding]:
+    """The login, the network, the rights, a loan, the quotas."""
+    login = finding("login", lambda: _logged_in(cloud), lambda: cloud_errors("list zones"))
+    yield login
+    if not login.ok:
+        return
+    yield finding("network", lambda: _network(cloud, region), lambda: cloud_errors("get the network"))
+    yield finding("permissions", lambda: _rights(cloud), lambda: cloud_errors("test permissions"))
+    place = Reach(f"gs://{cloud._buckets.name(region)}/check", write=True)  # need not be there
+    yield lending(lambda: cloud.lend([place], cloud.name))
+    yield no_quota(lambda: cloud._quotas.limits(region), lambda metric: metric.endswith("GPUS"))
+
+
+def _logged_in(cloud: Gcp) -> str:
+    cloud.check()
+    return f"project {cloud.project}"
+
+
+def _network(cloud: Gcp, region: str) -> str:
+    name = cloud.config.network.at(region).vpc or "default"
+    found = compute.NetworksClient(**cloud.reach).get(project=cloud.project, network=name, timeout=CALL_S)
+    return f"{found.name}, {'automatic' if found.auto_create_subnetworks else 'custom'} subnetworks"
+
+
+def _rights(cloud: Gcp) -> str:
+    """https://cloud.google.com/resource-manager/reference/rest/v1/projects/testIamPermissions"""
+    asked = wanted(NEEDS)
+    url = f"{cloud.config.endpoint or RESOURCES}/v1/projects/{cloud.project}:testIamPermissions"
+    session: Any = AuthorizedSession(cloud.reach["credentials"])  # type: ignore[no-untyped-call]
+    reply: requests.Response = session.post(url, json={"permissions": asked}, timeout=CALL_S)
+    reply.raise_for_status()
+    missing = sorted(set(asked) - set(reply.json().get("permissions", ())))
+    if missing:
+        raise AuthError(f"missing: {', '.join(missing)}", cure="docs/permissions.md has the whole role")
+    return f"all {len(asked)}"
