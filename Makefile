@@ -3,13 +3,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: setup servers check test test-postgres crash-matrix demo bench docs clean
-setup: $(VENV)/.ready servers
+setup: $(VENV)/.ready $(VENV)/judges/.ready servers
 
 # One environment with both engines: Airflow 3.3 and Prefect 3.7 agree on FastAPI.
 $(VENV)/.ready: pyproject.toml constraints/dev.txt
 	test -x $(BIN)/python || $(PY) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints/dev.txt --editable '.[all,dev]'
+	touch $@
+
+# Other people's clients of the clouds, by which the tests judge the sandbox; they go with other versions than ours.
+$(VENV)/judges/.ready: constraints/judges.txt $(VENV)/.ready
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/judges
+	$(BIN)/uv pip install --quiet --python $(VENV)/judges/bin/python --requirement constraints/judges.txt
 	touch $@
 
 # sshd and PostgreSQL, where they may be installed.

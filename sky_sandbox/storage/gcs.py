@@ -43,7 +43,7 @@ class Gcs:
         if path.startswith("/upload/"):
             return await self._upload(request, bucket)
         if len(parts) == 3:
-            return self._list(bucket, request.query_params)
+            return self._list(request, bucket)
         return await self._object(request, bucket, parts[3], parts[4:], media=path.startswith("/download/"))
 
     # --- buckets ---------------------------------------------------------------------------------------------
@@ -79,7 +79,8 @@ class Gcs:
             "etag": "CAE=",
         }
 
-    def _list(self, bucket: str, query: Mapping[str, str]) -> Response:
+    def _list(self, request: Request, bucket: str) -> Response:
+        query = request.query_params
         page = self._objects.list(
             "gcs",
             bucket,
@@ -90,7 +91,7 @@ class Gcs:
         )
         reply: dict[str, Any] = {
             "kind": "storage#objects",
-            "items": [resource(bucket, key, found) for key, found in page.objects],
+            "items": [resource(request, bucket, key, found) for key, found in page.objects],
             "prefixes": page.prefixes,
         }
         if page.next:
@@ -122,7 +123,7 @@ class Gcs:
         if media or request.query_params.get("alt") == "media":
             hashes = f"crc32c={crc32c(found.path)},md5={found.md5_base64}"
             return content(request, found, {"X-Goog-Generation": str(found.generation), "X-Goog-Hash": hashes})
-        return JSONResponse(resource(bucket, key, found))
+        return JSONResponse(resource(request, bucket, key, found))
 
     def _precondition(self, query: Mapping[str, str], bucket: str, key: str) -> Response | None:
         """The refusal of a conditional write, or None. ``ifGenerationMatch=0`` means "create"."""
@@ -138,7 +139,7 @@ class Gcs:
         refusal = self._precondition(request.query_params, bucket, key)
         if refusal:
             return refusal
-        copied = resource(bucket, key, self._objects.copy("gcs", found, bucket, key))
+        copied = resource(request, bucket, key, self._objects.copy("gcs", found, bucket, key))
         if verb == "copyTo":
             return JSONResponse(copied)
         size = str(found.size)
@@ -151,7 +152,7 @@ class Gcs:
         if any(source is None for source in sources):
             return error(404, "A component of the composition does not exist.", "notFound")
         body = self._objects.join([source.path for source in sources if source])
-        return self._finish(request.query_params, bucket, key, body, wanted.get("destination") or {})
+        return self._finish(request, request.query_params, bucket, key, body, wanted.get("destination") or {})
 
     async def _batch(self, request: Request) -> Response:
         """Several deletes in one multipart/mixed request, all that gcsfs and google-cloud-storage batch."""
@@ -188,7 +189,7 @@ class Gcs:
             upload_id = uuid.uuid4().hex
             empty = self._objects.join([])
             self._uploads[upload_id] = Upload(bucket, described, dict(query), empty.path)
-            where = f"http://{request.headers['host']}/upload/storage/v1/b/{quote(bucket)}/o"
+            where = f"{request.base_url}upload/storage/v1/b/{quote(bucket)}/o"
             return Response(headers={"Location": f"{where}?uploadType=resumable&upload_id={upload_id}"})
         if query.get("uploadType") == "multipart":
             described, data = related(await request.body(), boundary_of(request))
@@ -196,7 +197,7 @@ class Gcs:
         else:
             described = {"contentType": request.headers.get("content-type", "application/octet-stream")}
             body = await self._objects.receive(request.stream())
-        return self._finish(query, bucket, query.get("name") or described["name"], body, described)
+        return self._finish(request, query, bucket, query.get("name") or described["name"], body, described)
 
     async def _resume(self, request: Request, upload_id: str) -> Response:
         """One chunk of a resumable upload, or a question how far it has come."""
@@ -219,10 +220,16 @@ class Gcs:
         self._uploads.pop(upload_id)
         body = self._objects.join([upload.path])
         upload.path.unlink()
-        return self._finish(upload.query, upload.bucket, upload.described["name"], body, upload.described)
+        return self._finish(request, upload.query, upload.bucket, upload.described["name"], body, upload.described)
 
     def _finish(
-        self, query: Mapping[str, str], bucket: str, key: str, body: Body, described: Mapping[str, Any]
+        self,
+        request: Request,
+        query: Mapping[str, str],
+        bucket: str,
+        key: str,
+        body: Body,
+        described: Mapping[str, Any],
     ) -> Response:
         refusal = self._precondition(query, bucket, key)
         if refusal:
@@ -236,7 +243,7 @@ class Gcs:
             content_type=described.get("contentType") or "application/octet-stream",
             metadata=described.get("metadata"),
         )
-        return JSONResponse(resource(bucket, key, put))
+        return JSONResponse(resource(request, bucket, key, put))
 
 
 class Upload:
@@ -293,11 +300,14 @@ def crc32c(path: Path) -> str:
     return base64.b64encode(checksum.digest()).decode()  # type: ignore[no-untyped-call]
 
 
-def resource(bucket: str, key: str, found: Object) -> dict[str, Any]:
+def resource(request: Request, bucket: str, key: str, found: Object) -> dict[str, Any]:
     """The object resource: https://cloud.google.com/storage/docs/json_api/v1/objects#resource"""
+    host, path = request.base_url, f"storage/v1/b/{quote(bucket)}/o/{quote(key, safe='')}"
     return {
         "kind": "storage#object",
         "id": f"{bucket}/{key}/{found.generation}",
+        "selfLink": f"{host}{path}",
+        "mediaLink": f"{host}download/{path}?generation={found.generation}&alt=media",
         "name": key,
         "bucket": bucket,
         "size": str(found.size),
