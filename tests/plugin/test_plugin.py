@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from typing import Any
 import fsspec
 import pytest
 
+from sky_core.clouds.contract import PROMISES
 from sky_core.endpoints import SANDBOX_FILE
 from tests.conftest import Sandbox
 
@@ -25,7 +27,12 @@ BUCKET = "skyloom-meadow"
 
 def skyloom(*arguments: str, home: Path, **environ: str) -> subprocess.CompletedProcess[str]:
     """The command line in an environment in which the package is installed."""
-    command = [sys.executable, "-m", "sky_core.cli", *arguments]
+    return python("-m", "sky_core.cli", *arguments, home=home, **environ)
+
+
+def python(*arguments: str, home: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """An interpreter in that environment."""
+    command = [sys.executable, *arguments]
     env = {
         **os.environ,
         "PYTHONPATH": f"{HERE}:{HERE.parents[1]}",
@@ -51,8 +58,9 @@ def test_a_policy_that_is_no_policy_is_refused(tmp_path: Path) -> None:
     assert "did you mean stubborn?" in " ".join(done.stderr.split())
 
 
-@pytest.mark.slow
-def test_a_run_uses_the_cloud_the_policy_and_the_engine_of_the_package(shared_sandbox: Sandbox, tmp_path: Path) -> None:
+@pytest.fixture
+def home(shared_sandbox: Sandbox, tmp_path: Path) -> Path:
+    """A Skyloom home in which Meadow has an account: the sandbox's on AWS."""
     (tmp_path / SANDBOX_FILE).parent.mkdir(parents=True)
     shutil.copy(shared_sandbox.home / SANDBOX_FILE, tmp_path / SANDBOX_FILE)
     aws: dict[str, Any] = json.loads((tmp_path / SANDBOX_FILE).read_text())["clouds"]["aws"]
@@ -67,12 +75,26 @@ def test_a_run_uses_the_cloud_the_policy_and_the_engine_of_the_package(shared_sa
     from sky_core.clouds.aws.provider import Aws
 
     options = dict(Aws(shared_sandbox.settings.clouds["aws"]).storage_options())
-    fsspec.filesystem("s3", **options).mkdir(BUCKET)
-    done = skyloom("run", str(FILE), "--yes", home=tmp_path, SKYLOOM_PROFILE="sandbox")
+    with contextlib.suppress(FileExistsError):
+        fsspec.filesystem("s3", **options).mkdir(BUCKET)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_a_run_uses_the_cloud_the_policy_and_the_engine_of_the_package(home: Path) -> None:
+    done = skyloom("run", str(FILE), "--yes", home=home, SKYLOOM_PROFILE="sandbox")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "graze | grazing" in done.stdout, "the engine's own words"
     assert "led by a spot policy" in done.stdout
     assert "meadow/north-1 calf (on-demand) accepted the launch" in done.stdout, "though the plan has it on spot"
+
+
+@pytest.mark.slow
+def test_the_cloud_of_the_package_runs_the_contract_on_itself(home: Path) -> None:
+    tests = ("-q", "-p", "no:cacheprovider", "--noconftest", str(HERE / "meadow" / "contract.py"))
+    done = python("-m", "pytest", *tests, home=home, SKYLOOM_PROFILE="sandbox")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(PROMISES)} passed" in done.stdout
 
 
 def test_the_page_shows_the_code_that_was_run() -> None:
@@ -82,6 +104,7 @@ def test_the_page_shows_the_code_that_was_run() -> None:
         "meadow/provider.py",
         "meadow/policy.py",
         "meadow/engine.py",
+        "meadow/contract.py",
     }
     for name, code in shown:
         assert code.strip() == (HERE / name).read_text().strip(), name

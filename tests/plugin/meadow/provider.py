@@ -9,6 +9,7 @@ from typing import Any
 from sky_core.clouds.aws.provider import Aws
 from sky_core.clouds.base import Found, Instance, LaunchRequest, Leftover, Leftovers, Loan, Reach, Storage
 from sky_core.config import CloudConfig
+from sky_core.errors import InvalidRequest
 
 TYPES = {"calf": "t3.small"}
 REGIONS = {"north": "us-east-1"}
@@ -29,6 +30,8 @@ class Meadow:
         self._theirs.check()
 
     def launch(self, request: LaunchRequest) -> list[Instance]:
+        if request.instance_type not in TYPES:
+            raise InvalidRequest(f"Meadow sells {', '.join(TYPES)}, and no {request.instance_type}")
         theirs = replace(
             request,
             instance_type=TYPES[request.instance_type],

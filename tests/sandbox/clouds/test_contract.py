@@ -1,21 +1,24 @@
 """What every cloud promises (:mod:`sky_core.clouds.base`), checked alike of all of them through their real SDKs.
 
-A cloud joins by one line in ``SUBJECTS``.
+A cloud joins by one entry in ``SUBJECTS``: :mod:`sky_core.clouds.contract`, and what only a cloud shows that fails on
+order.
 """
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
-from sky_core.clouds import connect
+from sky_core.clouds import connect, contract
 from sky_core.clouds.base import REFUSALS, TAG_CLUSTER, TAG_OWNER, Cloud, Instance, LaunchRequest
+from sky_core.clouds.contract import PROMISES, Promise
+from sky_core.clouds.ssh.provider import Ssh
 from sky_core.errors import AuthError, CloudError, InvalidRequest, Throttled, UnknownOutcome
 from tests.conftest import Sandbox, until
 from tests.sandbox import ssh
+from tests.sandbox.lab import Lab
 
 
 @dataclass(frozen=True)
@@ -101,34 +104,16 @@ def by_tag(cloud: Cloud, token: str) -> list[Instance]:
     return list(cloud.find({TAG_CLUSTER: token}).instances)
 
 
-def test_what_is_launched_is_found_by_its_tags_and_ended_by_its_ids(
-    sandbox: Sandbox, subject: Subject, cloud: Cloud, token: str
-) -> None:
-    cloud.check()
-    before = time.time()
-    launched = cloud.launch(subject.request(token, num_nodes=2))
-    assert len(launched) == len({instance.id for instance in launched}) == len(sandbox.live()) == 2
-    assert sorted(i.id for i in launched) == sorted(i.id for i in by_tag(cloud, token))
-    assert by_tag(cloud, f"{token}-other") == []
-    for instance in cloud.describe([instance.id for instance in launched]):
-        assert (instance.cloud, instance.region) == (subject.cloud, subject.place["region"])
-        assert instance.instance_type == subject.place["instance_type"]
-        assert instance.state in ("pending", "running")
-        assert instance.launched_at == pytest.approx(before, abs=120)
-        assert instance.ended_at is None
-        assert instance.tags[TAG_CLUSTER] == token
-    for _ in range(2):
-        cloud.terminate([instance.id for instance in launched])
+@pytest.mark.parametrize("promise", PROMISES, ids=[promise.__name__ for promise in PROMISES])
+def test_each_cloud_keeps_the_contract(sandbox: Sandbox, subject: Subject, promise: Promise) -> None:
+    promise(contract.Subject(lambda: connect(subject.cloud, sandbox.settings), **subject.place))
     until(lambda: sandbox.live() == [])
-    until(lambda: by_tag(cloud, token) == [])
-    assert {i.state for i in cloud.describe([instance.id for instance in launched])} == {"gone"}
 
 
-def test_the_same_token_gives_the_same_machines(sandbox: Sandbox, subject: Subject, cloud: Cloud, token: str) -> None:
-    first = cloud.launch(subject.request(token, asked_before=False))
-    again = connect(subject.cloud, sandbox.settings).launch(subject.request(token))
-    assert [i.id for i in first] == [i.id for i in again]
-    assert len(sandbox.live()) == 1
+@pytest.mark.parametrize("promise", PROMISES, ids=[promise.__name__ for promise in PROMISES])
+def test_machines_of_ones_own_keep_the_contract(lab: Lab, promise: Promise) -> None:
+    promise(contract.Subject(lambda: Ssh(lab.config()), "box", "basement", None))
+    assert not any(lab.claims(machine) for machine in lab.machines)
 
 
 @pytest.mark.parametrize("why", range(4), ids=["auth", "quota", "capacity", "invalid"])
