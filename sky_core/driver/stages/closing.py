@@ -9,7 +9,7 @@ from dataclasses import replace
 from sky_core.clouds.base import TAG_CLUSTER, Found, Instance
 from sky_core.driver.stages.ending import found_in_bucket
 from sky_core.driver.stages.launch import observation, request_for
-from sky_core.driver.stages.reaching import look
+from sky_core.driver.stages.reaching import end_on_record, look
 from sky_core.driver.step import Step
 from sky_core.errors import CloudError, NotConnected, UnknownOutcome
 from sky_core.events import Cancelled, Failed, Over, Recovering, Succeeded, Terminated, TerminateFailed
@@ -160,7 +160,7 @@ def _as_ended(cluster: Cluster, outcome: str, seen: Sequence[Instance]) -> Clust
     """The cluster as it ended: by the cloud's own record of its machines where it has one, else as it was ordered."""
     now, began, ordered = time.time(), cluster.started_at, cluster.stopped_at
     starts = [instance.launched_at for instance in seen if instance.launched_at is not None]
-    ends = [instance.ended_at for instance in seen if instance.ended_at is not None]
+    stopped_at = end_on_record(seen, ordered or now)
     return replace(
         cluster,
         state="ended",
@@ -168,7 +168,7 @@ def _as_ended(cluster: Cluster, outcome: str, seen: Sequence[Instance]) -> Clust
         outcome=outcome,
         instance_ids=tuple(dict.fromkeys(instance.id for instance in seen)) or cluster.instance_ids,
         started_at=sharpened(min(starts), cluster.intended_at) if began is None and starts else began,
-        stopped_at=sharpened(max(ends), ordered or now) if seen and len(ends) == len(seen) else ordered,
+        stopped_at=ordered if stopped_at is None else stopped_at,
     )
 
 

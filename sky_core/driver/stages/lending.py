@@ -78,7 +78,6 @@ def renew(step: Step, cluster: Cluster, machines: Sequence[Machine]) -> None:
     at, job = step.driving.renew_at, step.job
     if time.time() < at.get(job.id, 0.0) or not step.memory.bucket:
         return
-    at[job.id] = time.time() + AGAIN_S
     try:
         options = lend(step, cluster, step.memory.bucket)
         step.driving.executors[cluster.cloud].renew(machines, job.id, cluster.attempt, options)

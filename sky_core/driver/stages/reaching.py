@@ -10,6 +10,7 @@ from dataclasses import replace
 from sky_core.clouds.base import Gated, Instance
 from sky_core.driver.step import Step
 from sky_core.errors import CloudError, NotSetUp
+from sky_core.job.bill import sharpened
 from sky_core.ssh.machine import Machine
 from sky_core.store import Cluster
 
@@ -66,3 +67,13 @@ def let_in(step: Step, cluster: Cluster) -> None:
             cloud.let_in(cluster.instance_ids)
         except CloudError as error:
             log.warning("%s: the firewall could not be opened: %s", step.job.id, error)
+
+
+def end_on_record(machines: Sequence[Instance], ours: float) -> float | None:
+    """When the last of these machines ended, by their cloud's record; None if it does not tell of each.
+
+    Args:
+        ours: Our own time of what ended them.
+    """
+    ends = [instance.ended_at for instance in machines if instance.ended_at is not None]
+    return sharpened(max(ends), ours) if len(ends) == len(machines) > 0 else None

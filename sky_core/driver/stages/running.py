@@ -14,7 +14,7 @@ from sky_core.driver.lead.promise import checkpoint_hours, noted, too_slow, unsa
 from sky_core.driver.stages.ending import ended, transfers
 from sky_core.driver.stages.launch import REFUSALS, intend, observation, where
 from sky_core.driver.stages.lending import lend, make_buckets, renew
-from sky_core.driver.stages.reaching import addresses_of, let_in, look, machines_at, no_address
+from sky_core.driver.stages.reaching import addresses_of, end_on_record, let_in, look, machines_at, no_address
 from sky_core.driver.step import Step
 from sky_core.driver.urls import checkpoint_url, mounts, output_urls, verdict_url
 from sky_core.errors import AuthError, CloudError, HostKeyMismatch, InvalidRequest, LinkLost, MachineError
@@ -35,7 +35,6 @@ from sky_core.events import (
     Unsaved,
 )
 from sky_core.facts import facts_of
-from sky_core.job.bill import sharpened
 from sky_core.job.memory import Changes
 from sky_core.job.needs import kept_folder
 from sky_core.job.outcome import Outcome
@@ -221,9 +220,8 @@ def _as_stopped(step: Step, cluster: Cluster, gone: Sequence[Instance]) -> Clust
     """
     if len(gone) < len(cluster.instance_ids):
         return cluster
-    ends = [instance.ended_at for instance in gone if instance.ended_at is not None]
-    if len(ends) == len(gone) > 0:
-        return replace(cluster, stopped_at=sharpened(max(ends), cluster.intended_at))
+    if (stopped_at := end_on_record(gone, cluster.intended_at)) is not None:
+        return replace(cluster, stopped_at=stopped_at)
     memory, orphan_ttl_s = step.memory, step.driving.settings.orphan_ttl_s
     if memory.heard_at is None:
         return cluster
