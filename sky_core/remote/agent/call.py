@@ -8,7 +8,6 @@ cannot be pickled, ``("failure", text)``.
 
 from __future__ import annotations
 
-import asyncio
 import copyreg
 import inspect
 import io
@@ -133,8 +132,12 @@ def _outcome(payload: Path) -> tuple[tuple[str, Any], int]:
 def _whole(value: Any) -> Any:
     """What a call comes to: a coroutine's value, all that a generator gives in a list; anything else is itself."""
     if inspect.isawaitable(value):
+        import asyncio  # few functions need it, and it takes as long to import as all else here
+
         return asyncio.run(_awaited(value))
     if inspect.isasyncgen(value):
+        import asyncio
+
         return asyncio.run(_listed(value))
     return list(value) if inspect.isgenerator(value) else value
 

@@ -1,25 +1,23 @@
-"""What the driver calls over SSH, and what the agent calls of itself."""
+"""What the driver calls over SSH, and what the agent calls of itself.
+
+Each command imports what it needs itself: one that looks at a job comes every few seconds, and from a zip file all of
+the agent takes ten times as long to import as what that needs.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import call, processes
-from .container import namespace, unpacking
-from .data import transfer
+from . import processes
 from .job import Job, Place, write_whole
-from .pythons.fit import lacking
 from .state import ENDED, State, log_size, read_state, supervisor_lives
-from .supervisor import Supervisor
 
 PART = 8 << 20  # bytes of log in one answer; who wants more asks again
 KILL_TIMEOUT_S = 10.0
@@ -42,15 +40,25 @@ def main(argv: Sequence[str]) -> int:
         job_id, attempt = arguments
         renew(job_id, int(attempt), sys.stdin.readline())
     elif command == "transfer":
+        from .data import transfer
+
         transfer.main()
     elif command == "alone":
+        from .container import namespace
+
         namespace.alone()
     elif command == "unpack":
+        from .container import unpacking
+
         folder, *layers = arguments
         unpacking.unpack(((Path(file), kind) for file, kind in zip(layers[::2], layers[1::2])), Path(folder))  # noqa: B905 - Python 3.9
     elif command == "enter":
+        from .container import namespace
+
         namespace.enter(**json.loads(arguments[0]), env=os.environ)
     elif command == "call":
+        from . import call
+
         return call.main(arguments[0])
     else:
         raise SystemExit(f"no such command: {command}")
@@ -62,6 +70,8 @@ def start(description: dict[str, Any], program: str) -> str:
 
     A machine whose Pythons do not serve the job answers ``"unfit"``, its processor, and what it lacks.
     """
+    from .pythons.fit import lacking
+
     job = Job(**description)
     place = Place.of(job.job_id, job.attempt)
     if missing := lacking(job):
@@ -81,6 +91,10 @@ def start(description: dict[str, Any], program: str) -> str:
 
 def _daemon(job: Job, place: Place, program: str, write_end: int) -> None:
     """Become the job's supervisor, unless it has one. Does not return."""
+    import shutil
+
+    from .supervisor import Supervisor
+
     os.setsid()
     if os.fork() != 0:
         os._exit(0)
@@ -177,6 +191,8 @@ def renew(job_id: str, attempt: int, options: str) -> None:
 def _end_session(state: dict[str, Any]) -> None:
     """Kill what a dead supervisor's command has left running."""
     if state.get("room"):
+        import subprocess
+
         subprocess.run(state["room"], capture_output=True)
     if state["session"] is None or state["boot_id"] != processes.boot_id():
         return

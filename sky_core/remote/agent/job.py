@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -138,6 +137,8 @@ class Place:
 
     def unpack(self, job: Job) -> None:
         """Make the working folder, and that of local files."""
+        import tarfile  # not for a look at the job
+
         for digest, folder in ((job.workdir, self.work), (job.files, self.files)):
             folder.mkdir(exist_ok=True)
             if digest:

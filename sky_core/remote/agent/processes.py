@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-from .data.trees import UNFINISHED
 
 PR_SET_CHILD_SUBREAPER = 36
 WRITING = os.O_WRONLY | os.O_RDWR
@@ -56,6 +53,8 @@ def table() -> list[Process]:
 
 def adopt_orphans() -> None:
     """Let descendants whose parents end become this process's children, so that none escapes."""
+    import ctypes  # not for a look at the job
+
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
@@ -91,6 +90,8 @@ def send(processes: Iterable[Process], number: signal.Signals) -> None:
 
 def writes_in(processes: Iterable[Process], folder: Path) -> bool:
     """Whether one of these processes has a file in ``folder`` open for writing, other than an unfinished one."""
+    from .data.trees import UNFINISHED  # nor is this
+
     inside = f"{folder.resolve()}{os.sep}"
     for process in processes:
         with contextlib.suppress(OSError):
