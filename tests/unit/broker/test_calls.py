@@ -1,5 +1,6 @@
 """Calls travel whole: references become inputs, local modules go along, nothing else is needed over there."""
 
+import ast
 import io
 import os
 import pickle
@@ -8,12 +9,16 @@ import sys
 import textwrap
 import threading
 import zipfile
+from pathlib import Path
 
 import pytest
 
+import sky_core.driver
 from sky_core import Artifact, errors
 from sky_core.broker.calls import Reference, pack
 from sky_core.remote.agent import call
+from sky_core.remote.agent.data.artifacts import publish
+from sky_core.remote.artifacts import load_result, read_result
 
 MODEL = Reference("job-1", Artifact(uri="s3://b/model", size_gb=0.1, location="aws/us-east-1"))
 IMAGES = Reference("job-2", Artifact(uri="gs://b/images"))
@@ -196,6 +201,37 @@ class Refused(ValueError):
 class Bad(Exception):
     def __reduce__(self):
         raise TypeError("not to be pickled")
+
+
+class Hostile:
+    """What a machine may write in place of a value: code that runs when it is unpickled."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (self.mark,)
+
+
+def test_what_a_machine_wrote_is_bytes_until_somebody_asks_for_the_value(tmp_path):
+    mark, url = tmp_path / "it ran", f"file://{tmp_path}/bucket"
+    (tmp_path / "result").write_bytes(call.pack("result", pickle.dumps(("value", Hostile(str(mark))))))
+    publish(tmp_path / "result", url, "one", {})
+    content = read_result(url, {})
+    assert not mark.exists(), "the driver does this, and has every cloud's credentials"
+    load_result(content)
+    assert mark.exists(), "only whoever wants the value takes the risk"
+
+
+def test_the_driver_unpickles_nothing():
+    driver = Path(sky_core.driver.__file__).parent
+    names = {
+        getattr(node, "id", None) or getattr(node, "attr", None) or getattr(node, "name", None)
+        for path in driver.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+    }
+    assert "read_result" in names
+    assert names & {"pickle", "cloudpickle", "load_result", "value_of"} == set()
 
 
 @pytest.mark.parametrize(
