@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from sky_core.errors import AuthError, CapacityError, CloudError, InvalidRequest, QuotaError
 
@@ -132,7 +132,7 @@ class Loan:
         ends_at: When they end, seconds since the epoch; None if they do not, being the machine's own.
     """
 
-    options: Mapping[str, Any] = field(repr=False)
+    options: Mapping[str, object] = field(repr=False)
     ends_at: float | None = None
 
 
@@ -259,7 +259,7 @@ class Cloud(Protocol):
     def storage(self, region: str) -> Storage:
         """Skyloom's bucket in that region and how to reach it; creates the bucket if needed (idempotent)."""
 
-    def storage_options(self) -> Mapping[str, Any]:
+    def storage_options(self) -> Mapping[str, object]:
         """fsspec options for the driver itself. Secret: never stored, never logged, on no machine."""
 
     def lend(self, reaches: Sequence[Reach], machine: str) -> Loan:

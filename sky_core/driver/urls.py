@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from sky_core.driver.step import Step
 from sky_core.facts import facts_of, schemes
+from sky_core.remote.executor import Mounted
 from sky_core.spec import Artifact, Mount
 from sky_core.store import Cluster
 
@@ -53,7 +53,7 @@ def mount_url(step: Step, mount: Mount) -> str | None:
     return f"{scheme}://{mount.bucket}{at}{account}"
 
 
-def mounts(step: Step) -> tuple[dict[str, Any], ...]:
+def mounts(step: Step) -> tuple[Mounted, ...]:
     """The task's mounts as its agent reads them; local sources by their number in the archive."""
     sources = [path for path, mount in step.task.mounts.items() if mount.source]
     return tuple(
@@ -67,7 +67,7 @@ def mounts(step: Step) -> tuple[dict[str, Any], ...]:
     )
 
 
-def storage_options(step: Step, cluster: Cluster) -> dict[str, dict[str, Any]]:
+def storage_options(step: Step, cluster: Cluster) -> dict[str, dict[str, object]]:
     """fsspec options by protocol, for the machine's own cloud and those its inputs come from."""
     given = [source.uri for source in step.task.inputs.values() if isinstance(source, Artifact) and source.uri]
     mounted = [url for mount in step.task.mounts.values() if (url := mount_url(step, mount))]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from graphlib import TopologicalSorter
-from typing import Any
+from typing import TypedDict, Unpack
 
 import numpy as np
 
 from sky_core.errors import Infeasible
-from sky_core.optimizer import Edge, Problem, Solution, solve
+from sky_core.optimizer import Edge, Limit, Minimize, Problem, Solution, solve
+from sky_core.optimizer.problem import Bools
 from sky_core.planner.candidates import Candidates
 from sky_core.planner.plan import Plan
 from sky_core.spec import Pipeline, Task
@@ -44,7 +45,19 @@ def points_in_time(pipeline: Pipeline) -> dict[str, float]:
     return {name: left for name, left in hours.items() if left is not None}
 
 
-def solve_in_time(problem: Problem, due: Mapping[str, float], deadline_hours: float | None, **goal: Any) -> Solution:
+class Goal(TypedDict, total=False):
+    """Arguments of :func:`~sky_core.optimizer.solve` that are handed on as they are."""
+
+    minimize: Minimize
+    budget_usd: float | None
+    time_limit_s: float
+    blocked: Mapping[str, Bools] | None
+    limits: Sequence[Limit]
+
+
+def solve_in_time(
+    problem: Problem, due: Mapping[str, float], deadline_hours: float | None, **goal: Unpack[Goal]
+) -> Solution:
     """:func:`~sky_core.optimizer.solve` with a latest finish for some tasks, hours.
 
     The optimizer knows one deadline, the makespan's. A task that has to be done sooner gets a successor that costs

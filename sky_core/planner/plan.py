@@ -53,7 +53,7 @@ class Placement(Record):
 
     @model_validator(mode="before")
     @classmethod
-    def _stored_before(cls, data: dict[str, Any]) -> dict[str, Any]:
+    def _stored_before(cls, data: dict[str, object]) -> dict[str, object]:
         # Plans that earlier versions stored know of expected hours only.
         return {"hours_at_most": data["hours"], **data}
 
@@ -128,7 +128,7 @@ class Block(Record):
     passing: bool = False
 
     @property
-    def scope(self) -> dict[str, Any]:
+    def scope(self) -> dict[str, object]:
         """The fields that have to be equal for a placement to be covered."""
         return self.model_dump(exclude={"reason", "until", "passing"}, exclude_none=True)
 

@@ -10,7 +10,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any, Protocol
+from typing import Protocol, TypedDict
 
 from sky_core.facts import schemes
 from sky_core.remote.agent import call
@@ -21,6 +21,19 @@ from sky_core.ssh.machine import Machine
 
 LOOK_S = 10.0  # until the next bytes of an answer, of a machine that answered the last time…
 LONG_LOOK_S = 30.0  # …and of one that did not: it may be busy rather than gone
+
+
+class Mounted(TypedDict):
+    """A mount as the agent reads it.
+
+    Attributes:
+        file: The number of its local source in the archive of files; None of all others.
+    """
+
+    path: str
+    url: str | None
+    file: int | None
+    write_back: bool
 
 
 @dataclass(frozen=True)
@@ -67,7 +80,7 @@ class JobRequest:
     files: Archive | None = None
     environment: Archive | None = None
     minor: str = ""
-    mounts: tuple[Mapping[str, Any], ...] = ()
+    mounts: tuple[Mounted, ...] = ()
     envs: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     inputs: Mapping[str, str] = field(default_factory=dict)
@@ -77,7 +90,7 @@ class JobRequest:
     restore_urls: tuple[str, ...] = ()
     checkpoint_interval_s: float | None = None
     checkpoint_keep: int = 2
-    storage_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    storage_options: Mapping[str, Mapping[str, object]] = field(default_factory=dict, repr=False)
     orphan_ttl_s: float = 1800.0
     promised_s: float = 0.0
     publish_patience_s: float = 1800.0
@@ -87,7 +100,7 @@ class JobRequest:
     gpus_per_node: int = 0
     place: Mapping[str, str] = field(default_factory=dict)
 
-    def describe(self, rank: int) -> dict[str, Any]:
+    def describe(self, rank: int) -> dict[str, object]:
         """The job as the agent of one node reads it (:class:`sky_core.remote.agent.job.Job`)."""
         plain = {name: getattr(self, name) for name in PLAIN}
         return {
@@ -161,7 +174,7 @@ class Executor(Protocol):
         """
 
     def renew(
-        self, machines: Sequence[Machine], job_id: str, attempt: int, options: Mapping[str, Mapping[str, Any]]
+        self, machines: Sequence[Machine], job_id: str, attempt: int, options: Mapping[str, Mapping[str, object]]
     ) -> None:
         """Use these storage options from now on: those that the attempt was started with end soon."""
 

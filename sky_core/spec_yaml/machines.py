@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sky_core.facts import clouds
 from sky_core.spec import Resources, did_you_mean
 from sky_core.spec_yaml.fields import ResourceFields
 from sky_core.spec_yaml.slips import Slip
@@ -137,19 +138,21 @@ def _place(fields: ResourceFields) -> dict[str, Any]:
         if twice := said.keys() & data.keys():
             raise Slip(("infra",), f"infra and {min(twice)} both say where", "keep infra")
         data |= said
-    clouds = data.get("cloud", [])
-    for cloud in [clouds] if isinstance(clouds, str) else clouds:
+    named, ours = data.get("cloud", []), clouds()
+    for cloud in [named] if isinstance(named, str) else named:
+        if cloud.lower() in ours:  # a package may have added one of those below
+            continue
         if cloud.lower() in KUBERNETES:
             raise NotHere(
                 ("infra" if fields.infra else "cloud",),
                 "Kubernetes is none of Skyloom's clouds",
-                "leave it out to have any of aws, gcp and azure, or name one",
+                f"leave it out to have any of {', '.join(ours)}, or name one",
             )
         if cloud.lower() in ELSEWHERE:
             raise NotHere(
                 ("infra" if fields.infra else "cloud",),
                 f"{cloud} is none of Skyloom's clouds",
-                "write aws, gcp or azure",
+                f"write one of {', '.join(ours)}",
             )
     return data
 

@@ -10,7 +10,6 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 from sky_core.clouds.base import Reach
 from sky_core.driver.step import Step
@@ -27,7 +26,7 @@ log = logging.getLogger(__name__)
 AGAIN_S = 60.0  # after a failure to lend
 
 
-def lend(step: Step, cluster: Cluster, bucket: str) -> dict[str, dict[str, Any]]:
+def lend(step: Step, cluster: Cluster, bucket: str) -> dict[str, dict[str, object]]:
     """fsspec options by scheme for the machines of a cluster, for all that their job reads and writes.
 
     Raises:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from sky_core.clouds.aws.provider import Aws
 from sky_core.clouds.base import Found, Instance, LaunchRequest, Leftover, Leftovers, Loan, Reach, Storage
@@ -62,7 +61,7 @@ class Meadow:
     def storage(self, region: str) -> Storage:
         return Storage(self._bucket, region)
 
-    def storage_options(self) -> Mapping[str, Any]:
+    def storage_options(self) -> Mapping[str, object]:
         return {}
 
     def lend(self, reaches: Sequence[Reach], machine: str) -> Loan:

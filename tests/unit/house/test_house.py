@@ -25,7 +25,6 @@ AT_HOME = {
     "sky_core/catalog/build": "how the embedded price lists were made",
     "sky_core/catalog/refresh/sources": "a price API of each",
     "sky_core/remote/agent": "runs on a machine, without facts, and asks its cloud's metadata service",
-    "sky_core/planner/view/page": "gives each its colour",
     "sky_core/spec_yaml": "as the files of others name their buckets",
     "sky_sandbox": "plays them",
     "demo": "tells a story",

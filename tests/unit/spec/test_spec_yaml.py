@@ -9,8 +9,9 @@ import pytest
 
 from sky_core import load_pipeline, load_task
 from sky_core.errors import SpecError
+from sky_core.facts import CloudFacts, clouds
 from sky_core.spec import Artifact, Mount
-from sky_core.spec_yaml import Given, load
+from sky_core.spec_yaml import Given, load, machines
 from sky_core.spec_yaml.machines import FEATURES
 
 SKYPILOT = """
@@ -90,7 +91,7 @@ REFUSED = {
     "run: x\nvolumes: {/mnt: v}": "task.yaml:2: Task.task: volumes: disks that outlive a job are not kept (keep",
     "run: x\nresources: {infra: k8s/mine}": "Task.task: resources.infra: Kubernetes is none of Skyloom's clouds (leave",
     "run: x\nresources: {infra: a/b/c/d}": "resources.infra: 'a/b/c/d' has too many parts",
-    "run: x\nresources: {infra: lambda}": "resources.infra: lambda is none of Skyloom's clouds (write aws",
+    "run: x\nresources: {infra: lambda}": "resources.infra: lambda is none of Skyloom's clouds (write one of aws",
     "run: x\nresources: {image_id: 'docker:'}": "docker: without the name of an image",
     "run: x\nresources: {disk_size: huge}": "resources.disk_size: 'huge' is not a size; write e.g. 256",
     "run: x\nresources: {memory: lots}": "resources.memory: 'lots' is not an amount of memory",
@@ -276,6 +277,12 @@ def test_alternatives_elsewhere_are_left_out_with_a_word(tmp_path):
     file = load(write(tmp_path, text))
     assert file.pipeline.tasks[0].resources.cloud == ("aws",)
     assert "resources.any_of.0.infra: left out: Kubernetes" in str(file.notes[0])
+
+
+def test_a_cloud_that_a_package_has_added_is_ours(tmp_path, monkeypatch):
+    added = {"lambda": CloudFacts(name="lambda", provider="x:X")}
+    monkeypatch.setattr(machines, "clouds", lambda: {**clouds(), **added})
+    assert resources(tmp_path, "{cloud: lambda}").cloud == ("lambda",)
 
 
 def test_what_is_empty_is_as_if_it_were_not_there(tmp_path):

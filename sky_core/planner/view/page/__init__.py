@@ -6,6 +6,7 @@ out by the modules beside this one, one each, and drawn by ``page.html.j2``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -89,8 +90,8 @@ def _template(name: str) -> Template:
 
 
 def tone(cloud: str) -> str:
-    """The class that gives a cloud its colour; all that nobody gave one share the last."""
-    return f"tone-{cloud}" if cloud in ("aws", "azure", "gcp") else "tone-other"
+    """The class that gives a cloud its colour, in style.css."""
+    return f"tone-{re.sub(r'[^a-z0-9-]', '-', cloud.lower())}"
 
 
 __all__ = ["Progress", "plan_markdown", "plan_page"]
