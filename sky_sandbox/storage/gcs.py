@@ -27,6 +27,7 @@ class Gcs:
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
         self._uploads: dict[str, Upload] = {}
+        self._owners: dict[str, str] = {}  # project by bucket; those from before a restart are whoever's asks
 
     async def answer(self, request: Request, path: str) -> Response:
         """The reply to one request; ``path`` is still percent-encoded."""
@@ -53,9 +54,12 @@ class Gcs:
             wanted = await request.json()
             if not self._objects.create_bucket("gcs", wanted["name"], wanted.get("location", "US")):
                 return error(409, "Your previous request to create the named bucket succeeded.", "conflict")
+            self._owners[wanted["name"]] = request.query_params.get("project", "")
             return JSONResponse(self._bucket_resource(wanted["name"]))
-        names = self._objects.buckets("gcs")
-        return JSONResponse({"kind": "storage#buckets", "items": [self._bucket_resource(name) for name in names]})
+        project, prefix = request.query_params.get("project", ""), request.query_params.get("prefix", "")
+        ours = (name for name in self._objects.buckets("gcs") if self._owners.get(name, project) == project)
+        found = [self._bucket_resource(name) for name in ours if name.startswith(prefix)]
+        return JSONResponse({"kind": "storage#buckets", "items": found})
 
     def _bucket(self, request: Request, bucket: str) -> Response:
         if request.method == "DELETE":

@@ -1,4 +1,8 @@
-"""Skyloom's buckets in Google Cloud Storage, one for each region."""
+"""Skyloom's buckets in Google Cloud Storage, one for each region.
+
+Names are shared by all of Google's customers, and ours can be guessed. Somebody else's bucket that lets us in is not
+used: what lies in it would be taken for results.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from google.cloud.storage import Client
 from sky_core.clouds.base import Leftover, Storage
 from sky_core.clouds.gcp.errors import RETRY, cloud_errors
 from sky_core.config import CloudConfig
+from sky_core.errors import AuthError
 
 CALL_S = 60.0
 
@@ -50,7 +55,8 @@ class Buckets:
         """The region's bucket.
 
         Raises:
-            CloudError: if it cannot be made, or belongs to somebody else (then with the cloud's "forbidden").
+            CloudError: if it cannot be made.
+            AuthError: if it belongs to somebody else, whether that lets us in or not.
         """
         if region not in self._known:
             name = self.name(region)
@@ -59,8 +65,16 @@ class Buckets:
                     self._client.get_bucket(name, retry=RETRY, timeout=CALL_S)
                 except NotFound:
                     self._create(name, region)
+                self._refuse_anothers(name)
             self._known[region] = Storage(f"gs://{name}", region)
         return self._known[region]
+
+    def _refuse_anothers(self, name: str) -> None:
+        """A project lists its own buckets only, whatever others let it do with theirs."""
+        listed = self._client.list_buckets(project=self._project, prefix=name, retry=RETRY, timeout=CALL_S)
+        if name not in [bucket.name for bucket in listed]:
+            cure = "set another bucket_prefix in [clouds.gcp]"
+            raise AuthError(f"the bucket {name} belongs to another project", scope="region", code="NotOurs", cure=cure)
 
     def _create(self, name: str, region: str) -> None:
         bucket = self._client.bucket(name)

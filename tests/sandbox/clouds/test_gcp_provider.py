@@ -298,6 +298,21 @@ def test_storage(sandbox: Sandbox, gcp: Gcp) -> None:
         assert files.cat_file(f"{storage.url}/a/b") == b"content"
 
 
+def test_a_bucket_of_our_name_that_is_a_strangers_is_not_used(sandbox: Sandbox, gcp: Gcp) -> None:
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud.storage import Client
+
+    config = sandbox.settings.clouds["gcp"]
+    config = config.model_copy(update={"bucket_prefix": "squatted"})
+    strangers = Client("strangers", AnonymousCredentials(), client_options={"api_endpoint": config.storage_endpoint})
+    strangers._http.headers["Authorization"] = "Bearer strangers"
+    strangers.create_bucket("squatted-us-central1", location="us-central1")
+    with pytest.raises(AuthError, match="squatted-us-central1 belongs to another project") as refused:
+        Gcp(config).storage("us-central1")
+    assert refused.value.scope == "region", "other regions have names of their own"
+    assert Gcp(config).storage("europe-west4").url == "gs://squatted-europe-west4"
+
+
 def test_no_credentials_at_all(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)

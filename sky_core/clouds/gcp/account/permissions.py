@@ -34,12 +34,13 @@ NEEDS = (
         ),
     ),
     Need("following this machine's address", ("compute.firewalls.update", "compute.firewalls.list")),
-    Need("sweeping", ("compute.disks.list", "compute.firewalls.delete", "storage.buckets.list")),
+    Need("sweeping", ("compute.disks.list", "compute.firewalls.delete")),
     Need(
         "buckets, and what machines are lent of them: no more than this login has",
         (
             "storage.buckets.create",
             "storage.buckets.get",
+            "storage.buckets.list",
             "storage.objects.create",
             "storage.objects.get",
             "storage.objects.list",
