@@ -78,6 +78,7 @@ class CloudConfig(BaseModel):
             profile, the email of a service account, the ARM id of a user-assigned identity. Without it they are lent
             short-lived credentials for what their job needs.
         machine_role: ARN of the role that is assumed to lend them (AWS, for logins that are temporary themselves).
+        lent_h: Hours that what machines are lent lasts, where the cloud leaves that to us (AWS for IAM users, Azure).
         credentials: Throw-away credentials of the sandbox; never set for real clouds.
         ca_file: CA bundle to trust for ``endpoint`` (the sandbox's Azure speaks TLS).
         ssh_port: Port of sshd on launched machines.
@@ -104,6 +105,7 @@ class CloudConfig(BaseModel):
     bucket_prefix: str | None = None
     machine_identity: str | None = None
     machine_role: str | None = None
+    lent_h: float = Field(12.0, gt=0, le=36)
     credentials: Mapping[str, SecretStr] = Field(default_factory=dict)
     ca_file: Path | None = None
     ssh_port: int = 22

@@ -147,6 +147,7 @@ class Sandbox:
             "ssh_port": self.hypervisor.ssh_port,
             "address_url": f"http://{LOOPBACK}:{ports['admin']}/address",
             "min_poll_s": POLL_S,
+            **({"lent_h": self.options.login_s / 3600} if self.options.login_s else {}),
         }
         return {
             "pid": os.getpid(),

@@ -18,7 +18,7 @@ from sky_core.clouds.aws.session import HOME_REGION, Session
 from sky_core.clouds.base import Loan, Reach
 from sky_core.errors import AuthError, CloudError
 
-USERS_S = 12 * 3600  # a federated user's session; at most 36 h
+SHORTEST_S = 900  # of what STS lends
 ROLES_S = 3600  # what every role allows, also one that was assumed by a role
 MANY = (6, 2, 1)  # prefixes in one bucket, above which the folder that holds them all is named…
 LONGEST = 2048  # …since a policy has no more characters than that
@@ -27,8 +27,8 @@ ROLE = re.compile(r"^arn:(?P<partition>[\w-]+):sts::(?P<account>\d+):assumed-rol
 OBJECTS = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
 
 
-def lend(session: Session, role: str | None, reaches: Sequence[Reach]) -> Loan:
-    """Credentials that reach these places.
+def lend(session: Session, role: str | None, users_h: float, reaches: Sequence[Reach]) -> Loan:
+    """Credentials that reach these places; ``users_h`` is how many hours they last that an IAM user lends.
 
     Raises:
         AuthError: if the login can lend none.
@@ -37,7 +37,8 @@ def lend(session: Session, role: str | None, reaches: Sequence[Reach]) -> Loan:
     sts = session.client("sts", HOME_REGION)
     with session.errors(HOME_REGION):
         if role is None and ours is not None and ours.token is None:
-            reply = sts.get_federation_token(Name=NAME, Policy=policy, DurationSeconds=USERS_S)
+            seconds = max(SHORTEST_S, round(users_h * 3600))
+            reply = sts.get_federation_token(Name=NAME, Policy=policy, DurationSeconds=seconds)
         else:
             arn = role or _own_role(sts.get_caller_identity()["Arn"])
             try:

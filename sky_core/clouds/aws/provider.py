@@ -208,7 +208,7 @@ class Aws:
         place = {"endpoint_url": self.config.storage_endpoint} if self.config.storage_endpoint else {}
         if self.config.machine_identity and machine == self.name:
             return Loan(place)
-        loan = lend(self._session, self.config.machine_role, reaches)
+        loan = lend(self._session, self.config.machine_role, self.config.lent_h, reaches)
         return Loan({**loan.options, **place}, loan.ends_at)
 
     def _unknown(self, id_: str) -> Instance:

@@ -27,7 +27,7 @@ from sky_core.errors import InvalidRequest
 log = logging.getLogger(__name__)
 
 STORAGE_API = "2023-05-01"
-LENT = timedelta(hours=12)
+OWN = timedelta(hours=12)  # what we sign for ourselves, as long as we like
 GROUP = "skyloom-storage-"  # how the resource group of a region's account begins
 EMULATOR_KEY = "c2FuZGJveA=="  # any key does: the emulator does not check it
 
@@ -103,7 +103,7 @@ class AzureStorage:
         named = {"account_name": account} if account else {}
         if self._config.machine_identity and machine == "azure":
             return Loan({"identity": self._config.machine_identity, **named})
-        ends = datetime.now(UTC) + LENT
+        ends = datetime.now(UTC) + timedelta(hours=self._config.lent_h)
         places: dict[str, bool] = {}
         for reach in reaches:
             place = place_of(reach.url)
@@ -125,17 +125,17 @@ class AzureStorage:
             with_key = {"account_key": EMULATOR_KEY}
         else:
             try:
-                with_key = {"user_delegation_key": self._delegated(account)}
+                with_key = {"user_delegation_key": self._delegated(account, ends)}
             except HttpResponseError as error:
                 log.info("%s delegates no key to this login, so its own one signs: %s", account, error)
                 with_key = {"account_key": self._key(account)}
         return str(generate_container_sas(account, container, permission=allowed, expiry=ends, **with_key))
 
-    def _delegated(self, account: str) -> Any:
-        """A key to sign with, kept for half its life."""
+    def _delegated(self, account: str, ends: datetime) -> Any:
+        """A key to sign with till then, kept for as long as it serves."""
         key, until = self._keys.get(account, (None, datetime.min.replace(tzinfo=UTC)))
-        if key is None or until < datetime.now(UTC) + LENT:
-            begins, until = datetime.now(UTC) - timedelta(minutes=15), datetime.now(UTC) + 2 * LENT
+        if key is None or until < ends:
+            begins, until = datetime.now(UTC) - timedelta(minutes=15), ends + OWN
             service = BlobServiceClient(f"https://{account}.blob.core.windows.net", credential=self._credential)
             key = service.get_user_delegation_key(begins, until)
             self._keys[account] = key, until
@@ -190,8 +190,8 @@ class _Signatures(Mapping[str, str]):
 
     def __getitem__(self, place: str) -> str:
         signature, ends = self._made.get(place, ("", datetime.min.replace(tzinfo=UTC)))
-        if ends < datetime.now(UTC) + LENT / 2:
-            ends = datetime.now(UTC) + LENT
+        if ends < datetime.now(UTC) + OWN / 2:
+            ends = datetime.now(UTC) + OWN
             with cloud_errors():
                 signature = self._storage.sign(place, ends, write=True)
             self._made[place] = signature, ends
