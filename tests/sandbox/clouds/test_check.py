@@ -8,7 +8,10 @@ import sys
 
 import pytest
 
-from sky_core.clouds import audit
+from sky_core.clouds import audit, connect
+from sky_core.clouds.aws.account.audit import audit as look
+from sky_core.clouds.aws.provider import Aws
+from sky_core.networks import Networks
 from tests.conftest import Sandbox
 
 REGIONS = {"aws": "eu-west-1", "gcp": "europe-west1", "azure": "westeurope"}
@@ -41,6 +44,16 @@ def test_a_region_that_is_closed_is_found(sandbox: Sandbox) -> None:
     found = {one.about: one for one in audit("aws", sandbox.settings, "eu-south-1")}
     assert "enable-region" in found["region eu-south-1"].says
     assert not found["dry run of a launch"].ok
+
+
+def test_a_subnet_of_the_settings_makes_up_for_a_default_network(sandbox: Sandbox) -> None:
+    sandbox.control.account(default_network=False)
+    aws = connect("aws", sandbox.settings)
+    assert isinstance(aws, Aws)
+    subnet = aws._session.client("ec2", "eu-west-1").describe_subnets()["Subnets"][0]["SubnetId"]
+    config = sandbox.settings.clouds["aws"].model_copy(update={"network": Networks(subnet=subnet)})
+    found = {one.about: one for one in look(Aws(config), "eu-west-1")}
+    assert all(one.ok for one in found.values()), found
 
 
 def test_the_command_says_it_line_by_line(sandbox: Sandbox) -> None:

@@ -44,13 +44,20 @@ def _enabled(cloud: Aws, region: str) -> str:
 
 
 def _dry_run(cloud: Aws, region: str) -> str:
-    """Whether the very body of a launch would be taken; EC2 says "yes" as an error."""
+    """Whether a launch would be taken, in the subnet of the settings if there is one; EC2 says "yes" as an error."""
+    own = cloud.config.network.at(region)
+    subnet = {} if own.subnet is None else {"SubnetId": own.subnet}
     request = LaunchRequest("sky-check", "t3.small", region, None, use_spot=False, asked_before=False)
     image = cloud._image(request)
     try:
         with sorted_errors():
             cloud._session.client("ec2", region).run_instances(
-                ImageId=image["ImageId"], InstanceType=request.instance_type, MinCount=1, MaxCount=1, DryRun=True
+                ImageId=image["ImageId"],
+                InstanceType=request.instance_type,
+                MinCount=1,
+                MaxCount=1,
+                DryRun=True,
+                **subnet,
             )
     except CloudError as error:
         if error.code != "DryRunOperation":
