@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from sky_core.config import CloudConfig, Settings
 from sky_core.store import Store
 
 ASKING = 6
+LEASE_S = 4.0  # renewed each second: a busy machine may be late with that
 spawn = multiprocessing.get_context("spawn")
 PIPELINE = Pipeline(name="p", tasks=(Task(name="t", run="true", hours=1, resources=Resources(cpus="4+")),))
 
@@ -45,29 +47,30 @@ def test_six_processes_that_ask_at_once_make_one_plan(store_url: str, tmp_path: 
     assert len({answer[1:] for answer in told}) == 1
 
 
-def _die_planning(store_url: str, begun: Any) -> None:
-    with one_at_a_time(Store(store_url), "run", lease_s=2.0):
+def _die_planning(store_url: str, begun: Any, seen: Any) -> None:
+    with one_at_a_time(Store(store_url), "run", lease_s=LEASE_S):
         begun.set()
-        time.sleep(1.5)
+        seen.wait(240)
         os._exit(1)
 
 
 def test_a_maker_that_dies_hands_over(store_url: str, tmp_path: Path) -> None:
-    begun = spawn.Event()
-    maker = spawn.Process(target=_die_planning, args=(store_url, begun))
-    maker.start()
-    assert begun.wait(120)
+    begun, seen = spawn.Event(), spawn.Event()
     broker = Broker(settings(tmp_path, store_url))
+    maker = spawn.Process(target=_die_planning, args=(store_url, begun, seen), daemon=True)
+    maker.start()
+    assert begun.wait(240)
     assert not broker.store.take_planning("run", "somebody else", 1.0)
+    threading.Timer(1.0, seen.set).start()
     assert broker.plan("run", PIPELINE).placements["t"].task == "t"
     assert maker.exitcode == 1, "the plan was made while another process still made it"
 
 
 def test_a_lease_is_kept_for_as_long_as_its_holder_lives(store_url: str) -> None:
     store = Store(store_url)
-    with one_at_a_time(store, "run", lease_s=1.0):
-        assert holds_for(2.5, lambda: not store.take_planning("run", "somebody else", 1.0))
-    assert store.take_planning("run", "somebody else", 1.0)
+    with one_at_a_time(store, "run", lease_s=LEASE_S):
+        assert holds_for(1.5 * LEASE_S, lambda: not store.take_planning("run", "somebody else", 1.0))
+    assert store.take_planning("run", "somebody else", 60.0)
     assert not store.take_planning("run", "a third", 1.0)
     assert store.take_planning("another run", "a third", 1.0)
 
