@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sky_core.broker.beside import carried
 from sky_core.broker.local import is_local
 from sky_core.spec import Artifact
 
@@ -45,7 +46,8 @@ def pack(
 ) -> tuple[bytes, dict[str, Artifact]]:
     """Pickle a call. Every :class:`Reference` among the arguments, however deep, becomes an input of the task.
 
-    Local modules (:mod:`sky_core.broker.local`) travel by value. ``plain`` may replace an object by one that the
+    Local modules (:mod:`sky_core.broker.local`) travel by value, and those that are imported only while the call runs
+    as their sources. ``plain`` may replace an object by one that the
     machine can unpickle (an engine's own list type, say); it returns its argument otherwise. ``stand_ins`` are classes
     that travel whole in place of an engine's, which the machine lacks. ``lies`` knows objects that lie in a cloud
     already, and are sent as references to there. Any number of threads may pack at once.
@@ -60,6 +62,7 @@ def pack(
 
     inputs: dict[str, Artifact] = {}
     names: dict[str, str] = {}
+    travelling: list[types.FunctionType] = []
 
     class Pickler(functions.CallPickler):
         def persistent_id(self, obj: Any) -> tuple[str, str] | None:
@@ -77,10 +80,12 @@ def pack(
                     return operator.getitem, ((replaced,), 0)
             if isinstance(obj, type) and obj in stand_ins:
                 return _class_by_value(stand_ins[obj])
+            if isinstance(obj, types.FunctionType) and (obj.__module__ == "__main__" or is_local(obj.__module__ or "")):
+                travelling.append(obj)
             reduced = _reduce_by_value(self, obj) or _reduce_as_it_is(obj)
             return super().reducer_override(obj) if reduced is None else reduced
 
-    return functions.pack(function, args, kwargs, Pickler), inputs
+    return functions.pack(function, args, kwargs, Pickler, lambda: carried(travelling)), inputs
 
 
 def _reduce_by_value(pickler: Any, obj: Any) -> Any:

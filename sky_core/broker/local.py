@@ -27,7 +27,17 @@ def is_local(name: str) -> bool:
     if name in TRAVELLING:
         return True
     module = sys.modules.get(name)
-    return module is not None and name.partition(".")[0] not in OURS and _travels(module)
+    return module is not None and not is_ours(name) and _travels(module)
+
+
+def is_ours(name: str) -> bool:
+    """Whether a module is Skyloom's own."""
+    return name.partition(".")[0] in OURS
+
+
+def is_local_file(path: str) -> bool:
+    """Whether a module's file, or a package's folder, lies where no installer puts things."""
+    return not _is_installed(path)
 
 
 def _travels(module: ModuleType) -> bool:

@@ -16,7 +16,7 @@ import cloudpickle
 
 from sky_core.errors import SpecError
 from sky_core.remote.agent import call
-from sky_core.remote.agent.call import RESULT, RemoteError
+from sky_core.remote.agent.call import RESULT, Carried, RemoteError
 
 __all__ = ["RESULT", "CallPickler", "InputValue", "RemoteError", "pack"]
 
@@ -44,11 +44,13 @@ def pack(
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
     pickler: type[CallPickler] = CallPickler,
+    modules: Callable[[], Mapping[str, Carried]] = dict,
 ) -> bytes:
     """A call as a job's payload. The job must have an output named ``result`` (:data:`RESULT`) if its value is wanted.
 
     Args:
         pickler: May know further references.
+        modules: Asked once the call is pickled: what is to be importable while it runs.
 
     Raises:
         SpecError: if the function or an argument cannot be pickled.
@@ -62,4 +64,5 @@ def pack(
             f"the call of {name} cannot be sent to another machine: {error}",
             cure="open files, locks, connections and the like inside the function instead of passing them in",
         ) from error
+    pickle.dump(dict(modules()), buffer)
     return call.pack("call", buffer.getvalue())

@@ -1,7 +1,8 @@
 """Runs a pickled Python call as a job. Needs Python of the caller's minor version; cloudpickle comes along.
 
 A *packed* file is one line ``skyloom-pickle <what> <major.minor>`` and a pickle. The call's file holds
-``(function, args, kwargs)``, in which references to inputs stand as persistent ids; the result's file holds
+``(function, args, kwargs)``, in which references to inputs stand as persistent ids, and a second pickle with the
+modules that came along (:data:`Carried`); the result's file holds
 ``("value", value)`` (of a generator, the list of what it gave), ``("error", exception)`` or, where the exception
 cannot be pickled, ``("failure", text)``.
 """
@@ -16,12 +17,19 @@ import pickle
 import sys
 import traceback
 from collections.abc import AsyncIterator
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_loader
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 MAGIC = b"skyloom-pickle"
 INPUT = "skyloom-input"  # persistent ids are (INPUT, name)
 RESULT = "result"  # the output that a function's value or exception is written to
+
+
+Carried = tuple[bool, str]
+"""A module that came along with a call: whether it is a package, and its source."""
 
 
 class WrongPython(Exception):
@@ -111,7 +119,9 @@ def _find_modules() -> None:
 def _outcome(payload: Path) -> tuple[tuple[str, Any], int]:
     """What the call answered, and the exit code for it."""
     try:
-        function, args, kwargs = CallUnpickler(io.BytesIO(unpack("call", payload.read_bytes()))).load()
+        packed = io.BytesIO(unpack("call", payload.read_bytes()))
+        function, args, kwargs = CallUnpickler(packed).load()
+        sys.meta_path.append(CarriedModules(pickle.load(packed)))  # noqa: S301 - our submitter's, as the call is
         value = function(*args, **kwargs)
         return ("value", _whole(value)), 0
     except SystemExit as error:
@@ -148,6 +158,30 @@ async def _awaited(value: Any) -> Any:
 
 async def _listed(values: AsyncIterator[Any]) -> list[Any]:
     return [value async for value in values]
+
+
+class CarriedModules:
+    """Finds the modules that came along with a call, where the machine has none of that name."""
+
+    def __init__(self, modules: dict[str, Carried]) -> None:
+        self._modules = modules
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """As importlib asks."""
+        if name not in self._modules:
+            return None
+        return spec_from_loader(name, self, is_package=self._modules[name][0])  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """An ordinary module."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run its source."""
+        exec(compile(self.get_source(module.__name__), f"<{module.__name__}>", "exec"), module.__dict__)  # noqa: S102
+
+    def get_source(self, name: str) -> str:
+        """Its source, for tracebacks too."""
+        return self._modules[name][1]
 
 
 class CallUnpickler(pickle.Unpickler):

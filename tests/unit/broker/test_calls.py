@@ -111,6 +111,41 @@ def test_what_is_local_travels_by_value(tmp_path):
     assert run(RECEIVE, *(tmp_path / str(number) for number in range(5))) == ["4", "3", "5", "7", "(3, False)"]
 
 
+def test_what_is_imported_only_while_the_call_runs_goes_along(tmp_path):
+    """Also what those import, in whatever way; what is installed does not, and nothing is run here to find it out."""
+    files = {
+        "project/__init__.py": "ran = 1\n",
+        "project/util.py": "from . import deep\nfrom .deep import inner as i\ndef triple(x): return i.value() * x\n",
+        "project/deep/inner.py": "def value():\n    import beside\n    return beside.THREE\n",
+        "beside.py": "import json, not_here_either_until_it_runs\nTHREE = 3\n",
+        "not_here_either_until_it_runs.py": "import sys\n",
+    }
+    for name, text in files.items():
+        (tmp_path / "flow" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "flow" / name).write_text(text)
+    send = """
+        import pathlib, sys
+        from sky_core.broker.calls import pack
+        def work(x):
+            def inside():
+                from project.util import triple
+                return triple(x)
+            return inside()
+        payload, _ = pack(work, (4,), {})
+        pathlib.Path(sys.argv[1]).write_bytes(payload)
+        print("project" in sys.modules, "beside" in sys.modules, b"JSONDecoder" in payload)
+    """
+    assert run(send, tmp_path / "call", path=[tmp_path / "flow"]) == ["False False False"]
+    receive = """
+        import os, sys
+        os.environ["SKY_OUTPUT_RESULT"] = sys.argv[1] + ".result"
+        from sky_core.remote.agent import call
+        assert call.main(sys.argv[1]) == 0
+        print(call.load(call.unpack("result", open(sys.argv[1] + ".result", "rb").read())))
+    """
+    assert run(receive, tmp_path / "call") == ["('value', 12)"]
+
+
 def test_what_is_installed_in_any_way_stays_where_it_is(tmp_path):
     """Each of these has a lock at module level, which cannot be sent."""
     text = "import threading\n_lock = threading.Lock()\ndef double(x):\n    with _lock: return 2 * x\n"
