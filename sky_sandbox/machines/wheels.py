@@ -40,19 +40,22 @@ def wheels() -> Path:
 def _closure(roots: Iterable[str]) -> dict[str, metadata.Distribution]:
     """These packages and all that they need, as installed, by normalized name."""
     found: dict[str, metadata.Distribution] = {}
-    left = list(roots)
+    left, seen = [Requirement(root) for root in roots], set()
     while left:
-        name = _normal(left.pop())
-        if name in found:
+        wanted = left.pop()
+        name = _normal(wanted.name)
+        if (name, frozenset(wanted.extras)) in seen:
             continue
+        seen.add((name, frozenset(wanted.extras)))
         try:
             found[name] = metadata.distribution(name)
         except metadata.PackageNotFoundError:  # a cloud that is not used here, or an extra
             continue
+        extras = ("", "async", *wanted.extras)
         for line in found[name].requires or ():
             needed = Requirement(line)
-            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in ("", "async")):
-                left.append(needed.name)
+            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras):
+                left.append(needed)
     return found
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import fsspec
 import pytest
@@ -19,7 +21,7 @@ from sky_core.remote.pythons import locking, uv
 from sky_core.remote.ssh_executor import SshExecutor
 from sky_core.ssh.link import Link
 from sky_sandbox.machines import pythons
-from sky_sandbox.machines.wheels import wheels
+from sky_sandbox.machines.wheels import ROOTS, wheels
 from sky_sandbox.server import reserve_port
 from tests.sandbox.loopback import store_options
 from tests.sandbox.packages import local_package
@@ -52,6 +54,15 @@ def call():
         return a + b, sys.version_info[:2], sys.prefix
 
     return pack(add, (1, 2))
+
+
+def test_the_wheels_that_the_sandbox_lays_out_need_no_others(tmp_path):
+    program, environment = Path(sys.prefix) / "bin" / "uv", tmp_path / "empty"
+    subprocess.run([program, "venv", "--quiet", "--python", sys.executable, environment], check=True)
+    target = ["--python", environment / "bin" / "python", "--no-index", "--find-links", wheels()]
+    asked = [program, "pip", "install", "--dry-run", *target, *ROOTS]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("image", [UBUNTU_22, AMAZON_LINUX_2])
