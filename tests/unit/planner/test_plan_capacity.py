@@ -63,6 +63,15 @@ def test_what_does_not_fit_at_once_spills_over(market: Market) -> None:
     assert plan.optimal
 
 
+@pytest.mark.parametrize(("price", "at_home"), [(0.001, 2), (100.0, 0)])
+def test_ones_own_machines_are_left_to_the_clouds_where_these_are_cheaper(
+    tmp_path: Path, price: float, at_home: int
+) -> None:
+    (tmp_path / FILE).write_text(OWN.replace("price = 0\n", f"price = {price}\n"))
+    plan = make_plan(side_by_side(4), Market(Catalog.load(tmp_path), ("aws", "lab")))
+    assert on(plan.placements, "lab") == at_home
+
+
 def test_a_reserved_machine_stands_beside_the_list_price_of_its_kind(market: Market) -> None:
     plan = make_plan(side_by_side(3, accelerators="A100:8", region="us-east-1"), market)
     prices = sorted(place.price for place in plan.placements.values())
