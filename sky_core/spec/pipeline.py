@@ -43,7 +43,8 @@ class Objective(Spec):
 class Pipeline(Spec):
     """Tasks and their edges: data edges from inputs that are outputs, order edges ``(upstream, downstream)``."""
 
-    name: str = "pipeline"
+    # As long as every database can find it by, in characters of four bytes.
+    name: Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")] = "pipeline"
     tasks: tuple[Task, ...]
     order: tuple[tuple[str, str], ...] = ()
 

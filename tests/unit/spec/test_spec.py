@@ -134,3 +134,10 @@ def test_names_that_differ_by_case_only_would_share_a_variable(field):
         Task(name="t", run="x", **{field: given})
     del given["Model"]
     assert set(getattr(Task(name="t", run="x", **{field: given}), field)) == {"model", "data"}
+
+
+@pytest.mark.parametrize(("name", "word"), [("n" * 501, "at most 500 characters"), ("a\0b", "name")])
+def test_a_pipeline_has_a_name_that_every_database_can_find_it_by(name, word):
+    with pytest.raises(SpecError, match=word):
+        Pipeline(name=name, tasks=(Task(name="t", run="true"),))
+    assert Pipeline(name="é" * 500, tasks=(Task(name="t", run="true"),)).name == "é" * 500
