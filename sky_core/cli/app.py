@@ -1,4 +1,4 @@
-"""``skyloom plan | run | import | jobs | logs | cancel | driver | gc | check | catalog | sandbox | spot``."""
+"""``skyloom plan | run | import | jobs | logs | cancel | cost | driver | gc | check | catalog | sandbox | spot``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sky_core import __version__
-from sky_core.cli import catalog, jobs, pipelines, plan, sandbox, spot, taskfiles
+from sky_core.cli import catalog, pipelines, plan, sandbox, taskfiles
+from sky_core.cli.records import cost, jobs, spot
 from sky_core.cli.terminal import complain, say
 from sky_core.cli.terminal.spinner import spinner
 from sky_core.errors import SkyloomError
@@ -23,6 +24,7 @@ app.command("import")(taskfiles.import_file)
 app.command()(jobs.jobs)
 app.command()(jobs.logs)
 app.command()(jobs.cancel)
+app.command()(cost.cost)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(spot.app, name="spot")

@@ -102,6 +102,15 @@ class Job:
 
 
 @dataclass(frozen=True)
+class JobName:
+    """What a job is called, without all that its driver remembers."""
+
+    id: str
+    plan_key: str
+    task: str
+
+
+@dataclass(frozen=True)
 class Lease:
     """The right to write on behalf of a job. It ends when somebody else takes the job or ``holder`` lets go of it."""
 

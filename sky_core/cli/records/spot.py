@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from sky_core.cli.jobs import broker_of
+from sky_core.cli.records.jobs import broker_of
 from sky_core.cli.terminal import console, say
 from sky_core.errors import SkyloomError
 

@@ -1,0 +1,102 @@
+"""``skyloom cost``: what was spent, and on what."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from datetime import date
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich import box
+from rich.table import Table
+
+from sky_core.cli.terminal import console, say
+from sky_core.errors import SpecError
+
+if TYPE_CHECKING:
+    from sky_core.job.cost.document import CostDocument, Spent
+    from sky_core.job.cost.groups import Dimension
+
+AMOUNTS = ("jobs", "hours", "compute_usd", "egress_usd", "usd", "so_far")
+HEADS = ("jobs", "hours", "machines $", "egress $", "$ ")
+COPIED = ("run", "job")  # ids that go into other commands stay in one piece
+
+
+def cost(
+    by: Annotated[str, typer.Option(help='One or more of them: "cloud", or "day,cloud".')] = "pipeline",
+    since: Annotated[str | None, typer.Option(help="The first day (UTC) that counts, as 2026-11-26.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a document for programs.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print a row per group.")] = False,
+) -> None:
+    """Say what was spent, machines and egress, by pipeline, run, task, job, cloud, region, market or day.
+
+    The sum is that of the bills of all jobs in the store; "so far" where machines may still run.
+    """
+    from sky_core.broker import Broker
+    from sky_core.job.cost.charges import charges
+    from sky_core.job.cost.document import CostDocument
+    from sky_core.job.cost.groups import grouped, total
+
+    if as_json and as_csv:
+        raise SpecError("--json and --csv: standard output takes one of them", cure="run it twice")
+    dimensions, first = _dimensions(by), _day(since)
+    broker = Broker.open()
+    found = [one for one in charges(broker.store, broker.settings.scale) if first is None or one.day >= first]
+    document = CostDocument.of(grouped(found, dimensions), total(found), dimensions, first)
+    if as_json:
+        sys.stdout.write(document.model_dump_json(indent=2) + "\n")
+    elif as_csv:
+        _write_csv(document)
+    else:
+        _show(document)
+
+
+def _dimensions(by: str) -> list[Dimension]:
+    from sky_core.job.cost.groups import DIMENSIONS
+    from sky_core.spec import did_you_mean
+
+    known: dict[str, Dimension] = {name: name for name in DIMENSIONS}
+    asked = [name.strip() for name in by.split(",")]
+    for name in asked:
+        if name not in known:
+            cure = did_you_mean(name, DIMENSIONS) or f"there are {', '.join(DIMENSIONS)}"
+            raise SpecError(f"--by: nothing is added up by {name!r}", cure=cure)
+    return [known[name] for name in dict.fromkeys(asked)]
+
+
+def _day(since: str | None) -> str | None:
+    if since is None:
+        return None
+    try:
+        return date.fromisoformat(since).isoformat()
+    except ValueError:
+        raise SpecError(f"--since: {since!r} is not a day", cure="write it as 2026-11-26") from None
+
+
+def _write_csv(document: CostDocument) -> None:
+    rows = csv.writer(sys.stdout, lineterminator="\n")
+    rows.writerow([*document.by, *AMOUNTS])
+    for spent in document.groups:
+        rows.writerow([*spent.of.values(), *(getattr(spent, name) for name in AMOUNTS)])
+
+
+def _show(document: CostDocument) -> None:
+    if not document.groups:
+        say("nothing was spent" if document.since is None else f"nothing was spent since {document.since}")
+        return
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_footer=len(document.groups) > 1)
+    footer = ["all", *[""] * (len(document.by) - 1), *_amounts(document.total)]
+    for name, last in zip([*document.by, *HEADS], footer, strict=True):
+        justify: Literal["left", "right"] = "right" if name in HEADS else "left"
+        table.add_column(name, last, overflow="fold", no_wrap=name in COPIED, justify=justify)
+    for spent in document.groups:
+        table.add_row(*spent.of.values(), *_amounts(spent))
+    console.print(table)
+    if document.total.so_far:
+        say("so far: machines of what is marked + may still run")
+
+
+def _amounts(spent: Spent) -> list[str]:
+    usd = f"{spent.usd:.2f}" + ("+" if spent.so_far else " ")
+    return [str(spent.jobs), f"{spent.hours:.2f}", f"{spent.compute_usd:.2f}", f"{spent.egress_usd:.2f}", usd]

@@ -1,0 +1,58 @@
+"""What was spent, for other programs: ``skyloom cost --json``. It may gain fields; else ``version`` changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from sky_core.job.cost.groups import Dimension, Group
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Spent(_Part):
+    """An amount, and what it was for."""
+
+    of: dict[Dimension, str]
+    """A value for each dimension asked for; none in the total."""
+    jobs: int
+    hours: float
+    """Machine hours."""
+    compute_usd: float
+    egress_usd: float
+    usd: float
+    so_far: bool
+    """Whether machines of it may still exist, so that it grows."""
+
+
+class CostDocument(_Part):
+    """What the jobs of a store have cost."""
+
+    version: Literal[1] = 1
+    by: tuple[Dimension, ...]
+    since: str | None
+    """The first day (UTC) that is counted; null for all."""
+    groups: tuple[Spent, ...]
+    total: Spent
+
+    @classmethod
+    def of(cls, groups: Sequence[Group], total: Group, by: Sequence[Dimension], since: str | None) -> CostDocument:
+        """From groups by those dimensions."""
+        spent = tuple(_spent(group, by) for group in groups)
+        return cls(by=tuple(by), since=since, groups=spent, total=_spent(total, ()))
+
+
+def _spent(group: Group, by: Sequence[Dimension]) -> Spent:
+    return Spent(
+        of=dict(zip(by, group.key, strict=True)),
+        jobs=group.jobs,
+        hours=group.hours,
+        compute_usd=group.compute_usd,
+        egress_usd=group.egress_usd,
+        usd=group.usd,
+        so_far=group.so_far,
+    )

@@ -1,0 +1,103 @@
+"""Every command without a terminal, as scripts and pagers see it: nothing a user copies is broken, all has its help.
+
+The commands are taken from the command line itself, so that a new one is covered when it is added.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from sky_core.cli.app import app
+from sky_core.config import Settings
+from sky_core.errors import SkyloomError
+from sky_core.store import Store
+from tests.unit.cli.few_jobs import RUN, fill
+
+WIDTHS = (60, 80, 100, 200)
+# Commands that only look, with arguments that a store of few jobs can answer; ``JOB`` is one that is over.
+LOOKING = (
+    ("version",),
+    ("jobs",),
+    ("logs", "JOB"),
+    ("cost",),
+    ("cost", "--by", "job"),
+    ("cost", "--by", "run,task"),
+    ("cost", "--json"),
+    ("cost", "--csv"),
+)
+
+
+def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """All commands of a group, and itself."""
+    yield path, command
+    for name, below in getattr(command, "commands", {}).items():
+        yield from commands(below, (*path, name))
+
+
+COMMANDS = dict(commands(get_command(app)))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def ids(home: Path) -> list[str]:
+    """Of the jobs in the home's store."""
+    store = Store(Settings.load({"SKYLOOM_HOME": str(home)}).store_url)
+    found = [job.id for job in fill(store)]
+    store.close()
+    return found
+
+
+@pytest.fixture(params=WIDTHS)
+def width(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setenv("SKYLOOM_HOME", str(home))
+    monkeypatch.setenv("COLUMNS", str(request.param))
+    monkeypatch.setattr("sky_core.cli.terminal.console._width", request.param)
+    return int(request.param)
+
+
+def said(*words: str) -> str:
+    result = CliRunner().invoke(app, words)
+    if result.exception is not None and not isinstance(result.exception, SystemExit | SkyloomError):
+        raise result.exception
+    return result.output
+
+
+def test_the_help_of_every_command_names_and_explains_each_option(width):
+    for path, command in COMMANDS.items():
+        text = said(*path, "--help")
+        for option in command.params:
+            if not isinstance(option, click.Option) or option.hidden:
+                continue
+            long = max(option.opts, key=len)
+            assert re.search(rf"(?<![\w-]){re.escape(long)}(?![\w-])", text), f"{path} {long} is broken at {width}"
+            assert option.help, f"{path} {long} has no help"
+        assert command.help, f"{path} has no help"
+
+
+@pytest.mark.parametrize("words", LOOKING, ids=" ".join)
+def test_what_a_user_copies_stays_in_one_piece(width, ids, words):
+    text = said(*(ids[0] if word == "JOB" else word for word in words))
+    pieces = re.findall(r"job-\w+", text)
+    assert set(pieces) <= set(ids)
+    if words in (("jobs",), ("cost", "--by", "job")):
+        assert set(pieces) >= set(ids[:3]), "those with a machine"
+    if "run,task" in words:
+        assert RUN in text
+
+
+def test_an_option_that_there_is_not_is_a_line_for_every_command():
+    for path in COMMANDS:
+        result = CliRunner().invoke(app, [*path, "--no-such-option"])
+        assert result.exit_code == 2, path
+        assert "no such option" in result.output.lower()

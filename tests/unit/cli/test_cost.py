@@ -1,0 +1,136 @@
+"""What was spent: in whatever groups, the sum is that of the bills."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from sky_core.cli.app import app
+from sky_core.config import Scale, Settings
+from sky_core.job.bill import make_bill
+from sky_core.job.cost.charges import Charge, charges, days
+from sky_core.job.cost.document import CostDocument
+from sky_core.job.cost.groups import DIMENSIONS, grouped, total
+from sky_core.store import Store
+from tests.unit.cli.few_jobs import BEGAN, HOUR, RUN, fill, launch, submitted
+
+NOW = BEGAN + 3 * HOUR
+WORDS = st.sampled_from(["a", "b", "c"])
+MONEY = st.floats(0, 1e6)
+CHARGES = st.lists(
+    st.builds(
+        Charge, WORDS, WORDS, WORDS, WORDS, WORDS, WORDS, WORDS, WORDS, MONEY, MONEY, MONEY, running=st.booleans()
+    )
+)
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    store = Store(store_url, clock=lambda: NOW)
+    yield store
+    store.close()
+
+
+@given(CHARGES, st.lists(st.sampled_from(DIMENSIONS), unique=True))
+def test_any_grouping_comes_to_the_same_sum(found, by):
+    groups, all_of_it = grouped(found, by), total(found)
+    assert sum(group.usd for group in groups) == pytest.approx(all_of_it.usd)
+    assert sum(group.hours for group in groups) == pytest.approx(all_of_it.hours)
+    assert any(group.so_far for group in groups) == all_of_it.so_far
+    assert len({group.key for group in groups}) == len(groups)
+
+
+@given(st.floats(0, 4e9), st.floats(0, 40 * 24 * HOUR))
+def test_the_days_of_a_launch_share_all_of_it(began, lasted):
+    shares = days(began, began + lasted)
+    assert sum(share for _, share in shares) == pytest.approx(1)
+    assert all(share >= 0 for _, share in shares)
+    assert [day for day, _ in shares] == sorted({day for day, _ in shares})
+
+
+def test_charges_come_to_the_bills_of_all_jobs(store, tmp_path):
+    jobs = fill(store)
+    bill = make_bill(store, Settings.load({"SKYLOOM_HOME": str(tmp_path)}), jobs)
+    found = charges(store, Scale())
+    # The bill's own clock goes on while a machine runs: a second between the two is far below a cent.
+    assert total(found).usd == pytest.approx(bill.usd, abs=1e-3)
+    assert total(found).hours == pytest.approx(sum(line.hours for line in bill.lines), abs=1e-2)
+
+
+def test_each_cloud_is_owed_its_machines_and_the_data_that_left_it(store):
+    fill(store)
+    found = charges(store, Scale(), NOW)
+    owed = {group.key: group for group in grouped(found, ["cloud", "market"])}
+    assert owed["aws", "spot"].usd == pytest.approx(1.5 * 0.4)
+    assert owed["aws", "on-demand"].usd == pytest.approx(0.5 * 4 * 0.1), "a refused launch costs nothing"
+    assert owed["gcp", "on-demand"].usd == pytest.approx(4 * 2.0)
+    assert owed["azure", "egress"].usd == pytest.approx(0.09), "the sender's"
+    assert owed["aws", "egress"].usd == pytest.approx(0.08), "the checkpoint of the attempt before"
+    assert [key for key, group in owed.items() if group.so_far] == [("azure", "on-demand")]
+
+
+def test_a_launch_over_midnight_is_of_both_days(store):
+    fill(store)
+    gcp = [charge for charge in charges(store, Scale(), NOW) if charge.cloud == "gcp"]
+    assert [(one.day, one.compute_usd) for one in gcp] == [
+        ("2026-11-25", pytest.approx(2.0)),
+        ("2026-11-26", pytest.approx(6.0)),
+    ]
+
+
+def test_a_job_without_a_plan_is_charged_to_a_pipeline_that_is_not_known(store):
+    job = submitted(store, "lone", run="elsewhere")
+    store.put_cluster(launch(job, 1, hours=1))
+    (group,) = grouped(charges(store, Scale(), NOW), ["pipeline", "run"])
+    assert group.key == ("?", "elsewhere")
+
+
+class TestCommand:
+    @pytest.fixture(autouse=True)
+    def _home(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SKYLOOM_HOME", str(tmp_path))
+        monkeypatch.setenv("COLUMNS", "80")
+        store = Store(Settings.load().store_url)
+        fill(store)
+        store.close()
+
+    def said(self, *options: str) -> str:
+        result = CliRunner().invoke(app, ["cost", *options], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    def test_a_table_has_the_sum_below_and_says_that_it_grows(self):
+        said = self.said("--by", "cloud", "--since", "2026-11-25")
+        assert [line.split()[0] for line in said.splitlines() if line[:3].strip()].count("all") == 1
+        assert "so far: machines of what is marked + may still run" in said
+        assert RUN in self.said("--by", "run")
+
+    def test_programs_get_a_document_and_a_table(self):
+        document = CostDocument.model_validate_json(self.said("--by", "day,cloud", "--json"))
+        assert document.total.usd == pytest.approx(sum(group.usd for group in document.groups))
+        assert document.total.so_far
+        rows = list(csv.DictReader(self.said("--by", "day,cloud", "--csv").splitlines()))
+        assert [row["day"] for row in rows] == [group.of["day"] for group in document.groups]
+        assert rows[0].keys() == {"day", "cloud", "jobs", "hours", "compute_usd", "egress_usd", "usd", "so_far"}
+
+    def test_days_before_the_first_do_not_count(self):
+        assert json.loads(self.said("--since", "2999-01-01", "--json"))["groups"] == []
+        assert self.said("--since", "2999-01-01") == "nothing was spent since 2999-01-01\n"
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            (["--by", "clod"], "did you mean cloud?"),
+            (["--since", "yesterday"], "write it as 2026-11-26"),
+            (["--json", "--csv"], "takes one of them"),
+        ],
+    )
+    def test_a_slip_is_refused_with_its_cure(self, options, words):
+        assert words in str(CliRunner().invoke(app, ["cost", *options]).exception)
