@@ -8,6 +8,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import uuid
 from pathlib import Path
 
 ROLE = "skyloom"
@@ -95,3 +96,13 @@ def _user() -> str | None:
         return None
     known = {entry.pw_name for entry in pwd.getpwall()}
     return "postgres" if "postgres" in known else "nobody"
+
+
+def beside(url: str) -> str:
+    """The URL of a new, empty schema on the server of another one."""
+    import psycopg
+
+    name, server = f"h{uuid.uuid4().hex}", url.partition("&options=")[0]
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(f"CREATE SCHEMA {name}")  # type: ignore[call-overload]
+    return f"{server}&options=-csearch_path%3D{name}"

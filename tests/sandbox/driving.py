@@ -20,6 +20,7 @@ from sky_core.endpoints import SANDBOX_FILE
 from sky_core.remote import keys
 from sky_core.store import Job, Reach
 from tests.conftest import Sandbox
+from tests.postgres import beside
 
 LIMIT_S = 240.0
 
@@ -77,10 +78,15 @@ class Home:
 def home_of(
     sandbox: Sandbox, path: Path, config: str = "", environ: dict[str, str] | None = None, **clouds: Any
 ) -> Iterator[Home]:
-    """A :class:`Home` with that ``config.toml`` and environment; ``clouds`` are fields of every cloud's settings."""
+    """A :class:`Home` with that ``config.toml`` and environment; ``clouds`` are fields of every cloud's settings.
+
+    Its store is of the sandbox's kind.
+    """
     path.mkdir(parents=True, exist_ok=True)
     (path / "config.toml").write_text(config)
-    home = Home(sandbox, path, environ or {}, **clouds)
+    url = sandbox.settings.store_url
+    store = {"SKYLOOM_STORE": beside(url)} if url.startswith("postgres") else {}
+    home = Home(sandbox, path, {**store, **(environ or {})}, **clouds)
     yield home
     home.driving.executors.close()
     home.store.close()
