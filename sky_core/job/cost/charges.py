@@ -76,15 +76,18 @@ def _of_launch(blank: Charge, cluster: Cluster, scale: Scale, now: float) -> Ite
         return  # a launch that was refused
     began = cluster.started_at or cluster.launched_at or cluster.intended_at
     ended = cluster.stopped_at or cluster.ended_at or now
-    whole = replace(
-        blank,
-        cloud=cluster.cloud,
-        region=cluster.region,
-        market="spot" if cluster.use_spot else "on-demand",
-        running=running,
-    )
+    market = "spot" if cluster.use_spot else "on-demand"
     for day, share in days(began, ended):
-        yield replace(whole, day=day, hours=hours * share, compute_usd=hours * share * cluster.price)
+        yield replace(
+            blank,
+            cloud=cluster.cloud,
+            region=cluster.region,
+            market=market,
+            day=day,
+            hours=hours * share,
+            compute_usd=hours * share * cluster.price,
+            running=running,
+        )
 
 
 def _of_transfer(blank: Charge, event: Event, clusters: Iterable[Cluster]) -> Iterator[Charge]:
