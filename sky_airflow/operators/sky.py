@@ -43,8 +43,8 @@ class SkyOperator(BaseOperator, Sky):
 
     Args:
         run: The command; sees ``$SKY_INPUT_<NAME>``, ``$SKY_OUTPUT_<NAME>``, ``$SKY_CHECKPOINT_DIR`` (see
-            :class:`sky_core.spec.Task`, which also tells of setup, workdir, envs, secrets, num_nodes, hours,
-            checkpoint, deadline and max_attempts).
+            :class:`sky_core.spec.Task`, which also tells of setup, workdir, environment, envs, secrets, num_nodes,
+            hours, checkpoint, deadline and max_attempts).
         requires: What each machine needs: a mapping of the fields of :class:`sky_core.spec.Resources`.
         inputs: URIs, artifacts, or other Sky tasks' outputs (``train.outputs["model"]``), by name.
         outputs: Artifacts that the command leaves, by name; their sizes are what planning charges egress for.
@@ -59,8 +59,8 @@ class SkyOperator(BaseOperator, Sky):
     """
 
     template_fields: Sequence[str] = (
-        "run", "setup", "workdir", "envs", "inputs", "declared_outputs", "requires", "hours", "num_nodes", "checkpoint",
-        "deadline", "max_attempts", "budget_usd", "mounts",
+        "run", "setup", "workdir", "environment", "envs", "inputs", "declared_outputs", "requires", "hours",
+        "num_nodes", "checkpoint", "deadline", "max_attempts", "budget_usd", "mounts",
     )  # fmt: skip
     template_fields_renderers = {"run": "bash", "setup": "bash", "inputs": "json", "requires": "json"}  # noqa: RUF012
     operator_extra_links = (SkyPlanLink(),)
@@ -75,6 +75,7 @@ class SkyOperator(BaseOperator, Sky):
         outputs: Any = None,
         setup: Any = None,
         workdir: Any = None,
+        environment: Any = None,
         envs: Any = None,
         secrets: Any = (),
         mounts: Any = None,
@@ -99,6 +100,7 @@ class SkyOperator(BaseOperator, Sky):
         self.declared_outputs = loose(outputs) or {}
         self.setup = setup
         self.workdir = workdir
+        self.environment = environment
         self.envs = envs
         self.secrets = (secrets,) if isinstance(secrets, str) else secrets or ()
         self.mounts = mounts

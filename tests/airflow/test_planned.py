@@ -51,6 +51,8 @@ FIELDS = [
     ({"setup": "{{ ti.task_id }}", "workdir": "{{ var.value.nowhere_defined }}"}, lambda t: t.workdir, None),
     ({"secrets": {"TOKEN": "{{ conn.x.password }}"}}, lambda t: t.secrets, ("TOKEN",)),
     ({"secrets": "TOKEN"}, lambda t: t.secrets, ("TOKEN",)),
+    ({"environment": "{{ 'uv' }}.lock"}, lambda t: t.environment, "uv.lock"),
+    ({"environment": "caller"}, lambda t: t.environment, "caller"),
 ]  # fmt: skip
 
 
