@@ -11,7 +11,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from sky_core.cli.terminal import console, say
+from sky_core.cli.terminal import say, show
 from sky_core.errors import SpecError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _show(document: CostDocument) -> None:
         table.add_column(name, last, overflow="fold", no_wrap=name in COPIED, justify=justify)
     for spent in document.groups:
         table.add_row(*spent.of.values(), *_amounts(spent))
-    console.print(table)
+    show(table)
     if document.total.so_far:
         say("so far: machines of what is marked + may still run")
 

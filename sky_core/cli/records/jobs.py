@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from sky_core.cli.terminal import complain, console, pass_on, say
+from sky_core.cli.terminal import complain, console, pass_on, say, show
 from sky_core.errors import SkyloomError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def jobs(limit: Annotated[int, typer.Option(help="How many, newest first.")] = 2
         at = placement_of(job)
         place = f"{at.cloud}/{at.zone or at.region}\n{at.instance_type}" if at else "-"
         table.add_row(job.id, job.task, job.state, str(job.attempt), place, f"{lines[job.id].usd:.2f}", job.plan_key)
-    console.print(table)
+    show(table)
     here = team_key(broker.settings).id
     for job in found:
         if not job.over and job.key_id not in (None, here):

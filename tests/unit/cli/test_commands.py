@@ -92,8 +92,9 @@ def test_what_a_user_copies_stays_in_one_piece(width, ids, words):
     assert set(pieces) <= set(ids)
     if words in (("jobs",), ("cost", "--by", "job")):
         assert set(pieces) >= set(ids[:3]), "those with a machine"
-    if "run,task" in words:
+    if words == ("jobs",) or "run,task" in words:
         assert RUN in text
+        assert all(f"{state}-job" in text for state in ("succeeded", "failed", "running"))
 
 
 def test_an_option_that_there_is_not_is_a_line_for_every_command():
