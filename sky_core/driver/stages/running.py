@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -46,9 +47,12 @@ from sky_core.remote.keys import team_key
 from sky_core.spec import Artifact, Resources
 from sky_core.store import Cluster
 
+log = logging.getLogger(__name__)
+
 LEAVE_GRACE_S = 10.0  # for a command to end by itself when its job moves
 LINK_TIMEOUT_S = 180.0  # without an answer from a machine that its cloud calls running
 LONGEST_PAUSE_S = 30.0  # between two looks at a machine that does not answer
+TOLD_AFTER = 4  # looks in vain the driver's log says what for
 # A stranger that answers under the machine's address is told nothing; what has become of ours, its cloud knows.
 REFUSED = tuple(REFUSALS)
 NO_ANSWER = (LinkLost, HostKeyMismatch, MachineError, CloudError)
@@ -240,6 +244,8 @@ def _wait(step: Step, cluster: Cluster, limit_s: float, why: str) -> Outcome:
         step.driving.hearing.forget(step.job.id)
         event = Unreachable(attempt=cluster.attempt, why=why, seconds=silence.seconds)
         return step.comes_to(closing="unreachable", events=[event])
+    if silence.looks == TOLD_AFTER:
+        log.info("%s: attempt %d is waited for: %s", step.job.id, cluster.attempt, why)
     pause = min(step.driving.settings.poll_s, 2.0) * 2 ** min(silence.looks - 1, 10)
     out = not silence.alone and not silence.was_out
     return step.comes_to(
