@@ -57,7 +57,7 @@ GOOGLE: Mapping[str, tuple[str, ...]] = {
     "tpuOperations.get": ("tpu.operations.get",),
     "projects.testIamPermissions": (),  # who asks may be anybody
 }
-AZURE_VERBS = {"PUT": "write", "PATCH": "write", "GET": "read", "DELETE": "delete"}
+AZURE_VERBS = {"PUT": "write", "PATCH": "write", "GET": "read", "HEAD": "read", "DELETE": "delete"}
 JOINED = {  # what a resource of this kind names in its body, and has to be let join to
     "microsoft.network/networkinterfaces": (
         ("networkSecurityGroup", "Microsoft.Network/networkSecurityGroups/join/action"),
