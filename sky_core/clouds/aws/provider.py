@@ -249,16 +249,24 @@ class Aws:
         else:
             return self._describe_image(region, wanted)
         for name in names:
-            try:
-                found = self._session.client("ssm", region).get_parameter(Name=name)["Parameter"]["Value"]
-            except ClientError as error:
-                if error.response["Error"]["Code"] != "ParameterNotFound":
-                    raise
-            else:
+            if found := self._parameter(region, name):
                 return self._describe_image(region, found)
+        # A public image that the home region has not got is nowhere: no need to ask region by region.
+        nowhere = wanted is None and (region == HOME_REGION or not any(self._parameter(HOME_REGION, n) for n in names))
         raise InvalidRequest(
-            f"{region} has no image {' or '.join(names)}", cure="set Resources.image to the id of an AMI of that region"
+            f"{'AWS' if nowhere else region} has no image {' or '.join(names)}",
+            scope="type" if nowhere else "region",
+            cure="set Resources.image to the id of an AMI of that region",
         )
+
+    def _parameter(self, region: str, name: str) -> str | None:
+        """What a region's public parameter says, or None if it has none of that name."""
+        try:
+            return str(self._session.client("ssm", region).get_parameter(Name=name)["Parameter"]["Value"])
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ParameterNotFound":
+                raise
+            return None
 
     def _describe_image(self, region: str, image: str) -> Json:
         if (region, image) not in self._images:

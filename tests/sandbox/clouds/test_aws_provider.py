@@ -56,6 +56,15 @@ def test_same_token_same_machines(sandbox: Sandbox, aws: Cloud, token: str) -> N
     assert len(sandbox.live()) == 2
 
 
+def test_an_image_that_aws_has_nowhere_is_asked_for_in_one_region_only(aws: Cloud, token: str) -> None:
+    there = {"region": "eu-central-1", "zone": "eu-central-1a"}
+    with pytest.raises(InvalidRequest, match="AWS has no image") as public:
+        aws.launch(request(token, **there, instance_type="inf1.xlarge", accelerator="Inferentia", image=None))
+    with pytest.raises(InvalidRequest, match="eu-central-1 has no image") as ones_own:
+        aws.launch(request(token, **there, image="/team/image"))
+    assert (public.value.scope, ones_own.value.scope) == ("type", "region")
+
+
 def test_same_token_for_something_else_is_refused_to_that_job_alone(sandbox: Sandbox, aws: Cloud, token: str) -> None:
     aws.launch(request(token))
     with pytest.raises(CapacityError, match="IdempotentParameterMismatch") as refused:
