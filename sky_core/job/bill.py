@@ -90,14 +90,12 @@ def lifetime(cluster: Cluster, scale: Scale, now: float | None = None, *, since:
     return scale.hours(max(0.0, (moment if ended is None else ended) - max(began, since)))
 
 
-def sharpened(told: float, ours: float, after: float | None = None) -> float:
+def sharpened(told: float, ours: float) -> float:
     """A cloud's own time of a start or an end, better than to the second.
 
     EC2 tells whole seconds, cut off. Within that second it is taken for our own time of the call that brought it about;
-    where that was in another one, for the second's middle. An end comes ``after`` its start: a machine that both began
-    and ended within a second has lived, and is charged for.
+    where that was in another one, for the second's middle.
     """
     if told % 1:
         return told
-    earliest, latest = max(told, after or told), told + 1
-    return ours if earliest < ours < latest else (earliest + latest) / 2 if earliest < latest else told + 0.5
+    return ours if told <= ours < told + 1 else told + 0.5

@@ -160,16 +160,14 @@ def _as_ended(cluster: Cluster, outcome: str, seen: Sequence[Instance]) -> Clust
     """The cluster as it ended: by the cloud's own record of its machines where it has one, else as it was ordered."""
     now, began, ordered = time.time(), cluster.started_at, cluster.stopped_at
     starts = [instance.launched_at for instance in seen if instance.launched_at is not None]
-    if began is None and starts:
-        began = sharpened(min(starts), cluster.intended_at)
-    stopped_at = end_on_record(seen, ordered or now, began)
+    stopped_at = end_on_record(seen, ordered or now)
     return replace(
         cluster,
         state="ended",
         ended_at=now,
         outcome=outcome,
         instance_ids=tuple(dict.fromkeys(instance.id for instance in seen)) or cluster.instance_ids,
-        started_at=began,
+        started_at=sharpened(min(starts), cluster.intended_at) if began is None and starts else began,
         stopped_at=ordered if stopped_at is None else stopped_at,
     )
 

@@ -93,8 +93,7 @@ def end_strays(cloud: Cloud, store: Store, strays: Sequence[Instance]) -> None:
     for cluster, mine in noted:
         ends = [instance.ended_at for instance in cloud.describe([i.id for i in mine]) if instance.ended_at is not None]
         if ends:
-            ours = cluster.stopped_at or time.time()
-            store.put_cluster(replace(cluster, stopped_at=sharpened(max(ends), ours, cluster.started_at)))
+            store.put_cluster(replace(cluster, stopped_at=sharpened(max(ends), cluster.stopped_at or time.time())))
 
 
 def _noted(store: Store, job_id: str, token: str, alive: Sequence[Instance]) -> Cluster | None:

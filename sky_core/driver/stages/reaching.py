@@ -69,12 +69,11 @@ def let_in(step: Step, cluster: Cluster) -> None:
             log.warning("%s: the firewall could not be opened: %s", step.job.id, error)
 
 
-def end_on_record(machines: Sequence[Instance], ours: float, began: float | None) -> float | None:
+def end_on_record(machines: Sequence[Instance], ours: float) -> float | None:
     """When the last of these machines ended, by their cloud's record; None if it does not tell of each.
 
     Args:
-        ours: Our own time of what ended them, or when they were found to have.
-        began: When the first of them started.
+        ours: Our own time of what ended them.
     """
     ends = [instance.ended_at for instance in machines if instance.ended_at is not None]
-    return sharpened(max(ends), ours, began) if len(ends) == len(machines) > 0 else None
+    return sharpened(max(ends), ours) if len(ends) == len(machines) > 0 else None

@@ -224,7 +224,7 @@ def _as_stopped(step: Step, cluster: Cluster, gone: Sequence[Instance]) -> Clust
     """
     if len(gone) < len(cluster.instance_ids):
         return cluster
-    if (stopped_at := end_on_record(gone, time.time(), cluster.started_at)) is not None:
+    if (stopped_at := end_on_record(gone, cluster.intended_at)) is not None:
         return replace(cluster, stopped_at=stopped_at)
     memory, orphan_ttl_s = step.memory, step.driving.settings.orphan_ttl_s
     if memory.heard_at is None:

@@ -51,9 +51,3 @@ def test_whole_seconds_are_sharpened_by_the_time_of_our_own_call():
     assert sharpened(10.25, 10.5) == 10.25
     assert sharpened(10.0, 10.75) == 10.75
     assert sharpened(10.0, 12.0) == sharpened(10.0, 8.0) == 10.5
-
-
-def test_a_machine_that_ended_in_the_second_in_which_it_began_has_lived():
-    assert sharpened(10.0, 10.9, after=10.7) == 10.9
-    assert sharpened(10.0, 10.2, after=10.6) == sharpened(10.0, 13.0, after=10.6) == 10.8
-    assert sharpened(10.0, 13.0, after=9.0) == 10.5
