@@ -41,7 +41,7 @@ class Fault:
         match: Only calls with these values (region, zone, type, market, token, caller; AWS: service), all of them.
             The caller is the AWS access key or the bearer token.
         times: How many calls it hits.
-        message: What AWS says with the code, where that matters.
+        message: What AWS or Google says with the code, where that matters.
     """
 
     cloud: str

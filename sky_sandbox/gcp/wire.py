@@ -104,13 +104,13 @@ def endpoint(
                 time.sleep(fault.seconds)
             if fault is not None and fault.kind == "error":
                 if not (creates and fault.code.isupper()):
-                    raise _injected(fault.code)
+                    raise _injected(fault.code, fault.message)
                 call.refusal = fault.code
             resource = handler(call)
             if action.startswith("firewalls."):
                 world.mind_the_gates()
             if fault is not None and fault.kind == "lost":
-                raise _injected(fault.code or "backendError")
+                raise _injected(fault.code or "backendError", fault.message)
         except ApiError as error:
             return word(error)
         return JSONResponse(resource)
@@ -131,10 +131,11 @@ def _interface(body: Resource) -> tuple[str, bool]:
     return str(first.get("network", "")), public
 
 
-def _injected(code: str) -> ApiError:
+def _injected(code: str, message: str) -> ApiError:
     status = int(code) if code.isdigit() else STATUS_OF_REASON.get(code, 500)
     reason = next((name for name, value in STATUS_OF_REASON.items() if value == status), "backendError")
-    return ApiError(status, reason if code.isdigit() else code, "The service is currently unavailable (sandbox fault).")
+    words = message or "The service is currently unavailable (sandbox fault)."
+    return ApiError(status, reason if code.isdigit() else code, words)
 
 
 def start(world: World, machine: Machine) -> None:
