@@ -147,9 +147,9 @@ class Broker:
         from sky_core.job.memory import placement_of
         from sky_core.job.progress import so_far
 
-        found = [job for job in map(self.store.job, jobs.values()) if job.memory.get("placement")]
-        fixed = {job.task: place for job in found if (place := placement_of(job))}
-        return {"fixed": fixed, "so_far": so_far(begun_at, found, self.settings.scale)}
+        placed = [(job, place) for job in map(self.store.job, jobs.values()) if (place := placement_of(job))]
+        fixed = {job.task: place for job, place in placed}
+        return {"fixed": fixed, "so_far": so_far(begun_at, [job for job, _ in placed], self.settings.scale)}
 
     def run(
         self,
