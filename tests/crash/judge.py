@@ -39,12 +39,21 @@ def misbilled(entries: list[dict[str, Any]], billed_h: float, hours_per_second: 
     machines = [entry for entry in entries if entry["kind"] == "machine"]
     true_s, told_s = sum(entry["billed_s"] for entry in machines), billed_h * 3600
     unknown_s = sum(BILL_S + entry["pending_s"] for entry in machines) or BILL_S
-    allowed = max(unknown_s * hours_per_second * 3600, BILL_SHARE * true_s)
+    allowed = max(unknown_s * hours_per_second * 3600, BILL_SHARE * true_s) + _minimums(machines)
     if abs(true_s - told_s) <= allowed:
         return []
     each = ", ".join(f"{entry['seconds']:.2f} s" for entry in machines)
     per_second = hours_per_second * 3600
     return [f"billed {told_s / per_second:.2f} s, the ledger says {true_s / per_second:.2f} s ({each})"]
+
+
+def _minimums(machines: list[dict[str, Any]]) -> float:
+    """What machines cost that lived for less than the second a bill may be off: their clouds' shortest charge.
+
+    EC2 tells whole seconds of a start and of an end: one that lived for a moment, seen running by nobody, is not to be
+    told from one that died pending, which costs nothing.
+    """
+    return float(sum(entry["billed_s"] for entry in machines if entry["seconds"] < BILL_S))
 
 
 def _name(entry: dict[str, Any]) -> str:
