@@ -236,6 +236,8 @@ class Settings(BaseModel):
         max_attempts: Launches without progress after which a job fails, unless its task says otherwise.
         boot_timeout_s: Seconds from a launch to a started agent after which machines count as unreachable. Azure's
             slowest images take several minutes.
+        accelerator_timeout_s: Seconds for which a machine may not show its accelerators once its agent runs: Google's
+            deep learning images install NVIDIA's driver when they first boot.
         interest_ttl_s: Seconds without a word from whoever waits for a job, after which its engine is asked.
         unwanted_ttl_s: Seconds that a job goes on for when nobody waits and nobody can be asked; 0 for ever.
         spot_policy: What leads jobs with a deadline: one of ours, or one that a package adds.
@@ -264,6 +266,7 @@ class Settings(BaseModel):
     spot_policy_options: Mapping[str, Any] = Field(default_factory=dict)
     max_attempts: int = Field(8, ge=1)
     boot_timeout_s: float = Field(900.0, gt=0)
+    accelerator_timeout_s: float = Field(420.0, ge=0)
     forget_after_days: Annotated[float, AfterValidator(_a_day_or_never)] = 30.0
     sweep_s: float = Field(600.0, gt=0)
     limits: Limits = Limits()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from typing import Literal
 
 from sky_core.errors import UnknownAccelerator
 
@@ -41,6 +42,9 @@ DEVICE_MEMORY_GIB = {
     "T4g": 16, "Trainium": 32, "Trainium2": 96, "V100": 16, "V100-32GB": 32,
 }  # fmt: skip
 """GiB of one accelerator, from the vendors' data sheets (a slice has its share of it)."""
+
+OTHER_MAKERS = ("tpu", "gaudi", "mi", "radeon", "instinct")
+"""How the names of accelerators begin that are neither NVIDIA's nor of AWS' own."""
 
 TPU = re.compile(r"^tpu-(?P<generation>v\d+[ep]?)-(?P<size>\d+)$")
 TPU_CHIP_MEMORY_GIB = {"v2": 16, "v3": 32, "v4": 32, "v5e": 16, "v5p": 95, "v6e": 32}
@@ -93,6 +97,13 @@ def tpu_slice(name: str) -> tuple[str, int] | None:
     if match is None:
         return None
     return match["generation"], int(match["size"]) // TPU_CORES_PER_NAMED_CHIP.get(match["generation"], 1)
+
+
+def tool(name: str) -> Literal["nvidia-smi", "neuron-ls", ""]:
+    """The command by which a machine lists these accelerators; "" for those of other makers, and TPUs."""
+    if name.startswith(("Inferentia", "Trainium")):
+        return "neuron-ls"
+    return "" if name.lower().startswith(OTHER_MAKERS) else "nvidia-smi"
 
 
 def device_memory_gib(name: str) -> float | None:

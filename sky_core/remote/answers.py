@@ -40,6 +40,7 @@ class JobState:
         last_checkpoint: The store has the job's newest state: nothing would be lost by its end.
         moved: ``{"inputs": {name: bytes}, "outputs": {name: bytes}}``, as far as moved by now.
         seconds: Time spent in each phase that is over.
+        unfit: Why the machine cannot do what it was rented for; the command has not run there. "" where it can.
     """
 
     phase: Phase
@@ -59,6 +60,7 @@ class JobState:
     )
     seconds: Annotated[Mapping[Phase, Seconds], Field(max_length=10)] = field(default_factory=dict)
     detail: Annotated[str, BeforeValidator(_shortened)] = ""
+    unfit: Annotated[str, BeforeValidator(_shortened)] = ""
 
     @property
     def over(self) -> bool:

@@ -64,7 +64,9 @@ class JobRequest:
         node_ips: Addresses of all nodes by rank, as they see each other.
         restarts: How often a command that failed is run again, where it ran.
         restart_on: Exit codes after which it always is.
-        gpus_per_node: Accelerators of each machine.
+        gpus_per_node: Accelerators of each machine…
+        accelerator_tool: …and the command by which it has to list them, or "" where there is none…
+        accelerator_patience_s: …within so many seconds.
         place: Its cloud, region and zone.
     """
 
@@ -98,6 +100,8 @@ class JobRequest:
     restarts: int = 0
     restart_on: tuple[int, ...] = ()
     gpus_per_node: int = 0
+    accelerator_tool: str = ""
+    accelerator_patience_s: float = 0.0
     place: Mapping[str, str] = field(default_factory=dict)
 
     def describe(self, rank: int) -> dict[str, object]:
@@ -141,7 +145,7 @@ class JobRequest:
 
 PLAIN = ("job_id", "attempt", "cloud", "halts", "run", "container", "setup", "verdict_url", "checkpoint_url",
          "restore_urls", "checkpoint_interval_s", "checkpoint_keep", "orphan_ttl_s", "promised_s", "publish_patience_s",
-         "gpus_per_node", "restarts", "restart_on")  # fmt: skip
+         "gpus_per_node", "accelerator_tool", "accelerator_patience_s", "restarts", "restart_on")  # fmt: skip
 
 
 def _pinned(package: str) -> str:

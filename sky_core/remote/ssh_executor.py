@@ -112,7 +112,10 @@ class SshExecutor:
                 return replace(first, phase="lost", detail=f"node {rank}: {other.detail or other.phase}")
             if other.phase == "done" and other.exit_code is None:
                 eviction = first.eviction or other.eviction
-                return replace(first, phase="done", detail=f"node {rank}: {other.detail}", eviction=eviction)
+                unfit = other.unfit and f"node {rank}: {other.unfit}"
+                return replace(
+                    first, phase="done", detail=f"node {rank}: {other.detail}", eviction=eviction, unfit=unfit
+                )
         return first
 
     def _ended_with(

@@ -14,7 +14,7 @@ TIMES, MORE_HOURS = 10.0, 72.0
 
 def switch(settings: Settings, hours: float) -> Switch:
     """The switch of a machine for a task that is estimated to take so many hours."""
-    program = (Path(__file__).parent / "agent/halting.py").read_text()
+    program = (Path(__file__).parent / "agent/host/halting.py").read_text()
     idle = 2 * settings.boot_timeout_s  # by then the driver has either started an agent or given the machine up
     most = settings.scale.seconds(max(TIMES * hours, hours + MORE_HOURS))
     return Switch(program=program, idle_s=idle, max_s=max(most, idle))

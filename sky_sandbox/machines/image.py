@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from sky_sandbox.images import images
-from sky_sandbox.machines import pythons
+from sky_sandbox.machines import accelerators, pythons
 from sky_sandbox.machines.record import Machine
 
 DEFAULT_USER = "skyloom"
@@ -62,6 +62,7 @@ class Guest:
         env: Environment of every session, without HOME, USER and PATH.
         boot: What cloud-init runs first of all (``bootcmd``), as shell commands.
         python: Where the interpreter of the image is, with ``bin/python3`` or without; None for a prepared image.
+        tools: Further commands on its PATH, as shell scripts.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Guest:
     env: Mapping[str, str]
     boot: str = ""
     python: Path | None = None
+    tools: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def home(self) -> Path:
@@ -89,7 +91,7 @@ class Guest:
     def dump(self) -> dict[str, Any]:
         """All fields, ready for JSON."""
         paths = {"root": str(self.root), "log": str(self.log), "python": self.python and str(self.python)}
-        return asdict(self) | paths | {"env": dict(self.env)}
+        return asdict(self) | paths | {"env": dict(self.env), "tools": dict(self.tools)}
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Guest:
@@ -136,6 +138,7 @@ def guest(
         env={**_environment(machine, f"{machine.ip}:{metadata_port}"), **(apis or {})},
         boot="\n".join(map(str, config.get("bootcmd") or ())),
         python=_python(machine) if strict else None,
+        tools=accelerators.tools(machine),
     )
 
 
@@ -210,7 +213,7 @@ def install(guest: Guest, home_inside: str, init: int) -> None:
         (guest.home / ".local/bin/python3").symlink_to(guest.python / "bin/python3")
     elif guest.python:
         _script(guest, "python3", NOT_FOUND)
-    for command, text in (("shutdown", SHUTDOWN), ("poweroff", SHUTDOWN), ("sudo", SUDO)):
+    for command, text in (("shutdown", SHUTDOWN), ("poweroff", SHUTDOWN), ("sudo", SUDO), *guest.tools.items()):
         _script(guest, command, text.replace("{init}", str(init)))
 
 

@@ -199,7 +199,7 @@ def _refused(step: Step, cluster: Cluster, error: CloudError, *, known: bool) ->
     # What a cloud will never sell (a retired type, a stale catalog row) is blocked like missing capacity.
     kind, seen = next(pair for kind_of, pair in REFUSALS.items() if isinstance(error, kind_of))
     scope: Scope = getattr(error, "scope", "zone")
-    moves, own = cluster is step.successor, _is_own(step, cluster, error)
+    moves, own = cluster is step.successor, is_own(step, cluster, error)
     return step.comes_to(
         state=None if moves else "provisioning",
         successor=None,
@@ -207,7 +207,7 @@ def _refused(step: Step, cluster: Cluster, error: CloudError, *, known: bool) ->
         cluster=replace(cluster, state="refused", ended_at=time.time(), outcome=kind),
         launch_errors=0,
         observations=[] if own else _learned(cluster, error, seen, scope),
-        tries=_tries_without(step, cluster, error) if own else step.memory.tries,
+        tries=tries_without(step, cluster, error) if own else step.memory.tries,
         events=[Refused(attempt=cluster.attempt, why=kind, message=str(error), **where(cluster))],
     )
 
@@ -219,7 +219,7 @@ def _learned(cluster: Cluster, error: CloudError, seen: Seen, scope: Scope) -> l
     return [here, *(replace(here, region=region, zone=None) for region in others if region != cluster.region)]
 
 
-def _is_own(step: Step, cluster: Cluster, error: CloudError) -> bool:
+def is_own(step: Step, cluster: Cluster, error: CloudError) -> bool:
     """Whether a refusal is about what this job names, so that nothing can be concluded for others."""
     if error.own or not isinstance(error, InvalidRequest):
         return error.own
@@ -227,7 +227,7 @@ def _is_own(step: Step, cluster: Cluster, error: CloudError) -> bool:
     return placement is not None and alternative(step.task.resources, placement).image is not None
 
 
-def _tries_without(step: Step, cluster: Cluster, error: CloudError) -> Tries:
+def tries_without(step: Step, cluster: Cluster, error: CloudError) -> Tries:
     """The job's tries without the place where what it names cannot be had; a token is another one next time."""
     if not isinstance(error, InvalidRequest):
         return step.memory.tries

@@ -8,12 +8,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from sky_core.catalog.names import tool
 from sky_core.clouds.base import Instance
 from sky_core.driver.lead.berths import zone_key
 from sky_core.driver.lead.pilot import decide, pilot_of, thoughts
 from sky_core.driver.lead.promise import checkpoint_hours, noted, too_slow, unsaved, warning
 from sky_core.driver.stages.ending import ended, transfers
-from sky_core.driver.stages.launch import REFUSALS, intend, observation, where
+from sky_core.driver.stages.launch import REFUSALS, intend, is_own, observation, tries_without, where
 from sky_core.driver.stages.lending import lend, make_buckets, renew
 from sky_core.driver.stages.reaching import addresses_of, end_on_record, let_in, look, machines_at, no_address
 from sky_core.driver.step import Step
@@ -151,7 +152,11 @@ def _heard(step: Step, cluster: Cluster, addresses: tuple[str, ...], state: JobS
     if state.over and not state.log_is_whole:
         return told
     told = told.then(_noticed(step.after(told), cluster, state))
-    if state.phase == "done":
+    if state.phase == "done" and state.unfit and not (state.eviction or memory.evicted):
+        cure = "choose an image with its driver, or leave image out"
+        unfit = InvalidRequest(f"{cluster.accelerator}: {state.unfit}", scope="type", cure=cure)
+        told = told.then(_refused_there(step.after(told), cluster, unfit, LaunchFailed))
+    elif state.phase == "done":
         told = told.then(ended(step.after(told), cluster, state))
     now = step.after(told)
     told = replace(told, after_s=poll_s * (0.5 if state.log or told.events else 1.0))
@@ -258,11 +263,16 @@ def _wait(step: Step, cluster: Cluster, limit_s: float, why: str) -> Outcome:
 def _refused_there(
     step: Step, cluster: Cluster, error: CloudError, refusal: type[LaunchFailed | BucketRefused]
 ) -> Outcome:
-    """Leave at once a place whose machines failed after all, or whose bucket is not ours; it counts as refused."""
+    """Leave at once a place whose machines failed after all, or whose bucket is not ours; it counts as refused.
+
+    Where that is due to what the job itself names, such as its image, it is told to this job only.
+    """
     kind, seen = next(pair for kind_of, pair in REFUSALS.items() if isinstance(error, kind_of))
     seen_there = observation(cluster, seen, getattr(error, "scope", "region"))
     step.driving.hearing.forget(step.job.id)
     event = refusal(attempt=cluster.attempt, why=kind, message=str(error), **where(cluster))
+    if is_own(step, cluster, error):
+        return step.comes_to(closing=kind, tries=tries_without(step, cluster, error), events=[event])
     return step.comes_to(closing=kind, observations=[seen_there], events=[event])
 
 
@@ -270,6 +280,14 @@ def _wanted(step: Step) -> Resources:
     """What the job asked for where it is now."""
     placement = step.memory.placement
     return alternative(step.task.resources, placement) if placement else step.task.resources
+
+
+def _accelerator_tool(step: Step) -> str:
+    """What proves the accelerators; nothing where they came with a machine that was chosen for something else."""
+    placement = step.memory.placement
+    if placement is None or placement.accelerator is None or not _wanted(step).accelerators:
+        return ""
+    return tool(placement.accelerator)
 
 
 def _promised_s(step: Step) -> float:
@@ -314,5 +332,7 @@ def _request(step: Step, cluster: Cluster, instances: list[Instance], bucket: st
         restarts=task.restarts,
         restart_on=task.restart_on,
         gpus_per_node=math.ceil(step.memory.placement.accelerator_count) if step.memory.placement else 0,
+        accelerator_tool=_accelerator_tool(step),
+        accelerator_patience_s=settings.accelerator_timeout_s,
         place={"cloud": cluster.cloud, "region": cluster.region, "zone": cluster.zone or ""},
     )

@@ -48,7 +48,9 @@ class Job:
         publish_patience_s: Seconds for which an output that cannot be published is tried again.
         restarts: How often a command that failed is run again, where it ran.
         restart_on: Exit codes after which it always is.
-        gpus_per_node: Accelerators of each machine.
+        gpus_per_node: Accelerators of each machine…
+        accelerator_tool: …and the command that lists them: "nvidia-smi", "neuron-ls", or "" where there is none…
+        accelerator_patience_s: …and the seconds after which it must.
         place: Its cloud, region and zone.
         requirements: Python packages that the transfers need, as pip spells them.
         python: Version of Python that the function was pickled by, such as "3.12"; "" for a command.
@@ -85,6 +87,8 @@ class Job:
     restarts: int = 0
     restart_on: Sequence[int] = ()
     gpus_per_node: int = 0
+    accelerator_tool: str = ""
+    accelerator_patience_s: float = 0.0
     place: Mapping[str, str] = field(default_factory=dict)
     requirements: Sequence[str] = ()
     python: str = ""

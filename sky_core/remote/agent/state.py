@@ -36,6 +36,7 @@ class State:
             "moved": {"inputs": {}, "outputs": {}},
             "seconds": {},
             "detail": "",
+            "unfit": "",
             "boot_id": boot_id(),
             "session": None,
         }

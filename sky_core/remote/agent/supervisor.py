@@ -18,9 +18,9 @@ import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-from . import eviction, halting, processes
+from . import processes
 from .call import RESULT
 from .container.choosing import choose
 from .container.room import NoRoom, Room, free
@@ -29,6 +29,8 @@ from .data.checkpoints import Checkpoints
 from .data.courier import Courier, Patience, TransferFailed
 from .data.mounts import Mounts
 from .data.placing import Unplaced
+from .ends import Events, Failed, Interrupt, Interrupted, carry_out
+from .host import accelerators, eviction, halting
 from .job import Job, Place, environment, root
 from .outliving import OWED_AGAIN_S, Lease, Others, Verdict, take_renewals
 from .pythons.fit import Unmade, calling
@@ -43,25 +45,6 @@ LAST_UPLOAD_SHARE = 0.5  # of the time left before an eviction is kept for the l
 Answer = TypeVar("Answer")
 
 
-class Interrupt(NamedTuple):
-    """Why a job must end before its time, and how long its command may take to do so."""
-
-    why: str  # "eviction", "cancelled", "moved" or "orphaned"
-    grace_s: float
-
-
-class Interrupted(Exception):
-    """Raised in the step that an interrupt meets."""
-
-
-class Failed(Exception):
-    """The job has failed; ``exit_code`` is None where that is not the user's doing."""
-
-    def __init__(self, message: str, exit_code: int | None = None) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
 class Supervisor:
     """One job on one machine."""
 
@@ -69,7 +52,7 @@ class Supervisor:
         self.job, self.place, self.state = job, place, state
         self._program = program
         self._log = place.log.open("ab", buffering=0)
-        self._events: queue.Queue[Interrupt | Future[Any]] = queue.Queue()
+        self._events: Events = queue.Queue()
         self._interrupt: Interrupt | None = None
         self._courier = Courier(job.storage_options, program, place.own_log)
         self._patience = Patience(self._courier, job.publish_patience_s, self.say)
@@ -94,9 +77,10 @@ class Supervisor:
         except Failed as failure:
             self.say(str(failure))
             self._end(failure.exit_code, str(failure))
-        except TransferFailed as failure:
+        except (TransferFailed, accelerators.Unshown) as failure:
             self.say(str(failure))
-            self.state.enter("done", detail=f"{self.state['phase']}: {failure}")
+            unfit = str(failure) if isinstance(failure, accelerators.Unshown) else ""
+            self.state.enter("done", detail=f"{self.state['phase']}: {failure}", unfit=unfit)
         except Exception as error:  # noqa: BLE001 - a mistake of ours must not leave a job without an end
             self.say(traceback.format_exc())
             self.state.enter("done", detail=f"the agent failed: {type(error).__name__}: {error}")
@@ -137,6 +121,7 @@ class Supervisor:
 
     def _live(self) -> int:
         inputs = self._await(self._fetch)
+        shown = self._await(self._look_for_accelerators)
         try:
             env = calling(self.job, self.place, environment(self.job, self.place, inputs, self._room.env))
         except Unmade as error:
@@ -147,6 +132,8 @@ class Supervisor:
             if code != 0:
                 self._await(self._mounts.last)
                 raise Failed(f"setup ended with exit code {code}", code)
+        if not shown:
+            self._await(lambda: accelerators.check(self.job))
         self.state.enter("running")
         self._checkpoints.begin()
         self._mounts.begin()
@@ -178,6 +165,16 @@ class Supervisor:
             raise Failed(str(error), 1) from None
         self._checkpoints.restore()
         return paths
+
+    def _look_for_accelerators(self) -> bool:
+        """Whether they are shown; ``setup`` may bring their driver where the image has none."""
+        try:
+            accelerators.await_shown(self.job, self.job.accelerator_patience_s, self.say)
+        except accelerators.Unshown:
+            if not self.job.setup:
+                raise
+            return False
+        return True
 
     def _find_room(self) -> None:
         """Make the place that commands run in; the working folder is found there as scripts for SkyPilot call it."""
@@ -270,7 +267,7 @@ class Supervisor:
             Interrupted: if the job has to end; the step may still be running.
         """
         done: Future[Answer] = Future()
-        threading.Thread(target=_carry_out, args=(step, done, self._events), daemon=True).start()
+        threading.Thread(target=carry_out, args=(step, done, self._events), daemon=True).start()
         while True:
             event = self._next_event()
             if event is done:
@@ -390,11 +387,3 @@ class Supervisor:
     def _helpers(self) -> list[int]:
         command = (self._command.pid,) if self._command is not None else ()
         return [*self._courier.pids, *self._room.pids, *command]
-
-
-def _carry_out(step: Callable[[], Any], done: Future[Any], events: queue.Queue[Any]) -> None:
-    try:
-        done.set_result(step())
-    except BaseException as error:  # noqa: BLE001 - raised again where the step is waited for
-        done.set_exception(error)
-    events.put(done)
