@@ -14,7 +14,7 @@ from typing import Protocol, TypedDict
 
 from sky_core.facts import schemes
 from sky_core.remote.agent import call
-from sky_core.remote.agent.data.stores import protocol
+from sky_core.remote.agent.data.stores import packages, protocol
 from sky_core.remote.answers import JobState
 from sky_core.remote.workdir import Archive
 from sky_core.ssh.machine import Machine
@@ -139,8 +139,11 @@ class JobRequest:
         urls += [mount["url"] for mount in self.mounts if mount["url"]]
         urls += [url for url in (self.checkpoint_url, self.verdict_url) if url]
         owners = schemes()
-        packages = {owners[scheme].filesystem for url in urls if (scheme := protocol(url)) in owners}
-        return [_pinned(package) for package in sorted(packages | {"fsspec"})] if urls else []
+        found: set[str] = set()
+        for url in urls:
+            owner = owners.get(protocol(url))
+            found.update(packages(url, self.storage_options, owner.filesystem) if owner else ("fsspec",))
+        return [_pinned(package) for package in sorted(found)]
 
 
 PLAIN = ("job_id", "attempt", "cloud", "halts", "run", "container", "setup", "verdict_url", "checkpoint_url",

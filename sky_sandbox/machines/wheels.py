@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 
 from sky_sandbox.machines.pythons import cache
 
-ROOTS = ("fsspec", "s3fs", "gcsfs", "adlfs")  # what moves data; of these, those that are installed here
+ROOTS = ("obstore", "fsspec", "s3fs", "gcsfs", "adlfs")  # what moves data; of these, those that are installed here
 
 
 def wheels() -> Path:

@@ -1,9 +1,10 @@
-"""One object store on loopback that speaks S3, GCS JSON and Azure Blob, for the clouds' real client libraries.
+"""One object store on loopback that speaks S3, GCS and Azure Blob, for the clouds' real client libraries.
 
 Serve :func:`app` at the root of a port ``P`` of its own. Clients reach it by:
 
 - S3 (boto3, s3fs): ``endpoint_url="http://127.0.0.1:P"``, path-style addresses;
 - GCS (gcsfs, google-cloud-storage): ``endpoint_url="http://127.0.0.1:P"``, ``token="anon"``;
+- GCS by its XML API (obstore): ``base_url="http://127.0.0.1:P"`` and any bearer token;
 - Azure Blob (adlfs, azure-storage-blob): ``BlobEndpoint=http://127.0.0.1:P/<account>``, any account and key.
 
 The three are separate worlds: a bucket made through one API is not seen by the others. Credentials are checked if the
@@ -23,8 +24,9 @@ from starlette.types import Receive, Scope, Send
 
 from sky_sandbox.logins import Logins
 from sky_sandbox.storage.blob import Blob
-from sky_sandbox.storage.gates import blob_refusal, gcs_refusal, s3_refusal
+from sky_sandbox.storage.gates import blob_refusal, gcs_refusal, gcs_xml_refusal, s3_refusal
 from sky_sandbox.storage.gcs import Gcs
+from sky_sandbox.storage.gcs_xml import GcsXml
 from sky_sandbox.storage.objects import Objects
 from sky_sandbox.storage.outages import Outages
 from sky_sandbox.storage.s3 import S3
@@ -43,10 +45,14 @@ def app(
     ``lacks`` tells of a permission whether the account's own login is without it.
     """
     objects = Objects(root)
-    s3, gcs, blob = S3(objects), Gcs(objects), Blob(objects)
+    s3, gcs, gcs_xml, blob = S3(objects), Gcs(objects), GcsXml(objects), Blob(objects)
 
     def there(bucket: str, key: str) -> bool:
         return objects.get("s3", bucket, key) is not None
+
+    def region(bucket: str) -> str | None:
+        found = objects.buckets("s3").get(bucket)
+        return None if found is None else found[0] or s3.first_region
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -60,8 +66,11 @@ def app(
             elif "x-ms-version" in request.headers:  # every request of Azure's clients carries it
                 refusal = None if logins is None else blob_refusal(request, path)
                 response = refusal or await blob.answer(request, path)
+            elif request.headers.get("authorization", "").startswith("Bearer "):
+                refusal = None if logins is None else gcs_xml_refusal(request, path, logins, lacks)
+                response = refusal or await gcs_xml.answer(request, path)
             else:
-                refusal = None if logins is None else await s3_refusal(request, path, logins, there, lacks)
+                refusal = None if logins is None else await s3_refusal(request, path, logins, there, lacks, region)
                 response = refusal or await s3.answer(request, path)
         except ClientDisconnect:
             response = Response(status_code=400)

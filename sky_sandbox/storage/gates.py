@@ -23,13 +23,24 @@ OWN_KEY = "AKIASKYLOOMSANDBOX00"  # as what the AWS API takes; those that begin 
 LENT = "ya29."  # how tokens begin that were lent
 ACCOUNT_KEY = "c2FuZGJveA=="
 Lacks = Callable[[str], bool]
+Regions = Callable[[str], "str | None"]  # of a bucket; None where there is none
 MACHINE = "machine "  # how the tokens of machines' own accounts begin; their scopes follow
 
 
 async def s3_refusal(
-    request: Request, path: str, logins: Logins, exists: Callable[[str, str], bool], lacks: Lacks
+    request: Request, path: str, logins: Logins, exists: Callable[[str, str], bool], lacks: Lacks, regions: Regions
 ) -> Response | None:
     """Why S3 refuses a request, or None; ``lacks`` is asked of what one's own login may not do."""
+    refusal = await _s3_refusal(request, path, logins, exists, lacks)
+    name, _, key = unquote(path.lstrip("/")).partition("/")
+    if refusal is not None and request.method == "HEAD" and not key and (region := regions(name)) is not None:
+        refusal.headers["x-amz-bucket-region"] = region  # told to everybody
+    return refusal
+
+
+async def _s3_refusal(
+    request: Request, path: str, logins: Logins, exists: Callable[[str, str], bool], lacks: Lacks
+) -> Response | None:
     found = CREDENTIAL.search(request.headers.get("authorization", "")) or CREDENTIAL.search(
         "Credential=" + unquote(request.query_params.get("X-Amz-Credential", "")))  # fmt: skip
     if found is None:
@@ -101,6 +112,46 @@ async def gcs_refusal(request: Request, path: str, logins: Logins, lacks: Lacks)
     else:
         allowed = False
     return None if allowed else gcs.error(403, "Permission denied on resource (or it may not exist).", "forbidden")
+
+
+def gcs_xml_refusal(request: Request, path: str, logins: Logins, lacks: Lacks) -> Response | None:
+    """Why the XML API refuses a request, or None."""
+    token = request.headers["authorization"].removeprefix("Bearer ")
+    bucket, _, key = unquote(path.lstrip("/")).partition("/")
+    if token.startswith(MACHINE):
+        if "cloud-platform" in token or "devstorage" in token:
+            return None
+        return s3.error(403, "AccessDenied", "Provided scope(s) are not authorized")
+    if not token.startswith(LENT):
+        lacking = next((right for right in _gcs_xml_rights(request, key) if lacks(right)), None)
+        why = f"account does not have {lacking} access to the Google Cloud Storage object."
+        return s3.error(403, "AccessDenied", why) if lacking else None
+    login = logins.find(token)
+    if not isinstance(login, Login):
+        return s3.error(401, "AuthenticationRequired", "Authentication required.")
+    if key:
+        allowed = allows_gcs(login, bucket, write=request.method not in ("GET", "HEAD"), name=key)
+        copied = unquote(request.headers.get("x-goog-copy-source", "")).lstrip("/").partition("/")
+        allowed = allowed and (not copied[0] or allows_gcs(login, copied[0], write=False, name=copied[2]))
+    else:
+        allowed = request.method == "GET" and allows_gcs(
+            login, bucket, write=False, prefix=request.query_params.get("prefix", "")
+        )
+    return None if allowed else s3.error(403, "AccessDenied", "Access denied.")
+
+
+def _gcs_xml_rights(request: Request, key: str) -> list[str]:
+    """The permissions that a request takes: https://cloud.google.com/storage/docs/access-control/iam-xml"""
+    query = request.query_params
+    if not key:
+        return ["storage.objects.list" if request.method == "GET" else "storage.buckets.create"]
+    if "uploads" in query or "uploadId" in query:
+        verb = {"DELETE": "abort", "GET": "listParts"}.get(request.method, "create")
+        needed = ["storage.multipartUploads." + verb]
+        return [*needed, "storage.objects.create"] if verb == "create" else needed
+    verbs = {"GET": "get", "HEAD": "get", "DELETE": "delete"}
+    read = ["storage.objects.get"] if "x-goog-copy-source" in request.headers else []
+    return [*read, f"storage.objects.{verbs.get(request.method, 'create')}"]
 
 
 def _gcs_right(request: Request, path: str) -> str:

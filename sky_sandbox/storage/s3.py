@@ -12,15 +12,19 @@ from urllib.parse import quote, unquote
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sky_sandbox.storage.objects import Body, Object, Objects
+from sky_sandbox.storage.objects import Body, Object, Objects, Service
 from sky_sandbox.storage.reply import content, iso_date, node, xml
 
+LEAST_PART = 5 << 20  # bytes, but for the last; of Google's, too
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
-META = "x-amz-meta-"
 
 
 class S3:
     """Answers S3 requests. Unfinished multipart uploads live in memory and end with the process."""
+
+    service: Service = "s3"
+    first_region = "us-east-1"  # of buckets that name none
+    vendor = "x-amz-"  # how its headers begin
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
@@ -34,7 +38,7 @@ class S3:
             return self._buckets()
         if not key and request.method == "PUT" and not query:
             return await self._create_bucket(request, bucket)
-        if bucket not in self._objects.buckets("s3"):
+        if bucket not in self._objects.buckets(self.service):
             return error(404, "NoSuchBucket")
         if not key:
             return await self._bucket(request, bucket)
@@ -43,37 +47,44 @@ class S3:
         if request.method == "PUT":
             return await self._put(request, bucket, key)
         if request.method == "DELETE":
-            self._objects.delete("s3", bucket, key)
+            self._objects.delete(self.service, bucket, key)
             return Response(status_code=204)
         if request.method not in ("GET", "HEAD"):
             return error(501, "NotImplemented")
-        found = self._objects.get("s3", bucket, key)
-        return content(request, found, object_headers(found)) if found else error(404, "NoSuchKey")
+        found = self._objects.get(self.service, bucket, key)
+        return content(request, found, self._headers(found)) if found else error(404, "NoSuchKey")
+
+    def _headers(self, found: Object) -> dict[str, str]:
+        """What an object's replies say of it."""
+        described = {f"{self.vendor}meta-{name}": value for name, value in found.metadata.items()}
+        return {"ETag": f'"{found.etag}"', **described}
 
     # --- buckets ---------------------------------------------------------------------------------------------
 
     def _buckets(self) -> Response:
         entries = [
             node("Bucket", node("Name", name), node("CreationDate", iso_date(created)))
-            for name, (_, created) in self._objects.buckets("s3").items()
+            for name, (_, created) in self._objects.buckets(self.service).items()
         ]
         owner = node("Owner", node("ID", "sandbox"))
         return xml(node("ListAllMyBucketsResult", owner, node("Buckets", *entries), xmlns=NAMESPACE))
 
     async def _create_bucket(self, request: Request, bucket: str) -> Response:
         place = re.search(rb"<LocationConstraint>([^<]+)<", await request.body())
-        if not self._objects.create_bucket("s3", bucket, place[1].decode() if place else ""):
+        if not self._objects.create_bucket(self.service, bucket, place[1].decode() if place else ""):
             return error(409, "BucketAlreadyOwnedByYou")
         return Response(headers={"Location": f"/{bucket}"})
 
     async def _bucket(self, request: Request, bucket: str) -> Response:
         query = request.query_params
-        location = self._objects.buckets("s3")[bucket][0]
+        location = self._objects.buckets(self.service)[bucket][0]
         if request.method == "HEAD":
-            return Response(headers={"x-amz-bucket-region": location or "us-east-1"})
+            return Response(headers={"x-amz-bucket-region": location or self.first_region})
         if request.method == "DELETE":
             return (
-                Response(status_code=204) if self._objects.drop_bucket("s3", bucket) else error(409, "BucketNotEmpty")
+                Response(status_code=204)
+                if self._objects.drop_bucket(self.service, bucket)
+                else error(409, "BucketNotEmpty")
             )
         if request.method == "POST" and "delete" in query:
             return self._delete_many(bucket, await request.body())
@@ -90,7 +101,7 @@ class S3:
     def _delete_many(self, bucket: str, body: bytes) -> Response:
         keys = [element.text or "" for element in ET.fromstring(body).iter() if local(element) == "Key"]  # noqa: S314
         for key in keys:
-            self._objects.delete("s3", bucket, key)
+            self._objects.delete(self.service, bucket, key)
         return xml(node("DeleteResult", *(node("Deleted", node("Key", key)) for key in keys), xmlns=NAMESPACE))
 
     def _list(self, bucket: str, query: Mapping[str, str]) -> Response:
@@ -101,7 +112,7 @@ class S3:
         else:
             after = query.get("marker", "")
         page = self._objects.list(
-            "s3", bucket, prefix=prefix, delimiter=query.get("delimiter", ""), after=after, limit=limit
+            self.service, bucket, prefix=prefix, delimiter=query.get("delimiter", ""), after=after, limit=limit
         )
         encoded = query.get("encoding-type") == "url"
         spell = quote if encoded else str
@@ -138,7 +149,7 @@ class S3:
     # --- objects ---------------------------------------------------------------------------------------------
 
     async def _put(self, request: Request, bucket: str, key: str) -> Response:
-        source = request.headers.get("x-amz-copy-source")
+        source = request.headers.get(f"{self.vendor}copy-source")
         if source:
             return self._copy(request, source, bucket, key)
         body = await self._objects.receive(payload(request))
@@ -147,18 +158,18 @@ class S3:
             body.path.unlink()
             return refusal
         put = self._objects.put(
-            "s3",
+            self.service,
             bucket,
             key,
             body,
             content_type=request.headers.get("content-type", "binary/octet-stream"),
-            metadata=metadata(request),
+            metadata=metadata(request, self.vendor),
         )
         return Response(headers={"ETag": f'"{put.etag}"'})
 
     def _precondition(self, request: Request, bucket: str, key: str) -> Response | None:
         """The refusal of a conditional write (If-None-Match: *, If-Match: etag), or None."""
-        found = self._objects.get("s3", bucket, key)
+        found = self._objects.get(self.service, bucket, key)
         if request.headers.get("if-none-match") == "*" and found:
             return error(412, "PreconditionFailed")
         wanted = request.headers.get("if-match")
@@ -170,15 +181,15 @@ class S3:
 
     def _source(self, header: str) -> Object | None:
         bucket, _, key = unquote(header.partition("?")[0]).lstrip("/").partition("/")
-        return self._objects.get("s3", bucket, key)
+        return self._objects.get(self.service, bucket, key)
 
     def _copy(self, request: Request, source: str, bucket: str, key: str) -> Response:
         found = self._source(source)
         if found is None:
             return error(404, "NoSuchKey")
-        put = self._objects.copy("s3", found, bucket, key)
-        if request.headers.get("x-amz-metadata-directive") == "REPLACE":
-            self._objects.describe("s3", bucket, key, metadata(request))
+        put = self._objects.copy(self.service, found, bucket, key)
+        if request.headers.get(f"{self.vendor}metadata-directive") == "REPLACE":
+            self._objects.describe(self.service, bucket, key, metadata(request, self.vendor))
         return xml(
             node(
                 "CopyObjectResult",
@@ -195,7 +206,7 @@ class S3:
         if "uploads" in query:
             upload_id = uuid.uuid4().hex
             kind = request.headers.get("content-type", "binary/octet-stream")
-            self._uploads[upload_id] = Upload(bucket, key, kind, metadata(request))
+            self._uploads[upload_id] = Upload(bucket, key, kind, metadata(request, self.vendor))
             return upload_reply("InitiateMultipartUploadResult", bucket, key, node("UploadId", upload_id))
         upload = self._uploads.get(query["uploadId"])
         if upload is None or (upload.bucket, upload.key) != (bucket, key):
@@ -214,14 +225,14 @@ class S3:
         return self._complete(request, query["uploadId"], upload, await request.body())
 
     async def _part(self, request: Request, upload: Upload, number: int) -> Response:
-        source = request.headers.get("x-amz-copy-source")
+        source = request.headers.get(f"{self.vendor}copy-source")
         if source is None:
             part = upload.add(number, await self._objects.receive(payload(request)))
             return Response(headers={"ETag": f'"{part.md5.hex()}"'})
         found = self._source(source)
         if found is None:
             return error(404, "NoSuchKey")
-        wanted = re.match(r"bytes=(\d+)-(\d+)", request.headers.get("x-amz-copy-source-range", ""))
+        wanted = re.match(r"bytes=(\d+)-(\d+)", request.headers.get(f"{self.vendor}copy-source-range", ""))
         start, stop = (int(wanted[1]), int(wanted[2]) + 1) if wanted else (0, found.size)
         part = upload.add(number, self._objects.join([(found.path, start, stop - start)]))
         return xml(
@@ -242,11 +253,13 @@ class S3:
         if refusal:
             return refusal
         parts = [upload.parts[number] for number in numbers]
+        if any(part.size < LEAST_PART for part in parts[:-1]):
+            return error(400, "EntityTooSmall")
         # How S3 makes the ETag of a multipart upload: the MD5 of the parts' MD5s, a dash and their number.
         etag = hashlib.md5(b"".join(p.md5 for p in parts), usedforsecurity=False).hexdigest() + f"-{len(parts)}"
         whole = self._objects.join([part.path for part in parts])
         self._objects.put(
-            "s3",
+            self.service,
             upload.bucket,
             upload.key,
             whole,
@@ -314,12 +327,9 @@ async def unchunk(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             buffer, left = buffer[left + 2 :], None
 
 
-def metadata(request: Request) -> dict[str, str]:
-    return {name.removeprefix(META): value for name, value in request.headers.items() if name.startswith(META)}
-
-
-def object_headers(found: Object) -> dict[str, str]:
-    return {"ETag": f'"{found.etag}"', **{META + name: value for name, value in found.metadata.items()}}
+def metadata(request: Request, vendor: str) -> dict[str, str]:
+    mark = f"{vendor}meta-"
+    return {name.removeprefix(mark): value for name, value in request.headers.items() if name.startswith(mark)}
 
 
 def local(element: ET.Element) -> str:

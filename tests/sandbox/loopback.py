@@ -28,10 +28,16 @@ def serve(app: object) -> Iterator[str]:
 
 
 def store_options(endpoint: str) -> Mapping[str, Mapping[str, Any]]:
-    """How the object store of the sandbox is reached, by protocol."""
+    """fsspec options for the sandbox's object store, by protocol."""
     azure = f"DefaultEndpointsProtocol=http;AccountName=sky;AccountKey=c2t5;BlobEndpoint={endpoint}/sky;"
     return {
         "s3": {"key": "k", "secret": "s", "endpoint_url": endpoint},
         "gs": {"token": "anon", "endpoint_url": endpoint, "project": "p"},
         "abfs": {"connection_string": azure},
     }
+
+
+def lent(endpoint: str) -> Mapping[str, Mapping[str, Any]]:
+    """The same as machines are lent it."""
+    token = {"access_token": "of-ours", "endpoint_url": endpoint, "project": "p"}
+    return {**store_options(endpoint), "gs": token}

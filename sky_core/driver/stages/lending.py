@@ -16,7 +16,7 @@ from sky_core.driver.step import Step
 from sky_core.driver.urls import checkpoint_url, mount_url, output_urls, storage_options, verdict_url
 from sky_core.errors import CloudError, LinkLost, MachineError
 from sky_core.facts import schemes
-from sky_core.remote.agent.data.mirror import make_bucket
+from sky_core.remote.agent.data.stores import make_bucket
 from sky_core.spec import Artifact
 from sky_core.ssh.machine import Machine
 from sky_core.store import Cluster

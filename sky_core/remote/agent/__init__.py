@@ -5,6 +5,6 @@ The driver packs this folder into ``agent.pyz`` (:mod:`sky_core.remote.bundle`),
 new part of its log and renews the lease, ``cancel`` ends the job. Modules import each other relatively, since
 on the machine they are not called ``sky_core``.
 
-:mod:`.data.transfer` alone needs more (fsspec and the clouds' filesystems) and runs in a process of its own, under a
-Python that has them. :mod:`.data` and :mod:`.call` serve the driver too.
+:mod:`.data.transfer` alone needs more (obstore; fsspec for what that cannot open) and runs in a process of its own,
+under a Python that has it. :mod:`.data` and :mod:`.call` serve the driver too.
 """

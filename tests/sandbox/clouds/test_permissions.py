@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from sky_core.clouds.base import TAG_CLUSTER, TAG_OWNER, Cloud, Gated, LaunchReq
 from sky_core.clouds.needs import Need
 from sky_core.errors import AuthError
 from sky_core.remote.agent.data import stores
+from sky_core.remote.agent.data.stores.objects import PART
 from tests.conftest import Sandbox, until
 from tests.sandbox.clouds.test_contract import SUBJECTS
 
@@ -34,7 +36,7 @@ def listed(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", REGIONS)
-def test_they_are_enough(sandbox: Sandbox, token: str, name: str) -> None:
+def test_they_are_enough(sandbox: Sandbox, token: str, tmp_path: Path, name: str) -> None:
     sandbox.control.account(allowed=listed(name))
     cloud, region = connect(name, sandbox.settings), REGIONS[name]
     cloud.check()
@@ -49,10 +51,11 @@ def test_they_are_enough(sandbox: Sandbox, token: str, name: str) -> None:
     sandbox.control.move("198.51.100.1")
     cloud.let_in(ids)
     bucket = cloud.storage(region).url
-    filesystem, path = stores.connect(f"{bucket}/{token}/data", {SCHEMES[name]: cloud.storage_options()})
-    stores.write(filesystem, path, b"data")
-    assert stores.names(filesystem, path.rpartition("/")[0]) == ["data"]
-    stores.remove(filesystem, path)
+    store, path = stores.connect(f"{bucket}/{token}/data", {SCHEMES[name]: cloud.storage_options()})
+    (tmp_path / "large").write_bytes(b"x" * (PART + 1))
+    store.send(tmp_path / "large", path)  # in two parts, which takes rights of its own
+    assert stores.names(store, path.rpartition("/")[0]) == ["data"]
+    stores.remove(store, path)
     assert cloud.lend([Reach(f"{bucket}/{token}", write=True)], name).options
     left = cloud.leftovers({TAG_OWNER: "contract"})
     assert left.unreachable == {}

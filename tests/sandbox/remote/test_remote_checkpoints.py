@@ -133,9 +133,7 @@ def test_a_file_open_for_writing_is_left_alone(park, endpoint):
 @pytest.mark.slow
 def test_a_store_that_cannot_be_read_is_no_reason_to_begin_anew(park, endpoint):
     options = store_options("http://127.0.0.1:9")
-    job = request(
-        endpoint, run="echo never", outputs={}, storage_options={"s3": {**options["s3"], "max_concurrency": 1}}
-    )
+    job = request(endpoint, run="echo never", outputs={}, storage_options=options)
     job = JobRequest(**{**vars(job), "checkpoint_url": "s3://jobs/unreadable", "publish_patience_s": 1.0})
     state = park.run(park.boot(), job)
     assert (state.phase, state.exit_code) == ("done", None)

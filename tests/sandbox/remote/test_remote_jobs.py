@@ -21,7 +21,7 @@ from sky_core.remote.functions import InputValue, RemoteError, pack
 from sky_core.ssh.link import Link
 from sky_core.ssh.machine import Machine
 from tests.conftest import until
-from tests.sandbox.loopback import store_options
+from tests.sandbox.loopback import lent, store_options
 from tests.sandbox.park import BUCKET, archive
 
 numbers = itertools.count(1)
@@ -197,8 +197,8 @@ class TestWorkdir:
 class TestData:
     @pytest.mark.parametrize("kind", ["s3", "gs", "abfs"])
     def test_inputs_and_outputs(self, park, machine, endpoint, kind):
-        options = store_options(endpoint)
-        filesystem = fsspec.filesystem(kind, **options[kind])
+        options = lent(endpoint)
+        filesystem = fsspec.filesystem(kind, **store_options(endpoint)[kind])
         folder = f"{BUCKET[kind]}/plain-{next(numbers)}"
         filesystem.pipe({f"{folder}/tree/a.txt": b"aaa", f"{folder}/tree/sub/b.txt": b"bb", f"{folder}/one.csv": b"1"})
         outputs = {name: url_of(BUCKET[kind], f"run-{next(numbers)}", "first", name) for name in ("model", "file")}

@@ -45,6 +45,8 @@ NEEDS = (
             "storage.objects.get",
             "storage.objects.list",
             "storage.objects.delete",
+            "storage.multipartUploads.create",
+            "storage.multipartUploads.abort",
         ),
     ),
     Need("quotas before launching", ("compute.regions.list",), "optional"),

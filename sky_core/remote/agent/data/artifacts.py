@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import time
 from pathlib import Path
-from typing import Any
 
 from .manifests import Corrupt, Manifest, parse
-from .stores import Options, connect, download, names, patiently, read, remove, upload, write
+from .stores import Options, Store, connect, download, names, patiently, read, remove, upload, write
 from .trees import Warn, describe, local_path
 
 MANIFEST = "manifest.json"
@@ -43,37 +41,37 @@ def publish(source: Path, url: str, name: str, options: Options, warn: Warn = la
     Raises:
         FileNotFoundError: if there is nothing at ``source``.
     """
-    filesystem, path = connect(url, options)
-    before = _present(filesystem, path)
+    store, path = connect(url, options)
+    before = _present(store, path)
     data = f"{name}-again" if before is not None and before["data"] == str(name) else str(name)
     manifest = {**describe(source, warn), "data": data}
     folder = source.parent if manifest["kind"] == "file" else source
-    upload(filesystem, folder, f"{path}/{data}", manifest)
-    replaced = _present(filesystem, path)
-    write(filesystem, f"{path}/{MANIFEST}", json.dumps(manifest).encode())
+    upload(store, folder, f"{path}/{data}", manifest)
+    replaced = _present(store, path)
+    write(store, f"{path}/{MANIFEST}", json.dumps(manifest).encode())
     with contextlib.suppress(Exception):  # it is published; what is left over costs little
-        _tidy(filesystem, path, data, replaced)
+        _tidy(store, path, data, replaced)
     return manifest
 
 
-def _present(filesystem: Any, path: str) -> Manifest | None:
+def _present(store: Store, path: str) -> Manifest | None:
     """The manifest of the present version; None if there is none that can be read."""
     try:
-        found = parse(read(filesystem, f"{path}/{MANIFEST}"))
+        found = parse(read(store, f"{path}/{MANIFEST}"))
     except (FileNotFoundError, NotADirectoryError, Corrupt):
         return None
     return found if "data" in found else None
 
 
-def _tidy(filesystem: Any, path: str, present: str, replaced: Manifest | None) -> None:
+def _tidy(store: Store, path: str, present: str, replaced: Manifest | None) -> None:
     """Remove the version that was replaced, and what long ago was begun and never finished."""
     if replaced is not None and replaced["data"] != present:
-        remove(filesystem, f"{path}/{replaced['data']}")
+        remove(store, f"{path}/{replaced['data']}")
     oldest = time.strftime(STAMP, time.gmtime(time.time() - UNFINISHED_DAYS * 86400))
-    for name in names(filesystem, path):
+    for name in names(store, path):
         stamp = STAMPED.match(name)
         if stamp and stamp[0] < oldest and name != present:
-            remove(filesystem, f"{path}/{name}")
+            remove(store, f"{path}/{name}")
 
 
 def read_manifest(url: str, options: Options) -> Manifest | None:
@@ -84,9 +82,9 @@ def read_manifest(url: str, options: Options) -> Manifest | None:
     Raises:
         Corrupt: if it is not readable as a manifest.
     """
-    filesystem, path = connect(url, options)
+    store, path = connect(url, options)
     try:
-        content = read(filesystem, f"{path}/{MANIFEST}")
+        content = read(store, f"{path}/{MANIFEST}")
     except (FileNotFoundError, NotADirectoryError):
         return None
     with contextlib.suppress(ValueError):
@@ -105,19 +103,20 @@ def read_object(url: str, options: Options, limit: int) -> bytes | None:
     Raises:
         Corrupt: if it has more than ``limit`` bytes.
     """
-    filesystem, path = connect(url, options)
+    store, path = connect(url, options)
     try:
-        if patiently(lambda: filesystem.info(path))["size"] > limit:
+        size = patiently(lambda: store.size(path))
+        if size is not None and size > limit:
             raise Corrupt(f"{url} has more than {limit:,} bytes")
-        return read(filesystem, path)
+        return None if size is None else read(store, path)
     except (FileNotFoundError, NotADirectoryError):
         return None
 
 
 def write_object(url: str, content: bytes, options: Options) -> None:
     """Replace the one object at ``url`` at once."""
-    filesystem, path = connect(url, options)
-    write(filesystem, path, content)
+    store, path = connect(url, options)
+    write(store, path, content)
 
 
 def fetch(url: str, folder: Path, options: Options) -> tuple[Path, int]:
@@ -130,13 +129,13 @@ def fetch(url: str, folder: Path, options: Options) -> tuple[Path, int]:
         FileNotFoundError: if there is nothing at ``url``.
         Corrupt: if an artifact does not match its manifest.
     """
-    filesystem, path = connect(url, options)
+    store, path = connect(url, options)
     manifest = read_manifest(url, options)
     for _ in range(REPLACED_MEANWHILE):
         if manifest is None:
-            return _fetch_plain(filesystem, path, folder, url)
+            return _fetch_plain(store, path, folder, url)
         try:
-            download(filesystem, f"{path}/{manifest['data']}", folder, manifest)
+            download(store, f"{path}/{manifest['data']}", folder, manifest)
             break
         except Corrupt:
             present = read_manifest(url, options)
@@ -156,20 +155,16 @@ def _remove_local(folder: Path, manifest: Manifest) -> None:
         local_path(folder, file["path"]).unlink(missing_ok=True)
 
 
-def _fetch_plain(filesystem: Any, path: str, folder: Path, url: str) -> tuple[Path, int]:
+def _fetch_plain(store: Store, path: str, folder: Path, url: str) -> tuple[Path, int]:
     try:
-        about = patiently(lambda: filesystem.info(path))
+        size = patiently(lambda: store.size(path))
     except FileNotFoundError:
         raise FileNotFoundError(f"there is nothing at {url}") from None
-    if about["type"] == "file":  # adlfs cannot "find" a single file
-        files = [{"path": path.rpartition("/")[2], "size": about["size"]}]
-        download(filesystem, path.rpartition("/")[0], folder, {"files": files, "folders": []})
-        return folder / files[0]["path"], about["size"]
-    found = patiently(lambda: filesystem.find(path, detail=True))
-    files = [
-        {"path": os.path.relpath(name, path), "size": about["size"]}
-        for name, about in found.items()
-        if not name.endswith("/")  # what consoles leave to show an empty folder
-    ]
-    download(filesystem, path, folder, {"files": files, "folders": []})
-    return folder, sum(file["size"] for file in files)
+    if size is not None:
+        name = path.rpartition("/")[2]
+        download(store, path.rpartition("/")[0], folder, {"files": [{"path": name, "size": size}], "folders": []})
+        return folder / name, size
+    found = patiently(lambda: store.find(path))
+    files = [{"path": name, "size": size} for name, size in found.items()]
+    download(store, path, folder, {"files": files, "folders": []})
+    return folder, sum(found.values())

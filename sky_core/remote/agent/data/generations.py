@@ -14,10 +14,9 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from .manifests import Corrupt, parse
-from .stores import Options, connect, download, names, read, remove, upload, write
+from .stores import Options, Store, connect, download, names, read, remove, upload, write
 from .trees import Warn, describe
 
 ENDING = ".json"
@@ -61,28 +60,28 @@ def save(
     ``warn`` is told of each entry that is left out or does not travel as it is.
     """
     manifest = describe(folder, warn)
-    filesystem, path = connect(url, options)
-    upload(filesystem, folder, f"{path}/data/{generation}", manifest)
-    write(filesystem, f"{path}/generations/{generation}{ENDING}", json.dumps(manifest).encode())
+    store, path = connect(url, options)
+    upload(store, folder, f"{path}/data/{generation}", manifest)
+    write(store, f"{path}/generations/{generation}{ENDING}", json.dumps(manifest).encode())
     size: int = manifest["bytes"]
     latest = {"attempt": generation.attempt, "generation": generation.number, "bytes": size}
-    write(filesystem, f"{path}/latest.json", json.dumps(latest).encode())
-    _prune(filesystem, path, generation, keep)
+    write(store, f"{path}/latest.json", json.dumps(latest).encode())
+    _prune(store, path, generation, keep)
     return size
 
 
-def _prune(filesystem: Any, path: str, newest: Generation, keep: int) -> None:
+def _prune(store: Store, path: str, newest: Generation, keep: int) -> None:
     """Remove old generations, manifest first, and what unfinished uploads before ``newest`` left."""
-    whole = _listed(filesystem, path)
+    whole = _listed(store, path)
     kept = {generation for generation in whole if generation > newest} | set(whole[:keep])
     for generation in whole:
         if generation not in kept:
-            remove(filesystem, f"{path}/generations/{generation}{ENDING}")
-    for name in names(filesystem, f"{path}/data"):
+            remove(store, f"{path}/generations/{generation}{ENDING}")
+    for name in names(store, f"{path}/data"):
         with contextlib.suppress(ValueError):
             generation = Generation.parse(name)
             if generation < newest and generation not in kept:
-                remove(filesystem, f"{path}/data/{name}")
+                remove(store, f"{path}/data/{name}")
 
 
 def restore(folder: Path, urls: Sequence[str], options: Options) -> Restored:
@@ -92,8 +91,8 @@ def restore(folder: Path, urls: Sequence[str], options: Options) -> Restored:
     """
     found: list[tuple[Generation, str]] = []
     for url in dict.fromkeys(urls):
-        filesystem, path = connect(url, options)
-        found += [(generation, url) for generation in _listed(filesystem, path)]
+        store, path = connect(url, options)
+        found += [(generation, url) for generation in _listed(store, path)]
     skipped = []
     for generation, url in sorted(found, reverse=True):
         try:
@@ -106,21 +105,21 @@ def restore(folder: Path, urls: Sequence[str], options: Options) -> Restored:
 
 
 def _fetch(folder: Path, url: str, generation: Generation, options: Options) -> int:
-    filesystem, path = connect(url, options)
-    manifest = parse(read(filesystem, f"{path}/generations/{generation}{ENDING}"))
+    store, path = connect(url, options)
+    manifest = parse(read(store, f"{path}/generations/{generation}{ENDING}"))
     fresh = folder.with_name(folder.name + ".restoring")
     shutil.rmtree(fresh, ignore_errors=True)
-    download(filesystem, f"{path}/data/{generation}", fresh, manifest)
+    download(store, f"{path}/data/{generation}", fresh, manifest)
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
     size: int = manifest["bytes"]
     return size
 
 
-def _listed(filesystem: Any, path: str) -> list[Generation]:
+def _listed(store: Store, path: str) -> list[Generation]:
     """The generations that have a manifest, newest first."""
     found = []
-    for name in names(filesystem, f"{path}/generations"):
+    for name in names(store, f"{path}/generations"):
         if name.endswith(ENDING):
             with contextlib.suppress(ValueError):
                 found.append(Generation.parse(name[: -len(ENDING)]))

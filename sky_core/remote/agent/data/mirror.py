@@ -20,15 +20,6 @@ from .trees import Warn
 Known = Mapping[str, Sequence[int]]  # size, time of change (ns) and inode of each file that the bucket has as it is
 
 
-def make_bucket(url: str, options: Options) -> None:
-    """Make the bucket of a URL if need be; for the driver, since a machine may not."""
-    filesystem, path = connect(url, options)
-    bucket = path.partition("/")[0]
-    if not patiently(lambda: filesystem.exists(bucket)):
-        with contextlib.suppress(FileExistsError):  # another driver was faster
-            patiently(lambda: filesystem.mkdir(bucket))
-
-
 def bring(url: str, folder: Path, options: Options) -> tuple[Path, int, Known]:
     """What lies at ``url``, in ``folder``; nothing there is well.
 
@@ -57,12 +48,12 @@ def send_back(folder: Path, url: str, known: Known, options: Options, warn: Warn
         if key != path:
             warn(f"{path} is called {key} in the bucket, which takes no such name")
         files.append({"path": path, "key": key})
-    filesystem, prefix = connect(url, options)
+    store, prefix = connect(url, options)
     if files:
-        upload(filesystem, folder, prefix, {"files": files})
-    for path in known.keys() - found.keys():
-        with contextlib.suppress(FileNotFoundError):
-            patiently(lambda path=path: filesystem.rm_file(f"{prefix}/{object_key(path)}"))  # type: ignore[misc]
+        upload(store, folder, prefix, {"files": files})
+    gone = [f"{prefix}/{object_key(path)}" for path in known.keys() - found.keys()]
+    if gone:
+        patiently(lambda: store.delete(gone))
     return sum(found[path][0] for path in changed), found
 
 

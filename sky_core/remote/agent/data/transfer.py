@@ -1,7 +1,7 @@
 """The process that moves data: reads requests on stdin, one JSON object a line, and answers each with one.
 
-It runs under a Python that has fsspec and the clouds' filesystems. The storage options (secret) are the first
-line, so that they are in no file, environment or command line. It ends when its stdin does, or its parent.
+It runs under a Python that has obstore, or fsspec and what else a store needs. The storage options (secret) are the
+first line, so that they are in no file, environment or command line. It ends when its stdin does, or its parent.
 """
 
 from __future__ import annotations

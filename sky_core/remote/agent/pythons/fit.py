@@ -18,7 +18,8 @@ from pathlib import Path
 
 from ..job import Job, Place, archive, root
 
-OLDEST = 2024  # fsspec's packages count by year; pip is known to resolve to an s3fs of 2020
+OLDEST: dict[str, tuple[int, ...]] = {"obstore": (0, 12)}  # the first to take another address for Google's store
+OLDEST_BY_YEAR: tuple[int, ...] = (2024,)  # fsspec's packages count by year; pip is known to resolve to an s3fs of 2020
 TELL = "import sys; print('%d.%d' % sys.version_info[:2])"
 
 
@@ -109,8 +110,10 @@ def _is_image_fit(job: Job) -> bool:
 
 
 def _has(requirement: str) -> bool:
+    package = re.split(r"[=<>!~ ]", requirement, maxsplit=1)[0]
     try:
-        version = metadata.version(re.split(r"[=<>!~ ]", requirement, maxsplit=1)[0])
+        version = metadata.version(package)
     except metadata.PackageNotFoundError:
         return False
-    return int(version.partition(".")[0]) >= OLDEST
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+    return numbers >= OLDEST.get(package, OLDEST_BY_YEAR)
