@@ -8,17 +8,12 @@ from collections.abc import Iterator
 
 import fsspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from starlette.responses import Response
 
-from sky_core.remote.agent.data import artifacts
 from sky_core.remote.artifacts import fetch, resolve
 from sky_core.remote.executor import JobRequest
 from sky_sandbox.storage import app
 from tests.sandbox.loopback import serve, store_options
-from tests.sandbox.park import BUCKET
-from tests.unit.machines.test_agent_artifacts import names
 
 numbers = itertools.count(1)
 
@@ -51,19 +46,6 @@ def machine(park):
 
 def job(**about):
     return JobRequest(**{"job_id": f"outputs-{next(numbers)}", "attempt": 1, "cloud": "aws", **about})
-
-
-@pytest.mark.parametrize("kind", ["s3", "gs", "abfs"])
-@settings(max_examples=5)
-@given(files=st.sets(names, min_size=5, max_size=12))
-def test_any_name_on_any_store(endpoint, kind, files, tmp_path_factory):
-    base, url = tmp_path_factory.mktemp("names"), f"{BUCKET[kind]}/names/{next(numbers)}"
-    (base / "source").mkdir()
-    for number, name in enumerate(files):
-        (base / "source" / name).write_text(str(number))
-    artifacts.publish(base / "source", url, "v", store_options(endpoint))
-    got = fetch(url, base / "back", store_options(endpoint))
-    assert {path.name: path.read_text() for path in got.iterdir()} == {name: str(n) for n, name in enumerate(files)}
 
 
 def test_odd_names_and_links_cost_no_finished_job_anything(park, machine, endpoint, tmp_path):

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from .manifests import Corrupt, Manifest, parse
-from .stores import Options, Store, connect, download, names, patiently, read, remove, upload, write
+from .stores import Ledger, Options, Store, connect, download, names, patiently, read, remove, upload, write
 from .trees import Warn, describe, local_path
 
 MANIFEST = "manifest.json"
@@ -31,12 +31,20 @@ def version(job_id: str, attempt: int) -> str:
     return f"{time.strftime(STAMP, time.gmtime())}-{job}-{attempt}"
 
 
-def publish(source: Path, url: str, name: str, options: Options, warn: Warn = lambda text: None) -> Manifest:
+def publish(
+    source: Path,
+    url: str,
+    name: str,
+    options: Options,
+    warn: Warn = lambda text: None,
+    ledger: Ledger | None = None,
+) -> Manifest:
     """Publish a file or folder under ``url`` and return its manifest.
 
     Args:
         name: From :func:`version`; asked again after a failure, with the same name, nothing is left behind.
         warn: Is told of each entry that is left out or does not travel as it is.
+        ledger: What of this version has arrived before; closed when all has.
 
     Raises:
         FileNotFoundError: if there is nothing at ``source``.
@@ -46,9 +54,11 @@ def publish(source: Path, url: str, name: str, options: Options, warn: Warn = la
     data = f"{name}-again" if before is not None and before["data"] == str(name) else str(name)
     manifest = {**describe(source, warn), "data": data}
     folder = source.parent if manifest["kind"] == "file" else source
-    upload(store, folder, f"{path}/{data}", manifest)
+    upload(store, folder, f"{path}/{data}", manifest, ledger)
     replaced = _present(store, path)
     write(store, f"{path}/{MANIFEST}", json.dumps(manifest).encode())
+    if ledger is not None:
+        ledger.close()
     with contextlib.suppress(Exception):  # it is published; what is left over costs little
         _tidy(store, path, data, replaced)
     return manifest

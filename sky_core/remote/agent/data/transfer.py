@@ -16,7 +16,7 @@ from typing import Any
 
 from . import artifacts, generations, mirror
 from .generations import Generation
-from .stores import NOT_TRANSIENT, Options
+from .stores import NOT_TRANSIENT, Ledger, Options
 
 
 def main() -> None:
@@ -54,7 +54,9 @@ def perform(request: dict[str, Any], options: Options) -> Any:
     warnings: list[str] = []
     if deed == "publish":
         source = Path(request["source"])
-        manifest = artifacts.publish(source, request["url"], request["version"], options, warnings.append)
+        ledger = Ledger(source.with_name(f".{source.name}.{request['version']}.sent"))
+        url, version = request["url"], request["version"]
+        manifest = artifacts.publish(source, url, version, options, warnings.append, ledger)
         return {"bytes": manifest["bytes"], "warnings": warnings}
     if deed == "save":
         generation, folder = Generation(request["attempt"], request["number"]), Path(request["folder"])

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from ..manifests import Corrupt, Manifest, key_of
 from ..trees import PERMISSIONS, digest, local_path
 from .base import NOT_TRANSIENT, Store
+from .ledger import Ledger
 
 PARALLEL = 8
 TRIES = 4
@@ -40,10 +41,17 @@ def patiently(call: Callable[[], Answer]) -> Answer:
     raise AssertionError("not reached")
 
 
-def upload(store: Store, folder: Path, prefix: str, manifest: Manifest) -> None:
-    """Send a manifest's files from ``folder`` to below ``prefix``."""
-    files = [file for file in manifest["files"] if "link" not in file]
-    parallel(lambda file: store.send(folder / file["path"], f"{prefix}/{key_of(file)}"), files)
+def upload(store: Store, folder: Path, prefix: str, manifest: Manifest, ledger: Ledger | None = None) -> None:
+    """Send a manifest's files from ``folder`` to below ``prefix``, but for those that the ledger has."""
+
+    def send(file: Manifest) -> None:
+        path = f"{prefix}/{key_of(file)}"
+        if ledger is None or not ledger.has(path, file):
+            store.send(folder / file["path"], path)
+            if ledger is not None:
+                ledger.add(path, file)
+
+    parallel(send, [file for file in manifest["files"] if "link" not in file])
 
 
 def download(store: Store, prefix: str, folder: Path, manifest: Manifest) -> None:
