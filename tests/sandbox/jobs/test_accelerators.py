@@ -15,7 +15,7 @@ PLACES = {
     "aws": {"cloud": "aws", "accelerators": "T4:4"},
     "azure": {"cloud": "azure", "accelerators": "A100-80GB"},
     "gcp": {"cloud": "gcp", "accelerators": "V100:2"},
-    "neuron": {"cloud": "aws", "accelerators": "Inferentia"},
+    "neuron": {"cloud": "aws", "accelerators": "Inferentia2"},
 }
 LISTED = {"aws": "T4", "azure": "A100-80GB", "gcp": "V100", "neuron": "neuron_device"}
 
