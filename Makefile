@@ -47,7 +47,7 @@ demo: setup
 	$(BIN)/python -m demo
 
 bench: setup
-	$(BIN)/python benchmarks/dag_parse.py
+	$(BIN)/python benchmarks/engines/dag_parse.py
 	$(BIN)/python benchmarks/catalog.py
 	$(BIN)/python benchmarks/optimizer.py --quick
 

@@ -1,6 +1,6 @@
 """What Skyloom costs where DAG files are parsed all day: import time, and a DAG file beside its plain twin.
 
-    python benchmarks/dag_parse.py
+    python benchmarks/engines/dag_parse.py
 
 Each figure is the median of several fresh processes, the two kinds of file in turn, in one run.
 """

@@ -1,6 +1,6 @@
 """The agent on a real GPU: does it see it, does a training survive its machine, and what does being looked after cost.
 
-    python benchmarks/gpu_machine.py [--kills 5] [--seconds 20] [--pairs 3]
+    python benchmarks/machines/gpu_machine.py [--kills 5] [--seconds 20] [--pairs 3]
 
 Run it on a machine with NVIDIA GPUs, PyTorch and cloudpickle; it needs no cloud and no driver: the agent is started and
 asked as a driver would over SSH, its object store is a folder.

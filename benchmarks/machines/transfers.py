@@ -1,7 +1,7 @@
 """What moves a job's data, measured beside rclone: from S3 to Google's store to Azure's, in the sandbox, in one run.
 
-    python benchmarks/transfers.py                          # 10,000 small files and one of 2 GB
-    python benchmarks/transfers.py --files 500 --large 200
+    python benchmarks/machines/transfers.py                          # 10,000 small files and one of 2 GB
+    python benchmarks/machines/transfers.py --files 500 --large 200
 
 Both bring the data to a disk and from there on, as a machine does between its inputs and its outputs; rclone does so
 with as many transfers at a time, and once more without the disk, from store to store. The agent hashes every byte twice

@@ -1,6 +1,6 @@
 """How a driver with 200 jobs fares when 40 of their machines fall silent.
 
-    python benchmarks/driver_load.py [--jobs 200] [--hung 40] [--seconds 60]
+    python benchmarks/machines/driver_load.py [--jobs 200] [--hung 40] [--seconds 60]
 
 The driver, its store (SQLite) and its SSH are the real ones. Machines are SSH servers on loopback, each under an
 address of its own, that answer an agent's poll at once; those that hang are stopped (SIGSTOP) halfway: the kernel goes
