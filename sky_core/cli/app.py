@@ -1,4 +1,4 @@
-"""``skyloom plan | run | import | jobs | logs | cancel | cost | driver | gc | check | catalog | sandbox | spot``."""
+"""All commands of ``skyloom``, and those that look after machines, keys and clouds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from sky_core import __version__
 from sky_core.cli import catalog, pipelines, plan, sandbox, taskfiles
-from sky_core.cli.records import cost, jobs, spot
+from sky_core.cli.records import cost, following, jobs, spot, top
 from sky_core.cli.terminal import complain, say
 from sky_core.cli.terminal.spinner import spinner
 from sky_core.errors import SkyloomError
@@ -17,17 +17,29 @@ from sky_core.errors import SkyloomError
 if TYPE_CHECKING:
     from sky_core.config import Settings
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="An intercloud broker for pipelines.")
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="An intercloud broker for pipelines.",
+)
 app.command()(plan.plan)
 app.command()(pipelines.run)
 app.command("import")(taskfiles.import_file)
 app.command()(jobs.jobs)
-app.command()(jobs.logs)
-app.command()(jobs.cancel)
+app.command()(top.top)
+app.command()(following.logs)
+app.command()(following.cancel)
 app.command()(cost.cost)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(spot.app, name="spot")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        say(__version__)
+        raise typer.Exit
 
 
 def run() -> None:
@@ -38,6 +50,15 @@ def run() -> None:
         spinner.stop()
         complain(f"error: {error}")
         sys.exit(1)
+
+
+@app.callback()
+def skyloom(
+    version: Annotated[
+        bool, typer.Option("--version", "-V", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """An intercloud broker for pipelines."""
 
 
 @app.command()

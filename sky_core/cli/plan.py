@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,8 +19,8 @@ from sky_core.cli.objective import (
 )
 from sky_core.cli.taskfiles import EnvFileOption, EnvOption, SecretOption, given_of, placed, tell, tell_missing
 from sky_core.cli.terminal import console, say
+from sky_core.cli.terminal.schemas import CsvOption, JsonOption, one_of, schema_option
 from sky_core.cli.terminal.spinner import spinner
-from sky_core.errors import SpecError
 
 if TYPE_CHECKING:
     from sky_core.engine_kit import Draft
@@ -29,28 +28,16 @@ if TYPE_CHECKING:
     from sky_core.spec import Objective
 
 
-def _print_schema(asked: bool) -> None:
-    from sky_core.planner.view.document import PlanDocument
-
-    if asked:
-        spinner.stop()
-        print(json.dumps(PlanDocument.model_json_schema(mode="serialization"), indent=2))
-        raise typer.Exit
-
-
 def plan(
     source: SourceArgument,
     minimize: MinimizeOption = None,
     deadline: DeadlineOption = None,
     budget: BudgetOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a document for programs.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print a row per task.")] = False,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
     html: Annotated[Path | None, typer.Option(dir_okay=False, help="Write a page that needs no network.")] = None,
     usable: Annotated[bool, typer.Option("--usable", help="Only clouds that have credentials here.")] = False,
-    schema: Annotated[
-        bool,
-        typer.Option("--json-schema", is_eager=True, callback=_print_schema, help="Print the schema of --json."),
-    ] = False,
+    schema: Annotated[bool, schema_option("sky_core.planner.view.document:PlanDocument")] = False,
     param: ParamOption = None,
     env: EnvOption = None,
     secret: SecretOption = None,
@@ -64,8 +51,7 @@ def plan(
     from sky_core.engine_kit import Draft
     from sky_core.spec_yaml import load
 
-    if as_json and as_csv:
-        raise SpecError("--json and --csv: standard output takes one of them", cure="run it twice")
+    one_of(as_json, as_csv)
     file = source.path
     refuse_choice(source, param)
     asked = objective_of(minimize, deadline, budget)

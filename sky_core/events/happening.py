@@ -70,9 +70,11 @@ class Happening:
     """
 
     kind: ClassVar[EventKind]
+    _names: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, *, kind: EventKind | None = None) -> None:
         dataclass(frozen=True, kw_only=True)(cls)
+        cls._names = tuple(field.name for field in fields(cls))  # type: ignore[arg-type]  # a dataclass by now
         if kind is not None:
             cls.kind = kind
             KINDS[kind] = cls
@@ -83,12 +85,12 @@ class Happening:
 
     def data(self) -> dict[str, object]:
         """Its fields for JSON; one whose name Python keeps for itself (``from_``) without the underscore."""
-        return {name.rstrip("_"): getattr(self, name) for name in _names(type(self))}
+        return {name.rstrip("_"): getattr(self, name) for name in self._names}
 
     @classmethod
     def of(cls, data: Mapping[str, object]) -> Self | None:
         """What a store has kept; None if an earlier version wrote it without what its words need."""
-        known = {name: data[name.rstrip("_")] for name in _names(cls) if name.rstrip("_") in data}
+        known = {name: data[name.rstrip("_")] for name in cls._names if name.rstrip("_") in data}
         try:
             return cls(**known)
         except TypeError:
@@ -103,10 +105,6 @@ class OfAttempt(Happening):
     def cause(self) -> str:
         """Why the attempt ended, if this says so."""
         return ""
-
-
-def _names(kind: type[Happening]) -> list[str]:
-    return [field.name for field in fields(kind)]  # type: ignore[arg-type]  # made a dataclass by Happening
 
 
 def read(kind: str, data: Mapping[str, object]) -> Happening | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sky_core.config import Scale, Settings
@@ -47,21 +47,54 @@ class Bill:
         return sum(line.usd for line in self.lines)
 
 
+@dataclass(frozen=True)
+class Spent:
+    """What a job has cost so far.
+
+    Attributes:
+        clusters: Its launches in the order of their attempts, refused ones among them.
+    """
+
+    clusters: tuple[Cluster, ...]
+    compute_usd: float
+    egress_usd: float
+    hours: float
+
+    @property
+    def usd(self) -> float:
+        """Compute and egress."""
+        return self.compute_usd + self.egress_usd
+
+
 def make_bill(store: Store, settings: Settings, jobs: Iterable[Job]) -> Bill:
     """Add up what the store's clusters and transfers say."""
-    return Bill(tuple(_line(store, settings.scale, job) for job in sorted(jobs, key=lambda job: job.created_at)))
-
-
-def _line(store: Store, scale: Scale, job: Job) -> Line:
-    clusters = store.clusters(job_id=job.id)
-    return Line(
-        task=job.task,
-        job_id=job.id,
-        state=job.state,
-        compute_usd=sum(cluster_hours(c, scale) * c.price for c in clusters),
-        egress_usd=egress_usd(store, job.id),
-        hours=sum(cluster_hours(c, scale) for c in clusters),
+    ordered = sorted(jobs, key=lambda job: job.created_at)
+    spent = spent_on(store, settings.scale, [job.id for job in ordered])
+    lines = (
+        Line(job.task, job.id, job.state, it.compute_usd, it.egress_usd, it.hours)
+        for job in ordered
+        for it in (spent[job.id],)
     )
+    return Bill(tuple(lines))
+
+
+def spent_on(store: Store, scale: Scale, job_ids: Sequence[str], now: float | None = None) -> dict[str, Spent]:
+    """What each of these jobs has cost, in two questions to the store however many there are."""
+    moment = time.time() if now is None else now
+    clusters: dict[str, list[Cluster]] = {job_id: [] for job_id in job_ids}
+    for cluster in store.clusters_of(job_ids):
+        clusters[cluster.job_id].append(cluster)
+    egress = dict.fromkeys(job_ids, 0.0)
+    for event in store.events_of((Moved.kind, Restored.kind), jobs=job_ids):
+        what = event.what
+        egress[event.job_id] += what.usd if isinstance(what, Moved | Restored) else 0.0
+    return {job_id: _spent(clusters[job_id], egress[job_id], scale, moment) for job_id in job_ids}
+
+
+def _spent(clusters: Sequence[Cluster], egress: float, scale: Scale, now: float) -> Spent:
+    hours = [cluster_hours(cluster, scale, now) for cluster in clusters]
+    usd = sum(each * cluster.price for each, cluster in zip(hours, clusters, strict=True))
+    return Spent(tuple(clusters), usd, egress, sum(hours))
 
 
 def cluster_hours(cluster: Cluster, scale: Scale, now: float | None = None, *, since: float = 0.0) -> float:

@@ -1,12 +1,14 @@
 """Durable state: plans, jobs, clusters, events, logs, observations (SQLAlchemy; SQLite or PostgreSQL)."""
 
 from sky_core.store.leases import LeaseLost, PlanChanged
+from sky_core.store.reading.listing import Choice
 from sky_core.store.records import (
     TERMINAL,
     Cluster,
     Event,
     Interest,
     Job,
+    JobLine,
     JobName,
     JobState,
     Launch,
@@ -21,10 +23,12 @@ from sky_core.store.store import Store
 
 __all__ = [
     "TERMINAL",
+    "Choice",
     "Cluster",
     "Event",
     "Interest",
     "Job",
+    "JobLine",
     "JobName",
     "JobState",
     "Launch",

@@ -8,8 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from sky_core.store import rows
 from sky_core.store.database.transactions import Part, reads, refuse_odd, upsert, writes
+from sky_core.store.reading import rows
 from sky_core.store.records import Interest
 from sky_core.store.tables import INTEREST
 

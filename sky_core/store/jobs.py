@@ -11,15 +11,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from sky_core.events import CancelRequested, Happening, Submitted
-from sky_core.store import rows
 from sky_core.store.database.transactions import Part, insert_if_absent, reads, refuse_odd, upsert, writes
 from sky_core.store.leases import LeaseLost, PlanChanged, held
+from sky_core.store.reading import rows
 from sky_core.store.records import (
     TERMINAL,
     Cluster,
     Event,
     Job,
-    JobName,
     JobState,
     Launch,
     Observation,
@@ -103,12 +102,6 @@ class Jobs(Part):
         if live:
             query = query.where(JOBS.c.state.not_in(TERMINAL))
         return [rows.job(row) for row in db.execute(query)]
-
-    @reads
-    def job_names(self, db: sa.Connection) -> list[JobName]:
-        """All jobs by name only, oldest first: cheap where there are thousands."""
-        query = sa.select(JOBS.c.id, JOBS.c.plan_key, JOBS.c.task).order_by(JOBS.c.created_at, JOBS.c.id)
-        return [JobName(*row) for row in db.execute(query)]
 
     @writes
     def request_cancel(self, db: sa.Connection, job_id: str, reason: str, owner: str | None = None) -> bool:
@@ -228,12 +221,6 @@ class Jobs(Part):
     def events(self, db: sa.Connection, job_id: str, after: int = 0) -> list[Event]:
         """A job's events with an id above ``after``, oldest first."""
         query = sa.select(EVENTS).where(EVENTS.c.job_id == job_id, EVENTS.c.id > after).order_by(EVENTS.c.id)
-        return [rows.event(row) for row in db.execute(query)]
-
-    @reads
-    def events_of(self, db: sa.Connection, kinds: Sequence[str]) -> list[Event]:
-        """The events of these kinds, of all jobs, oldest first."""
-        query = sa.select(EVENTS).where(EVENTS.c.kind.in_(kinds)).order_by(EVENTS.c.id)
         return [rows.event(row) for row in db.execute(query)]
 
     @reads

@@ -10,8 +10,8 @@ from collections import defaultdict
 import sqlalchemy as sa
 
 from sky_core.store.database.transactions import Part, reads, writes
+from sky_core.store.reading import rows
 from sky_core.store.records import Launch
-from sky_core.store.rows import record
 from sky_core.store.tables import CLUSTERS, JOBS, LAUNCHES
 
 
@@ -30,7 +30,7 @@ class Launches(Part):
             query = query.where(LAUNCHES.c.cloud == cloud)
         if profile is not None:
             query = query.where(LAUNCHES.c.job_id.in_(_jobs_of(profile)))
-        return [record(Launch, row) for row in db.execute(query.order_by(LAUNCHES.c.asked_at, LAUNCHES.c.token))]
+        return [rows.launch(row) for row in db.execute(query.order_by(LAUNCHES.c.asked_at, LAUNCHES.c.token))]
 
     @writes
     def settle_launch(self, db: sa.Connection, token: str, note: str = "") -> bool:

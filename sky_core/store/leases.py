@@ -6,8 +6,8 @@ from collections.abc import Collection
 
 import sqlalchemy as sa
 
-from sky_core.store import rows
 from sky_core.store.database.transactions import Part, reads, writes
+from sky_core.store.reading import rows
 from sky_core.store.records import TERMINAL, Job, Lease, Reach
 from sky_core.store.tables import JOBS
 

@@ -7,8 +7,8 @@ from dataclasses import asdict
 import sqlalchemy as sa
 
 from sky_core.store.database.transactions import Part, reads, writes
+from sky_core.store.reading import rows
 from sky_core.store.records import Observation, Run
-from sky_core.store.rows import record
 from sky_core.store.tables import OBSERVATIONS, RUNS
 
 
@@ -24,7 +24,7 @@ class Observed(Part):
     def observations(self, db: sa.Connection, since: float = 0.0) -> list[Observation]:
         """Observations made at or after ``since``, oldest first."""
         query = sa.select(OBSERVATIONS).where(OBSERVATIONS.c.at >= since)
-        return [record(Observation, row) for row in db.execute(query.order_by(OBSERVATIONS.c.at, OBSERVATIONS.c.id))]
+        return [rows.observation(row) for row in db.execute(query.order_by(OBSERVATIONS.c.at, OBSERVATIONS.c.id))]
 
     @reads
     def runs(self, db: sa.Connection, pipeline: str, task: str | None = None) -> list[Run]:
@@ -32,4 +32,4 @@ class Observed(Part):
         query = sa.select(RUNS).where(RUNS.c.pipeline == pipeline)
         if task is not None:
             query = query.where(RUNS.c.task == task)
-        return [record(Run, row) for row in db.execute(query.order_by(RUNS.c.at, RUNS.c.id))]
+        return [rows.run(row) for row in db.execute(query.order_by(RUNS.c.at, RUNS.c.id))]

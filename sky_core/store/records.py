@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, get_args
 
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
@@ -12,6 +12,7 @@ from sky_core.errors import Scope
 from sky_core.events import EventKind, Happening, read
 
 JobState = Literal["submitted", "provisioning", "running", "recovering", "stopping", "succeeded", "failed", "cancelled"]
+STATES: tuple[JobState, ...] = get_args(JobState)
 TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 ClusterState = Literal["intended", "launched", "refused", "ended"]
 Market = Literal["spot", "on-demand"]
@@ -108,6 +109,25 @@ class JobName:
     id: str
     plan_key: str
     task: str
+
+
+class JobLine(NamedTuple):
+    """A job as listings show it: fields of :class:`Job`."""
+
+    id: str
+    plan_key: str
+    task: str
+    state: JobState
+    attempt: int
+    created_at: float
+    updated_at: float
+    profile: str | None
+    key_id: str | None
+
+    @property
+    def over(self) -> bool:
+        """Whether the job has reached a terminal state."""
+        return self.state in TERMINAL
 
 
 @dataclass(frozen=True)

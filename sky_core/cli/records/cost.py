@@ -12,6 +12,7 @@ from rich import box
 from rich.table import Table
 
 from sky_core.cli.terminal import say, show
+from sky_core.cli.terminal.schemas import CsvOption, JsonOption, one_of, schema_option
 from sky_core.errors import SpecError
 
 if TYPE_CHECKING:
@@ -26,8 +27,9 @@ COPIED = ("run", "job")  # ids that go into other commands stay in one piece
 def cost(
     by: Annotated[str, typer.Option(help='One or more of them: "cloud", or "day,cloud".')] = "pipeline",
     since: Annotated[str | None, typer.Option(help="The first day (UTC) that counts, as 2026-11-26.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a document for programs.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print a row per group.")] = False,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+    schema: Annotated[bool, schema_option("sky_core.job.cost.document:CostDocument")] = False,
 ) -> None:
     """Say what was spent, machines and egress, by pipeline, run, task, job, cloud, region, market or day.
 
@@ -38,11 +40,10 @@ def cost(
     from sky_core.job.cost.document import CostDocument
     from sky_core.job.cost.groups import grouped, total
 
-    if as_json and as_csv:
-        raise SpecError("--json and --csv: standard output takes one of them", cure="run it twice")
+    one_of(as_json, as_csv)
     dimensions, first = _dimensions(by), _day(since)
     broker = Broker.open()
-    found = [one for one in charges(broker.store, broker.settings.scale) if first is None or one.day >= first]
+    found = charges(broker.store, broker.settings.scale, first=first)
     document = CostDocument.of(grouped(found, dimensions), total(found), dimensions, first)
     if as_json:
         sys.stdout.write(document.model_dump_json(indent=2) + "\n")

@@ -1,92 +1,88 @@
-"""``skyloom jobs``, ``logs`` and ``cancel``: what is under way."""
+"""``skyloom jobs``: what there is on record of jobs, page by page."""
 
 from __future__ import annotations
 
-import time
+import csv
+import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
 from rich.table import Table
-from rich.text import Text
 
-from sky_core.cli.terminal import complain, console, pass_on, say, show
-from sky_core.errors import SkyloomError
+from sky_core.cli.records.choosing import NameOption, RunOption, SinceOption, StateOption, choice_of
+from sky_core.cli.terminal import complain, console, say, show
+from sky_core.cli.terminal.schemas import CsvOption, JsonOption, one_of, schema_option
 
 if TYPE_CHECKING:
-    from sky_core.broker import Broker
+    from sky_core.config import Settings
+    from sky_core.overview.jobs import JobRow
+
+COLUMNS = ("job", "task", "state", "try", "machine", "$", "run")
 
 
-def jobs(limit: Annotated[int, typer.Option(help="How many, newest first.")] = 20) -> None:
+def jobs(
+    state: StateOption = None,
+    since: SinceOption = None,
+    name: NameOption = "",
+    run: RunOption = None,
+    limit: Annotated[int, typer.Option(min=0, help="How many, newest first; 0 for all.")] = 20,
+    page: Annotated[int, typer.Option(min=1, help="Which of the pages of that many.")] = 1,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+    schema: Annotated[bool, schema_option("sky_core.overview.documents:JobsDocument")] = False,
+) -> None:
     """List jobs: where they run, how far they are, what they have cost."""
     from sky_core.broker import Broker
-    from sky_core.job.bill import make_bill
-    from sky_core.job.memory import placement_of
-    from sky_core.remote.keys import team_key
+    from sky_core.overview.jobs import job_rows
 
+    one_of(as_json, as_csv)
+    choice = choice_of(state, since, name, run)
     broker = Broker.open()
-    found = broker.store.jobs(limit=limit)
-    if not found:
-        say("no jobs yet")
+    matching = sum(broker.store.count_jobs(choice).values())
+    rows = job_rows(broker.store, broker.settings.scale, choice, limit=limit or None, skip=limit * (page - 1))
+    if as_json or as_csv:
+        _write(rows, matching, as_csv=as_csv)
         return
-    lines = {line.job_id: line for line in make_bill(broker.store, broker.settings, found).lines}
+    if not rows:
+        say("no jobs yet" if not matching and choice == type(choice)() else f"no such jobs ({matching} in all)")
+        return
+    show(_table(rows))
+    _say_what_waits(rows, broker.settings)
+    if console.is_terminal and matching > len(rows):
+        say(f"{len(rows)} of {matching}; --page {page + 1} has the next, top what is live", "dim")
+
+
+def _write(rows: Sequence[JobRow], matching: int, *, as_csv: bool) -> None:
+    from sky_core.overview.documents import JobEntry, JobsDocument
+
+    document = JobsDocument.of(rows, matching)
+    if not as_csv:
+        sys.stdout.write(document.model_dump_json(indent=2) + "\n")
+        return
+    lines = csv.writer(sys.stdout, lineterminator="\n")
+    lines.writerow(JobEntry.model_fields)
+    lines.writerows(entry.values() for entry in document.model_dump(mode="json")["jobs"])
+
+
+def _table(rows: Sequence[JobRow]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=0)
-    for column in ("job", "task", "state", "try", "machine", "$", "plan"):
+    for column in COLUMNS:
         # A job's id is there to be copied into the other commands; a machine takes two lines of its own.
         table.add_column(column, overflow="fold", no_wrap=column in ("job", "machine"))
-    for job in found:
-        at = placement_of(job)
-        place = f"{at.cloud}/{at.zone or at.region}\n{at.instance_type}" if at else "-"
-        table.add_row(job.id, job.task, job.state, str(job.attempt), place, f"{lines[job.id].usd:.2f}", job.plan_key)
-    show(table)
-    here = team_key(broker.settings).id
-    for job in found:
-        if not job.over and job.key_id not in (None, here):
+    for row in rows:
+        job, at = row.job, row.cluster
+        place = f"{row.place}\n{at.instance_type}" if at else "-"
+        table.add_row(job.id, job.task, job.state, str(job.attempt), place, f"{row.spent.usd:.2f}", job.plan_key)
+    return table
+
+
+def _say_what_waits(rows: Sequence[JobRow], settings: Settings) -> None:
+    from sky_core.remote.keys import team_key
+
+    waiting = [row.job for row in rows if not row.job.over and row.job.key_id is not None]
+    here = team_key(settings).id if waiting else None
+    for job in waiting:
+        if job.key_id != here:
             complain(f"{job.id} waits for a driver with the team key {job.key_id}; this home has {here}", "yellow")
-
-
-def logs(
-    job: Annotated[str, typer.Argument(help="A job's id, as skyloom jobs prints it.")],
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Stay until the job is over.")] = False,
-) -> None:
-    """Print a job's events and log, the log byte for byte."""
-    from sky_core.job.narrate import describe
-
-    broker = broker_of(job)
-    broker.watch(
-        job,
-        on_event=lambda event: console.print(
-            Text(f"{_clock(event.at)} ", "dim") + Text(describe(event), "not dim"), soft_wrap=True
-        ),
-        on_output=pass_on,
-        stop=lambda: not follow,
-    )
-
-
-def _clock(at: float) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(at))
-
-
-def cancel(job: Annotated[str, typer.Argument(help="A job's id.")]) -> None:
-    """Cancel a job; its machines are taken down."""
-    broker = broker_of(job)
-    if not broker.cancel(job, "skyloom cancel"):
-        raise SkyloomError(f"{job} is over, or was cancelled before", cure="skyloom jobs shows its state")
-    ended = broker.watch(job)
-    say(f"{job}: {ended.state}; its machines are gone")
-
-
-def broker_of(job: str) -> Broker:
-    """The broker, if its store has the job.
-
-    Raises:
-        SkyloomError: if it has not.
-    """
-    from sky_core.broker import Broker
-
-    broker = Broker.open()
-    try:
-        broker.job(job)
-    except KeyError:
-        raise SkyloomError(f"there is no job {job!r}", cure="skyloom jobs lists them") from None
-    return broker

@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from sky_core.cli.records.jobs import broker_of
+from sky_core.cli.records.choosing import JobArgument, job_called
 from sky_core.cli.terminal import console, say
 from sky_core.errors import SkyloomError
 
@@ -28,21 +28,22 @@ def spot() -> None:
 
 @app.command()
 def explain(
-    job: Annotated[str, typer.Argument(help="A job's id, as skyloom jobs prints it.")],
+    job: JobArgument,
     svg: Annotated[Path | None, typer.Option(help="Also write the picture to this file.")] = None,
 ) -> None:
     """Show where a job was when, what its policy expected of that, and what else it could have cost."""
+    from sky_core.broker import Broker
     from sky_core.job.memory import Memory
     from sky_core.job.story import tell
     from sky_core.job.story_picture import lanes
     from sky_core.job.story_picture import svg as drawn
 
-    broker = broker_of(job)
-    store = broker.store
-    promise = Memory.model_validate(broker.job(job).memory).promise
+    broker = Broker.open()
+    store, found = broker.store, job_called(broker, job)
+    promise = Memory.model_validate(found.memory).promise
     if promise is None:
-        raise SkyloomError(f"{job} is not led by a spot policy", cure="use_spot and a deadline make it so")
-    story = tell(promise, store.events(job), store.clusters(job_id=job), broker.settings.scale, time.time())
+        raise SkyloomError(f"{found.id} is not led by a spot policy", cure="use_spot and a deadline make it so")
+    story = tell(promise, store.events(found.id), store.clusters(job_id=found.id), broker.settings.scale, time.time())
     for line in lanes(story, max(20, min(72, console.width - 30))):
         console.print(Text(line), soft_wrap=True)
     console.print(_thoughts(story))

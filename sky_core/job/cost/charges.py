@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
 from datetime import date
+from functools import lru_cache
+from typing import NamedTuple
 
 from sky_core.config import Scale
 from sky_core.events import Moved, Restored
 from sky_core.job.bill import cluster_hours
-from sky_core.store import Cluster, Event, JobName, Store
+from sky_core.store import Cluster, Event, Store
 
 DAY_S = 24 * 3600.0
 EPOCH = date(1970, 1, 1).toordinal()
 NOT_KNOWN = "?"
 
+Name = tuple[str, str, str, str]
+"""Pipeline, run, task and job: the first fields of a charge."""
 
-@dataclass(frozen=True)
-class Charge:
-    """What one launch cost on one day, or one transfer.
+
+class Charge(NamedTuple):
+    """What one launch cost on one day, or one transfer. A tuple, since there are tens of thousands.
 
     Attributes:
         pipeline: The pipeline's name; ``?`` if its plan is not in this store.
@@ -45,63 +48,61 @@ class Charge:
     running: bool = False
 
 
-def charges(store: Store, scale: Scale, now: float | None = None) -> list[Charge]:
-    """All that the jobs of a store have cost. A few queries, however many jobs there are."""
+def charges(store: Store, scale: Scale, now: float | None = None, *, first: str | None = None) -> list[Charge]:
+    """All that the jobs of a store have cost, or what they have since the ``first`` day, which is in UTC.
+
+    A few questions to the store, however many jobs there are.
+    """
+    since = (date.fromisoformat(first).toordinal() - EPOCH) * DAY_S if first is not None else None
     moment = time.time() if now is None else now
-    jobs = {job.id: job for job in store.job_names()}
     pipelines = store.pipeline_names()
-    clusters: dict[str, list[Cluster]] = {}
-    for cluster in store.clusters():
-        if cluster.job_id in jobs:
-            clusters.setdefault(cluster.job_id, []).append(cluster)
-    found: list[Charge] = []
-    for job_id, launches in clusters.items():
-        blank = _blank(jobs[job_id], pipelines)
-        found += (charge for launch in launches for charge in _of_launch(blank, launch, scale, moment))
-    for event in store.events_of((Moved.kind, Restored.kind)):
-        if event.job_id in jobs:
-            found += _of_transfer(_blank(jobs[event.job_id], pipelines), event, clusters.get(event.job_id, ()))
-    return found
+    names = {
+        job.id: (pipelines.get(job.plan_key, NOT_KNOWN), job.plan_key, job.task, job.id) for job in store.job_names()
+    }
+    clusters = [cluster for cluster in store.clusters(since=since) if cluster.job_id in names]
+    found = [charge for one in clusters for charge in _of_launch(names[one.job_id], one, scale, moment)]
+    restored = store.events_of((Restored.kind,), since=since)
+    # Of all times: a checkpoint may have been written on a day before the first.
+    places = _places(store.clusters_of(list({event.job_id for event in restored})))
+    for event in (*store.events_of((Moved.kind,), since=since), *restored):
+        if event.job_id in names:
+            found += _of_transfer(names[event.job_id], event, places.get(event.job_id, ()))
+    return found if first is None else [charge for charge in found if charge.day >= first]
 
 
-def _blank(job: JobName, pipelines: Mapping[str, str]) -> Charge:
-    pipeline = pipelines.get(job.plan_key, NOT_KNOWN)
-    return Charge(pipeline, job.plan_key, job.task, job.id, cloud=NOT_KNOWN, region=NOT_KNOWN, market="", day="")
-
-
-def _of_launch(blank: Charge, cluster: Cluster, scale: Scale, now: float) -> Iterator[Charge]:
+def _of_launch(name: Name, cluster: Cluster, scale: Scale, now: float) -> Iterator[Charge]:
     hours = cluster_hours(cluster, scale, now)
     running = cluster.state in ("intended", "launched")
     if not hours and not running:
         return  # a launch that was refused
     began = cluster.started_at or cluster.launched_at or cluster.intended_at
     ended = cluster.stopped_at or cluster.ended_at or now
-    market = "spot" if cluster.use_spot else "on-demand"
+    market, price = "spot" if cluster.use_spot else "on-demand", cluster.price
     for day, share in days(began, ended):
-        yield replace(
-            blank,
-            cloud=cluster.cloud,
-            region=cluster.region,
-            market=market,
-            day=day,
-            hours=hours * share,
-            compute_usd=hours * share * cluster.price,
-            running=running,
-        )
+        part = hours * share
+        yield Charge(*name, cluster.cloud, cluster.region, market, day, part * price, 0.0, part, running)
 
 
-def _of_transfer(blank: Charge, event: Event, clusters: Iterable[Cluster]) -> Iterator[Charge]:
+def _places(clusters: Iterable[Cluster]) -> dict[str, list[Cluster]]:
+    """Where each job had machines, in the order of its attempts."""
+    found: dict[str, list[Cluster]] = {}
+    for cluster in clusters:
+        if cluster.launched_at is not None:
+            found.setdefault(cluster.job_id, []).append(cluster)
+    return found
+
+
+def _of_transfer(name: Name, event: Event, launched: Iterable[Cluster]) -> Iterator[Charge]:
     what = event.what
     if isinstance(what, Moved):
         cloud, _, region = what.from_.partition("/")
     elif isinstance(what, Restored):
         # The event does not say where the checkpoint lay: beside the machines of the attempt that wrote it.
-        before = [cluster for cluster in clusters if cluster.attempt < what.attempt and cluster.launched_at is not None]
+        before = [cluster for cluster in launched if cluster.attempt < what.attempt]
         cloud, region = (before[-1].cloud, before[-1].region) if before else (NOT_KNOWN, NOT_KNOWN)
     else:
         return  # written by another version, in words that this one cannot read
-    day = _day(event.at)
-    yield replace(blank, cloud=cloud, region=region, market="egress", day=day, egress_usd=what.usd)
+    yield Charge(*name, cloud, region, "egress", _day(event.at), egress_usd=what.usd)
 
 
 def days(began: float, ended: float) -> list[tuple[str, float]]:
@@ -118,4 +119,9 @@ def days(began: float, ended: float) -> list[tuple[str, float]]:
 
 def _day(at: float) -> str:
     # Not by way of datetime, which rounds the last half microsecond of a day up into the next.
-    return date.fromordinal(EPOCH + int(at // DAY_S)).isoformat()
+    return _written(EPOCH + int(at // DAY_S))
+
+
+@lru_cache(4096)
+def _written(ordinal: int) -> str:
+    return date.fromordinal(ordinal).isoformat()

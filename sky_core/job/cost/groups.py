@@ -39,8 +39,9 @@ class Group:
 def grouped(charges: Iterable[Charge], by: Sequence[Dimension]) -> list[Group]:
     """A group for each combination that occurs: days in their order, else the dearest first."""
     alike: dict[tuple[str, ...], list[Charge]] = {}
+    at = [Charge._fields.index(name) for name in by]
     for charge in charges:
-        alike.setdefault(tuple(getattr(charge, name) for name in by), []).append(charge)
+        alike.setdefault(tuple([str(charge[place]) for place in at]), []).append(charge)
     groups = [total(members, key) for key, members in alike.items()]
     if "day" in by:
         day = by.index("day")

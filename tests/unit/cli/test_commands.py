@@ -25,6 +25,8 @@ WIDTHS = (60, 80, 100, 200)
 LOOKING = (
     ("version",),
     ("jobs",),
+    ("jobs", "--csv"),
+    ("top",),
     ("logs", "JOB"),
     ("cost",),
     ("cost", "--by", "job"),

@@ -1,0 +1,133 @@
+"""What looking at a store with many jobs costs: CPU seconds beyond the imports, and memory, of each listing.
+
+    python benchmarks/listings.py [JOBS]
+
+The store is filled as drivers leave it: 10 jobs to a run, 1,000 runs of 40 pipelines over 90 days, two launches, two
+transfers and 14 events to a job, one job in a hundred alive. Each listing runs in a process of its own; what its
+imports take is what the same command takes on an empty store.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from sky_core.config import Settings
+from sky_core.job.memory import Memory
+from sky_core.planner.plan import Placement
+from sky_core.store import Store
+from sky_core.store import tables as t
+
+JOBS, TASKS, PIPELINES, DAYS = 10_000, 10, 40, 90
+NOW = 1_795_700_000.0
+PLACES = (("aws", "us-east-1", "us-east-1a"), ("gcp", "us-central1", "us-central1-a"), ("azure", "eastus", "eastus-1"))
+KINDS = ("submitted", "launching", "launched", "started", "phase", "phase", "phase", "terminated", "launching",
+         "launched", "started", "phase", "succeeded")  # fmt: skip
+COMMANDS = {
+    "jobs": ["jobs"],
+    "jobs, all of them": ["jobs", "--limit", "0", "--csv"],
+    "jobs by state, name and day": ["jobs", "--state", "failed", "--name", "task-3", "--since", "30d"],
+    "top, once": ["top"],
+    "cost": ["cost"],
+    "cost by day and cloud": ["cost", "--by", "day,cloud", "--json"],
+}
+
+
+def fill(url: str, jobs: int) -> None:
+    """Make the store at ``url``, with so many jobs."""
+    Store(url).close()
+    engine = sa.create_engine(url)
+    rows: dict[sa.Table, list[dict[str, Any]]] = {}
+    for table, row in _rows(jobs):
+        rows.setdefault(table, []).append(row)
+    with engine.begin() as db:
+        for table, of_it in rows.items():
+            db.execute(sa.insert(table), of_it)
+    engine.dispose()
+
+
+def _rows(jobs: int) -> Iterator[tuple[sa.Table, dict[str, Any]]]:
+    runs = max(1, jobs // TASKS)
+    for number in range(runs):
+        began = NOW - DAYS * 86400 * (1 - number / runs)
+        name = f"pipeline-{number % PIPELINES}"
+        run = f"{name}/run-{number:05}"
+        tasks = [{"name": f"task-{task}", "run": "python train.py --epochs 10", "resources": {"cpus": "4+"}}
+                 for task in range(TASKS)]  # fmt: skip
+        yield t.PLANS, {"key": run, "version": 1, "created_at": began, "plan": "{}",
+                        "pipeline": json.dumps({"name": name, "tasks": tasks})}  # fmt: skip
+        for task in range(TASKS):
+            yield from _job(run, number * TASKS + task, task, began + 60 * task, alive=number >= runs - runs // 100)
+
+
+def _job(run: str, number: int, task: int, began: float, *, alive: bool) -> Iterator[tuple[sa.Table, dict[str, Any]]]:
+    job = f"job-{number:016x}"
+    cloud, region, zone = PLACES[number % len(PLACES)]
+    state = "running" if alive else "failed" if number % 20 == 0 else "succeeded"
+    placement = Placement(task=f"task-{task}", cloud=cloud, region=region, zone=zone, instance_type="m6i.xlarge",
+                          accelerator=None, accelerator_count=0, arch="x86_64", use_spot=True, num_nodes=1, price=0.07,
+                          hours=1, hours_at_most=1.2, hours_source="history (7 runs)", boot_hours=0.02,
+                          compute_usd=0.07)  # fmt: skip
+    yield t.JOBS, {
+        "id": job, "key": f"{run}/task-{task}", "plan_key": run, "task": f"task-{task}", "spec": "x" * 2000,
+        "state": state, "attempt": 2, "created_at": began, "updated_at": began + 7200, "wake_at": began, "result": "{}",
+        "memory": Memory(placement=placement).model_dump_json(), "lease_until": 0.0, "needs": "{}",
+    }  # fmt: skip
+    for attempt in (1, 2):
+        at = began + 3600 * (attempt - 1)
+        yield t.CLUSTERS, {
+            "token": f"{job}-{attempt}", "job_id": job, "attempt": attempt, "cloud": cloud, "region": region,
+            "state": "launched" if alive and attempt == 2 else "ended", "zone": zone, "instance_type": "m6i.xlarge",
+            "use_spot": True, "num_nodes": 1, "price": 0.07, "host_key": "k" * 80, "intended_at": at,
+            "launched_at": at + 5, "ended_at": None if alive and attempt == 2 else at + 3600,
+            "instance_ids": '["i-0123456789abcdef0"]', "outcome": "preempted" if attempt == 1 else state,
+        }  # fmt: skip
+    for place, kind in enumerate(KINDS):
+        yield t.EVENTS, {"job_id": job, "at": began + place, "kind": kind, "data": '{"attempt": 1, "phase": "running"}'}
+    moved = {"input": "x", "bytes": 10**9, "gb": 1.0, "usd": 0.09, "from": "aws/us-east-1", "to": f"{cloud}/{region}"}
+    yield t.EVENTS, {"job_id": job, "at": began + 20, "kind": "moved", "data": json.dumps(moved)}
+    for kind, spot in (("launched", True), ("preempted", True), ("launched", True), ("released", True)):
+        yield t.OBSERVATIONS, {"at": began, "cloud": cloud, "region": region, "zone": zone, "kind": kind,
+                               "instance_type": "m6i.xlarge", "market": "spot" if spot else "on-demand",
+                               "scope": "zone", "hours": 1.0}  # fmt: skip
+
+
+def used(home: Path, words: list[str]) -> tuple[float, float]:
+    """CPU seconds and MB at most of one command."""
+    # Through a process between: the most that any of this one's children had is told, not what each had.
+    body = (
+        "import resource, subprocess, sys\n"
+        "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)\n"
+        "it = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
+        "print(it.ru_utime + it.ru_stime, it.ru_maxrss)"
+    )
+    command = [sys.executable, "-c", "from sky_core.cli import main; main()", *words]
+    said = subprocess.run([sys.executable, "-c", body, *command], check=True, capture_output=True, text=True,
+                          env={**os.environ, "SKYLOOM_HOME": str(home), "COLUMNS": "120"}).stdout.split()  # fmt: skip
+    return float(said[0]), float(said[1]) * (1024 if sys.platform == "linux" else 1) / 1e6
+
+
+def main() -> None:
+    jobs = int(sys.argv[1]) if len(sys.argv) > 1 else JOBS
+    with tempfile.TemporaryDirectory() as folder:
+        empty, full = Path(folder) / "empty", Path(folder) / "full"
+        for home, count in ((empty, 0), (full, jobs)):
+            home.mkdir()
+            fill(Settings.load({"SKYLOOM_HOME": str(home)}).store_url, count)
+        print(f"{jobs:,} jobs in the store")
+        for name, words in COMMANDS.items():
+            without, _ = used(empty, words)
+            cpu, megabytes = used(full, words)
+            print(f"{name:28} {cpu - without:5.2f} CPU s beyond imports ({without:.2f}), {megabytes:4.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""``--json``, ``--csv`` and ``--json-schema``: the same on every listing."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+
+from sky_core.cli.terminal.spinner import spinner
+from sky_core.errors import SpecError
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print a document for programs.")]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print a row for each.")]
+
+
+def one_of(as_json: bool, as_csv: bool) -> None:
+    """Raise SpecError if both are asked for."""
+    if as_json and as_csv:
+        raise SpecError("--json and --csv: standard output takes one of them", cure="run it twice")
+
+
+def schema_option(document: str) -> Any:
+    """The option that prints the schema of what ``--json`` prints.
+
+    Args:
+        document: ``module:Model`` of it, imported only then.
+    """
+
+    def show(asked: bool) -> None:
+        if asked:
+            spinner.stop()
+            module, _, name = document.partition(":")
+            model = getattr(import_module(module), name)
+            print(json.dumps(model.model_json_schema(mode="serialization"), indent=2))
+            raise typer.Exit
+
+    return typer.Option("--json-schema", is_eager=True, callback=show, help="Print the schema of --json.")

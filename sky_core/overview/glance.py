@@ -1,0 +1,53 @@
+"""All of a store at one moment: ``skyloom top`` is a view of this and of nothing else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sky_core.config import Scale
+from sky_core.job.cost.charges import charges
+from sky_core.overview.jobs import JobRow, with_money
+from sky_core.store import TERMINAL, Choice, JobState, Store
+from sky_core.store.records import STATES
+
+LIVE = tuple(state for state in STATES if state not in TERMINAL)
+
+
+@dataclass(frozen=True)
+class Glance:
+    """A store at one moment.
+
+    Attributes:
+        at: When, seconds since the epoch.
+        states: How many jobs are in each state, in the order of a job's life; without those that have none.
+        live: Jobs that are not over, those whose machines cost most first.
+        usd_today: Spent since midnight UTC.
+        usd_per_hour: What all machines cost now.
+    """
+
+    at: float
+    states: Mapping[JobState, int]
+    live: tuple[JobRow, ...]
+    usd_today: float
+
+    @property
+    def usd_per_hour(self) -> float:
+        """What the machines of all live jobs cost now."""
+        return sum(row.usd_per_hour for row in self.live)
+
+
+def look(store: Store, scale: Scale, now: float | None = None) -> Glance:
+    """How a store is now."""
+    moment = time.time() if now is None else now
+    counted = store.count_jobs()
+    live = with_money(store, scale, store.job_lines(Choice(states=LIVE)), moment)
+    today = datetime.fromtimestamp(moment, UTC).date().isoformat()
+    return Glance(
+        at=moment,
+        states={state: counted[state] for state in STATES if state in counted},
+        live=tuple(sorted(live, key=lambda row: (-row.usd_per_hour, -row.job.created_at, row.job.id))),
+        usd_today=sum(one.compute_usd + one.egress_usd for one in charges(store, scale, moment, first=today)),
+    )

@@ -1,0 +1,141 @@
+"""Listings of jobs: what options choose, how pages follow on each other, and by what names a job is found."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+
+import jsonschema
+import pytest
+from typer.testing import CliRunner
+
+from sky_core.cli.app import app
+from sky_core.config import Scale, Settings
+from sky_core.errors import SkyloomError
+from sky_core.job.bill import make_bill
+from sky_core.overview.glance import look
+from sky_core.store import Choice, Store
+from tests.unit.cli.few_jobs import BEGAN, HOUR, RUN, fill, launch, submitted
+
+NOW = BEGAN + 3 * HOUR
+DOCUMENTS = (("jobs", "--limit", "0"), ("top",), ("cost", "--by", "day,cloud"))
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    store = Store(store_url, clock=lambda: NOW)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Iterator[Store]:
+    """The store of commands run in this process, with four jobs."""
+    monkeypatch.setenv("SKYLOOM_HOME", str(tmp_path))
+    store = Store(Settings.load().store_url)
+    fill(store)
+    yield store
+    store.close()
+
+
+def said(*words: str, code: int = 0) -> str:
+    result = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+class TestChoosing:
+    def test_jobs_are_chosen_by_state_time_name_and_run(self, store):
+        fill(store)
+        submitted(store, "100%_sure", run="Weekly/1")
+        assert {line.task for line in store.job_lines(Choice(states=("failed", "running")))} == {
+            "failed-job", "running-job"}  # fmt: skip
+        assert len(store.job_lines(Choice(since=NOW))) == 5
+        assert store.job_lines(Choice(since=NOW + 1)) == []
+        assert [line.task for line in store.job_lines(Choice(name="weekly"))] == ["100%_sure"], "whatever its case"
+        assert [line.task for line in store.job_lines(Choice(name="0%_s"))] == ["100%_sure"]
+        assert store.job_lines(Choice(name="1%sure")) == [], "signs that stand for others elsewhere do not here"
+        assert len(store.job_lines(Choice(run=RUN))) == 4
+        assert store.count_jobs(Choice(run=RUN))["failed"] == 1
+
+    def test_pages_are_all_jobs_once(self, store):
+        for number in range(7):
+            submitted(store, f"t{number}")
+        pages = [store.job_lines(limit=3, skip=3 * page) for page in range(4)]
+        assert [len(page) for page in pages] == [3, 3, 1, 0]
+        assert sorted(line.task for page in pages for line in page) == [f"t{number}" for number in range(7)]
+
+    def test_more_ids_than_a_statement_takes(self, store, tmp_path):
+        job = submitted(store, "one")
+        store.put_cluster(launch(job, 1, hours=1))
+        ids = [f"job-{number}" for number in range(1200)] + [job.id]
+        assert [cluster.job_id for cluster in store.clusters_of(ids)] == [job.id]
+        assert store.events_of(("submitted",), jobs=ids)[0].job_id == job.id
+
+    def test_a_job_is_found_by_each_of_its_names(self, store):
+        job = fill(store)[0]
+        for name in (job.id, job.id[:-1], job.id[4:12], job.task, f"{RUN}/{job.task}", job.key):
+            assert [line.id for line in store.called(name, 9)] == [job.id], name
+        assert store.called("job-%", 9) == []
+        assert store.called("nothing", 9) == []
+
+    def test_an_id_is_never_taken_for_the_beginning_of_another(self, store):
+        one = submitted(store, "one")
+        submitted(store, one.id, run="other")  # a task that is called like a job
+        assert [line.id for line in store.called(one.id, 9)] == [one.id]
+
+
+class TestGlance:
+    def test_it_adds_up_what_the_bills_do(self, store, tmp_path):
+        jobs = fill(store)
+        seen = look(store, Scale(), NOW)
+        lines = make_bill(store, Settings.load({"SKYLOOM_HOME": str(tmp_path)}), jobs).lines
+        bill = {line.job_id: line for line in lines}
+        assert [row.job.task for row in seen.live] == ["running-job", "submitted-job"], "the dearest first"
+        assert seen.usd_per_hour == pytest.approx(0.1)
+        assert seen.live[0].spent.usd == pytest.approx(3 * 0.1)
+        assert bill[jobs[0].id].usd == pytest.approx(1.5 * 0.4 + 4 * 2 + 0.09 + 0.08)
+        # Midnight is two hours after the beginning, one hour before now.
+        assert seen.usd_today == pytest.approx(0.1 + 3 * 2.0 + 0.17)
+        assert list(seen.states) == ["submitted", "running", "succeeded", "failed"], "in the order of a life"
+
+
+class TestCommands:
+    def test_no_state_is_made_up(self, home):
+        with pytest.raises(SkyloomError, match="did you mean succeeded"):
+            said("jobs", "--state", "succeded")
+        assert "no such jobs" in said("jobs", "--state", "cancelled")
+
+    def test_states_go_by_groups_too(self, home):
+        live = [row["task"] for row in csv.DictReader(said("jobs", "--state", "live", "--csv").splitlines())]
+        assert sorted(live) == ["running-job", "submitted-job"]
+        assert json.loads(said("jobs", "--state", "over", "--limit", "1", "--json"))["matching"] == 2
+
+    def test_a_name_that_may_be_several_is_asked_about(self, home):
+        submitted(home, "failed-job", run="elsewhere")
+        with pytest.raises(SkyloomError, match=r"may be .*elsewhere.*RUN/TASK"):
+            said("logs", "failed-job")
+        assert "submitted under plan elsewhere" in said("logs", "elsewhere/failed-job")
+
+    @pytest.mark.parametrize("words", DOCUMENTS, ids=lambda words: words[0])
+    def test_a_document_is_as_its_schema_says(self, home, words):
+        schema = json.loads(said(words[0], "--json-schema"))
+        document = json.loads(said(*words, "--json"))
+        jsonschema.validate(document, schema, jsonschema.Draft202012Validator)
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(document | {"more": 1}, schema, jsonschema.Draft202012Validator)
+
+    def test_top_is_a_look_where_it_is_piped(self, home):
+        text = said("top")
+        assert "1 submitted, 1 running, 1 succeeded, 1 failed" in text
+        assert "azure/us-east-1a m5.large" in text
+        assert "succeeded-job" not in text
+
+    def test_cancel_wants_to_know_which(self, home):
+        with pytest.raises(SkyloomError, match="--run RUN or --all"):
+            said("cancel")
+        with pytest.raises(SkyloomError, match="nothing is live"):
+            said("cancel", "--run", "no-such-run")
+        assert "Cancel 2 jobs?" in said("cancel", "--all", code=1), "and no answer is no"
+        assert home.job_lines(Choice(states=("running",))), "nothing was ended"
