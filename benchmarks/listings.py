@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,12 +24,15 @@ import sqlalchemy as sa
 
 from sky_core.config import Settings
 from sky_core.job.memory import Memory
-from sky_core.planner.plan import Placement
+from sky_core.planner.plan import Placement, Plan, Span
+from sky_core.spec import Objective
 from sky_core.store import Store
 from sky_core.store import tables as t
+from sky_core.ui.pages import PAGES
+from sky_core.ui.server import Server
 
 JOBS, TASKS, PIPELINES, DAYS = 10_000, 10, 40, 90
-NOW = 1_795_700_000.0
+NOW = time.time()
 PLACES = (("aws", "us-east-1", "us-east-1a"), ("gcp", "us-central1", "us-central1-a"), ("azure", "eastus", "eastus-1"))
 KINDS = ("submitted", "launching", "launched", "started", "phase", "phase", "phase", "terminated", "launching",
          "launched", "started", "phase", "succeeded")  # fmt: skip
@@ -62,24 +67,39 @@ def _rows(jobs: int) -> Iterator[tuple[sa.Table, dict[str, Any]]]:
         run = f"{name}/run-{number:05}"
         tasks = [{"name": f"task-{task}", "run": "python train.py --epochs 10", "resources": {"cpus": "4+"}}
                  for task in range(TASKS)]  # fmt: skip
-        yield t.PLANS, {"key": run, "version": 1, "created_at": began, "plan": "{}",
+        yield t.PLANS, {"key": run, "version": 1, "created_at": began, "plan": _plan(name, began),
                         "pipeline": json.dumps({"name": name, "tasks": tasks})}  # fmt: skip
         for task in range(TASKS):
             yield from _job(run, number * TASKS + task, task, began + 60 * task, alive=number >= runs - runs // 100)
+
+
+def _placement(task: int, number: int) -> Placement:
+    cloud, region, zone = PLACES[number % len(PLACES)]
+    return Placement(
+        task=f"task-{task}", cloud=cloud, region=region, zone=zone, instance_type="m6i.xlarge", accelerator=None,
+        accelerator_count=0, arch="x86_64", use_spot=True, num_nodes=1, price=0.07, hours=1, hours_at_most=1.2,
+        hours_source="history (7 runs)", boot_hours=0.02, compute_usd=0.07,
+    )  # fmt: skip
+
+
+def _plan(name: str, began: float) -> str:
+    return Plan(
+        pipeline=name, objective=Objective(), cost_usd=0.7, hours=2.0, bound=0.7, optimal=True, method="highs",
+        placements={f"task-{task}": _placement(task, task) for task in range(TASKS)},
+        schedule={f"task-{task}": Span(start=task / 10, end=1 + task / 10, slack=1 - task / 10)
+                  for task in range(TASKS)},
+        catalog_version="2026-11", dag_hash="0" * 16, created_at=began,
+    ).model_dump_json()  # fmt: skip
 
 
 def _job(run: str, number: int, task: int, began: float, *, alive: bool) -> Iterator[tuple[sa.Table, dict[str, Any]]]:
     job = f"job-{number:016x}"
     cloud, region, zone = PLACES[number % len(PLACES)]
     state = "running" if alive else "failed" if number % 20 == 0 else "succeeded"
-    placement = Placement(task=f"task-{task}", cloud=cloud, region=region, zone=zone, instance_type="m6i.xlarge",
-                          accelerator=None, accelerator_count=0, arch="x86_64", use_spot=True, num_nodes=1, price=0.07,
-                          hours=1, hours_at_most=1.2, hours_source="history (7 runs)", boot_hours=0.02,
-                          compute_usd=0.07)  # fmt: skip
     yield t.JOBS, {
         "id": job, "key": f"{run}/task-{task}", "plan_key": run, "task": f"task-{task}", "spec": "x" * 2000,
         "state": state, "attempt": 2, "created_at": began, "updated_at": began + 7200, "wake_at": began, "result": "{}",
-        "memory": Memory(placement=placement).model_dump_json(), "lease_until": 0.0, "needs": "{}",
+        "memory": Memory(placement=_placement(task, number)).model_dump_json(), "lease_until": 0.0, "needs": "{}",
     }  # fmt: skip
     for attempt in (1, 2):
         at = began + 3600 * (attempt - 1)
@@ -115,6 +135,21 @@ def used(home: Path, words: list[str]) -> tuple[float, float]:
     return float(said[0]), float(said[1]) * (1024 if sys.platform == "linux" else 1) / 1e6
 
 
+def pages(home: Path) -> Iterator[tuple[str, float, float]]:
+    """Each page's path, and what it takes at first and the second time, CPU seconds of this process."""
+    server = Server(Settings.load({"SKYLOOM_HOME": str(home)}), 0, "token")
+    for path in [*PAGES, "/metrics"]:
+        run = server.store.run_lines(limit=1)[0].key
+        query = {"key": run, "id": server.store.job_lines(limit=1)[0].id}
+        took = []
+        for _ in range(2):
+            began = time.process_time()
+            server.answer(path, query)
+            took.append(time.process_time() - began)
+        yield path, took[0], took[1]
+    server.server_close()
+
+
 def main() -> None:
     jobs = int(sys.argv[1]) if len(sys.argv) > 1 else JOBS
     with tempfile.TemporaryDirectory() as folder:
@@ -126,7 +161,10 @@ def main() -> None:
         for name, words in COMMANDS.items():
             without, _ = used(empty, words)
             cpu, megabytes = used(full, words)
-            print(f"{name:28} {cpu - without:5.2f} CPU s beyond imports ({without:.2f}), {megabytes:4.0f} MB")
+            print(f"skyloom {name:28} {cpu - without:5.2f} CPU s beyond imports ({without:.2f}), {megabytes:4.0f} MB")
+        for path, first, again in pages(full):
+            print(f"page {path:31} {again:5.2f} CPU s ({first:.2f} at first)")
+        print(f"{'pages, all in one process':36} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:4.0f} MB")
 
 
 if __name__ == "__main__":

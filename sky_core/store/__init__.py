@@ -17,6 +17,7 @@ from sky_core.store.records import (
     Reach,
     Result,
     Run,
+    RunLine,
     StoredPlan,
 )
 from sky_core.store.store import Store
@@ -39,6 +40,7 @@ __all__ = [
     "Reach",
     "Result",
     "Run",
+    "RunLine",
     "Store",
     "StoredPlan",
 ]

@@ -130,6 +130,24 @@ class JobLine(NamedTuple):
         return self.state in TERMINAL
 
 
+class RunLine(NamedTuple):
+    """The jobs of one plan, counted. Tasks that have no job yet are not.
+
+    Attributes:
+        key: The plan's.
+        began: When its first job was submitted.
+        changed: When one of its jobs changed last.
+        live, failed: How many of its jobs are not over, and have failed or were cancelled.
+    """
+
+    key: str
+    began: float
+    changed: float
+    jobs: int
+    live: int
+    failed: int
+
+
 @dataclass(frozen=True)
 class Lease:
     """The right to write on behalf of a job. It ends when somebody else takes the job or ``holder`` lets go of it."""

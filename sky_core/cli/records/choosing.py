@@ -37,7 +37,7 @@ def choice_of(state: list[str] | None, since: str | None, name: str, run: str | 
     from sky_core.store import Choice
 
     states = tuple(one for said in state or [] for one in _states(said))
-    return Choice(states, None if since is None else moment(since, "--since"), name, run)
+    return Choice(states, None if since is None else moment(since, "--since"), name, () if run is None else (run,))
 
 
 def _states(said: str) -> list[str]:

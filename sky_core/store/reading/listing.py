@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from sky_core.store.database.transactions import Part, reads
 from sky_core.store.reading import rows
-from sky_core.store.records import Cluster, Event, JobLine, JobName
+from sky_core.store.records import TERMINAL, Cluster, Event, JobLine, JobName, RunLine
 from sky_core.store.tables import CLUSTERS, EVENTS, JOBS
 
 AT_ONCE = 500  # ids in one statement
@@ -24,13 +24,13 @@ class Choice:
         states: Those they are in; empty for all.
         since: When they were submitted at the earliest, seconds since the epoch.
         name: Part of the name of their task or of their run, whatever its case.
-        run: The key of their run.
+        runs: The keys of their runs; empty for all. A few hundred at most.
     """
 
     states: tuple[str, ...] = ()
     since: float | None = None
     name: str = ""
-    run: str | None = None
+    runs: tuple[str, ...] = ()
 
     def condition(self) -> sa.ColumnElement[bool]:
         """The same for the database."""
@@ -42,8 +42,8 @@ class Choice:
         if self.name:
             names = (sa.func.lower(column) for column in (JOBS.c.task, JOBS.c.plan_key))
             wanted.append(sa.or_(*(name.contains(self.name.lower(), autoescape=True) for name in names)))
-        if self.run is not None:
-            wanted.append(JOBS.c.plan_key == self.run)
+        if self.runs:
+            wanted.append(JOBS.c.plan_key.in_(self.runs))
         return sa.and_(*wanted)
 
 
@@ -66,6 +66,31 @@ class Listings(Part):
         """How many of the jobs meant are in each state."""
         query = sa.select(JOBS.c.state, sa.func.count().label("jobs")).where(choice.condition()).group_by(JOBS.c.state)
         return {row.state: row.jobs for row in db.execute(query)}
+
+    @reads
+    def run_lines(self, db: sa.Connection, choice: Choice = ALL, *, limit: int, skip: int = 0) -> list[RunLine]:
+        """Runs that have a job which is meant, the one begun last first."""
+        live = sa.case((JOBS.c.state.not_in(TERMINAL), 1), else_=0)
+        failed = sa.case((JOBS.c.state.in_(("failed", "cancelled")), 1), else_=0)
+        began = sa.func.min(JOBS.c.created_at)
+        query = sa.select(
+            JOBS.c.plan_key, began, sa.func.max(JOBS.c.updated_at), sa.func.count(), sa.func.sum(live),
+            sa.func.sum(failed),
+        )  # fmt: skip
+        query = query.where(choice.condition()).group_by(JOBS.c.plan_key).order_by(began.desc(), JOBS.c.plan_key)
+        return [RunLine(*row) for row in db.execute(query.limit(limit).offset(skip))]
+
+    @reads
+    def count_runs(self, db: sa.Connection, choice: Choice = ALL) -> int:
+        """How many runs have a job which is meant."""
+        query = sa.select(sa.func.count(JOBS.c.plan_key.distinct())).where(choice.condition())
+        return int(db.execute(query).scalar_one())
+
+    @reads
+    def count_events(self, db: sa.Connection) -> dict[str, int]:
+        """How many events of each kind there are."""
+        query = sa.select(EVENTS.c.kind, sa.func.count().label("events")).group_by(EVENTS.c.kind)
+        return {row.kind: row.events for row in db.execute(query)}
 
     @reads
     def job_names(self, db: sa.Connection) -> list[JobName]:

@@ -56,8 +56,8 @@ class TestChoosing:
         assert [line.task for line in store.job_lines(Choice(name="weekly"))] == ["100%_sure"], "whatever its case"
         assert [line.task for line in store.job_lines(Choice(name="0%_s"))] == ["100%_sure"]
         assert store.job_lines(Choice(name="1%sure")) == [], "signs that stand for others elsewhere do not here"
-        assert len(store.job_lines(Choice(run=RUN))) == 4
-        assert store.count_jobs(Choice(run=RUN))["failed"] == 1
+        assert len(store.job_lines(Choice(runs=(RUN,)))) == 4
+        assert store.count_jobs(Choice(runs=(RUN,)))["failed"] == 1
 
     def test_pages_are_all_jobs_once(self, store):
         for number in range(7):

@@ -23,6 +23,8 @@ from sky_core.planner.view.page.lanes import lanes
 from sky_core.planner.view.page.world import world
 
 HERE = Path(__file__).parent
+STYLE = (HERE / "style.css").read_text()
+"""The hand that draws all pages, those over all runs too."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def plan_page(
         lanes=lanes(document),
         world=world(document),
         frontier=frontier(document),
-        style=(HERE / "style.css").read_text(),
+        style=STYLE,
     )
 
 
@@ -94,4 +96,4 @@ def tone(cloud: str) -> str:
     return f"tone-{re.sub(r'[^a-z0-9-]', '-', cloud.lower())}"
 
 
-__all__ = ["Progress", "plan_markdown", "plan_page"]
+__all__ = ["STYLE", "Progress", "plan_markdown", "plan_page", "tone"]
