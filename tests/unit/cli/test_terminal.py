@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import os
 import pty
@@ -56,7 +57,7 @@ class Terminal:
             [sys.executable, *words], stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True
         )
         os.close(theirs)
-        self.said = ""
+        self.said, self._decoder = "", codecs.getincrementaldecoder("utf-8")()  # a read may end within a letter
 
     def read(self, until: Callable[[str], bool]) -> str:
         """What it has said once that is as wanted, or it has ended."""
@@ -64,7 +65,7 @@ class Terminal:
         while not until(self.said) and time.monotonic() < end:
             if select.select([self.ours], [], [], 0.5)[0]:
                 try:
-                    self.said += os.read(self.ours, 65536).decode()
+                    self.said += self._decoder.decode(os.read(self.ours, 65536))
                 except OSError:  # nobody has the other end open any more
                     break
         return self.said
