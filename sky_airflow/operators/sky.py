@@ -44,7 +44,7 @@ class SkyOperator(BaseOperator, Sky):
     Args:
         run: The command; sees ``$SKY_INPUT_<NAME>``, ``$SKY_OUTPUT_<NAME>``, ``$SKY_CHECKPOINT_DIR`` (see
             :class:`sky_core.spec.Task`, which also tells of setup, workdir, environment, envs, secrets, num_nodes,
-            hours, checkpoint, deadline and max_attempts).
+            engine, hours, checkpoint, deadline and max_attempts).
         requires: What each machine needs: a mapping of the fields of :class:`sky_core.spec.Resources`.
         inputs: URIs, artifacts, or other Sky tasks' outputs (``train.outputs["model"]``), by name.
         outputs: Artifacts that the command leaves, by name; their sizes are what planning charges egress for.
@@ -60,7 +60,7 @@ class SkyOperator(BaseOperator, Sky):
 
     template_fields: Sequence[str] = (
         "run", "setup", "workdir", "environment", "envs", "inputs", "declared_outputs", "requires", "hours",
-        "num_nodes", "checkpoint", "deadline", "max_attempts", "budget_usd", "mounts",
+        "num_nodes", "engine", "checkpoint", "deadline", "max_attempts", "budget_usd", "mounts",
     )  # fmt: skip
     template_fields_renderers = {"run": "bash", "setup": "bash", "inputs": "json", "requires": "json"}  # noqa: RUF012
     operator_extra_links = (SkyPlanLink(),)
@@ -80,6 +80,7 @@ class SkyOperator(BaseOperator, Sky):
         secrets: Any = (),
         mounts: Any = None,
         num_nodes: Any = 1,
+        engine: Any = None,
         hours: Any = None,
         checkpoint: Any = None,
         deadline: Any = None,
@@ -105,6 +106,7 @@ class SkyOperator(BaseOperator, Sky):
         self.secrets = (secrets,) if isinstance(secrets, str) else secrets or ()
         self.mounts = mounts
         self.num_nodes = num_nodes
+        self.engine = engine
         self.hours = wrapped(hours)
         self.checkpoint = checkpoint
         self.deadline = deadline

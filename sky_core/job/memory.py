@@ -80,7 +80,8 @@ class Memory(Record):
         checkpoint_urls: Where this and earlier attempts keep their checkpoints.
         phase: What the agent said last: setup, inputs, running, outputs, done.
         log_base: Bytes of log kept from earlier attempts.
-        log_offset: Bytes of this attempt's log kept so far.
+        log_offset: Bytes of this attempt's log kept so far…
+        log_offsets: …and of the log of each of its machines; a gang's lines are kept with their rank.
         heard_at: When the present attempt last answered, by the store's clock; None before it has.
         waiting_since: Since when (epoch seconds) the machines have not booted or not answered; None while they do.
         launch_errors: Launch calls in a row that ended neither in a cluster nor in a refusal.
@@ -110,6 +111,7 @@ class Memory(Record):
     phase: str = ""
     log_base: int = 0
     log_offset: int = 0
+    log_offsets: tuple[int, ...] = ()
     heard_at: float | None = None
     waiting_since: float | None = None
     running_since: float | None = None
@@ -173,6 +175,7 @@ class Changes(TypedDict, total=False):
     phase: str
     log_base: int
     log_offset: int
+    log_offsets: tuple[int, ...]
     heard_at: float | None
     waiting_since: float | None
     running_since: float | None

@@ -28,13 +28,16 @@ def _shortened(text: Any) -> Any:
 
 @dataclass(frozen=True, config=ConfigDict(extra="ignore"))
 class JobState:
-    """What is known of an attempt; rank 0 speaks for all nodes.
+    """What is known of an attempt: of one rank of it, or of all together (:mod:`sky_core.remote.gangs.together`).
 
     Attributes:
         phase: ``lost``: nothing of it runs any more and it did not end; ``missing``: this machine never heard of it.
         exit_code: The command's, once ``done``. None if it did not end by itself: see ``detail`` (what failed, or
             ``eviction``, ``cancelled`` or ``moved``).
         log: The log from the asked offset on; ``log_offset`` is where to go on, ``log_size`` how much there is.
+        offsets: Where to go on in the log of each rank; a gang's ``log_offset`` and ``log_size`` are sums.
+        serves: This rank has no command of its own, and ends when rank 0 has ended.
+        ended_at: When it came to its end, by the machine's clock.
         eviction: The cloud has announced that it takes the machine back.
         checkpoint_bytes, checkpoint_seconds: Size of this attempt's newest generation, and how long saving it took.
         last_checkpoint: The store has the job's newest state: nothing would be lost by its end.
@@ -48,6 +51,9 @@ class JobState:
     log: bytes = b""
     log_offset: Size = 0
     log_size: Size = 0
+    offsets: tuple[int, ...] = ()
+    serves: bool = False
+    ended_at: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     eviction: bool = False
     last_checkpoint: bool = False
     checkpoint_generation: Size | None = None

@@ -53,7 +53,7 @@ class JobRequest:
         secrets: Environment variables that are written nowhere.
         inputs: URL for each input's name: of a published artifact, or of any file or folder fsspec can read.
         outputs: URL for each output's name, to publish under.
-        verdict_url: Where an attempt that ends by itself writes how, for who finds its machine gone; or None.
+        verdict_url: Where rank 0 of an attempt that ends by itself writes how, for who finds its machine gone; or None.
         checkpoint_url: Where ``$SKY_CHECKPOINT_DIR`` is kept, or None.
         restore_urls: Where earlier attempts, in other clouds, kept it; the newest whole generation is restored.
         checkpoint_interval_s: Seconds between syncs; None leaves it to the agent (at most 5% of the time).
@@ -64,6 +64,8 @@ class JobRequest:
         node_ips: Addresses of all nodes by rank, as they see each other.
         restarts: How often a command that failed is run again, where it ran.
         restart_on: Exit codes after which it always is.
+        engine: The engine that makes one computer of all machines, by its name, with its options; none without.
+        gang_key: The private key by which the machines of a gang log in to each other; "" for one machine. Secret.
         gpus_per_node: Accelerators of each machine…
         accelerator_tool: …and the command by which it has to list them, or "" where there is none…
         accelerator_patience_s: …within so many seconds.
@@ -99,6 +101,8 @@ class JobRequest:
     node_ips: tuple[str, ...] = ()
     restarts: int = 0
     restart_on: tuple[int, ...] = ()
+    engine: Mapping[str, object] = field(default_factory=dict)
+    gang_key: str = field(default="", repr=False)
     gpus_per_node: int = 0
     accelerator_tool: str = ""
     accelerator_patience_s: float = 0.0
@@ -113,8 +117,10 @@ class JobRequest:
             "workdir": self.workdir.digest if self.workdir is not None else None,
             "files": self.files.digest if self.files is not None else None,
             "environment": self.environment.digest if self.environment is not None else None,
+            "verdict_url": verdict_of(self.verdict_url, rank) if self.verdict_url else None,
             "mounts": [dict(mount) for mount in self.mounts],
             "place": dict(self.place),
+            "engine": dict(self.engine),
             "envs": dict(self.envs),
             "secrets": dict(self.secrets),
             "inputs": dict(self.inputs),
@@ -146,9 +152,14 @@ class JobRequest:
         return [_pinned(package) for package in sorted(found)]
 
 
-PLAIN = ("job_id", "attempt", "cloud", "halts", "run", "container", "setup", "verdict_url", "checkpoint_url",
+PLAIN = ("job_id", "attempt", "cloud", "halts", "run", "container", "setup", "checkpoint_url",
          "restore_urls", "checkpoint_interval_s", "checkpoint_keep", "orphan_ttl_s", "promised_s", "publish_patience_s",
          "gpus_per_node", "accelerator_tool", "accelerator_patience_s", "restarts", "restart_on")  # fmt: skip
+
+
+def verdict_of(url: str, rank: int) -> str:
+    """Where a rank writes how it ended, beside rank 0's ``url``."""
+    return f"{url.removesuffix('.json')}-{rank}.json" if rank else url
 
 
 def _pinned(package: str) -> str:
@@ -173,10 +184,12 @@ class Executor(Protocol):
         """Start an attempt. Doing so again changes nothing."""
 
     def poll(
-        self, machines: Sequence[Machine], job_id: str, attempt: int, log_offset: int, look_s: float = LONG_LOOK_S
-    ) -> JobState:
-        """How the attempt is doing, with its log from ``log_offset`` on; tells it that somebody looks after it.
+        self, machines: Sequence[Machine], job_id: str, attempt: int, offsets: Sequence[int],
+        look_s: float = LONG_LOOK_S,
+    ) -> JobState:  # fmt: skip
+        """How the attempt is doing; tells it that somebody looks after it. A gang that is doomed is ended.
 
+        Its log comes from ``offsets`` on: bytes of each rank's log that were had before, none where there is no number.
         Whoever says nothing for ``look_s`` seconds does not answer.
         """
 

@@ -9,7 +9,6 @@ import shlex
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -18,6 +17,8 @@ from sky_core.errors import MachineError
 from sky_core.remote import bundle, keys
 from sky_core.remote.answers import JobState, poll_answer
 from sky_core.remote.executor import LONG_LOOK_S, Executor, JobRequest
+from sky_core.remote.gangs.logins import logins
+from sky_core.remote.gangs.together import first_to_fail, together
 from sky_core.remote.pythons.bring import Wanted, bring
 from sky_core.remote.workdir import Archive
 from sky_core.ssh.link import Link
@@ -32,9 +33,7 @@ RENEW_S = 30.0
 CANCEL_MARGIN_S = 30.0
 MOVE_MARGIN_S = 630.0  # the last checkpoint included
 CANCELLED = "cancelled"
-NO_LOG = -1  # as offset: do not send the log
-GANG_GRACE_S = 10.0  # for rank 0 to end by itself when another node has failed
-NODE_TAIL = 1 << 16  # bytes of a failed node's log that are shown after rank 0's
+GANG_GRACE_S = 10.0  # for ranks to end by themselves when another has failed, or needs them no more
 UNFIT = b"unfit "  # what an agent answers, or the shell for it, where no Python serves
 
 # The image's Python may be too old for the agent, or none. What is on stdin must be read by somebody.
@@ -70,7 +69,7 @@ class SshExecutor:
         def start(rank: int) -> None:
             link = self._link(machines[rank])
             program = self._deliver_agent(link)
-            description = json.dumps({**request.describe(rank), "index": self._source.index}).encode()
+            description = json.dumps({**request.describe(rank), **gang, "index": self._source.index}).encode()
             answer = self._start(link, program, wanted, description)
             if answer.startswith(UNFIT):
                 bring(link, wanted, self._source, answer.split()[1].decode())
@@ -78,7 +77,7 @@ class SshExecutor:
                 if answer.startswith(UNFIT):
                     raise MachineError(f"{link.machine.ip}: still without what was brought: {answer.decode()}")
 
-        wanted = Wanted(request.requirements(), request.python)
+        gang, wanted = logins(machines, request), Wanted(request.requirements(), request.python)
         _each(start, range(len(machines)))
 
     @staticmethod
@@ -88,49 +87,21 @@ class SshExecutor:
         return link.run(script, description, START_TIMEOUT_S).strip()
 
     def poll(
-        self, machines: Sequence[Machine], job_id: str, attempt: int, log_offset: int, look_s: float = LONG_LOOK_S
-    ) -> JobState:
-        """How the attempt is doing, with rank 0's log from ``log_offset`` on; renews every node's lease.
+        self, machines: Sequence[Machine], job_id: str, attempt: int, offsets: Sequence[int],
+        look_s: float = LONG_LOOK_S,
+    ) -> JobState:  # fmt: skip
+        """How the attempt is doing, with the logs from ``offsets`` on; renews every machine's lease.
 
-        A machine that says nothing for ``look_s`` seconds does not answer.
-
-        A gang is over when rank 0 is, or as soon as another node has failed or is lost. Where one has failed, rank 0 is
-        ended before that is told: its log is whole then, and the end of the failed node's own log stands below it.
+        A machine that says nothing for ``look_s`` seconds does not answer. Once a rank of a gang has failed, or rank 0
+        has ended whom others only serve, those that still run are ended before that is told: all logs are whole then.
         """
-        arguments = [(machine, log_offset if rank == 0 else NO_LOG) for rank, machine in enumerate(machines)]
-        first, *others = _each(lambda given: self._poll(given[0], job_id, attempt, given[1], look_s), arguments)
-        if first.phase in ("missing", "lost") or (first.phase == "done" and first.detail != CANCELLED):
-            return first
-        failed = next((rank for rank, other in enumerate(others, start=1) if other.exit_code), None)
-        if failed is not None:
-            other = others[failed - 1]
-            first = self._ended_with(failed, machines, job_id, attempt, log_offset, other.log_size)
-            return replace(first, phase="done", exit_code=other.exit_code, eviction=first.eviction or other.eviction,
-                           detail=f"node {failed}: exit code {other.exit_code}")  # fmt: skip
-        for rank, other in enumerate(others if first.phase != "done" else (), start=1):
-            if other.phase in ("lost", "missing"):
-                return replace(first, phase="lost", detail=f"node {rank}: {other.detail or other.phase}")
-            if other.phase == "done" and other.exit_code is None:
-                eviction = first.eviction or other.eviction
-                unfit = other.unfit and f"node {rank}: {other.unfit}"
-                return replace(
-                    first, phase="done", detail=f"node {rank}: {other.detail}", eviction=eviction, unfit=unfit
-                )
-        return first
-
-    def _ended_with(
-        self, rank: int, machines: Sequence[Machine], job_id: str, attempt: int, log_offset: int, size: int
-    ) -> JobState:
-        """Rank 0, ended because another node has failed; the end of that node's log of ``size`` bytes below its own."""
-        timeout_s = GANG_GRACE_S + CANCEL_MARGIN_S
-        self._agent(machines[0], "cancel", job_id, attempt, str(GANG_GRACE_S), CANCELLED, timeout_s=timeout_s)
-        first = self._poll(machines[0], job_id, attempt, log_offset)
-        if not first.log_is_whole or log_offset > first.log_size:  # not yet, or it has been told already
-            return first
-        tail = self._poll(machines[rank], job_id, attempt, max(0, size - NODE_TAIL)).log
-        lines = tail.splitlines(keepends=True)[size > NODE_TAIL :]  # the first may lack its beginning
-        told = b"".join(b"(rank %d) %s" % (rank, line) for line in lines)
-        return replace(first, log=first.log + told, log_offset=first.log_offset + len(told))
+        from_ = [*offsets, *[0] * (len(machines) - len(offsets))]
+        ask = [(machine, offset) for machine, offset in zip(machines, from_, strict=True)]
+        answers = _each(lambda of: self._poll(of[0], job_id, attempt, of[1], look_s), ask)
+        if left := _to_be_ended(answers):
+            self.cancel([machines[rank] for rank in left], job_id, attempt, GANG_GRACE_S)
+            answers = _each(lambda of: self._poll(of[0], job_id, attempt, of[1], look_s), ask)
+        return together(answers)
 
     def cancel(self, machines: Sequence[Machine], job_id: str, attempt: int, grace_s: float) -> None:
         """End the attempt everywhere: SIGTERM, after ``grace_s`` seconds SIGKILL. Returns when it has ended."""
@@ -211,6 +182,12 @@ class SshExecutor:
     def _link(self, machine: Machine) -> Link:
         with self._lock:
             return self._links.setdefault(machine, Link(machine, self._keys))
+
+
+def _to_be_ended(answers: Sequence[JobState]) -> list[int]:
+    """The ranks that still run although their gang is over."""
+    over = first_to_fail(answers) is not None or (answers[0].phase == "done" and any(a.serves for a in answers))
+    return [rank for rank, answer in enumerate(answers) if over and not answer.over and answer.phase != "missing"]
 
 
 def _has(link: Link, path: str) -> bool:

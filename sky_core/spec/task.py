@@ -18,6 +18,7 @@ from pydantic import (
 
 from sky_core.errors import SpecError
 from sky_core.spec.data import Artifact, Checkpoint, Input, Mount, Output, OutputRef, _parse_checkpoint
+from sky_core.spec.engine import SPREAD, Engine
 from sky_core.spec.resources import Resources
 from sky_core.spec.values import ENV_NAME, NAME, Deadline, Spec, parse_estimate
 
@@ -35,6 +36,9 @@ class Task(Spec):
     ``environment`` (``"uv.lock"``, ``"requirements.txt"``, ``"pyproject.toml"``, ``"caller"``) is made anew on the
     machine, in the versions of that file or of the submitting process, and comes first on ``PATH``.
     ``function`` is the SHA-256 of a pickled call in the store (set by the engines instead of ``run``).
+
+    ``engine`` makes one computer of all machines: ``"torchrun"``, ``"jax"``, ``"mpi"``, ``"ray"``, ``"dask"`` or
+    ``"spark"``, or a mapping with its ``name`` and options (:mod:`sky_core.spec.engine`).
 
     ``hours`` estimates the run time on one candidate: a number; a mapping from accelerator
     (``"V100:4"``, ``"V100"``) or instance type to hours; or a function of the candidate's
@@ -60,6 +64,7 @@ class Task(Spec):
     secrets: Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)] = ()
     secret_values: Mapping[str, SecretStr] = Field(default_factory=dict, exclude=True, repr=False)
     num_nodes: Annotated[int, Field(ge=1)] = 1
+    engine: Engine | None = None
     resources: Resources = Resources()
     inputs: Mapping[str, Input] = Field(default_factory=dict)
     outputs: Mapping[str, Output] = Field(default_factory=dict)
@@ -124,6 +129,9 @@ class Task(Spec):
             raise ValueError("run: give a command or a function, not both")
         if self.environment and any(wanted.container for wanted in self.resources.alternatives):
             raise ValueError("environment: a container's packages are those of its image; leave one of the two out")
+        contained = any(wanted.container for wanted in self.resources.alternatives)
+        if self.engine and self.engine.name not in SPREAD and contained:
+            raise ValueError(f"engine: {self.engine.name} is not run in containers; name its packages in environment")
         if self.num_nodes > 1 and (self.restarts or self.restart_on):
             raise ValueError("restarts: only for tasks of one machine; let the engine try a gang again")
         return self

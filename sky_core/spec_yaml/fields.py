@@ -192,6 +192,12 @@ class TaskFields(Fields):
     )
     managed_secrets: list[str] | None = described("the same as `secrets`", "managed_secrets: [API_TOKEN]", "skypilot")
     num_nodes: int | None = described("machines of the task", "num_nodes: 2", ge=1)
+    engine: str | dict[str, Any] | None = described(
+        "what makes one computer of the machines: torchrun, jax, mpi, ray, dask or spark; or a mapping with its `name` "
+        "and [options](clusters.md#engines)",
+        "engine: ray",
+        "skyloom",
+    )
     resources: ResourceFields | None = described("what each machine has to be", "resources: {accelerators: L4:4}")
     file_mounts: dict[str, str | StorageFields] | None = described(
         "what lies at which path of the machine: a bucket's URI, a local file or folder, or a storage mount",

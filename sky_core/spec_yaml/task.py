@@ -39,7 +39,7 @@ ACCEPTED = {
     "api_server_access": "left out: there is no such server",
     "event_callback": "not run; skyloom logs and the engine's callbacks tell what happens",
 }
-SAME = ("name", "run", "setup", "num_nodes", "hours", "checkpoint", "deadline", "max_attempts", "budget_usd")
+SAME = ("name", "run", "setup", "num_nodes", "engine", "hours", "checkpoint", "deadline", "max_attempts", "budget_usd")
 SUBSTITUTED = ("workdir", "file_mounts", "resources", "inputs", "outputs")  # where ${NAME} stands for a value
 
 

@@ -65,6 +65,10 @@ class Park:
         self.machines[machine] = emulated
         return machine
 
+    def host_key(self, token: str) -> str:
+        """A private key that nobody else has."""
+        return self._key.host_key(token)
+
     def evict(self, machine: Machine, seconds: float) -> None:
         """Announce the machine's end; it is up to the test to bring it about."""
         self.hypervisor.notice(self.machines[machine], seconds)
@@ -92,10 +96,10 @@ class Park:
     ) -> JobState:
         """Poll until the job is over or ``until`` says so; the state with the whole log so far."""
         where = machines if isinstance(machines, list) else [machines]
-        log, deadline = b"", time.monotonic() + 120
+        log, offsets, deadline = b"", (), time.monotonic() + 120
         while True:
-            state = self.executor.poll(where, job.job_id, job.attempt, len(log))
-            log += state.log
+            state = self.executor.poll(where, job.job_id, job.attempt, offsets)
+            log, offsets = log + state.log, state.offsets
             if state.phase in OVER or (until is not None and until(state)):
                 return JobState(**{**vars(state), "log": log})
             assert time.monotonic() < deadline, f"the job does not end: {state}"

@@ -108,7 +108,7 @@ def _ended(step: Step, cluster: Cluster, why: str) -> Outcome:
         cluster=ended,
         close_errors=0,
         launches=[request_for(cluster, settled=why)] if known else (),
-        observations=[observation(ended, _seen(step, why), hours=lifetime(ended, step.driving.settings.scale))],
+        observations=[observation(ended, _seen(step, ended, why), hours=lifetime(ended, step.driving.settings.scale))],
         events=[Terminated(attempt=cluster.attempt, outcome=why)],
     )
 
@@ -182,11 +182,16 @@ def _not_yet(step: Step, error: CloudError) -> Outcome:
     )
 
 
-def _seen(step: Step, outcome: str) -> Seen:
-    """What the end teaches of the place: it is out of reach if it was silent as often as one job may try it."""
+def _seen(step: Step, cluster: Cluster, outcome: str) -> Seen:
+    """What the end teaches of the place: it is out of reach if it was silent as often as one job may try it.
+
+    A place where a machine of a gang has died before the gang began could not give so many: the next try is elsewhere.
+    """
+    memory = step.memory
+    if outcome == "died" and cluster.num_nodes > 1 and memory.running_since is None:
+        return "capacity"
     if outcome != "unreachable":
         return OBSERVED.get(outcome, "released")
-    memory = step.memory
     before = memory.tries.times_at(memory.placement) if memory.placement else 0
     silent = memory.running_since is None and before + 1 >= MOST_IN_A_PLACE
     return "unreachable" if silent else "released"

@@ -13,7 +13,10 @@ from sky_core.job.outcome import Outcome
 from sky_core.planner.market import load_catalog
 from sky_core.remote.answers import JobState, verdict
 from sky_core.remote.artifacts import read_object, read_result
+from sky_core.remote.executor import verdict_of
 from sky_core.remote.functions import RESULT
+from sky_core.remote.gangs.together import together
+from sky_core.spec.engine import SPREAD
 from sky_core.store import Cluster, Result, Run
 from sky_core.store.records import Produced
 
@@ -71,21 +74,34 @@ def _found(step: Step, cluster: Cluster, bucket: str) -> Outcome | None:
         MachineError: if what is there cannot be read.
         TransferError, CloudError: if the bucket does not answer.
     """
-    content = read_object(verdict_url(step, cluster, bucket), storage_options(step, cluster))
-    if content is None:
+    state = _left(step, cluster, verdict_url(step, cluster, bucket))
+    if state is None:
         return None
-    state = verdict(content, step.memory.log_offset)
     told = FoundEnded(attempt=cluster.attempt, exit_code=state.exit_code)
     heard = step.comes_to(
         events=[told, *([] if step.memory.accounted else transfers(step, cluster, state))],
         log=(step.memory.log_base + step.memory.log_offset, state.log),
         accounted=True,
-        log_offset=state.log_offset,
+        log_offset=step.memory.log_offset + len(state.log),
+        log_offsets=state.offsets,
     )
     end = ended(step.after(heard), cluster, state)
     if end is None:
         raise TransferError("the function's value cannot be read")
     return heard.then(end)
+
+
+def _left(step: Step, cluster: Cluster, url: str) -> JobState | None:
+    """What all ranks have left, or those that failed; a gang of which one has left nothing has not succeeded."""
+    options, kept = storage_options(step, cluster), step.memory.log_offsets or (step.memory.log_offset,)
+    answers = []
+    alone = step.task.engine is not None and step.task.engine.name not in SPREAD
+    for rank in range(1 if alone else max(1, len(step.memory.addresses))):
+        content = read_object(verdict_of(url, rank), options)
+        offset = kept[rank] if rank < len(kept) else 0
+        answers.append(JobState(phase="running") if content is None else verdict(content, offset))
+    state = together(answers)
+    return state if state.phase == "done" else None
 
 
 def _closed(step: Step) -> list[Cluster]:

@@ -48,7 +48,8 @@ def lend(step: Step, cluster: Cluster, bucket: str) -> dict[str, dict[str, objec
 def reaches(step: Step, cluster: Cluster, bucket: str) -> list[Reach]:
     """What a job's machines read and write, each place once."""
     task, memory = step.task, step.memory
-    written = [*output_urls(step, cluster, bucket).values(), verdict_url(step, cluster, bucket)]
+    verdicts = verdict_url(step, cluster, bucket).rpartition("/")[0]  # one of each rank
+    written = [*output_urls(step, cluster, bucket).values(), verdicts]
     read = [source.uri for source in task.inputs.values() if isinstance(source, Artifact) and source.uri]
     if task.checkpoint:
         written.append(checkpoint_url(step, bucket))

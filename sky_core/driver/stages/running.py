@@ -44,7 +44,7 @@ from sky_core.planner.alternatives import alternative
 from sky_core.recovery import Decision
 from sky_core.remote.answers import JobState
 from sky_core.remote.executor import LONG_LOOK_S, LOOK_S, JobRequest
-from sky_core.remote.keys import team_key
+from sky_core.remote.keys import identity, team_key
 from sky_core.spec import Artifact, Resources
 from sky_core.store import Cluster
 
@@ -131,7 +131,8 @@ def poll(step: Step) -> Outcome:
         if memory.leaving:
             executor.leave(machines, step.job.id, cluster.attempt, LEAVE_GRACE_S)
         look_s = LONG_LOOK_S if memory.waiting_since else LOOK_S
-        state = executor.poll(machines, step.job.id, cluster.attempt, memory.log_offset, look_s)
+        kept = memory.log_offsets or (memory.log_offset,)
+        state = executor.poll(machines, step.job.id, cluster.attempt, kept, look_s)
     except NO_ANSWER as error:
         let_in(step, cluster)
         return _wait(step, cluster, LINK_TIMEOUT_S, str(error))
@@ -146,8 +147,9 @@ def _heard(step: Step, cluster: Cluster, addresses: tuple[str, ...], state: JobS
     silence = step.driving.hearing.answered(step.job.id)
     back = [NetworkBack()] if silence and (silence.was_out or not silence.alone) else []
     told = step.comes_to(
-        log=(memory.log_base + memory.log_offset, state.log), log_offset=state.log_offset,
-        heard_at=step.driving.store.now(), waiting_since=None, addresses=addresses, events=back,
+        log=(memory.log_base + memory.log_offset, state.log), log_offset=memory.log_offset + len(state.log),
+        log_offsets=state.offsets, heard_at=step.driving.store.now(), waiting_since=None, addresses=addresses,
+        events=back,
     )  # fmt: skip
     if state.over and not state.log_is_whole:
         return told
@@ -298,6 +300,11 @@ def _promised_s(step: Step) -> float:
     return scale.seconds(memory.placement.hours_at_most) if memory.placement else 0.0
 
 
+def _gang_key(step: Step, cluster: Cluster) -> str:
+    """The same each time that the attempt is started, and known to nobody but the team and the gang."""
+    return identity(step.driving.settings, step.job.key_id).host_key(f"{cluster.token} gang")
+
+
 def _request(step: Step, cluster: Cluster, instances: list[Instance], bucket: str) -> JobRequest:
     task, needs, settings, store = step.task, step.needs, step.driving.settings, step.driving.store
     checkpoint, interval = task.checkpoint, checkpoint_hours(step, cluster, promised=step.memory.promise is not None)
@@ -329,6 +336,8 @@ def _request(step: Step, cluster: Cluster, instances: list[Instance], bucket: st
         promised_s=_promised_s(step),
         publish_patience_s=settings.publish_patience_s,
         node_ips=tuple(instance.private_ip or instance.ip or "" for instance in instances),
+        engine=task.engine.model_dump(mode="json") if task.engine else {},
+        gang_key=_gang_key(step, cluster) if len(instances) > 1 else "",
         restarts=task.restarts,
         restart_on=task.restart_on,
         gpus_per_node=math.ceil(step.memory.placement.accelerator_count) if step.memory.placement else 0,

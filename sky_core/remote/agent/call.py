@@ -105,7 +105,8 @@ def main(payload: str) -> int:
             text = "".join(traceback.format_exception_only(type(value), value)).strip()
         data = _pickled(("failure", text))
     target = os.environ.get(f"SKY_OUTPUT_{RESULT.upper()}")
-    if target:
+    first = os.environ.get(os.environ.get("SKY_RANK_VARIABLE", ""), "0") == "0"  # of all that a launcher has started
+    if target and first:
         Path(target).write_bytes(pack("result", data))
     return code
 

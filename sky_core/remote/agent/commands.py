@@ -56,6 +56,10 @@ def main(argv: Sequence[str]) -> int:
         from .container import namespace
 
         namespace.enter(**json.loads(arguments[0]), env=os.environ)
+    elif command == "engine":
+        from .engines import running
+
+        return running.main()
     elif command == "call":
         from . import call
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,6 +47,9 @@ class Job:
         publish_patience_s: Seconds for which an output that cannot be published is tried again.
         restarts: How often a command that failed is run again, where it ran.
         restart_on: Exit codes after which it always is.
+        engine: The engine that makes one computer of all machines (``name``) and its options; none of a plain task.
+        gang_key: The key pair (``private``, ``public``) by which the machines of a gang log in to each other. Secret.
+        peers: Where each of them, by rank, is logged in to: ``{"address", "port", "user", "host_key"}``; none alone.
         gpus_per_node: Accelerators of each machine…
         accelerator_tool: …and the command that lists them: "nvidia-smi", "neuron-ls", or "" where there is none…
         accelerator_patience_s: …and the seconds after which it must.
@@ -86,6 +88,9 @@ class Job:
     node_ips: Sequence[str] = ("127.0.0.1",)
     restarts: int = 0
     restart_on: Sequence[int] = ()
+    engine: Mapping[str, Any] = field(default_factory=dict)
+    gang_key: Mapping[str, str] = field(default_factory=dict, repr=False)
+    peers: Sequence[Mapping[str, Any]] = ()
     gpus_per_node: int = 0
     accelerator_tool: str = ""
     accelerator_patience_s: float = 0.0
@@ -112,6 +117,8 @@ class Place:
         renewals: A pipe by which fresh credentials come, to be in no file.
         eviction: Made when the cloud has announced the machine's end.
         over: Made when nobody asks for the job any more, on a machine that stays.
+        hosts: The addresses of a gang's machines, one a line.
+        unmade: Why the engine has not come about, or has ended before its time.
         staging: The copy of the checkpoint that is being uploaded.
     """
 
@@ -127,6 +134,8 @@ class Place:
         self.renewals = folder / "renewals"
         self.eviction = folder / "eviction"
         self.over = folder / "over"
+        self.hosts = folder / "hosts"
+        self.unmade = folder / "unmade"
         self.work = folder / "work"
         self.files = folder / "files"
         self.payload = folder / "payload"
@@ -162,47 +171,15 @@ class Place:
         """The folder that holds a mounted bucket's content."""
         return self.mounts / str(number)
 
+    def script(self, name: str, text: str) -> str:
+        """Where a script lies from now on, for a shell to run."""
+        file = self.folder / f"{name}.sh"
+        file.write_text(text)
+        return str(file)
+
     def output(self, name: str) -> Path:
         """Where the job writes an output."""
         return self.folder / "outputs" / name
-
-
-def environment(job: Job, place: Place, inputs: Mapping[str, str], base: Mapping[str, str]) -> dict[str, str]:
-    """What the user's command sees, see ``Task`` in ``spec.py``; ``inputs`` are the local paths."""
-    ours = {f"SKY_INPUT_{name.upper()}": path for name, path in inputs.items()}
-    ours.update({f"SKY_OUTPUT_{name.upper()}": str(place.output(name)) for name in job.outputs})
-    ours.update(
-        SKY_CHECKPOINT_DIR=str(place.checkpoint),
-        SKY_EVICTION_FILE=str(place.eviction),
-        SKY_NODE_RANK=str(job.rank),
-        SKY_NUM_NODES=str(len(job.node_ips)),
-        SKY_NODE_IPS="\n".join(job.node_ips),
-        SKY_JOB_ID=job.job_id,
-        SKY_ATTEMPT=str(job.attempt),
-    )
-    found = {**base, "PYTHONUNBUFFERED": "1", **skypilot(job), **job.envs, **job.secrets, **ours}
-    paths = (found.get("PYTHONPATH"), f"{place.program}/{BROUGHT}")
-    return {**found, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
-
-
-def skypilot(job: Job) -> dict[str, str]:
-    """What SkyPilot's users find in the environment, by its names.
-
-    https://docs.skypilot.co/en/latest/running-jobs/environment-variables.html
-    """
-    nodes = {
-        "NODE_RANK": str(job.rank),
-        "NODE_IPS": "\n".join(job.node_ips),
-        "NUM_GPUS_PER_NODE": str(job.gpus_per_node),
-    }
-    about = {
-        **nodes,
-        **{f"SETUP_{name}": value for name, value in nodes.items()},
-        "NUM_NODES": str(len(job.node_ips)),
-        "TASK_ID": job.job_id,
-        "CLUSTER_INFO": json.dumps({"cluster_name": job.job_id, **job.place}),
-    }
-    return {f"SKYPILOT_{name}": value for name, value in about.items()}
 
 
 def write_whole(path: Path, data: bytes) -> None:

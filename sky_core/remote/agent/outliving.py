@@ -27,8 +27,8 @@ class Verdict:
         self.options = job.storage_options
 
     def owe(self, exit_code: int, detail: str) -> None:
-        """From now on it is owed, by the first node of a job that has a bucket."""
-        if self._job.verdict_url and self._job.rank == 0:
+        """From now on it is owed, if the job has a bucket; a gang has succeeded only if each rank says so."""
+        if self._job.verdict_url:
             self.owed = {"exit_code": exit_code, "detail": detail}
 
     def leave(self, courier: Courier) -> None:

@@ -37,6 +37,8 @@ class State:
             "seconds": {},
             "detail": "",
             "unfit": "",
+            "ended_at": None,
+            "serves": False,
             "boot_id": boot_id(),
             "session": None,
         }
@@ -61,6 +63,8 @@ class State:
             seconds[last] = seconds.get(last, 0.0) + now - self._entered
             self._entered = now
             self._data.update(phase=phase, **changes)
+            if phase in ENDED:
+                self._data["ended_at"] = time.time()
             self._write()
 
     def moved(self, direction: str, name: str, size: int) -> None:

@@ -30,11 +30,14 @@ from .data.courier import Courier, Patience, TransferFailed
 from .data.mounts import Mounts
 from .data.placing import Unplaced
 from .ends import Events, Failed, Interrupt, Interrupted, carry_out
+from .engines.running import in_engine, serves
+from .gang.logins import Logins
 from .host import accelerators, eviction, halting
-from .job import Job, Place, environment, root
+from .job import Job, Place, root
 from .outliving import OWED_AGAIN_S, Lease, Others, Verdict, take_renewals
 from .pythons.fit import Unmade, calling
 from .state import State
+from .variables import environment
 
 TICK_S = 0.25
 ORPHAN_GRACE_S = 30.0
@@ -59,6 +62,7 @@ class Supervisor:
         self._verdict = Verdict(job, place, state, program)
         self._command: subprocess.Popen[bytes] | None = None
         self._room = Room()
+        self._logins = Logins(job, place)
         self._checkpoints = Checkpoints(job, place, state, self._patience, self._writing, self.say)
         self._mounts = Mounts(job, place, state, self._patience, self.say)
         self._lease = Lease(place.lease, job.orphan_ttl_s)
@@ -67,6 +71,7 @@ class Supervisor:
     def run(self) -> None:
         """Lead the job to its end; all that can happen to it is in the state afterwards."""
         processes.adopt_orphans()
+        self.state.change(serves=serves(self.job))
         renewing = lambda: take_renewals(self.place.renewals, self._courier, self._verdict)  # noqa: E731
         for work in (self._watch_cloud, self._keep_machine, renewing):
             threading.Thread(target=work, daemon=True).start()
@@ -86,6 +91,7 @@ class Supervisor:
             self.state.enter("done", detail=f"the agent failed: {type(error).__name__}: {error}")
         finally:
             self._kill_family()
+            self._logins.close()
             self._room.close()
             self._courier.close()
             free(self.place)
@@ -128,7 +134,7 @@ class Supervisor:
             raise Failed(str(error)) from None
         if self.job.setup:
             self.state.enter("setup")
-            code = self._shell("setup", self.job.setup, env)
+            code = self._execute([self._room.shell, self.place.script("setup", self.job.setup)], env)
             if code != 0:
                 self._await(self._mounts.last)
                 raise Failed(f"setup ended with exit code {code}", code)
@@ -153,6 +159,7 @@ class Supervisor:
         """Unpack the working folder, bring the inputs and the checkpoint; return the inputs' local paths."""
         self.place.unpack(self.job)
         self._find_room()
+        self._logins.open()
         paths = {}
         for name, url in self.job.inputs.items():
             about = {"url": url, "folder": str(self.place.input(name))}
@@ -189,14 +196,14 @@ class Supervisor:
     def _run_command(self, env: Mapping[str, str]) -> int:
         (self.place.folder / "outputs").mkdir(exist_ok=True)
         if self.job.payload is None:
-            return self._shell("run", self.job.run or "", env)
-        self.place.payload.write_bytes(base64.b64decode(self.job.payload))
-        return self._execute(["python3", self._program, "call", str(self.place.payload)], env)
-
-    def _shell(self, name: str, script: str, env: Mapping[str, str]) -> int:
-        file = self.place.folder / f"{name}.sh"
-        file.write_text(script)
-        return self._execute([self._room.shell, str(file)], env)
+            command = [self._room.shell, self.place.script("run", self.job.run or "")]
+        else:
+            self.place.payload.write_bytes(base64.b64decode(self.job.payload))
+            command = ["python3", self._program, "call", str(self.place.payload)]
+        code = self._execute(*in_engine(self.job, self.place, self._program, command, env))
+        if code != 0 and self.place.unmade.exists():
+            raise Failed(self.place.unmade.read_text(), code)
+        return code
 
     def _execute(self, command: list[str], env: Mapping[str, str]) -> int:
         """Run a command in a session of its own and wait for its end; then end what it has left behind."""

@@ -179,7 +179,7 @@ def test_an_orphan_saves_its_work_and_halts_its_machine(park, endpoint):
     park.follow(machine, job, lambda state: state.phase == "running")
     for _ in range(15):  # while somebody asks, it lives
         time.sleep(0.2)
-        assert park.executor.poll([machine], job.job_id, 1, 0).phase == "running"
+        assert park.executor.poll([machine], job.job_id, 1, [0]).phase == "running"
     deadline = time.monotonic() + 60
     while True:
         time.sleep(5)  # asking more often would keep it alive

@@ -125,7 +125,7 @@ class TestCommands:
         assert park.follow(machine, request).log == b"once\n"
 
     def test_unknown_jobs_are_missing(self, park, machine):
-        assert park.executor.poll([machine], "nobody's job", 1, 0).phase == "missing"
+        assert park.executor.poll([machine], "nobody's job", 1, [0]).phase == "missing"
         park.executor.cancel([machine], "nobody's job", 1, 0)
 
     def test_cancel_ends_what_tried_to_escape(self, park, machine):
@@ -152,7 +152,7 @@ class TestCommands:
         for turn in itertools.count():
             if turn % 3 == 2:
                 park.executor.close()  # a driver that starts anew
-            state = park.executor.poll([machine], request.job_id, request.attempt, len(log))
+            state = park.executor.poll([machine], request.job_id, request.attempt, [len(log)])
             log += state.log
             if state.phase == "done":
                 break
@@ -174,7 +174,7 @@ class TestCommands:
         park.executor.start([machine], request)
         park.kill(machine)
         with pytest.raises(LinkLost):
-            park.executor.poll([machine], request.job_id, 1, 0)
+            park.executor.poll([machine], request.job_id, 1, [0])
 
 
 class TestWorkdir:
@@ -360,12 +360,33 @@ class TestGangs:
     def test_ranks_and_addresses(self, park):
         machines = [park.boot() for _ in range(3)]
         ips = [machine.ip for machine in machines]
-        request = job(run="echo $SKY_NODE_RANK/$SKY_NUM_NODES $SKY_NODE_IPS > ~/told; sleep 0.3", node_ips=ips)
-        assert park.run(machines, request).exit_code == 0
-        for rank, machine in enumerate(machines):
-            while park.executor._poll(machine, request.job_id, 1, 0).phase != "done":
-                time.sleep(0.05)
-            assert (park.folder(machine) / "told").read_text() == f"{rank}/3 {' '.join(ips)}\n"
+        told = (
+            "$SKY_NODE_RANK/$SKY_NUM_NODES $(echo $SKY_NODE_IPS) $MASTER_ADDR $NODE_RANK $(cat $SKY_HOSTFILE | wc -l)"
+        )
+        lines = "for i in $(seq 2000); do echo $i; done; printf 'no newline'"
+        request = job(run=f"echo {told}; sleep 0.$SKY_NODE_RANK; {lines}", node_ips=ips)
+        state = park.run(machines, request)
+        assert state.exit_code == 0
+        for rank in range(3):
+            mark = f"(rank {rank}) "
+            found = [line.removeprefix(mark) for line in state.log.decode().splitlines() if line.startswith(mark)]
+            assert found == [f"{rank}/3 {' '.join(ips)} {ips[0]} {rank} 3", *map(str, range(1, 2001)), "no newline"]
+
+    def test_they_log_in_to_each_other_with_a_key_of_their_own(self, park):
+        machines = [park.boot() for _ in range(2)]
+        key = park.host_key("gang")
+        script = """
+          test $SKY_NODE_RANK = 1 && until test -e ~/met; do sleep 0.05; done && exit
+          for to in node-1 $(tail -n 1 $SKY_HOSTFILE); do ssh $to 'echo $(hostname) lets $SSH_CONNECTION in'; done
+          ssh node-1 touch met
+        """
+        request = job(run=script, node_ips=[machine.ip for machine in machines], gang_key=key)
+        state = park.run(machines, request)
+        assert (state.exit_code, state.log.count(b" in\n")) == (0, 2), state.log
+        for machine in machines:
+            until(lambda: not list(park.folder(machine).glob(".skyloom/gangs/*")))  # noqa: B023
+            assert "gangs" not in (park.folder(machine) / ".ssh/authorized_keys").read_text()
+            assert (park.folder(machine) / ".ssh/config").read_text() == ""
 
     def test_one_node_that_fails_or_dies_ends_the_gang(self, park):
         machines = [park.boot() for _ in range(2)]
@@ -379,12 +400,12 @@ class TestGangs:
         park.executor.start(machines, request)
         until(lambda: park.executor._poll(machines[1], request.job_id, 1, 0).phase == "done")
         state = park.follow(machines, request)  # the first look is the last
-        assert (state.phase, state.exit_code, state.detail) == ("done", 5, "node 1: exit code 5")
-        assert state.log == b"told to end\n(rank 1) out of luck\n"
-        once_more = park.executor.poll(machines, request.job_id, 1, len(state.log))
+        assert (state.phase, state.exit_code, state.detail) == ("done", 5, "rank 1: exit code 5")
+        assert state.log == b"(rank 0) told to end\n(rank 1) out of luck\n"
+        once_more = park.executor.poll(machines, request.job_id, 1, state.offsets)
         assert (once_more.log, once_more.exit_code) == (b"", 5)
         again = job(run="sleep 100", node_ips=["a", "b"])
         park.executor.start(machines, again)
         park.kill(machines[1])
         with pytest.raises(LinkLost):
-            park.executor.poll(machines, again.job_id, 1, 0)
+            park.executor.poll(machines, again.job_id, 1, [])

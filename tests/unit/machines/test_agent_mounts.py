@@ -12,8 +12,9 @@ from sky_core.remote.agent.data import mirror, placing
 from sky_core.remote.agent.data.courier import Courier, Patience
 from sky_core.remote.agent.data.mounts import Mounts
 from sky_core.remote.agent.data.placing import Unplaced
-from sky_core.remote.agent.job import Job, Place, environment
+from sky_core.remote.agent.job import Job, Place
 from sky_core.remote.agent.state import State
+from sky_core.remote.agent.variables import environment
 from tests.conftest import until
 
 

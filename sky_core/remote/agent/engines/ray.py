@@ -1,0 +1,42 @@
+"""Ray's head and its workers. https://docs.ray.io/en/latest/cluster/cli.html"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from .base import Engine, Service
+
+READY = """
+import sys, time
+import ray
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+while sum(node["Alive"] for node in ray.nodes()) < int(sys.argv[2]):
+    time.sleep(0.5)
+"""
+
+
+class Ray(Engine):
+    """A head on rank 0, a node of its cluster on every other machine."""
+
+    spread = False
+
+    def variables(self) -> Mapping[str, str]:
+        """What ``ray.init()`` reads."""
+        return {"RAY_ADDRESS": self.node.at(0), "RAY_USAGE_STATS_ENABLED": "0"}
+
+    def services(self) -> Sequence[Service]:
+        """One ``ray start``, in the foreground so that it is ended with the job."""
+        node = self.node
+        start = [node.program("ray", "ray"), "start", "--block", "--node-ip-address", node.ip]
+        start += ["--disable-usage-stats"]
+        if node.options.get("num_cpus"):
+            start += ["--num-cpus", str(node.options["num_cpus"])]
+        if node.rank:
+            return [Service("Ray's worker", [*start, "--address", node.at(0)])]
+        start += ["--head", "--port", str(node.ports[0]), "--ray-client-server-port", str(node.ports[1])]
+        start += ["--include-dashboard", "false"]
+        return [Service("Ray's head", start, lasting=True)]
+
+    def ready(self) -> Sequence[str]:
+        """Its own client counts the nodes."""
+        return [self.python, "-c", READY, self.node.at(0), str(len(self.node.ips))]

@@ -1,0 +1,112 @@
+"""Logging in from one machine of a gang to the others, as ``mpirun`` does: with a key that the attempt alone has.
+
+``ssh ADDRESS`` and ``ssh node-RANK`` work for the user that the job runs as, whatever keys the caller has. The key and
+what is known of the hosts lie in a folder of their own; the user's ``~/.ssh/config`` includes them, and
+``authorized_keys`` lets the key in, both by one line that names the folder and goes with it when the attempt ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from ..job import Job, Place, root
+from ..state import ENDED, read_state, supervisor_lives
+
+ATTEMPT = "attempt"  # a link to the folder of whose logins they are
+
+HOST = """\
+Host node-{rank} {address}
+  HostName {address}
+  Port {port}
+  User {user}
+  IdentityFile {folder}/id
+  IdentitiesOnly yes
+  UserKnownHostsFile {folder}/known_hosts
+  StrictHostKeyChecking {check}
+  BatchMode yes
+  LogLevel ERROR
+"""
+
+
+class Logins:
+    """The logins of one attempt of a gang; for a machine alone there are none."""
+
+    def __init__(self, job: Job, place: Place) -> None:
+        self._job, self._place = job, place
+        name = hashlib.sha256(str(place.folder).encode()).hexdigest()[:16]  # OpenSSH expands % and more in paths
+        self._folder = root() / "gangs" / name
+        self._ssh = Path.home() / ".ssh"
+
+    def open(self) -> None:
+        """Let the gang's machines in, and know how to get to them."""
+        self._place.hosts.write_text("".join(f"{address}\n" for address in self._job.node_ips))
+        if not self._job.peers:
+            return
+        self._folder.mkdir(mode=0o700, parents=True)
+        (self._folder / ATTEMPT).symlink_to(self._place.folder)
+        key = self._folder / "id"
+        key.touch(mode=0o600)
+        key.write_text(self._job.gang_key["private"])
+        known, hosts = [], []
+        for rank, peer in enumerate(self._job.peers):
+            keys = str(peer["host_key"]).splitlines()
+            pinned = [line for line in keys if not line.startswith("SHA256:")]
+            where = f"[{peer['address']}]:{peer['port']}" if peer["port"] != 22 else peer["address"]
+            known += [f"{where} {line}\n" for line in pinned]
+            hosts.append(HOST.format(rank=rank, folder=self._folder, check="yes" if pinned else "accept-new", **peer))
+        (self._folder / "known_hosts").write_text("".join(known))
+        (self._folder / "config").write_text("".join(hosts))
+        self._ssh.mkdir(mode=0o700, exist_ok=True)
+        public = f"{self._job.gang_key['public'].strip()} {self._folder}"
+        with self._held():
+            _rewrite(self._ssh / "authorized_keys", lambda lines: [*_living(lines), public])
+            _rewrite(self._ssh / "config", lambda lines: [f"Include {self._folder}/config", *_living(lines)])
+
+    def close(self) -> None:
+        """Take the logins back."""
+        if not self._folder.exists():
+            return
+        with self._held():
+            for name in ("authorized_keys", "config"):
+                _rewrite(self._ssh / name, lambda lines: [line for line in lines if str(self._folder) not in line])
+        shutil.rmtree(self._folder)
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        """Two attempts on one host do not write at once."""
+        with (self._ssh / ".skyloom.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def _living(lines: Sequence[str]) -> list[str]:
+    """All lines but those of attempts whose agent was killed before it could take them back."""
+    ours = re.compile(re.escape(str(root() / "gangs")) + "/[0-9a-f]{16}")
+    return [line for line in lines if (found := ours.search(line)) is None or _lives(Path(found[0]))]
+
+
+def _lives(folder: Path) -> bool:
+    state = read_state(folder / ATTEMPT / "state.json")
+    return state is not None and state["phase"] not in ENDED and supervisor_lives(state)
+
+
+def _rewrite(file: Path, change: Callable[[list[str]], list[str]]) -> None:
+    """Replace a file of the user's at once, its mode kept."""
+    try:
+        text, mode = file.read_text(), file.stat().st_mode & 0o777
+    except FileNotFoundError:
+        text, mode = "", 0o600
+    after = "".join(f"{line}\n" for line in change(text.splitlines()))
+    if after == text:
+        return
+    new = file.with_name(f"{file.name}.{os.getpid()}.new")
+    new.touch(mode=mode)
+    new.write_text(after)
+    new.replace(file)

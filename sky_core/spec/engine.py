@@ -1,0 +1,122 @@
+"""The engine that makes one computer of a task's machines: its name, and what may be said of it beside.
+
+Each is started by its own launcher (:mod:`sky_core.remote.agent.engines`), in the version that the task's environment
+has; nothing is installed for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from sky_core.spec.values import Spec, did_you_mean
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Engine(Spec):
+    """What all engines have.
+
+    Attributes:
+        ready_s: Seconds after which machines that have not joined are waited for no longer.
+    """
+
+    ready_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 300.0
+
+
+class Torchrun(_Engine):
+    """``torchrun``: the command as so many processes on each machine, which find each other by ``env://``.
+
+    Attributes:
+        processes: For each machine; None is one for each accelerator, or one without.
+    """
+
+    name: Literal["torchrun"] = "torchrun"
+    processes: Count | None = None
+
+
+class Jax(_Engine):
+    """JAX: the command once on each machine, where ``jax.distributed.initialize()`` needs no arguments."""
+
+    name: Literal["jax"] = "jax"
+
+
+class Mpi(_Engine):
+    """``mpirun`` of MPICH or Open MPI: the command as ranks on all machines.
+
+    Attributes:
+        processes: For each machine; None is one for each accelerator, or for each CPU without.
+    """
+
+    name: Literal["mpi"] = "mpi"
+    processes: Count | None = None
+
+
+class Ray(_Engine):
+    """A Ray cluster; the command is run on rank 0, where ``ray.init()`` finds it.
+
+    Attributes:
+        num_cpus: CPUs that each machine offers to tasks; None is all that Ray finds.
+    """
+
+    name: Literal["ray"] = "ray"
+    num_cpus: Count | None = None
+
+
+class Dask(_Engine):
+    """A Dask cluster; the command is run on rank 0, where ``Client()`` finds it.
+
+    Attributes:
+        workers: Worker processes on each machine.
+        threads: Threads of each; None is a share of the machine's CPUs.
+        memory: Of each, as Dask spells it (``"4GiB"``); None is a share of the machine's.
+    """
+
+    name: Literal["dask"] = "dask"
+    workers: Count = 1
+    threads: Count | None = None
+    memory: str | None = None
+
+
+class Spark(_Engine):
+    """A standalone Spark cluster; the command is run on rank 0, where ``SparkSession.builder.getOrCreate()`` finds it.
+
+    Attributes:
+        cores: CPUs that each machine offers; None is all of them.
+        memory: Memory that each machine offers, as Spark spells it (``"12g"``); None is what Spark takes.
+        conf: Lines of ``spark-defaults.conf``.
+    """
+
+    name: Literal["spark"] = "spark"
+    cores: Count | None = None
+    memory: str | None = None
+    conf: Mapping[str, str] = Field(default_factory=dict)
+
+
+ENGINES: Mapping[str, type[_Engine]] = {
+    model.model_fields["name"].default: model for model in (Torchrun, Mpi, Ray, Dask, Spark, Jax)
+}
+SPREAD = frozenset({"torchrun", "jax"})  # every rank runs the command; with the others rank 0 does, for all
+
+
+def parse_engine(value: Any) -> Any:
+    """``"ray"``, or a mapping with its name and options.
+
+    Raises:
+        ValueError: if there is no such engine.
+        SpecError: if it has no such option.
+    """
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, Mapping):
+        return value  # which the field's type refuses
+    name = str(value.get("name"))
+    if name not in ENGINES:
+        hint = did_you_mean(name, ENGINES)
+        raise ValueError(f"{name!r} is no engine: one of {', '.join(ENGINES)}{f'; {hint}' if hint else ''}")
+    return ENGINES[name](**value)
+
+
+Engine = Annotated[Torchrun | Mpi | Ray | Dask | Spark | Jax, BeforeValidator(parse_engine)]

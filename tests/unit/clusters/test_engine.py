@@ -1,0 +1,53 @@
+"""Engines as a task names them: one word or a mapping, kept over JSON and files, mistakes in one line."""
+
+from __future__ import annotations
+
+import pytest
+
+from sky_core import Resources, Task, load_task
+from sky_core.errors import SpecError
+from sky_core.spec.engine import ENGINES, Dask
+from sky_core.spec_yaml import Given
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_one_word_is_enough_and_is_kept(name):
+    task = Task(name="a", run="x", num_nodes=2, engine=name)
+    assert task.engine == ENGINES[name]()
+    assert Task.model_validate_json(task.model_dump_json()).engine == task.engine
+
+
+@pytest.mark.parametrize(
+    ("engine", "message"),
+    [
+        (
+            "dusk",
+            "Task.a: engine: 'dusk' is no engine: one of torchrun, mpi, ray, dask, spark, jax; did you mean dask?",
+        ),
+        ({"name": "dask", "workrs": 2}, "workrs: no such field"),
+        ({"name": "dask", "workers": 0}, "workers: Input should be greater than or equal to 1"),
+        ({"workers": 2}, "is no engine"),
+        ({"name": "ray", "ready_s": float("inf")}, "ready_s"),
+    ],
+)
+def test_a_mistake_is_one_line(engine, message):
+    with pytest.raises(SpecError) as caught:
+        Task(name="a", run="x", engine=engine)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value.args[0])
+
+
+def test_what_serves_a_command_is_not_run_in_containers():
+    boxed = Resources(image="docker:python:3.12")
+    assert Task(name="a", run="x", engine="torchrun", resources=boxed).engine
+    with pytest.raises(SpecError, match="engine: ray is not run in containers"):
+        Task(name="a", run="x", engine="ray", resources=boxed)
+
+
+def test_files_name_it_too(tmp_path):
+    file = tmp_path / "task.yaml"
+    file.write_text("name: a\nrun: x\nnum_nodes: 2\nengine: {name: dask, workers: 2}\n")
+    assert load_task(file, Given(environ={})).engine == Dask(workers=2)
+    file.write_text("name: a\nrun: x\nengine: dusk\n")
+    with pytest.raises(SpecError, match=r"task.yaml:3: .*engine: 'dusk' is no engine.*did you mean dask"):
+        load_task(file, Given(environ={}))
