@@ -18,6 +18,7 @@ from sky_core.spec import Objective
 from sky_prefect.futures import SkyFuture
 from sky_prefect.needs import needs_of
 from sky_prefect.remote.call import remote_clone
+from sky_prefect.remote.job import Calls
 from sky_prefect.remote.values import Values
 from sky_prefect.window import Node, node_name, pipeline_of
 
@@ -47,7 +48,7 @@ def in_a_cloud(task: Task[..., Any], objective: Objective | None = None) -> Task
         assert pipeline is not None
         key = f"prefect/{run.id}"
         broker.plan(key, pipeline, objective or Objective())
-        return remote_clone(node, broker, key, threading.Event(), values).fn(*args, **kwargs)
+        return remote_clone(node, Calls(broker, key, threading.Event(), values)).fn(*args, **kwargs)
 
     clone.fn = elsewhere
     clone.isasync = clone.isgenerator = False

@@ -12,6 +12,7 @@ from prefect.logging import get_logger
 
 from sky_core import engine_kit
 from sky_core.spec import Artifact, Resources, Task
+from sky_core.spec.values import parse_estimate
 from sky_prefect import compat
 from sky_prefect.remote.packing import API
 
@@ -76,6 +77,26 @@ def needs_of(task: PrefectTask[..., Any], runner: Mapping[str, Mapping[str, Any]
     for layer in said:
         merged |= layer
     return merged
+
+
+def timed(hours: Any, times: int) -> Any:
+    """An estimate of the hours, as ``@resources`` takes it, of so many calls one after the other."""
+    hours = parse_estimate(hours)
+    if isinstance(hours, Mapping):
+        return {kind: times * each for kind, each in hours.items()}
+    if callable(hours):
+        return lambda machine: None if (one := hours(machine)) is None else times * one
+    return times * hours
+
+
+def with_secrets(needs: Mapping[str, Any], values: Mapping[str, str]) -> Mapping[str, Any]:
+    """The needs with further secrets, by environment variable."""
+    if not values:
+        return needs
+    named = needs.get("secrets", ())
+    names = (named,) if isinstance(named, str) else tuple(named)
+    given = {**needs.get("secret_values", {}), **values}
+    return {**needs, "secrets": (*names, *values), "secret_values": given}
 
 
 def build_task(name: str, needs: Mapping[str, Any], **fields: Any) -> Task:

@@ -6,7 +6,7 @@ import concurrent.futures
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -31,18 +31,19 @@ class Schedule:
         self._run = run
         self._room = sys.maxsize if machines is None else machines
         self._lock = threading.RLock()
-        self._ready: deque[Node] = deque()  # cloud tasks for which there is no room yet
+        self._ready: deque[Unit] = deque()  # cloud tasks for which there is no room yet
         self._nodes: list[Node] = []
         self._pool = ThreadPoolExecutor(sys.maxsize, thread_name_prefix="sky")
 
-    def add(self, node: Node, upstreams: Iterable[Node]) -> None:
-        """Begin a node once those are done."""
+    def add(self, nodes: Sequence[Node], upstreams: Iterable[Node]) -> None:
+        """Begin nodes, one or those that share a machine, once all those are done."""
+        unit = Unit(nodes)
         with self._lock:
-            self._nodes.append(node)
+            self._nodes += nodes
         ahead = [up.future.wrapped_future for up in upstreams]
         left = len(ahead)
         if not left:
-            self._begin(node)
+            self._begin(unit)
             return
         lock = threading.Lock()
 
@@ -52,7 +53,7 @@ class Schedule:
                 left -= 1
                 last = left == 0
             if last:
-                self._begin(node)
+                self._begin(unit)
 
         for future in ahead:
             future.add_done_callback(one_done)
@@ -74,16 +75,17 @@ class Schedule:
             self._give_up(node)
         self._pool.shutdown(wait=True)
 
-    def _begin(self, node: Node) -> None:
+    def _begin(self, unit: Unit) -> None:
         with self._lock:
-            if node.needs is not None and node.machines > self._room:
-                self._ready.append(node)
+            if unit.machines > self._room:
+                self._ready.append(unit)
                 return
-            self._room -= node.machines
-        try:
-            self._pool.submit(node.context.run, self._work, node).add_done_callback(partial(self._left, node))
-        except RuntimeError:  # the flow run is over
-            self._give_up(node)
+            self._room -= unit.machines
+        for node in unit.nodes:
+            try:
+                self._pool.submit(node.context.run, self._work, node).add_done_callback(partial(self._left, unit))
+            except RuntimeError:  # the flow run is over
+                self._give_up(node)
 
     def _give_up(self, node: Node) -> None:
         """Cancel the future of a node that has not begun; whoever waits for it is told."""
@@ -103,10 +105,25 @@ class Schedule:
         except BaseException as error:  # noqa: BLE001 - the future carries it to whoever asks
             future.set_exception(error)
 
-    def _left(self, node: Node, _: Future[Any]) -> None:
-        """A node's machines are free: for the next that is ready, and for as many as there is room for."""
+    def _left(self, unit: Unit, _: Future[Any]) -> None:
+        """A unit's machines are free after its last node: for the next that is ready, and as many as there is room for.
+
+        Units that need none never have to wait, and make no room.
+        """
         with self._lock:
-            self._room += node.machines
+            unit.left -= 1
+            if unit.left or not unit.machines:
+                return
+            self._room += unit.machines
             ready, self._ready = self._ready, deque()
         for other in ready:
             self._begin(other)
+
+
+class Unit:
+    """Nodes that begin together, on the same machine if there are several."""
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self.nodes = nodes
+        self.machines = nodes[0].machines
+        self.left = len(nodes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextvars import copy_context
 from typing import Any
@@ -28,9 +28,11 @@ from sky_core.planner import Plan
 from sky_core.planner.view.table import plan_text
 from sky_core.spec import Objective, Pipeline
 from sky_prefect import compat, reports
+from sky_prefect.batches import gather
 from sky_prefect.futures import SkyFuture
 from sky_prefect.needs import needs_of
 from sky_prefect.remote.call import remote_clone
+from sky_prefect.remote.job import Calls
 from sky_prefect.remote.values import Values, for_a_machine, without_reference
 from sky_prefect.schedule import Schedule
 from sky_prefect.window import Node, node_name, pipeline_of
@@ -49,7 +51,8 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
         budget_usd: For the whole flow.
         resources: Needs by task name, over those of the tasks' own ``@resources``.
         debounce_s: How long after the last submission the window closes by itself.
-        max_machines: How many machines the flow run may have at the same time; tasks beyond that wait for one to end.
+        max_machines: How many machines the flow run may have at the same time. Where there are more like tasks than
+            that, they share so many, one after the other; other tasks wait for a machine to end.
         dry_run: End the flow with :class:`DryRun` when its first window closes; nothing is planned or launched, and
             ``drafted`` has the pipeline.
 
@@ -151,24 +154,30 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
         future = SkyFuture(task_run_id=run.id, wrapped_future=Future())
         future.demand = self._flush
         with self._lock:
-            name = node_name(task.name, self._ordinals[task.name])
+            name = self._name(task.name)
             needs = needs_of(task, self.resources)
             node = Node(name, task, parameters, wait_for, run, copy_context(), future, needs, data, order)
-            self._ordinals[task.name] += 1
             if self.max_machines is not None and node.machines > self.max_machines:
                 raise SpecError(f"Task.{name}: num_nodes: {node.machines}, but max_machines is {self.max_machines}")
             self._nodes[run.id] = node
             if needs is None and not self.dry_run:
                 compat.show_first_state(run, node.context)
-                self._begin(node)
+                self._begin([node])
             else:
                 self._buffer.append(node)
                 compat.show_state(run, Pending(name="Buffered"), node.context)
                 self._restart_timer()
         return future
 
-    def _begin(self, node: Node) -> None:
-        self._schedule.add(node, [self._nodes[i] for i in node.data | node.order if i in self._nodes])
+    def _begin(self, nodes: Sequence[Node]) -> None:
+        ahead = set().union(*(node.data | node.order for node in nodes))
+        self._schedule.add(nodes, [self._nodes[i] for i in ahead if i in self._nodes])
+
+    def _name(self, stem: str) -> str:
+        """A name that no other task has: that of its first node, or with its ordinal."""
+        name = node_name(stem, self._ordinals[stem])
+        self._ordinals[stem] += 1
+        return name
 
     def _restart_timer(self) -> None:
         if self._timer is not None:
@@ -191,12 +200,17 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
             except Exception as error:  # noqa: BLE001 - whatever planning says is every waiting task's answer
                 for node in window:
                     node.refused = error
+            units: dict[Hashable, list[Node]] = {}
             for node in window:
-                self._begin(node)
+                units.setdefault(node.batch or node, []).append(node)
+            for unit in units.values():
+                self._begin(unit)
 
     def _plan(self, window: list[Node]) -> None:
         flow = FlowRunContext.get()
         name = flow.flow.name if flow and flow.flow else "flow"
+        if self.max_machines is not None:
+            gather(window, self._nodes, self.max_machines, self._name)
         pipeline = pipeline_of(name, self._nodes)
         if pipeline is None:
             return
@@ -209,15 +223,19 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
         reports.show_plan(plan, self.broker.settings.home / "pages" / f"{self.plan_key.replace('/', '_')}.html", logger)
         for node in window:
             if node.needs is not None:
-                machine = plan.placements[node.name].machine
+                machine = plan.placements[node.planned].machine
                 compat.show_state(node.task_run, Pending(name="Planned", message=machine), node.context)
 
     def _run(self, node: Node) -> State[Any]:
         for_a_machine.set(node.needs is not None)  # in the node's own context
         task = node.task
         if node.needs is not None:
-            task = remote_clone(node, self.broker, self.plan_key, self._stopped, self._values)
-        state = compat.run_task(task, node.task_run, node.parameters, node.wait_for, self._stopped)
+            task = remote_clone(node, Calls(self.broker, self.plan_key, self._stopped, self._values))
+        try:
+            state = compat.run_task(task, node.task_run, node.parameters, node.wait_for, self._stopped)
+        finally:
+            if node.batch:
+                node.batch.lots.leave(node)
         return without_reference(state, self.broker) if node.needs is not None else state
 
     def _report_bill(self) -> None:

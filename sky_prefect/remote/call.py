@@ -5,33 +5,22 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from prefect import Task
-from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 
-from sky_core.broker import Broker
-from sky_core.broker.calls import pack
-from sky_core.errors import JobCancelled, StoreTrouble, TaskFailed, TransferError
-from sky_core.events import EventKind
-from sky_core.job.narrate import describe
-from sky_core.store import Event, Job
-from sky_prefect import compat
-from sky_prefect.needs import build_task
-from sky_prefect.remote.packing import explained, for_machine, log_line, ready
-from sky_prefect.remote.values import Values
-from sky_prefect.reports import tell_event
-from sky_prefect.wanting import waiter_of
+from sky_core.errors import JobCancelled
+from sky_prefect.needs import with_secrets
+from sky_prefect.remote.job import Calls, run_job, teller
+from sky_prefect.remote.packing import Listener, ready
+from sky_prefect.remote.together import made_together
 from sky_prefect.window import Node
 
-# Which of a job's events change the state that Prefect's UI shows.
-STATE_NAMES: Mapping[EventKind, str] = {"launching": "Provisioning", "recovering": "Recovering", "started": "Running"}
 
-
-def remote_clone(node: Node, broker: Broker, plan_key: str, stopped: threading.Event, values: Values) -> Task[..., Any]:
+def remote_clone(node: Node, calls: Calls) -> Task[..., Any]:
     """The node's task with its function replaced by one that submits the call to the broker and waits.
 
     Task key, source, cache policy, hooks, retries and time-outs stay: the engine does not notice. Only a task whose
@@ -39,6 +28,7 @@ def remote_clone(node: Node, broker: Broker, plan_key: str, stopped: threading.E
     """
     function = node.task.fn
     clone = copy.copy(node.task)
+    made = made_together if node.batch else _made_alone
 
     @functools.wraps(function)
     def elsewhere(*args: Any, **kwargs: Any) -> Any:
@@ -46,11 +36,7 @@ def remote_clone(node: Node, broker: Broker, plan_key: str, stopped: threading.E
             clone.retries = 0  # a plan that cannot be made is not to be had by trying again
             raise node.refused
         try:
-            for key in _keys(f"{plan_key}/{node.name}"):
-                found = broker.store.find_job(broker.resumable_key(key))
-                value = values.of(broker, call(node, broker, plan_key, key, stopped, values, function, args, kwargs))
-                if not (found and found.over and isinstance(value, State) and value.is_failed()):
-                    return value  # else an earlier try has returned that it failed: this one is to try anew
+            return made(node, calls, function, args, kwargs)
         except JobCancelled:
             clone.retries = 0
             raise
@@ -60,87 +46,24 @@ def remote_clone(node: Node, broker: Broker, plan_key: str, stopped: threading.E
     return clone
 
 
-def _keys(stem: str) -> Iterator[str]:
+def _made_alone(
+    node: Node, calls: Calls, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """What a call on a machine of its own comes to."""
+    assert node.needs is not None
+    log = get_run_logger()
+    sent, secrets = ready(function)
+    for stem in _stems(f"{calls.plan_key}/{node.name}"):
+        job, found = run_job(
+            calls, stem, node.name, with_secrets(node.needs, secrets), node.task_run, sent, args, kwargs,
+            on_event=teller([node], log), on_log=Listener(log).hear,
+        )  # fmt: skip
+        value = calls.values.of(calls.broker, job)
+        if not (found and isinstance(value, State) and value.is_failed()):
+            return value  # else an earlier try has returned that it failed: this one is to try anew
+
+
+def _stems(stem: str) -> Iterator[str]:
     """What the jobs of a task are called; one beyond the first is needed only after a state returned as failed."""
     yield stem
     yield from (f"{stem}/again-{number}" for number in itertools.count(1))
-
-
-def call(
-    node: Node,
-    broker: Broker,
-    plan_key: str,
-    stem: str,
-    stopped: threading.Event,
-    values: Values,
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Job:
-    """Make one call on a machine; returns its job, which has succeeded.
-
-    Left in any other way than by its return (a time-out, Ctrl-C, a cancelled flow, an error of a log handler), it
-    cancels the job at once: nobody waits for it any more. Only a store that is away for too long leaves it running.
-
-    Raises:
-        TaskFailed, JobFailed, JobCancelled: as the job ended.
-        Exception: what the function itself has raised.
-    """
-    assert node.needs is not None
-    gone = JobCancelled(f"{node.name}: the flow run ended before this task")
-    if stopped.is_set():
-        raise gone
-    payload, inputs = pack(ready(function), args, kwargs, plain=for_machine, lies=values.reference)
-    sha = broker.store.put_payload(payload)
-    task = build_task(node.name, node.needs, function=sha, inputs=inputs)
-    key = broker.resumable_key(stem)
-    try:
-        job = broker.submit(key, task, plan_key)
-        job = broker.watch(
-            job.id, on_event=_teller(node), on_log=functools.partial(log_line, get_run_logger()), stop=stopped.is_set,
-            waiter=waiter_of(node.task_run),
-        )  # fmt: skip
-        if not job.over:
-            raise gone
-    except StoreTrouble:
-        raise  # the job goes on, and a retry finds it
-    except BaseException as left:
-        if found := broker.store.find_job(key):  # by its key: the interruption may have hit submit itself
-            broker.cancel(found.id, f"Prefect does not wait for it any more: {str(left) or type(left).__name__}")
-        raise
-    try:
-        broker.raise_for(job)
-    except TaskFailed as failed:
-        if own := _own_error(broker, job):
-            raise explained(own) from failed
-        raise
-    return job
-
-
-def _own_error(broker: Broker, job: Job) -> Exception | None:
-    """What the function itself has raised, if it could be sent here: flows catch it, retry conditions look at it."""
-    if "value" not in job.result:
-        return None
-    try:
-        broker.value(job)
-    except TransferError:
-        return None
-    except Exception as error:  # noqa: BLE001 - the user's
-        return error
-    except BaseException:  # noqa: BLE001, S110 - an exit there is a failure here
-        pass
-    return None
-
-
-def _teller(node: Node) -> Callable[[Event], None]:
-    """Logs a job's events, and shows in Prefect's UI how far it is."""
-    logger = get_run_logger()
-
-    def on_event(event: Event) -> None:
-        logger.info(describe(event))
-        tell_event(node.task_run, event)
-        if name := STATE_NAMES.get(event.kind):
-            state: State[Any] = State(type=StateType.RUNNING, name=name, message=describe(event))
-            compat.show_state(node.task_run, state, node.context)
-
-    return on_event

@@ -7,6 +7,8 @@ be had without them is replaced by what is here; all of this file travels by val
 from __future__ import annotations
 
 import asyncio
+import functools
+import importlib
 import inspect
 import logging
 import sys
@@ -15,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 MARK = "\x1f"  # around a record's level, at the start of its line in the job's log
+TURN = "TURN"  # in place of a level: from here on it is the turn of the call of that number
 NEWLINE = "\x17"  # in place of the line ends within a record
 
 
@@ -119,19 +122,48 @@ class MadeState:
 
 
 class WithPrefect:
-    """A function that imports ``get_run_logger`` by itself, which then has to work without a flow run."""
+    """A function that uses Prefect by itself, with what stands for it on a machine.
 
-    def __init__(self, function: Callable[..., Any], logger: Callable[..., Any]) -> None:
-        self.function, self.logger = function, logger
+    Args:
+        modules: What stands for Prefect's modules, by name.
+        here: What of :class:`sky_prefect.remote.standins.Here` is the call's own.
+    """
+
+    def __init__(self, function: Callable[..., Any], modules: Mapping[str, Any], here: type, about: Mapping[str, Any]):
+        self.function, self.modules, self.here, self.about = function, modules, here, about
         self.__qualname__ = getattr(function, "__qualname__", repr(function))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Replace Prefect's own, if Prefect is there, and call the function."""
-        try:
-            import prefect.logging.loggers
-        except ImportError:
-            pass  # the function's own import says so better
-        else:
-            for module in (prefect, prefect.logging, prefect.logging.loggers):
-                module.get_run_logger = self.logger  # type: ignore[attr-defined]
+        """Let imports of Prefect find what stands for it, and call the function."""
+        for name, value in self.about.items():
+            setattr(self.here, name, value)
+        for name, module in self.modules.items():
+            try:
+                real = importlib.import_module(name)
+            except ImportError:
+                real = module
+            if real is module or not hasattr(module, "members"):
+                sys.modules[name] = module
+            else:  # setup has installed Prefect
+                vars(real).update(module.members)
         return self.function(*args, **kwargs)
+
+
+class InTurn:
+    """Calls that one machine makes one after the other, as one job. What one of them raises does not stop the next."""
+
+    def __init__(self, calls: Iterable[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]]) -> None:
+        self.calls = list(calls)
+
+    def __call__(self) -> list[bytes]:
+        """Make them; what came of each, packed by itself as the agent packs the result of a single call."""
+        from skyloom_agent import call  # type: ignore[import-not-found]  # where this runs, the agent does, too
+
+        results: list[bytes] = []
+        self.calls.reverse()
+        while self.calls:
+            print(f"{MARK}{TURN}{MARK} {len(results)}", flush=True)
+            function, args, kwargs = self.calls.pop()  # its arguments are not needed any longer than it runs
+            answer, _ = call.answer_of(functools.partial(function, *args, **kwargs))
+            results.append(call.packed(answer)[0])
+        return results

@@ -2,45 +2,37 @@
 
 from __future__ import annotations
 
-import inspect
+import json
 import logging
-from collections.abc import Callable
-from types import CodeType, FunctionType
+from collections.abc import Callable, Mapping
+from contextvars import copy_context
 from typing import Any
 
-from prefect import Task, states
+from prefect import Task, artifacts, states
+from prefect.events import emit_event
 from prefect.futures import PrefectFutureList
-from prefect.logging import get_run_logger
 
-from sky_prefect.remote import machine
+from sky_prefect.remote import machine, standins
+from sky_prefect.remote.along import MODULES, TOLD, along, stand_in
+from sky_prefect.remote.standins import REFUSED
 
 Logger = logging.Logger | logging.LoggerAdapter[Any]
 LEVELS = logging.getLevelNamesMapping()
-STATES = ("Completed", "Failed", "Crashed", "Cancelled", "Cancelling")  # that a function may make and return
 API = {"PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false", "PREFECT_LOGGING_TO_API_ENABLED": "false"}
 """Variables of every task: code that asks for Prefect's API on a machine is refused, instead of starting a server."""
 
-NO_API = (
-    "Prefect's API cannot be used on a machine: read variables and blocks in the flow and pass their values, and take "
-    "concurrency limits by the task's tags"
-)
-NO_PREFECT = (
-    "machines have no Prefect but the run's logger, nested tasks and returned states; for more, have setup install "
-    f"it. Even so: {NO_API}"
-)
+NO_API = f"{REFUSED}."
+NO_PREFECT = f"machines have no Prefect but what goes along; for more, have setup install it. Even so: {NO_API}"
 
 
 def for_machine(thing: Any) -> Any:
     """What stands for an object of Prefect's on a machine; any other object is returned as it is."""
     if type(thing) is PrefectFutureList:
         return list(thing)
-    if thing is get_run_logger:
-        return machine.run_logger
-    if isinstance(thing, FunctionType) and thing.__module__ == states.__name__ and thing.__name__ in STATES:
-        return machine.StateMaker(thing.__name__)
     if isinstance(thing, Task):
         return machine.NestedTask(thing.fn, thing.name, thing.retries, thing.retry_delay_seconds)
-    return thing
+    found = stand_in(thing)
+    return thing if found is None else found
 
 
 def from_machine(value: Any) -> Any:
@@ -51,17 +43,44 @@ def from_machine(value: Any) -> Any:
     return made(**{field: given for field, given in value.fields.items() if field != "cls"})
 
 
-def ready(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function itself, or wrapped so that Prefect's logger works if its body imports it."""
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    if code is not None and "get_run_logger" not in getattr(function, "__globals__", {}) and _names_logger(code):
-        return machine.WithPrefect(function, machine.run_logger)
-    return function
+def ready(function: Callable[..., Any]) -> tuple[Callable[..., Any], Mapping[str, str]]:
+    """The function as it is sent, for the present task run, and what has to be sealed for it, by variable."""
+    goes = along(function)
+    if goes is None:
+        return function, {}
+    return machine.WithPrefect(function, MODULES, standins.Here, goes.about), goes.secrets
 
 
-def _names_logger(code: CodeType) -> bool:
-    inner = (const for const in code.co_consts if isinstance(const, CodeType))
-    return "get_run_logger" in code.co_names or any(map(_names_logger, inner))
+class Listener:
+    """Takes a job's log, line by line: what its task logs and prints to the task run's log, what it tells to Prefect.
+
+    Args:
+        logger: The task run's, which is the present one.
+    """
+
+    def __init__(self, logger: Logger) -> None:
+        self.logger, self._context = logger, copy_context()
+        self._ids: dict[str, Any] = {}  # of artifacts here, by their id on the machine
+
+    def hear(self, line: str) -> None:
+        """Take the next line."""
+        _, mark, rest = line.partition(machine.MARK)
+        level, _, text = rest.partition(machine.MARK)
+        if mark and level == standins.SAYS:
+            self._context.run(self._tell, text)
+        else:
+            log_line(self.logger, line)
+
+    def _tell(self, text: str) -> None:
+        try:
+            told = json.loads(text)
+            what, said = told["what"], told["said"]
+            if "artifact_id" in said:
+                said["artifact_id"] = self._ids[said["artifact_id"]]
+            do: Any = emit_event if what == "emit_event" else getattr(artifacts, what) if what in TOLD else None
+            self._ids[told["id"]] = do(**said) if what == "emit_event" else do(**said, _sync=True)
+        except Exception as error:  # noqa: BLE001 - what a machine wrote may be anything, and must not end the flow
+            self.logger.warning("the machine told Prefect what it does not take: %s", error)
 
 
 def log_line(logger: Logger, line: str) -> None:
@@ -72,6 +91,13 @@ def log_line(logger: Logger, line: str) -> None:
         logger.info("%s", line)
         return
     logger.log(LEVELS[level], "%s", text.removeprefix(" ").replace(machine.NEWLINE, "\n"))
+
+
+def turn_of(line: str) -> int | None:
+    """The number of the call whose turn a line of a job's log announces; None for any other line."""
+    _, mark, rest = line.partition(machine.MARK)
+    level, _, number = rest.partition(machine.MARK)
+    return int(number) if mark and level == machine.TURN and number.strip().isdigit() else None
 
 
 def explained(error: Exception) -> Exception:

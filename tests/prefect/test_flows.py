@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 
 import pytest
 from prefect import flow, task
@@ -90,3 +91,51 @@ def test_a_wide_map_runs(world, broker):
     assert wide() == sum(x * x for x in range(24))
     assert len(broker.store.jobs()) == 24
     assert {len(world.launches(job.id)) for job in broker.store.jobs()} == {1}
+
+
+@pytest.mark.timeout(900)
+def test_more_tasks_than_machines_share_them_each_with_its_own_end(world, broker, caplog):
+    """Six tasks and a map over them, two machines at a time: values, errors, retries and logs stay each task's own."""
+
+    @task(retries=1, retry_condition_fn=lambda task, run, state: isinstance(state.data, MyError))
+    @resources(**SMALL)
+    def square(x):
+        print("squaring", x)
+        if x == 3:
+            raise MyError(x, "not this one")
+        if x == 4:
+            raise SystemExit(5)
+        return lambda: x * x  # no value that pickle takes by itself
+
+    @task
+    @resources(**SMALL)
+    def negative(given):
+        return -given()
+
+    @flow(task_runner=SkyTaskRunner(max_machines=2, debounce_s=600))
+    def wide():
+        squares = square.map(range(6))
+        negatives = negative.map(squares)
+        negatives.wait()
+        errors = [squares[number].result(raise_on_failure=False) for number in (3, 4)]
+        return [type(error).__name__ for error in errors], [
+            (one.state.name, one.state.is_completed() and one.result()) for one in negatives
+        ]
+
+    with caplog.at_level("INFO", "prefect.task_runs"):
+        names, values = wide()
+    assert names == ["MyError", "TaskFailed"]
+    assert values == [("NotReady", False) if x in (3, 4) else ("Completed", -x * x) for x in range(6)]
+    said = [(record.getMessage(), record.task_run_id) for record in caplog.records if "squaring" in record.getMessage()]
+    assert Counter(line for line, _ in said) == {f"squaring {n}": 2 if n == 3 else 1 for n in range(6)}
+    assert len(set(said)) == len({run for _, run in said}) == 6, "each line is in its own task run's log"
+    jobs = broker.store.jobs()
+    assert sorted(job.task for job in jobs) == [
+        "negative.x3",
+        "negative.x3[1]",
+        "square.x3",
+        "square.x3[1]",
+        "square.x3[1]",
+    ]
+    assert {job.state for job in jobs} == {"succeeded"}
+    assert {len(world.launches(job.id)) for job in jobs} == {1}

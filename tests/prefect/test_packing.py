@@ -1,16 +1,24 @@
 """Functions that use Prefect work on a machine that has none, and say there what they would say here."""
 
+import json
 import logging
 import subprocess
 import sys
 import textwrap
 
+import prefect
+import prefect.artifacts
 from prefect import State, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.blocks.system import Secret
+from prefect.events import emit_event
+from prefect.runtime import flow_run, task_run
 from prefect.states import Failed
+from prefect.variables import Variable
 
 from sky_core.broker.calls import pack
 from sky_prefect.needs import build_task
-from sky_prefect.remote.packing import explained, for_machine, from_machine, log_line, ready
+from sky_prefect.remote.packing import Listener, explained, for_machine, from_machine, log_line, ready
 
 # What a machine does with a call, without Prefect and with nothing of ours.
 RECEIVE = """
@@ -57,7 +65,7 @@ def returns_a_state():
 
 
 def on_a_machine(function, args, tmp_path):
-    payload, _ = pack(ready(function), args, {}, plain=for_machine)
+    payload, _ = pack(ready(function)[0], args, {}, plain=for_machine)
     (tmp_path / "call").write_bytes(payload)
     command = [sys.executable, "-c", textwrap.dedent(RECEIVE), tmp_path / "call"]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -96,19 +104,85 @@ def test_a_logger_that_the_function_imports_itself_works_too():
 
         get_run_logger().info("x")
 
-    assert ready(nested) is nested
-    assert ready(imports).__qualname__ == imports.__qualname__
+    assert ready(nested) == (nested, {})
+    assert ready(imports)[0].__qualname__ == imports.__qualname__
     program = """
         import sys
-        from sky_prefect.remote import machine
+        from sky_prefect.remote.packing import ready
         def imports():
             from prefect import get_run_logger
             from prefect.logging import get_run_logger as again
             get_run_logger().info("one"), again().error("two")
-        machine.WithPrefect(imports, machine.run_logger)()
+        sent, _ = ready(imports)
+        for hidden in ([], [name for name in sys.modules if name.partition(".")[0] == "prefect"]):
+            sys.modules.update(dict.fromkeys(hidden))
+            sent()
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True)
-    assert done.stdout.splitlines() == ["\x1fINFO\x1f one", "\x1fERROR\x1f two"], done.stderr
+    assert done.stdout.splitlines() == 2 * ["\x1fINFO\x1f one", "\x1fERROR\x1f two"], done.stderr
+
+
+def the_limit():
+    return Variable.get("limit")
+
+
+def asks_and_tells(x):
+    import json
+
+    from prefect.logging import get_run_logger as again
+    from prefect.runtime import task_run as mine
+
+    again().info("at %s", mine.run_count)
+    key = create_markdown_artifact("# Done", key="done")
+    prefect.artifacts.update_progress_artifact(artifact_id=key, progress=1.0)
+    emit_event("seen", {"prefect.resource.id": "x"}, payload={"x": x})
+    missing = Variable.get("absent", default="none")
+    refused = []
+    for ask in (lambda: Variable.get("".join(["un", "named"])), lambda: Variable.set("limit", 2), lambda: prefect.no_such_thing):
+        try:
+            ask()
+        except (RuntimeError, AttributeError) as error:
+            refused.append("API cannot be used" in str(error))
+    return json.dumps([the_limit(), Secret.load("word").get(), task_run.name, flow_run.parameters, missing, refused])
+
+
+def test_what_a_function_asks_of_prefect_goes_along_and_what_it_tells_comes_back(tmp_path, monkeypatch, caplog):
+    asked = []
+
+    def asks(names, variables, secrets):
+        asked.append((set(names), variables, secrets))
+        return {"limit": 3}, {"word": {"a": "pass"}}
+
+    monkeypatch.setattr("sky_prefect.remote.along._asked", asks)
+    for name, value in {"TASK_RUN__NAME": "a-1", "TASK_RUN__RUN_COUNT": "2"}.items():
+        monkeypatch.setenv(f"PREFECT__RUNTIME__{name}", value)
+    sent, secrets = ready(asks_and_tells)
+    assert {"limit", "word", "absent"} < asked[0][0]
+    assert asked[0][1:] == (True, True)
+    assert list(secrets.values()) == ['{"a": "pass"}'], "to be sealed"
+    payload, _ = pack(sent, (4,), {}, plain=for_machine)
+    assert b"pass" not in payload
+    monkeypatch.setenv(next(iter(secrets)), '{"a": "pass"}')
+    *told, value = on_a_machine(asks_and_tells, (4,), tmp_path)
+    assert json.loads(value.removeprefix("value ")) == [
+        3, {"a": "pass"}, "a-1", {}, "none",
+        [True, True, True],
+    ]  # fmt: skip
+
+    done = []
+    monkeypatch.setattr("prefect.artifacts.create_markdown_artifact", lambda **given: done.append(given) or "real id")
+    monkeypatch.setattr("prefect.artifacts.update_progress_artifact", lambda **given: done.append(given))
+    monkeypatch.setattr("sky_prefect.remote.packing.emit_event", lambda **given: done.append(given))
+    listener = Listener(logging.getLogger("told"))
+    with caplog.at_level(logging.INFO, "told"):
+        for line in [*told, '\x1fSAYS\x1f {"what": "system", "said": {}, "id": 1}', "\x1fSAYS\x1f {"]:
+            listener.hear(line)
+    assert done == [
+        {"markdown": "# Done", "key": "done", "_sync": True},
+        {"artifact_id": "real id", "progress": 1.0, "_sync": True},
+        {"event": "seen", "resource": {"prefect.resource.id": "x"}, "payload": {"x": 4}},
+    ]
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING", "WARNING"], "and does nothing else"
 
 
 def test_the_api_is_refused_on_a_machine_and_the_refusal_says_what_to_do():
@@ -117,7 +191,7 @@ def test_the_api_is_refused_on_a_machine_and_the_refusal_says_what_to_do():
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false", "PREFECT_LOGGING_TO_API_ENABLED": "false", "A": "1",
     }  # fmt: skip
     error = explained(explained(ValueError("No Prefect API URL provided.")))
-    assert "read variables" in "".join(error.__notes__)
+    assert "concurrency limits by the task's tags" in "".join(error.__notes__)
     assert len(error.__notes__) == 1
     (note,) = explained(ModuleNotFoundError("No module named 'prefect'", name="prefect.variables")).__notes__
     assert "have setup install it" in note

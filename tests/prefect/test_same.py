@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import os
 import re
 import threading
 import time
@@ -34,14 +35,14 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from sky_core.broker import Broker
 from sky_core.broker.calls import Reference
 from sky_prefect import SkyTaskRunner
-from tests.prefect.same import endings, values  # noqa: F401 - they register their flows
+from tests.prefect.same import api, endings, values  # noqa: F401 - they register their flows
 from tests.prefect.same.cases import CASES, NOTES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]  # the first test waits for all the flows
 AT_ONCE = 10  # flows side by side
 CHANCE = re.compile(r"-[0-9a-f]{3}(?='|$)|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # in names, and ids of runs
-# What is known to differ, and why.
-DIFFERENT = {"nested_tasks": {"log", "tasks"}}  # a task called on a machine is part of the one that calls it
+# What is known to differ: a task that is called on a machine is part of the one that calls it.
+DIFFERENT = {"nested_tasks": {"log", "tasks"}, "nested_task_that_asks": {"log", "tasks"}}
 RUNNERS = {"pool": ThreadPoolTaskRunner, "sky": SkyTaskRunner}
 
 
@@ -82,6 +83,10 @@ def plain(value: Any) -> Any:
     return value
 
 
+ONLY = os.environ.get("SAME_ONLY")  # a pattern of flows' names: what to try while one of them is mended
+CHOSEN = [name for name in sorted(CASES) if re.search(ONLY or "", name)]
+
+
 @pytest.fixture(scope="module")
 def came(here: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Came]]:
     """What every flow came to, by runner and flow."""
@@ -97,7 +102,7 @@ def came(here: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict
             PREFECT_CLIENT_MAX_RETRIES: 60,  # a server on SQLite refuses what it is too busy for
         }
         with temporary_settings(own), ThreadPoolExecutor(AT_ONCE) as threads:
-            runs = {name: threads.submit(copy_context().run, run, name, RUNNERS[runner]) for name in sorted(CASES)}
+            runs = {name: threads.submit(copy_context().run, run, name, RUNNERS[runner]) for name in CHOSEN}
             found[runner] = {name: came_to(one.result(), heard) for name, one in runs.items()}
     for logger in loggers:
         logger.removeHandler(heard)
@@ -143,7 +148,7 @@ def read_tasks(runs: list[UUID]) -> dict[UUID, list[tuple[str, str, str | None]]
     return {run: sorted(of) for run, of in found.items()}
 
 
-@pytest.mark.parametrize("name", sorted(CASES))
+@pytest.mark.parametrize("name", CHOSEN)
 def test_a_flow_comes_to_the_same(came, name):
     pool, sky = came["pool"][name], came["sky"][name]
     for what in {"value", "state", "notes", "log", "tasks"} - DIFFERENT.get(name, set()):
@@ -153,7 +158,7 @@ def test_a_flow_comes_to_the_same(came, name):
 def test_each_job_had_one_machine_and_none_is_left(came, world):
     broker = Broker.open()
     jobs = broker.store.jobs()
-    assert len(jobs) > len(CASES) / 2, "the cloud tasks did run in a cloud"
+    assert len(jobs) > len(CHOSEN) / 2, "the cloud tasks did run in a cloud"
     launches = Counter(len(world.launches(job.id)) for job in jobs)
     assert set(launches) == {1}
     assert world.live() == []

@@ -35,9 +35,9 @@ def test_a_wide_dag_takes_threads_for_what_runs_only():
     schedule = Schedule(run)
     first, others = node("first"), [node(number) for number in range(300)]
     before = threading.active_count()
-    schedule.add(first, [])
+    schedule.add([first], [])
     for one in others:
-        schedule.add(one, [first])
+        schedule.add([one], [first])
     assert threading.active_count() <= before + 1
     release.set()
     schedule.wait()
@@ -64,7 +64,7 @@ def test_there_are_never_more_machines_than_allowed():
     nodes = [node(number, size) for number, size in enumerate(sizes)]
     here = node("here")
     for one in [*nodes, here]:
-        schedule.add(one, [])
+        schedule.add([one], [])
     schedule.wait()
     schedule.close()
     assert [one.future.wrapped_future.result() for one in nodes] == list(range(30))
@@ -82,10 +82,10 @@ def test_what_has_not_begun_is_given_up_when_the_flow_run_is_over():
 
     schedule = Schedule(run, machines=1)
     first, after, full = node("first", 1), node("after"), node("full", 1)
-    schedule.add(first, [])
+    schedule.add([first], [])
     begun.wait(60)
-    schedule.add(after, [first])
-    schedule.add(full, [])
+    schedule.add([after], [first])
+    schedule.add([full], [])
     closing = threading.Thread(target=schedule.close)
     closing.start()
     for one in (after, full):

@@ -16,7 +16,7 @@ import os
 import pickle
 import sys
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_loader
 from pathlib import Path
@@ -30,6 +30,8 @@ RESULT = "result"  # the output that a function's value or exception is written 
 
 Carried = tuple[bool, str]
 """A module that came along with a call: whether it is a package, and its source."""
+Answer = tuple[str, Any]
+"""What a result's pickle holds: its kind, and the value, exception or text."""
 
 
 class WrongPython(Exception):
@@ -93,22 +95,13 @@ def value_of(kind: str, value: Any) -> Any:
 def main(payload: str) -> int:
     """Run the call in the file ``payload``; return the exit code. Write what came of it to the output ``result``."""
     _find_modules()
-    answer, code = _outcome(Path(payload))
-    try:
-        data = _pickled(answer)
-    except Exception as error:  # noqa: BLE001 - anything can go wrong in somebody's __reduce__
-        kind, value = answer
-        if kind == "value":
-            text, code = f"the function's value, a {type(value).__name__}, cannot be pickled: {error}", 1
-            print(f"[skyloom] {text}", file=sys.stderr)
-        else:
-            text = "".join(traceback.format_exception_only(type(value), value)).strip()
-        data = _pickled(("failure", text))
+    answer, code = answer_of(lambda: _called(Path(payload)))
+    content, meant = packed(answer)
     target = os.environ.get(f"SKY_OUTPUT_{RESULT.upper()}")
     first = os.environ.get(os.environ.get("SKY_RANK_VARIABLE", ""), "0") == "0"  # of all that a launcher has started
     if target and first:
-        Path(target).write_bytes(pack("result", data))
-    return code
+        Path(target).write_bytes(content)
+    return code if meant else code or 1
 
 
 def _find_modules() -> None:
@@ -117,14 +110,18 @@ def _find_modules() -> None:
     sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "vendor"))
 
 
-def _outcome(payload: Path) -> tuple[tuple[str, Any], int]:
-    """What the call answered, and the exit code for it."""
+def _called(payload: Path) -> Any:
+    """What the function of the call in a file has returned."""
+    packed_call = io.BytesIO(unpack("call", payload.read_bytes()))
+    function, args, kwargs = CallUnpickler(packed_call).load()
+    sys.meta_path.append(CarriedModules(pickle.load(packed_call)))  # noqa: S301 - our submitter's, as the call is
+    return function(*args, **kwargs)
+
+
+def answer_of(made: Callable[[], Any]) -> tuple[Answer, int]:
+    """What a call answered, and the exit code for it."""
     try:
-        packed = io.BytesIO(unpack("call", payload.read_bytes()))
-        function, args, kwargs = CallUnpickler(packed).load()
-        sys.meta_path.append(CarriedModules(pickle.load(packed)))  # noqa: S301 - our submitter's, as the call is
-        value = function(*args, **kwargs)
-        return ("value", _whole(value)), 0
+        return ("value", _whole(made())), 0
     except SystemExit as error:
         if error.code in (None, 0):
             return ("value", None), 0
@@ -138,6 +135,23 @@ def _outcome(payload: Path) -> tuple[tuple[str, Any], int]:
     except BaseException as error:  # noqa: BLE001 - the user's code may raise anything; all of it is an answer
         traceback.print_exc()
         return ("error", error), 1
+
+
+def packed(answer: Answer) -> tuple[bytes, bool]:
+    """A packed result with that answer, and True; with a text and False in place of a value that cannot be pickled."""
+    meant = True
+    try:
+        data = _pickled(answer)
+    except Exception as error:  # noqa: BLE001 - anything can go wrong in somebody's __reduce__
+        kind, value = answer
+        meant = kind != "value"
+        if meant:
+            text = "".join(traceback.format_exception_only(type(value), value)).strip()
+        else:
+            text = f"the function's value, a {type(value).__name__}, cannot be pickled: {error}"
+            print(f"[skyloom] {text}", file=sys.stderr)
+        data = _pickled(("failure", text))
+    return pack("result", data), meant
 
 
 def _whole(value: Any) -> Any:
@@ -204,7 +218,7 @@ def _is_result(path: Path) -> bool:
         return file.read(len(MAGIC)) == MAGIC
 
 
-def _pickled(answer: tuple[str, Any]) -> bytes:
+def _pickled(answer: Answer) -> bytes:
     import cloudpickle
 
     data: bytes = cloudpickle.dumps(answer)
@@ -218,7 +232,7 @@ def _pickled(answer: tuple[str, Any]) -> bytes:
     return data
 
 
-def _pickled_as_they_are(answer: tuple[str, Any]) -> bytes:
+def _pickled_as_they_are(answer: Answer) -> bytes:
     """With exceptions to be made anew from what is in them, not by their ``__init__``, which may ask for more."""
     import cloudpickle
 

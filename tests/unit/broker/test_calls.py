@@ -281,7 +281,7 @@ def test_the_driver_unpickles_nothing():
 )
 def test_a_functions_own_error_comes_back(tmp_path, monkeypatch, error, kind, said):
     monkeypatch.setenv("SKY_OUTPUT_RESULT", str(tmp_path / "result"))
-    monkeypatch.setattr(call, "_outcome", lambda path: (("error", error), 1))
+    monkeypatch.setattr(call, "answer_of", lambda made: (("error", error), 1))
     assert call.main(str(tmp_path / "call")) == 1
     with pytest.raises(kind) as caught:
         call.value_of(*call.load(call.unpack("result", (tmp_path / "result").read_bytes())))

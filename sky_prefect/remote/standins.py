@@ -1,0 +1,169 @@
+"""What stands for Prefect on a machine, beside :mod:`sky_prefect.remote.machine`. Needs the standard library only.
+
+A machine has no Prefect API, no key, and perhaps no Prefect. What a function may ask for there was asked for where the
+flow runs, before the call was sent, and came along (:class:`Here`): the runs' names and parameters, and the variables
+that the function names; the values of secret blocks came sealed. What it tells (artifacts, events) goes back through
+its log. Whatever else would need the API is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import os
+import uuid
+from typing import Any, ClassVar
+
+SAYS = "SAYS"  # in place of a record's level: Prefect is to be told something
+REFUSED = (
+    "Prefect's API cannot be used on a machine: take concurrency limits by the task's tags, and read what the task's "
+    "function does not name itself in the flow"
+)
+UNNAMED = "its name has to stand in the task's function"
+
+
+class Here:
+    """What a call knows of its runs; set before each call.
+
+    Attributes:
+        runs: What ``prefect.runtime`` says, by ``flow_run``, ``task_run`` and ``deployment``.
+        variables: Values of those that the function names.
+        absent: Names in the function that no variable or secret has.
+        secrets: By block, the environment variable that has its value as JSON.
+    """
+
+    runs: ClassVar[dict[str, dict[str, Any]]] = {}
+    variables: ClassVar[dict[str, Any]] = {}
+    absent: ClassVar[frozenset[str]] = frozenset()
+    secrets: ClassVar[dict[str, str]] = {}
+
+
+class Runtime:
+    """One of ``prefect.runtime``'s modules."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def __getattr__(self, name: str) -> Any:
+        """What the run's was when the call was sent."""
+        try:
+            return Here.runs[self.__dict__["kind"]][name]
+        except KeyError:
+            raise AttributeError(f"prefect.runtime: {name} is not known on a machine") from None
+
+
+class Awaited:
+    """A value that may also be awaited, as async functions do with Prefect's."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __await__(self) -> Any:
+        yield from ()
+        return self.value
+
+
+def _given(value: Any) -> Any:
+    """A value as Prefect's functions give it: to be awaited in a coroutine."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return value
+    return Awaited(value)
+
+
+class Variable:
+    """``prefect.variables.Variable``: those that the task's function names."""
+
+    @classmethod
+    def get(cls, name: str, default: Any = None) -> Any:
+        """The value when the call was sent; the default if there was none."""
+        return _given(cls._get(name, default))
+
+    @classmethod
+    async def aget(cls, name: str, default: Any = None) -> Any:
+        """The same, awaited."""
+        return cls._get(name, default)
+
+    @classmethod
+    def set(cls, *args: Any, **kwargs: Any) -> Any:
+        """Refused: set it in the flow."""
+        raise RuntimeError(REFUSED)
+
+    aset = unset = aunset = set
+
+    @classmethod
+    def _get(cls, name: str, default: Any) -> Any:
+        if name in Here.variables:
+            return Here.variables[name]
+        if name in Here.absent:
+            return default
+        raise RuntimeError(
+            f"the variable {name!r} did not come along: its name has to stand in the function. {REFUSED}"
+        )
+
+
+class Secret:
+    """``prefect.blocks.system.Secret``: those that the task's function names."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def get(self) -> Any:
+        """The secret itself."""
+        return self._value
+
+    @classmethod
+    def load(cls, name: str, **_: Any) -> Any:
+        """The block of that name."""
+        return _given(cls._load(name))
+
+    @classmethod
+    async def aload(cls, name: str, **_: Any) -> Any:
+        """The same, awaited."""
+        return cls._load(name)
+
+    @classmethod
+    def _load(cls, name: str) -> Any:
+        name = name.rpartition("/")[2]
+        if name in Here.secrets:
+            return cls(json.loads(os.environ[Here.secrets[name]]))
+        if name in Here.absent:
+            raise ValueError(f"Unable to find block document named {name} for block type secret")
+        raise RuntimeError(f"the secret {name!r} did not come along: {UNNAMED}. {REFUSED}")
+
+
+class Teller:
+    """A function of Prefect's that tells of something, as ``create_table_artifact``: done where the flow runs."""
+
+    def __init__(self, name: str, parameters: tuple[str, ...]) -> None:
+        self.name, self.parameters = name, parameters
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Say so in the log. What is told has an id of its own there; by the one given here it can be updated."""
+        said = {**dict(zip(self.parameters, args)), **kwargs}  # noqa: B905 - as Python binds them
+        id = uuid.uuid4()
+        text = json.dumps({"what": self.name, "id": str(id), "said": said}, default=str)
+        print(f"\x1f{SAYS}\x1f {text}", flush=True)
+        return _given(id)
+
+
+class Module:
+    """A module of Prefect's: what stands for its members, and nothing else."""
+
+    def __init__(self, name: str, members: dict[str, Any]) -> None:
+        self.__name__, self.members = name, {key: one for key, one in members.items() if not isinstance(one, Module)}
+        self.__dict__.update(members)
+
+    def __getattr__(self, name: str) -> Any:
+        """Any other member, where setup has installed Prefect; refused elsewhere."""
+        if name.startswith("__"):  # Python's own are asked for while this is unpickled
+            raise AttributeError(name)
+        try:
+            real = importlib.import_module(self.__name__)
+        except ImportError:
+            real = self  # type: ignore[assignment]
+        if isinstance(real, Module):
+            raise AttributeError(f"{self.__name__}.{name} is not to be had on a machine. {REFUSED}")
+        return getattr(real, name)
