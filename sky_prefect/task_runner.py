@@ -23,12 +23,13 @@ from prefect.states import Pending
 from prefect.task_runners import TaskRunner
 
 from sky_core.broker import Broker
-from sky_core.errors import SpecError
+from sky_core.errors import SkyloomError, SpecError
 from sky_core.planner import Plan
 from sky_core.planner.view.table import plan_text
 from sky_core.spec import Objective, Pipeline
 from sky_prefect import compat, reports
 from sky_prefect.batches import gather
+from sky_prefect.forecast import last_run, with_rest
 from sky_prefect.futures import SkyFuture
 from sky_prefect.needs import needs_of
 from sky_prefect.remote.call import remote_clone
@@ -103,6 +104,8 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
         self._flow_run: FlowRun | None = None
         self._alone = uuid4()  # what names the plan where there is no flow run
         self._broker: Broker | None = None
+        self._past: Pipeline | None = None  # what the last run has done, looked up when it is needed
+        self._looked_back = False
         return self
 
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
@@ -217,7 +220,7 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
         if self.dry_run:
             self.drafted.append(pipeline)
             raise DryRun
-        plan = self.broker.plan(self.plan_key, pipeline, self.objective)
+        plan = self._planned(pipeline)
         logger = reports.run_logger(self.logger)
         logger.info("\n%s", plan_text(plan))
         reports.show_plan(plan, self.broker.settings.home / "pages" / f"{self.plan_key.replace('/', '_')}.html", logger)
@@ -225,6 +228,19 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
             if node.needs is not None:
                 machine = plan.placements[node.planned].machine
                 compat.show_state(node.task_run, Pending(name="Planned", message=machine), node.context)
+
+    def _planned(self, pipeline: Pipeline) -> Plan:
+        """The plan of what has been submitted and, as far as the last run tells, of what will be."""
+        if not self._looked_back:
+            self._past, self._looked_back = last_run(self.broker.store, pipeline.name, self.plan_key), True
+        foreseen = with_rest(pipeline, self._past)
+        if foreseen != pipeline:
+            try:
+                return self.broker.plan(self.plan_key, foreseen, self.objective)
+            except SkyloomError as error:  # what the last run did need not be possible today, nor be done again
+                self.logger.info("planned without what the last run did after this: %s", error)
+                self._past = None
+        return self.broker.plan(self.plan_key, pipeline, self.objective)
 
     def _run(self, node: Node) -> State[Any]:
         for_a_machine.set(node.needs is not None)  # in the node's own context

@@ -7,6 +7,7 @@ import json
 from collections.abc import Collection
 
 import sqlalchemy as sa
+from pydantic_core import to_json
 
 from sky_core.errors import TooLarge
 from sky_core.store.database.transactions import Part, insert_if_absent, reads, refuse_odd, writes
@@ -44,6 +45,17 @@ class Plans(Part):
         begins = sa.func.substr(PLANS.c.key, 1, len(prefix)) == prefix  # LIKE has wildcards, and ignores case on SQLite
         query = sa.select(PLANS.c.key).where(PLANS.c.version == 1, begins)
         return list(db.execute(query.order_by(PLANS.c.created_at, PLANS.c.key)).scalars())
+
+    @reads
+    def plan_keys_of(self, db: sa.Connection, pipeline: str, prefix: str = "", limit: int = 10) -> list[str]:
+        """The keys, beginning with ``prefix``, of the last plans of the pipelines of that name, newest first."""
+        named = b'{"name":' + to_json(pipeline) + b","  # what pipelines begin with when they are written down
+        conditions = [
+            sa.func.substr(column, 1, len(begin)) == begin
+            for column, begin in ((PLANS.c.pipeline, named.decode()), (PLANS.c.key, prefix))
+        ]
+        query = sa.select(PLANS.c.key).where(PLANS.c.version == 1, *conditions)
+        return list(db.execute(query.order_by(PLANS.c.created_at.desc(), PLANS.c.key).limit(limit)).scalars())
 
     @reads
     def pipeline_names(self, db: sa.Connection) -> dict[str, str]:
