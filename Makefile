@@ -2,7 +2,7 @@ PY ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup servers check test test-postgres crash-matrix demo bench docs clean
+.PHONY: setup servers check test test-newest-prefect test-postgres crash-matrix demo bench docs clean
 setup: $(VENV)/.ready $(VENV)/judges/.ready servers
 
 # One environment with both engines: Airflow 3.3 and Prefect 3.7 agree on FastAPI.
@@ -38,6 +38,14 @@ test: check
 # The same jobs on PostgreSQL instead of SQLite. (What is about both stores runs on both in `make test`.)
 test-postgres: setup
 	TEST_STORE=postgres $(BIN)/pytest -q -n 2 --dist loadfile tests/store tests/sandbox tests/prefect tests/airflow
+
+# The same flows on the newest Prefect, which wants a newer FastAPI than Airflow and so an environment of its own.
+test-newest-prefect: $(VENV)/.ready
+	test -x $(VENV)/newest/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(VENV)/newest
+	$(BIN)/uv pip install --quiet --upgrade --python $(VENV)/newest/bin/python \
+		--editable '.[prefect,aws,gcp,azure,postgres,sandbox]' hypothesis pytest pytest-timeout pytest-xdist
+	$(VENV)/newest/bin/python -c 'import prefect; print("Prefect", prefect.__version__)'
+	$(VENV)/newest/bin/pytest -q -n 2 --dist loadfile tests/prefect
 
 # Everything that can go wrong, once each, on both databases: an hour on two cores. QUICK=1: a sample, five minutes.
 crash-matrix: setup
