@@ -28,10 +28,10 @@ from sky_core.planner import Plan
 from sky_core.planner.view.table import plan_text
 from sky_core.spec import Objective, Pipeline
 from sky_prefect import compat, reports
-from sky_prefect.batches import gather
-from sky_prefect.forecast import last_run, with_rest
 from sky_prefect.futures import SkyFuture
 from sky_prefect.needs import needs_of
+from sky_prefect.planning.batches import gather
+from sky_prefect.planning.forecast import last_run, with_rest
 from sky_prefect.remote.call import remote_clone
 from sky_prefect.remote.job import Calls
 from sky_prefect.remote.values import Values, for_a_machine, without_reference

@@ -138,7 +138,11 @@ def asks_and_tells(x):
     emit_event("seen", {"prefect.resource.id": "x"}, payload={"x": x})
     missing = Variable.get("absent", default="none")
     refused = []
-    for ask in (lambda: Variable.get("".join(["un", "named"])), lambda: Variable.set("limit", 2), lambda: prefect.no_such_thing):
+    for ask in (
+        lambda: Variable.get("".join(["un", "named"])),
+        lambda: Variable.set("limit", 2),
+        lambda: prefect.no_such_thing,
+    ):
         try:
             ask()
         except (RuntimeError, AttributeError) as error:

@@ -9,8 +9,8 @@ from uuid import uuid4
 
 import pytest
 
-from sky_prefect.batches import gather
 from sky_prefect.needs import timed
+from sky_prefect.planning.batches import gather
 from sky_prefect.remote.lots import Lots
 from sky_prefect.window import Node, node_name, pipeline_of
 

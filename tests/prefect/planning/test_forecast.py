@@ -8,8 +8,8 @@ from prefect import flow, task
 from sky_core.planner import Plan
 from sky_core.spec import Pipeline
 from sky_prefect import SkyTaskRunner, resources
-from sky_prefect.forecast import with_rest
 from sky_prefect.needs import build_task
+from sky_prefect.planning.forecast import with_rest
 
 
 def pipeline(tasks, order=()):
