@@ -18,7 +18,7 @@ from sky_prefect.needs import timed
 from sky_prefect.remote.lots import Lots
 from sky_prefect.window import Batch, Node, nearest_clouds
 
-ALONE = frozenset({"checkpoint", "deadline", "budget_usd", "restarts", "restart_on", "max_attempts"})
+ALONE = frozenset({"checkpoint", "deadline", "budget_usd", "engine", "max_attempts", "restarts", "restart_on"})
 """What is said of one task and its machine, and cannot be said of several that share one."""
 
 
