@@ -1,4 +1,5 @@
-"""Write the plans, and the fields of the plan document, that README.md and docs/ show; no figure there is typed.
+"""Write the plans, and the fields of the plan document, that README.md and docs/ show; no figure there is typed. And
+write docs/schemas/, the JSON Schemas of what --json prints.
 
     python docs/regenerate.py            # rewrite what stands between the markers
     python docs/regenerate.py --check    # only say which files are stale
@@ -19,14 +20,21 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from sky_core.catalog import Catalog
 from sky_core.clouds.needs import Need
+from sky_core.job.cost.document import CostDocument
+from sky_core.overview.documents import JobsDocument, TopDocument
 from sky_core.planner.plan import Plan
 from sky_core.planner.planning import Market, make_plan
 from sky_core.planner.view.document import PlanDocument
 from sky_core.planner.view.table import plan_text
 from sky_core.spec_yaml import load_pipeline
 
+DOCUMENTS: dict[str, type[BaseModel]] = {
+    "plan": PlanDocument, "cost": CostDocument, "jobs": JobsDocument, "top": TopDocument
+}  # fmt: skip
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"(<!-- (?P<what>plan [^>]*?|fields of plan|permissions \w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 WIDTH = 100
@@ -117,19 +125,33 @@ def fresh(text: str) -> str:
     return BLOCK.sub(lambda block: f"{block[1]}{made(block['what'])}{block[3]}", text)
 
 
-def stale() -> list[Path]:
-    """The pages that do not say what would be made now."""
+def schemas() -> dict[Path, str]:
+    """The files of the documents' schemas."""
+    texts = {
+        name: json.dumps(model.model_json_schema(mode="serialization"), indent=2) for name, model in DOCUMENTS.items()
+    }
+    return {ROOT / "docs" / "schemas" / f"{name}.json": f"{text}\n" for name, text in texts.items()}
+
+
+def wanted() -> dict[Path, str]:
+    """All that is made here, as it would be made now."""
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-    return [page for page in pages if fresh(text := page.read_text()) != text]
+    return {page: fresh(page.read_text()) for page in pages} | schemas()
+
+
+def stale() -> list[Path]:
+    """The files that do not say what would be made now."""
+    return [file for file, text in wanted().items() if not file.exists() or file.read_text() != text]
 
 
 def main() -> None:
-    pages = stale()
-    for page in pages:
+    files, texts = stale(), wanted()
+    for file in files:
         if "--check" not in sys.argv:
-            page.write_text(fresh(page.read_text()))
-        print(page.relative_to(ROOT))
-    sys.exit(1 if pages and "--check" in sys.argv else 0)
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(texts[file])
+        print(file.relative_to(ROOT))
+    sys.exit(1 if files and "--check" in sys.argv else 0)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sky_core import __version__
-from sky_core.cli import catalog, pipelines, plan, sandbox, taskfiles
+from sky_core.cli import catalog, first, pipelines, plan, sandbox, taskfiles
 from sky_core.cli.records import cost, following, jobs, spot, top, ui
 from sky_core.cli.terminal import complain, say
 from sky_core.cli.terminal.spinner import spinner
@@ -23,6 +23,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="An intercloud broker for pipelines.",
 )
+app.command()(first.init)
+app.command()(first.doctor)
 app.command()(plan.plan)
 app.command()(pipelines.run)
 app.command("import")(taskfiles.import_file)

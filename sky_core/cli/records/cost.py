@@ -16,6 +16,8 @@ from sky_core.cli.terminal.schemas import CsvOption, JsonOption, one_of, schema_
 from sky_core.errors import SpecError
 
 if TYPE_CHECKING:
+    from sky_core.config import Settings
+    from sky_core.job.cost.charges import Charge
     from sky_core.job.cost.document import CostDocument, Spent
     from sky_core.job.cost.groups import Dimension
 
@@ -29,6 +31,7 @@ def cost(
     since: Annotated[str | None, typer.Option(help="The first day (UTC) that counts, as 2026-11-26.")] = None,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
+    focus: Annotated[bool, typer.Option("--focus", help="Print all charges as CSV in the FOCUS format.")] = False,
     schema: Annotated[bool, schema_option("sky_core.job.cost.document:CostDocument")] = False,
 ) -> None:
     """Say what was spent, machines and egress, by pipeline, run, task, job, cloud, region, market or day.
@@ -40,10 +43,13 @@ def cost(
     from sky_core.job.cost.document import CostDocument
     from sky_core.job.cost.groups import grouped, total
 
-    one_of(as_json, as_csv)
+    one_of(as_json, as_csv, focus)
     dimensions, first = _dimensions(by), _day(since)
     broker = Broker.open()
     found = charges(broker.store, broker.settings.scale, first=first)
+    if focus:
+        _write_focus(found, broker.settings)
+        return
     document = CostDocument.of(grouped(found, dimensions), total(found), dimensions, first)
     if as_json:
         sys.stdout.write(document.model_dump_json(indent=2) + "\n")
@@ -80,6 +86,17 @@ def _write_csv(document: CostDocument) -> None:
     rows.writerow([*document.by, *AMOUNTS])
     for spent in document.groups:
         rows.writerow([*spent.of.values(), *(getattr(spent, name) for name in AMOUNTS)])
+
+
+def _write_focus(found: list[Charge], settings: Settings) -> None:
+    from sky_core.job.cost.focus import focus_rows
+
+    rows: csv.DictWriter[str] | None = None
+    for row in focus_rows(found, {name: config.account for name, config in settings.clouds.items()}):
+        if rows is None:
+            rows = csv.DictWriter(sys.stdout, list(row), lineterminator="\n")
+            rows.writeheader()
+        rows.writerow(row)
 
 
 def _show(document: CostDocument) -> None:

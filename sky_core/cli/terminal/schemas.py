@@ -15,10 +15,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print a document for p
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print a row for each.")]
 
 
-def one_of(as_json: bool, as_csv: bool) -> None:
-    """Raise SpecError if both are asked for."""
-    if as_json and as_csv:
-        raise SpecError("--json and --csv: standard output takes one of them", cure="run it twice")
+def one_of(*forms: bool) -> None:
+    """Raise SpecError if more than one form of output is asked for."""
+    if sum(forms) > 1:
+        raise SpecError("--json, --csv and their like: standard output takes one of them", cure="run it twice")
 
 
 def schema_option(document: str) -> Any:

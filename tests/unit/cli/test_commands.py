@@ -33,6 +33,7 @@ LOOKING = (
     ("cost", "--by", "run,task"),
     ("cost", "--json"),
     ("cost", "--csv"),
+    ("cost", "--focus"),
 )
 
 

@@ -120,6 +120,23 @@ class TestCommand:
         assert [row["day"] for row in rows] == [group.of["day"] for group in document.groups]
         assert rows[0].keys() == {"day", "cloud", "jobs", "hours", "compute_usd", "egress_usd", "usd", "so_far"}
 
+    def test_finance_gets_every_charge_in_focus(self):
+        rows = list(csv.DictReader(self.said("--focus").splitlines()))
+        total = json.loads(self.said("--json"))["total"]
+        assert sum(float(row["BilledCost"]) for row in rows) == pytest.approx(total["usd"], abs=1e-3)
+        assert {row["PricingCategory"] for row in rows if row["ServiceCategory"] == "Compute"} == {
+            "Standard",
+            "Dynamic",
+        }
+        assert {row["ProviderName"] for row in rows if row["ServiceCategory"] == "Networking"} == {"azure", "aws"}
+        spot = next(row for row in rows if row["PricingCategory"] == "Dynamic")
+        assert (spot["ChargePeriodStart"], spot["ChargePeriodEnd"]) == ("2026-11-25T00:00:00Z", "2026-11-26T00:00:00Z")
+        assert (spot["BillingPeriodStart"], spot["BillingPeriodEnd"]) == (
+            "2026-11-01T00:00:00Z",
+            "2026-12-01T00:00:00Z",
+        )
+        assert json.loads(spot["Tags"]) == {"pipeline": "nightly", "run": RUN, "task": "succeeded-job"}
+
     def test_days_before_the_first_do_not_count(self):
         assert json.loads(self.said("--since", "2999-01-01", "--json"))["groups"] == []
         assert self.said("--since", "2999-01-01") == "nothing was spent since 2999-01-01\n"
