@@ -268,14 +268,15 @@ class Broker:
         on_output: Callable[[bytes], None] = lambda data: None,
         stop: Callable[[], bool] = lambda: False,
         waiter: Waiter | None = None,
+        offset: int = 0,
     ) -> Job:
-        """Follow a job until it is over, handing on its events and whole log lines as they come.
+        """Follow a job until it is over, handing on its events and whole log lines as they come, from ``offset`` on.
 
         Returns early, with the job as it is, once ``stop()`` is true. Keeps the driver alive meanwhile, and the
         interest in the job: ``waiter`` says whose, by default this process's.
         """
         waiter = waiter or Waiter.this_process()
-        following, lines = self.follow_output(job_id), Lines()
+        following, lines = self.follow_output(job_id, offset=offset), Lines()
         checked = 0.0
         while True:
             waiter.renew(self.store, self.settings, job_id)

@@ -9,7 +9,7 @@ import typer
 
 from sky_core import __version__
 from sky_core.cli import catalog, first, pipelines, plan, sandbox, taskfiles
-from sky_core.cli.records import cost, following, jobs, spot, top, ui
+from sky_core.cli.records import artifacts, cost, following, jobs, spot, top, ui
 from sky_core.cli.terminal import complain, say
 from sky_core.cli.terminal.spinner import spinner
 from sky_core.errors import SkyloomError
@@ -34,6 +34,7 @@ app.command()(following.logs)
 app.command()(following.cancel)
 app.command()(cost.cost)
 app.command()(ui.ui)
+app.add_typer(artifacts.app, name="artifacts")
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(spot.app, name="spot")

@@ -115,3 +115,11 @@ class Failed(Over, kind="failed"):
 class Cancelled(Over, kind="cancelled"):
     def words(self) -> str:
         return "cancelled; its machines are gone"
+
+
+class OutputRemoved(Happening, kind="output removed"):
+    output: str
+    uri: str
+
+    def words(self) -> str:
+        return f"output {self.output} was removed from {self.uri}"

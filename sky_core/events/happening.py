@@ -56,6 +56,7 @@ EventKind = Literal[
     "failed",
     "cancelled",
     "queued",
+    "output removed",
 ]
 
 KINDS: dict[str, type[Happening]] = {}

@@ -14,7 +14,7 @@ from sky_core.remote.agent import call
 from sky_core.remote.agent.data import artifacts, manifests
 from sky_core.remote.agent.data.stores import Options
 
-__all__ = ["Published", "fetch", "load_result", "read_object", "read_result", "resolve", "url_of"]
+__all__ = ["Published", "fetch", "load_result", "read_object", "read_result", "remove", "resolve", "url_of"]
 
 LARGEST_VALUE = 500_000_000  # bytes; a value goes through memory and the store's database
 LARGEST_OBJECT = 16 << 20
@@ -57,6 +57,18 @@ def fetch(url: str, folder: Path, options: Options) -> Path:
     """
     with _errors(url):
         return artifacts.fetch(url, folder, options)[0]
+
+
+def remove(url: str, job_id: str, options: Options) -> int | None:
+    """Remove what a job has published under ``url``; its bytes, or None if it is not there any more.
+
+    What another job has published there since stays, and so does whatever else lies below the URL.
+
+    Raises:
+        TransferError: if the store cannot be read or written.
+    """
+    with _errors(url):
+        return artifacts.withdraw(url, job_id, options)
 
 
 def read_object(url: str, options: Options) -> bytes | None:

@@ -165,7 +165,7 @@ def verdict_of(url: str, rank: int) -> str:
 def _pinned(package: str) -> str:
     try:
         return f"{package}=={metadata.version(package)}"
-    except metadata.PackageNotFoundError:  # this driver need not touch that cloud's data itself
+    except metadata.PackageNotFoundError:  # one of fsspec's: this driver need not touch that cloud's data itself
         return f"{package}>=2026.1"
 
 

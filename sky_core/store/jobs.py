@@ -178,7 +178,7 @@ class Jobs(Part):
         for event in events:
             self._add_event(db, job.id, event)
         if log is not None and log[1]:
-            insert_if_absent(db, LOGS, job_id=job.id, offset=log[0], data=log[1])
+            insert_if_absent(db, LOGS, job_id=job.id, offset=log[0], data=log[1], at=self._clock())
         return _job(db, job.id)
 
     @writes
@@ -230,6 +230,13 @@ class Jobs(Part):
         parts = db.execute(query.where(LOGS.c.offset + sa.func.length(LOGS.c.data) > offset)).all()
         data = b"".join(part.data for part in parts)
         return data[offset - parts[0].offset :] if parts and offset > parts[0].offset else data
+
+    @reads
+    def log_offset(self, db: sa.Connection, job_id: str, since: float) -> int:
+        """Where in a job's log what was read from ``since`` (seconds since the epoch) on begins."""
+        length = sa.func.max(LOGS.c.offset + sa.func.length(LOGS.c.data))
+        earlier = LOGS.c.at.is_(None) | (LOGS.c.at < since)
+        return int(db.execute(sa.select(length).where(LOGS.c.job_id == job_id, earlier)).scalar_one() or 0)
 
 
 def _job(db: sa.Connection, job_id: str) -> Job:

@@ -130,6 +130,7 @@ LOGS = Table(
     Column("job_id", Text, primary_key=True),
     Column("offset", BigInteger, primary_key=True, autoincrement=False),
     Column("data", LargeBinary, nullable=False),
+    Column("at", Float),  # when it was read; unknown of what an earlier version wrote
 )
 
 OBSERVATIONS = Table(

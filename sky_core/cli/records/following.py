@@ -8,32 +8,46 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from sky_core.cli.records.choosing import JobArgument, RunOption, job_called
+from sky_core.cli.records.choosing import JobArgument, RunOption, job_called, moment
+from sky_core.cli.records.sifting import Sieve
 from sky_core.cli.terminal import complain, console, pass_on, say
 from sky_core.errors import SkyloomError, SpecError
 
 if TYPE_CHECKING:
     from sky_core.broker import Broker
-    from sky_core.store import Job
+    from sky_core.store import Event, Job
 
 
 def logs(
     job: JobArgument,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Stay until the job is over.")] = False,
+    since: Annotated[str | None, typer.Option(help="What came since: 2h, or a time (UTC) as 2026-11-26T10:00.")] = None,
+    grep: Annotated[str | None, typer.Option(help="Only lines of the log that this pattern is found in.")] = None,
+    rank: Annotated[int | None, typer.Option(help="Only lines of the log of this node of a gang.")] = None,
 ) -> None:
-    """Print a job's events and log, the log byte for byte."""
+    """Print a job's events and log, the log byte for byte; with --grep or --rank, such lines of the log alone."""
     from sky_core.broker import Broker
     from sky_core.job.narrate import describe
 
+    begin = 0.0 if since is None else moment(since, "--since")
+    sieve = None if grep is None and rank is None else Sieve(grep, rank)
     broker = Broker.open()
+    meant = job_called(broker, job).id
+
+    def tell(event: Event) -> None:
+        if sieve is None and event.at >= begin:
+            words = Text(f"{_clock(event.at)} ", "dim") + Text(describe(event), "not dim")
+            console.print(words, soft_wrap=True)
+
     broker.watch(
-        job_called(broker, job).id,
-        on_event=lambda event: console.print(
-            Text(f"{_clock(event.at)} ", "dim") + Text(describe(event), "not dim"), soft_wrap=True
-        ),
-        on_output=pass_on,
+        meant,
+        on_event=tell,
+        on_output=pass_on if sieve is None else lambda data: pass_on(sieve.feed(data)),
         stop=lambda: not follow,
+        offset=broker.store.log_offset(meant, begin) if begin else 0,
     )
+    if sieve is not None:
+        pass_on(sieve.end())
 
 
 def _clock(at: float) -> str:

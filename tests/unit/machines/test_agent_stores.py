@@ -74,3 +74,8 @@ def test_a_machine_is_brought_what_its_urls_take() -> None:
     lent: dict[str, object] = {"signatures": {"bucket@account": "sig=1"}}
     assert needed(s3={}, az=lent, abfs=lent) == ["obstore"]
     assert needed(s3={"use_ssl": False}, abfs=lent) == ["fsspec", "obstore", "s3fs"]
+
+
+def test_where_a_buckets_region_is_asked_for() -> None:
+    assert logins.address("data") == "https://data.s3.amazonaws.com/"
+    assert logins.address("data.example") == "https://s3.amazonaws.com/data.example"

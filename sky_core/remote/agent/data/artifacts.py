@@ -27,8 +27,11 @@ REPLACED_MEANWHILE = 3  # versions that may come while one is being fetched
 
 def version(job_id: str, attempt: int) -> str:
     """A name for what an attempt of a job publishes, begun now. No other attempt or job has the same."""
-    job = re.sub(r"[^A-Za-z0-9._-]+", "-", job_id)
-    return f"{time.strftime(STAMP, time.gmtime())}-{job}-{attempt}"
+    return f"{time.strftime(STAMP, time.gmtime())}-{_spelled(job_id)}-{attempt}"
+
+
+def _spelled(job_id: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", job_id)
 
 
 def publish(
@@ -82,6 +85,25 @@ def _tidy(store: Store, path: str, present: str, replaced: Manifest | None) -> N
         stamp = STAMPED.match(name)
         if stamp and stamp[0] < oldest and name != present:
             remove(store, f"{path}/{name}")
+
+
+def withdraw(url: str, job_id: str, options: Options) -> int | None:
+    """Remove a job's version from ``url``, the manifest first; its bytes, or None if another one or none is there.
+
+    Raises:
+        Corrupt: if what is there is not readable as a manifest.
+    """
+    store, path = connect(url, options)
+    present = read_manifest(url, options)
+    if present is None:
+        return None
+    name = str(present["data"])
+    if not re.fullmatch(rf"{STAMPED.pattern}-{re.escape(_spelled(job_id))}-\d+(-again)?", name):
+        return None
+    store.delete([f"{path}/{MANIFEST}"])
+    remove(store, f"{path}/{name}")
+    size: int = present["bytes"]
+    return size
 
 
 def read_manifest(url: str, options: Options) -> Manifest | None:

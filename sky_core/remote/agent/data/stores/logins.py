@@ -11,6 +11,8 @@ import http.client
 import importlib
 import json
 import os
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -21,7 +23,6 @@ from .base import Place
 LINK_LOCAL = "http://169.254.169.254"
 GOOGLE_HOST = "metadata.google.internal"
 GOOGLE_TOKEN = "/computeMetadata/v1/instance/service-accounts/default/token"  # noqa: S105 - a path
-AWS = "https://s3.amazonaws.com"
 FIRST_REGION = "us-east-1"
 UNDERSTOOD = {
     "s3": {"key", "secret", "token", "endpoint_url", "anon"},
@@ -54,7 +55,7 @@ def _s3(bucket: str, options: Mapping[str, Any]) -> Any:
     from obstore.store import S3Store
 
     endpoint = options.get("endpoint_url")
-    config: Any = {"region": _region(bucket, endpoint or AWS)}
+    config: Any = {"region": _region(bucket, endpoint)}
     if endpoint:
         config["endpoint"] = endpoint.rstrip("/")
     if options.get("anon"):
@@ -72,7 +73,7 @@ def _aws_login(options: Mapping[str, Any]) -> Provider | None:
 
 
 @functools.lru_cache(maxsize=64)
-def _region(bucket: str, endpoint: str) -> str:
+def _region(bucket: str, endpoint: str | None) -> str:
     """The region that requests to a bucket must be signed for. S3 tells everybody, whether it lets them in or not.
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html
@@ -80,18 +81,20 @@ def _region(bucket: str, endpoint: str) -> str:
     Raises:
         OSError: if it does not answer, or is out of order.
     """
-    url = urlsplit(endpoint)
-    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    connection = kind(url.netloc, timeout=CONNECT_S)
+    url = f"{endpoint.rstrip('/')}/{quote(bucket)}" if endpoint else address(bucket)
     try:
-        connection.request("HEAD", f"{url.path.rstrip('/')}/{quote(bucket)}")
-        reply = connection.getresponse()
-    finally:
-        connection.close()
-    if reply.status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise ConnectionError(f"s3://{bucket}: {reply.status} {reply.reason}")
-    told = reply.getheader("x-amz-bucket-region")
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=CONNECT_S) as reply:  # noqa: S310
+            told = reply.headers["x-amz-bucket-region"]
+    except urllib.error.HTTPError as error:
+        if error.code >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise ConnectionError(f"s3://{bucket}: {error}") from None
+        told = error.headers["x-amz-bucket-region"]
     return told or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or FIRST_REGION
+
+
+def address(bucket: str) -> str:
+    """Where S3 answers for a bucket of whatever region: by its own name, unless the certificate has none like it."""
+    return f"https://s3.amazonaws.com/{bucket}" if "." in bucket else f"https://{bucket}.s3.amazonaws.com/"
 
 
 def _gs(bucket: str, options: Mapping[str, Any]) -> Any:
