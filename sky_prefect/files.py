@@ -78,7 +78,7 @@ def _rehearse(flow: Flow[..., Any], parameters: Mapping[str, Any]) -> Exception 
     try:
         with (
             temporary_settings({PREFECT_SERVER_ANALYTICS_ENABLED: False}),
-            prefect_test_harness(server_startup_timeout=120),
+            prefect_test_harness(server_startup_timeout=600),
         ):
             try:  # ended before the harness sees it, which would leave its server running
                 value = flow(**parameters)

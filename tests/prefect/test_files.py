@@ -31,7 +31,7 @@ def test_a_flow_is_read_as_a_whole_and_its_server_ends(sandbox, monkeypatch):
 @pytest.fixture(scope="module")
 def server():
     """One server for all the rehearsals of this module."""
-    with prefect_test_harness(server_startup_timeout=120), pytest.MonkeyPatch.context() as patch:
+    with prefect_test_harness(server_startup_timeout=600), pytest.MonkeyPatch.context() as patch:
         patch.setattr("prefect.testing.utilities.prefect_test_harness", lambda **_: nullcontext())
         yield
 

@@ -57,7 +57,7 @@ def test_a_flow_known_step_by_step_costs_what_one_does_that_is_known_as_a_whole(
     first, second = (broker.store.plan(key) for key in broker.store.plan_keys("prefect/"))
     plans = [Plan.model_validate_json(kept.plan) for kept in (first, second)]
     assert Pipeline.model_validate_json(first.pipeline).data_edges() == {("make", "use"): 300}
-    whole = broker.preview(Pipeline.model_validate_json(second.pipeline)).plan
+    whole = broker.preview(Pipeline.model_validate_json(second.pipeline))
     assert plans[0].cost_usd > 1.5 * whole.cost_usd, "make's data has left its cloud"
     assert plans[1].cost_usd == pytest.approx(whole.cost_usd, rel=0.02)
     assert second.version == 1, "it was planned once, for both steps"

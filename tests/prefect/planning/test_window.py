@@ -12,7 +12,7 @@ from sky_prefect.window import node_name, pipeline_of
 
 @pytest.fixture(scope="module")
 def prefect():
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_test_harness(server_startup_timeout=600):
         yield
 
 
