@@ -56,6 +56,7 @@ demo: setup
 
 bench: setup
 	$(BIN)/python benchmarks/engines/dag_parse.py
+	$(BIN)/python benchmarks/engines/ten_roots.py
 	$(BIN)/python benchmarks/catalog.py
 	$(BIN)/python benchmarks/optimizer.py --quick
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -69,12 +70,13 @@ class Pipeline(Spec):
         return self
 
     def _reject_cycle(self) -> None:
-        import networkx as nx
-
-        graph = nx.DiGraph(self.edges())
-        if not nx.is_directed_acyclic_graph(graph):
-            cycle = [edge[0] for edge in nx.find_cycle(graph)]
-            raise ValueError(f"tasks: the pipeline has a cycle: {' -> '.join([*cycle, cycle[0]])}")
+        order: TopologicalSorter[str] = TopologicalSorter()
+        for upstream, downstream in self.edges():
+            order.add(downstream, upstream)
+        try:
+            order.prepare()
+        except CycleError as error:
+            raise ValueError(f"tasks: the pipeline has a cycle: {' -> '.join(error.args[1])}") from None
 
     def task(self, name: str) -> Task:
         """The task of that name."""

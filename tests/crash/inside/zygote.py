@@ -23,7 +23,7 @@ LOCK_VARIABLE = "SKYLOOM_DRIVER_LOCK"
 IMPORTS = (
     "sky_core.driver.process", "sky_core.clouds.aws.provider", "sky_core.clouds.gcp.provider",
     "sky_core.clouds.gcp.tpu", "sky_core.clouds.azure.provider", "boto3", "s3fs", "adlfs", "urllib3", "aiohttp",
-    "paramiko", "sqlalchemy", "psycopg", "networkx",
+    "paramiko", "sqlalchemy", "psycopg",
 )  # fmt: skip
 
 
