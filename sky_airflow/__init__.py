@@ -36,11 +36,21 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": "Skyloom",
-                "python-modules": ["sky_airflow.operators.sky", "sky_airflow.operators.plan"],
+                "python-modules": [
+                    "sky_airflow.operators.sky",
+                    "sky_airflow.operators.plan",
+                    "sky_airflow.operators.gc",
+                ],
             }
         ],
+        "sensors": [{"integration-name": "Skyloom", "python-modules": ["sky_airflow.sensors.sky"]}],
         "hooks": [{"integration-name": "Skyloom", "python-modules": ["sky_airflow.hooks.sky"]}],
-        "triggers": [{"integration-name": "Skyloom", "python-modules": ["sky_airflow.triggers.sky"]}],
+        "triggers": [
+            {
+                "integration-name": "Skyloom",
+                "python-modules": ["sky_airflow.triggers.sky", "sky_airflow.triggers.watch"],
+            }
+        ],
         "connection-types": [
             {
                 "connection-type": "skyloom",

@@ -39,9 +39,10 @@ class SkyHook(BaseHook):
         from sky_core.broker import Broker
         from sky_core.config import Settings
 
-        return Broker.open(Settings.load({**os.environ, **self._variables()}))
+        return Broker.open(Settings.load({**os.environ, **self.variables()}))
 
-    def _variables(self) -> dict[str, str]:
+    def variables(self) -> dict[str, str]:
+        """The variables by which a process is led to the same home and store."""
         if self.sky_conn_id is None:
             return {}
         connection = self.get_connection(self.sky_conn_id)

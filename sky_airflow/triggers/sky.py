@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -58,9 +58,9 @@ class SkyJobTrigger(BaseTrigger):
         from sky_core.broker.spawn import ensure_driver
         from sky_core.job.narrate import describe
 
-        broker = await self._in_thread(lambda: self._hook.broker)
+        broker = await in_thread(lambda: self._hook.broker)
         waiter = waiter_of(self.owner or self.job_id, self.how)
-        told = self._told = await self._in_thread(lambda: Told.of(broker.store, waiter, self.job_id))
+        told = self._told = await in_thread(lambda: Told.of(broker.store, waiter, self.job_id))
         following = broker.follow_output(self.job_id, told.event, told.offset)
         lines = Lines()
         checked = 0.0
@@ -71,7 +71,7 @@ class SkyJobTrigger(BaseTrigger):
             return next(following)
 
         while True:
-            job, events, data = await self._in_thread(look)
+            job, events, data = await in_thread(look)
             for text in [*map(describe, events), *lines.feed(data, end=job.over)]:
                 self.log.info(text)
             told.add(events, data)
@@ -82,19 +82,21 @@ class SkyJobTrigger(BaseTrigger):
                 yield TriggerEvent({"job_id": job.id, "state": job.state, "timeout": True})
                 return
             if time.monotonic() - checked > DRIVER_CHECK_S:
-                await self._in_thread(partial(ensure_driver, broker.settings))
+                await in_thread(partial(ensure_driver, broker.settings))
                 checked = time.monotonic()
             await asyncio.sleep(min(broker.settings.poll_s, 2.0))
 
     async def on_kill(self) -> None:
         """Called for mark failed, clear, a failed run and its time-out, not when a triggerer stops: cancel the job."""
         why = "the Airflow task was ended"
-        await self._in_thread(lambda: self._hook.broker.cancel(self.job_id, why, owner=self.owner))
+        await in_thread(lambda: self._hook.broker.cancel(self.job_id, why, owner=self.owner))
 
     async def cleanup(self) -> None:
         """Called when a triggerer stops, too: the next one goes on with the log where this one was."""
         if self._told is not None:
-            await self._in_thread(partial(self._told.keep, at_once=True))
+            await in_thread(partial(self._told.keep, at_once=True))
 
-    async def _in_thread(self, call: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(_THREADS, call)
+
+async def in_thread(call: Callable[[], Any]) -> Any:
+    """What a blocking call gives, made in the pool of our triggers."""
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, call)

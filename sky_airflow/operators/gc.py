@@ -1,0 +1,53 @@
+"""``skyloom gc`` as a task: what is tagged ours on the clouds and belongs to no live job is ended."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from sky_airflow.hooks.sky import SkyHook
+from sky_core.errors import SkyloomError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class SkyGcOperator(BaseOperator):
+    """End machines of ours that belong to no live job, and remove what else is left over. For a DAG of its own,
+    ``@daily`` say: the clouds are asked, not our records.
+
+    Args:
+        list_only: Remove nothing.
+        sky_conn_id: A ``skyloom`` connection; None takes the settings from the environment.
+
+    Raises:
+        SkyloomError: if a cloud could not be asked; the others have been swept.
+    """
+
+    template_fields = ("list_only",)
+    ui_color = "#bfe3f5"
+
+    def __init__(self, *, list_only: Any = False, sky_conn_id: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.list_only = list_only
+        self.sky_conn_id = sky_conn_id
+
+    def execute(self, context: Context) -> list[str]:
+        """The lines that the command prints, which are in the task's log, too."""
+        only_list = str(self.list_only).strip().lower() in ("true", "1", "yes")
+        command = [sys.executable, "-m", "sky_core.cli", "gc", *(["--dry-run"] if only_list else [])]
+        # A process of its own, since it imports the clouds' SDKs.
+        environment = {**os.environ, **SkyHook(self.sky_conn_id).variables(), "NO_COLOR": "1"}
+        done = subprocess.run(
+            command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        )
+        lines = done.stdout.splitlines()
+        for line in lines:
+            self.log.info(line)
+        if done.returncode:
+            raise SkyloomError("not all clouds could be swept: " + "; ".join(lines[-3:]))
+        return lines
