@@ -15,11 +15,12 @@ from airflow.sdk import DAG
 from airflow.sdk.bases.operator import get_merged_defaults
 from airflow.sdk.definitions.xcom_arg import XComArg
 
+from sky_airflow.exchange import as_artifact, only_output
 from sky_airflow.grammar import mapped
 from sky_airflow.grammar.fields import SPEC_FIELDS, artifact, artifacts, build_task, check_names, plain, unwrapped
 from sky_airflow.grammar.limits import task_deadline
 from sky_airflow.grammar.naming import instance_name, task_name
-from sky_airflow.grammar.templates import UNKNOWN, Render, known, not_yet
+from sky_airflow.grammar.templates import UNKNOWN, Render, known, not_yet_of
 from sky_core.broker.calls import RESULT
 from sky_core.engine_kit import nearest_ours
 from sky_core.errors import SpecError
@@ -48,7 +49,7 @@ class Reading:
         started: When the run began; None for now.
     """
 
-    render_of: Callable[[Any], Render] = lambda operator: not_yet
+    render_of: Callable[[Any], Render] = not_yet_of
     contexts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     earlier: Mapping[str, Task] = field(default_factory=dict)
     forecast: bool = False
@@ -191,10 +192,12 @@ class _Instances:
             left_out.update({"inputs"} if missing else ())
             if part is UNKNOWN:
                 part = value if isinstance(value, str) and _bucket_is_known(value) else None
+            where = f"Task.{task}: inputs.{name}"
             for number, one in enumerate(part if isinstance(part, list) else [part]):
                 if one is not None and not (isinstance(one, Mapping) and not one):
                     key = f"{name}_{number}" if isinstance(part, list) else name
-                    found[key] = artifact(f"Task.{task}: inputs.{name}", one) if isinstance(one, Mapping) else one
+                    given = as_artifact(only_output(where, one))  # what was mapped over has come
+                    found[key] = artifact(where, given) if isinstance(given, Mapping) else given
         return found
 
     def _arguments(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import operator
 import os
 from collections.abc import Mapping, Sequence
@@ -40,6 +41,22 @@ def is_reference(value: Any) -> bool:
     return isinstance(value, Mapping) and MARK in value
 
 
+def is_whole(value: Any) -> bool:
+    """Whether a value is what a command returns: all its outputs."""
+    return isinstance(value, Mapping) and set(value) == {"job_id", "outputs"}
+
+
+def read_back(value: Any) -> Any:
+    """What a template has made text of, ``"{{ ti.xcom_pull(…) }}"``, as it was; other values as they are."""
+    if not (isinstance(value, str) and value.lstrip().startswith("{") and "job_id" in value):
+        return value
+    try:
+        found = ast.literal_eval(value.strip())
+    except (ValueError, SyntaxError):
+        return value
+    return found if is_reference(found) or is_whole(found) else value
+
+
 def as_artifact(value: Any) -> Any:
     """The artifact that an XCom value stands for; other values as they are."""
     return Artifact(**value[MARK]) if is_reference(value) else value
@@ -51,7 +68,7 @@ def only_output(where: str, value: Any) -> Any:
     Raises:
         SpecError: if it has several, or none.
     """
-    if not (isinstance(value, Mapping) and set(value) == {"job_id", "outputs"}):
+    if not is_whole(value):
         return value
     if len(value["outputs"]) != 1:
         has = ", ".join(sorted(value["outputs"])) or "none"
@@ -62,10 +79,11 @@ def only_output(where: str, value: Any) -> Any:
 
 def to_references(value: Any) -> Any:
     """The same structure with artifacts as references that the machine resolves, and Airflow's lazy lists as lists."""
+    value = read_back(value)
     if is_reference(value):
         whole = Reference(f"{value['job_id']}/{value[MARK]['uri']}", Artifact(**value[MARK]))
         return Item(whole, value["item"]) if "item" in value else whole
-    if isinstance(value, Mapping) and set(value) == {"job_id", "outputs"}:  # a command's return value
+    if is_whole(value):
         outputs = to_references(value["outputs"])
         return next(iter(outputs.values())) if len(outputs) == 1 else outputs
     if isinstance(value, dict):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sky_airflow.exchange import MARK, is_reference, to_xcom
+from sky_airflow.exchange import MARK, is_reference, is_whole, read_back, to_xcom
 from sky_airflow.hooks.sky import SkyHook
 from sky_core.errors import SkyloomError, SpecError
 from sky_core.spec import Artifact
@@ -32,8 +32,9 @@ def load(value: Any, folder: str | Path | None = None, *, sky_conn_id: str | Non
     Raises:
         TransferError: if it cannot be brought.
     """
+    value = read_back(value)
     if not is_reference(value):
-        if isinstance(value, Mapping) and set(value) == {"job_id", "outputs"}:  # a command's return value
+        if is_whole(value):
             value = value["outputs"]
         if isinstance(value, Mapping):
             return {key: load(part, folder, sky_conn_id=sky_conn_id) for key, part in value.items()}

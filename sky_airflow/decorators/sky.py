@@ -12,6 +12,7 @@ from sky_airflow.exchange import to_references
 from sky_airflow.grammar.arguments import refuse_what_stays, wanted
 from sky_airflow.grammar.fields import artifacts, build_task
 from sky_airflow.grammar.naming import task_name
+from sky_airflow.grammar.outputs import to_map_over
 from sky_airflow.grammar.partials import check_mapped
 from sky_airflow.operators.sky import SkyOperator
 from sky_airflow.values import handed_on
@@ -85,7 +86,7 @@ class SkyTaskDecorator(_TaskDecorator):  # type: ignore[type-arg]
     """``@task.sky`` itself: what is mapped is checked as everything else is, when the file is parsed."""
 
     def _expand(self, expand_input: Any, *, strict: bool) -> Any:
-        made = super()._expand(expand_input, strict=strict)
+        made = super()._expand(to_map_over(expand_input), strict=strict)
         check_mapped(made.operator)  # type: ignore[attr-defined]
         return made
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sky_airflow.exchange import as_artifact, only_output
+from sky_airflow.exchange import as_artifact, only_output, read_back
 from sky_airflow.grammar.fields import artifact, plain
 from sky_core.errors import SpecError
 from sky_core.spec import Artifact
@@ -73,7 +73,7 @@ def _several(value: Any) -> Sequence[Any] | None:
 
 
 def _one(where: str, value: Any) -> Iterator[Artifact]:
-    value = as_artifact(only_output(where, value))
+    value = as_artifact(only_output(where, read_back(value)))
     if value is None or value == "None":
         return
     if isinstance(value, str) and "://" not in value:

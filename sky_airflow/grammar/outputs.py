@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import attrs
-from airflow.sdk.definitions.xcom_arg import PlainXComArg
+from airflow.sdk.definitions._internal.types import NOTSET
+from airflow.sdk.definitions.xcom_arg import ConcatXComArg, MapXComArg, PlainXComArg, XComArg, ZipXComArg
 from airflow.sdk.exceptions import XComNotFound
 
 from sky_core.errors import SpecError
@@ -29,6 +30,42 @@ class Output(PlainXComArg):
             return super().resolve(context)
         except XComNotFound:
             return None
+
+    def map(self, f: Callable[[Any], Any]) -> MapXComArg:
+        """One after the other of a mapped task's instances, as with any result."""
+        return self.each().map(f)
+
+    def zip(self, *others: XComArg, fillvalue: Any = NOTSET) -> ZipXComArg:
+        """Beside others' results."""
+        return self.each().zip(*others, fillvalue=fillvalue)
+
+    def concat(self, *others: XComArg) -> ConcatXComArg:
+        """Before others' results."""
+        return self.each().concat(*others)
+
+    def each(self) -> MapXComArg:
+        """This output of each instance of a mapped task, to be mapped over: Airflow takes only return values apart.
+
+        Raises:
+            SpecError: if the task is not mapped.
+        """
+        if not self.operator.is_mapped:
+            where = f"Task.{self.operator.task_id}: outputs.{self.key}"
+            raise SpecError(f"{where}: there is one only, nothing to map over", cure="pass it by partial()")
+        key = self.key
+
+        def taken(said: Any) -> Any:
+            return said["outputs"][key]
+
+        return XComArg(self.operator).map(taken)
+
+
+def to_map_over(given: Any) -> Any:
+    """What ``expand()`` was given, with outputs as Airflow can map over them."""
+    if not isinstance(given.value, Mapping):
+        return given
+    values = {name: value.each() if isinstance(value, Output) else value for name, value in given.value.items()}
+    return type(given)(values)
 
 
 class Outputs(Mapping[str, Output]):

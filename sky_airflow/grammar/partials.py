@@ -11,7 +11,7 @@ from airflow.sdk.definitions.xcom_arg import XComArg
 from sky_airflow.dags import check, parameters
 from sky_airflow.grammar.fields import loose
 from sky_airflow.grammar.limits import refuse_own_limits
-from sky_airflow.grammar.outputs import Outputs
+from sky_airflow.grammar.outputs import Outputs, to_map_over
 from sky_airflow.grammar.templates import check_syntax
 
 
@@ -30,7 +30,7 @@ class SkyPartial(OperatorPartial):
             kinds = ("inputs", "outputs")
             loosened = {name: loose(value) if name in kinds else value for name, value in expand_input.value.items()}
             expand_input = type(expand_input)(loosened)
-        operator = super()._expand(expand_input, strict=strict)
+        operator = super()._expand(to_map_over(expand_input), strict=strict)
         check_mapped(operator)
         # Airflow has no place for what one class of operators has besides.
         operator.outputs = Outputs(operator, parameters(operator).get("outputs"))  # type: ignore[attr-defined]

@@ -37,14 +37,29 @@ UNKNOWN = _Unknown()
 Render = Callable[[str], Any]
 
 
-def not_yet(template: str) -> Any:
+def not_yet(text: str) -> Any:
     """Renders nothing: what is known when a DAG file is parsed."""
-    return UNKNOWN
+    return UNKNOWN if is_template(text) else text
 
 
-def is_template(text: str) -> bool:
+def not_yet_of(operator: Any) -> Render:
+    """The same for an operator whose DAG may give Jinja other delimiters."""
+    marks = _marks(operator)
+    return not_yet if marks is MARKS else lambda text: UNKNOWN if is_template(text, marks) else text
+
+
+def is_template(text: str, marks: Sequence[str] = MARKS) -> bool:
     """Whether Airflow's Jinja would do anything to a text."""
-    return any(mark in text for mark in MARKS)
+    return any(mark in text for mark in marks)
+
+
+def _marks(operator: Any) -> Sequence[str]:
+    options = _options(operator)
+    if not options:
+        return MARKS
+    names = ("variable_start_string", "block_start_string", "comment_start_string")
+    lines = [options[name] for name in ("line_statement_prefix", "line_comment_prefix") if options.get(name)]
+    return [*(options.get(name, usual) for name, usual in zip(names, MARKS, strict=True)), *lines]
 
 
 def known(value: Any, render: Render = not_yet, left_out: list[Any] | None = None) -> Any:
@@ -60,7 +75,7 @@ def known(value: Any, render: Render = not_yet, left_out: list[Any] | None = Non
         return UNKNOWN
 
     if isinstance(value, str):
-        rendered = render(value) if is_template(value) else value
+        rendered = render(value)
         return unknown() if rendered is UNKNOWN else rendered
     if isinstance(value, LiteralValue):
         return value.value
@@ -84,10 +99,12 @@ def rendering(operator: Any, context: Mapping[str, Any], *, own: bool = False) -
     Args:
         own: The context is that of this very task instance, so that all of it counts.
     """
-    env = None
+    env, marks = None, _marks(operator)
 
     def render(template: str) -> Any:
         nonlocal env
+        if not is_template(template, marks):
+            return template
         if env is None:
             env = operator.get_template_env()
         try:

@@ -8,7 +8,8 @@ from airflow.sdk import DAG, task
 
 from sky_airflow import get_provider_info
 from sky_airflow.dags import pipeline_of
-from sky_airflow.exchange import as_artifact, is_reference, to_references, to_xcom
+from sky_airflow.exchange import MARK, as_artifact, is_reference, to_references, to_xcom
+from sky_airflow.grammar.inputs import read_inputs
 from sky_airflow.grammar.limits import objective_of
 from sky_airflow.operators.sky import SkyOperator
 from sky_core import Artifact
@@ -126,6 +127,16 @@ def test_artifacts_go_through_xcom_as_references():
     assert reference.artifact == artifact
     assert as_artifact("s3://b/y") == "s3://b/y"
     assert to_references(to_xcom("job-1", artifact, item=0)).key == 0, "the first item is one, too"
+
+
+def test_what_a_template_has_made_text_of_is_read_back():
+    sent = to_xcom("job-1", Artifact(uri="s3://b/x", size_gb=1, location="aws/us-east-1"))
+    whole = {"job_id": "job-1", "outputs": {"o": sent}}
+    for text in (str(sent), f" {whole} "):
+        assert read_inputs("t", {"x": text}).artifacts == {"x": Artifact(**sent[MARK])}
+        assert isinstance(to_references([text])[0], Reference)
+    for other in ("{'job_id': open('x')}", "{'job_id': 1}", "job_id", "{job_id"):
+        assert to_references(other) == other
 
 
 def test_the_provider_info_fits_airflows_schema():

@@ -83,6 +83,7 @@ MAPPED = [
     (lambda: task.sky(lambda: 1, task_id="t", outputs={"o": {}})(), "Task.t: outputs: not for a function"),
     (lambda: SkyOperator(task_id="t", run="x", outputs={"model": {}}).outputs["modle"], "did you mean model?"),
     (lambda: SkyOperator.partial(task_id="t", outputs={"a": {}}).expand(run=["x"]).outputs["b"], "no output 'b'"),
+    (lambda: SkyOperator(task_id="t", run="x", outputs={"a": {}}).outputs["a"].map(str), "nothing to map over"),
 ]  # fmt: skip
 
 

@@ -7,11 +7,13 @@ from airflow.sdk import DAG, task, task_group
 
 from sky_airflow import Artifact
 from sky_airflow.dags import Reading, pipeline_of
+from sky_airflow.exchange import to_xcom
 from sky_airflow.grammar.limits import objective_of, still_to_be_met
 from sky_airflow.grammar.naming import task_name
 from sky_airflow.operators.sky import SkyOperator
 from sky_airflow.planning import draft_reading, with_truth
 from sky_core import Resources, Task
+from sky_core.spec import Artifact as SpecArtifact
 from sky_core.spec import Objective
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -122,6 +124,25 @@ def test_edges_of_functions_and_mapped_tasks():
     joined = {(name, "join") for name in ("part", "each[0]", "each[1]")}
     assert set(edges) == {("square", "total"), ("total", "two"), ("two", "one"), *joined}
     assert edges["part", "join"] == 3
+
+
+def test_an_input_that_was_mapped_over_is_known_to_the_instance_that_runs():
+    reference = to_xcom("job-1", SpecArtifact(uri="s3://b/x", size_gb=3, location="aws/us-east-1"))
+    with dag() as found:
+        SkyOperator.partial(task_id="each", run="x").expand(inputs=[{"x": reference}, {"x": "s3://b/y"}])
+    tasks = drafted(found).tasks
+    assert [task.inputs["x"].uri for task in tasks] == ["s3://b/x", "s3://b/y"]
+    assert tasks[0].inputs["x"].size_gb == 3
+
+
+def test_a_dag_may_have_delimiters_of_its_own():
+    options = {"variable_start_string": "[[", "variable_end_string": "]]"}
+    with dag(params={"n": 4}, jinja_environment_kwargs=options) as found:
+        SkyOperator(
+            task_id="t", run="echo {{ literally }}", requires={"cpus": "[[ params.n ]]+"}, num_nodes="[[ 1 + 1 ]]"
+        )
+    planned = drafted(found).task("t")
+    assert (planned.resources.cpus.low, planned.num_nodes, planned.run) == (4, 2, "echo {{ literally }}")
 
 
 def test_instances_of_a_mapped_group_have_places_of_their_own():

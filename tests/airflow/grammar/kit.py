@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import BaseOperator, XComArg, task
+from airflow.sdk import DAG, BaseOperator, XComArg, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from sky_airflow import load
@@ -65,8 +65,9 @@ class PlainCommand(BaseOperator):
 class Kit:
     """What a DAG is made of."""
 
-    def __init__(self, sky: bool) -> None:
+    def __init__(self, sky: bool, dag: DAG) -> None:
         self.sky = sky
+        self.dag = dag
 
     def function(self, function: Callable[..., Any] | None = None, **kwargs: Any) -> Any:
         """``@task.sky``, or ``@task``."""
@@ -78,17 +79,30 @@ class Kit:
 
     def command(self, task_id: str, run: Any = None, **fields: Any) -> Any:
         """A SkyOperator, or its plain twin; without ``run`` one that is still to be expanded."""
-        kind = SkyOperator if self.sky else PlainCommand
-        fields = {**NEEDS, **fields} if self.sky else {k: v for k, v in fields.items() if k not in NOT_FOR_PLAIN}
         if run is None:
-            return kind.partial(task_id=task_id, **fields)
-        return kind(task_id=task_id, run=run, **fields)
+            return self.mapped(task_id, **fields)
+        kind, given = self._command(fields)
+        return kind(task_id=task_id, run=run, **given)
+
+    def mapped(self, task_id: str, **fields: Any) -> Any:
+        """A command that is still to be expanded."""
+        kind, given = self._command(fields)
+        return kind.partial(task_id=task_id, **given)
+
+    def _command(self, fields: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        if self.sky:
+            return SkyOperator, {**NEEDS, **fields}
+        return PlainCommand, {name: value for name, value in fields.items() if name not in NOT_FOR_PLAIN}
 
     def output(self, operator: Any, name: str) -> Any:
         """One output of a command, mapped or not."""
         if self.sky or not operator.is_mapped:
             return operator.outputs[name]
         return XComArg(operator, key=name)
+
+    def each(self, operator: Any, name: str) -> Any:
+        """One output of each instance of a mapped command, to be mapped over."""
+        return operator.outputs[name] if self.sky else operator.output.map(lambda said: said["outputs"][name])
 
     def result(self, value: Any) -> Any:
         """Keep what came of it all, to be compared; a plain task in both."""

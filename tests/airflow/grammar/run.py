@@ -19,13 +19,13 @@ def main(names: list[str]) -> None:
     """Run the cases of these names; the last line of the output is JSON: what came of each, by name and kind."""
     from airflow.utils.db import initdb
 
-    from tests.airflow.grammar.cases import SKY_ONLY
+    from tests.airflow.grammar.cases import CASES
 
     initdb()
     found: dict[str, dict[str, Any]] = {}
     for kind in ("sky", "plain"):  # one after the other, so that the driver is not left idle in between
         for name in names:
-            if kind == "plain" and name in SKY_ONLY:
+            if kind == "plain" and not CASES[name].alike:
                 continue
             try:
                 found.setdefault(name, {})[kind] = run(name, kind)
@@ -42,15 +42,17 @@ def run(name: str, kind: str) -> dict[str, Any]:
     from airflow.sdk import DAG
     from airflow.utils.session import create_session
 
-    from tests.airflow.grammar.cases import CASES, SECRET
+    from tests.airflow.grammar.cases import CASES
     from tests.airflow.grammar.kit import Kit
+    from tests.airflow.grammar.registry import SECRET
 
-    build, about = CASES[name]
+    case = CASES[name]
     began = time.process_time()
-    with DAG(f"{name}.{kind}", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), **about) as dag:
-        build(Kit(kind == "sky"))
+    about = {"start_date": datetime(2026, 1, 1, tzinfo=UTC), **case.dag}
+    with DAG(f"{name}.{kind}", schedule=about.pop("schedule", None), **about) as dag:
+        case.build(Kit(kind == "sky", dag))
     know(dag)
-    done = dag.test()
+    done = dag.test(run_conf=case.conf)
     with create_session() as session:
         mine = (XComModel.dag_id == dag.dag_id) & (XComModel.task_id == "result")
         rows = session.scalars(sa.select(XComModel).where(mine))

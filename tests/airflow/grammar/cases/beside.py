@@ -1,0 +1,71 @@
+"""Our operators that run nothing themselves: the plan as a task, waiting for a job, tidying up."""
+
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import task
+from airflow.sdk.exceptions import AirflowFailException
+
+from sky_airflow.operators.gc import SkyGcOperator
+from sky_airflow.operators.plan import SkyPlanOperator
+from sky_airflow.sensors.sky import SkySensor
+from tests.airflow.grammar.registry import case, sky_only
+
+
+@case()
+def the_plan_before(kit):
+    plan = SkyPlanOperator(task_id="plan", max_usd=5, max_hours="{{ 9 }}") if kit.sky else EmptyOperator(task_id="plan")
+    work = kit.function(lambda: 1, task_id="work")()
+    plan >> work
+    kit.result(work)
+
+
+@case()
+def a_plan_that_is_too_dear(kit):
+    @task(task_id="plan", retries=2)
+    def refused():
+        raise AirflowFailException("too dear")
+
+    plan = SkyPlanOperator(task_id="plan", max_usd=1e-9, retries=2) if kit.sky else refused()
+    plan >> (work := kit.function(lambda: 1, task_id="work")())
+    kit.result(work)
+
+
+@sky_only(["'a'", ["'aws'"], "True"])
+def a_branch_by_the_plan(kit):
+    plan = SkyPlanOperator(task_id="plan")
+
+    @task.branch
+    def choose(said):
+        return "a" if said["usd"] < 1 else "b"
+
+    a, b = (kit.function(lambda name: name, task_id=name)(name) for name in "ab")
+    choose(plan.output) >> [a, b]
+    show = task(lambda a, said: [a, said["clouds"], said["hours"] > 0], task_id="show", trigger_rule="none_failed")
+    kit.result(show(a, plan.output))
+
+
+@sky_only([["'o'"], "True"])
+def waiting_for_jobs(kit):
+    made = kit.command("made", "echo 1 > $SKY_OUTPUT_O", outputs={"o": {}})
+    whole = SkySensor(task_id="whole", job=made.output)
+    one = SkySensor(task_id="one", job=made.outputs["o"], deferrable=False)
+    name = SkySensor(task_id="name", job="{{ ti.xcom_pull(task_ids='made')['job_id'] }}")
+    made >> name
+    show = task(lambda *said: [list(said[0]["outputs"]), said[0] == said[1] == said[2]], task_id="show")
+    kit.result(show(whole.output, one.output, name.output))
+
+
+@case()
+def waiting_for_a_job_that_is_not_there(kit):
+    @task(task_id="wait", retries=1)
+    def refused():
+        raise AirflowFailException("no such job")
+
+    wait = SkySensor(task_id="wait", job="job-nowhere", retries=1) if kit.sky else refused()
+    wait >> (work := kit.function(lambda: 1, task_id="work")())
+    kit.result(work)
+
+
+@sky_only("True")
+def tidying_up(kit):
+    found = SkyGcOperator(task_id="gc", list_only="{{ 'true' }}")
+    kit.result(task(lambda lines: "orphans" in lines[-1], task_id="show")(found.output))
