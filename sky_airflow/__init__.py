@@ -66,6 +66,13 @@ def get_provider_info() -> dict[str, Any]:
                         "schema": {"type": ["string", "null"], "default": "default"},
                     },
                     "clouds": {"label": "Clouds allowed", "schema": {"type": ["string", "null"]}},
+                    **{
+                        f"{cloud}_conn_id": {
+                            "label": f"Connection that logs in to {name}",
+                            "schema": {"type": ["string", "null"]},
+                        }
+                        for cloud, name in (("aws", "AWS"), ("gcp", "Google Cloud"), ("azure", "Azure"))
+                    },
                 },
             }
         ],

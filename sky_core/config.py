@@ -233,6 +233,8 @@ class Settings(BaseModel):
             for as long as it takes.
         key: The team key itself, from ``SKYLOOM_KEY``; None leaves it to ``key_file``.
         key_file: Where the team key is kept; None for the home's own, ``<home>/key``.
+        login: Environment variables by which the clouds' SDKs log in, where they come from elsewhere (Airflow's
+            connections). They reach the driver by its environment, and are written nowhere.
         max_attempts: Launches without progress after which a job fails, unless its task says otherwise.
         boot_timeout_s: Seconds from a launch to a started agent after which machines count as unreachable. Azure's
             slowest images take several minutes.
@@ -253,6 +255,7 @@ class Settings(BaseModel):
     store_patience_s: float = 60.0
     key: SecretStr | None = None
     key_file: Path | None = None
+    login: Mapping[str, SecretStr] = Field(default_factory=dict)
     clouds: Mapping[str, CloudConfig]
     scale: Scale = Scale()
     poll_s: float = Field(5.0, gt=0)
@@ -309,6 +312,10 @@ class Settings(BaseModel):
             return cls.model_validate(data)
         except ValidationError as error:
             raise SpecError(_slip(file, env, error)) from None
+
+    def environ(self) -> dict[str, str]:
+        """This process's environment, with what logs in to the clouds."""
+        return {**os.environ, **{name: value.get_secret_value() for name, value in self.login.items()}}
 
     def enabled_clouds(self) -> tuple[str, ...]:
         """Names of the clouds that may be used, in alphabetical order."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
@@ -16,8 +17,9 @@ class SkyHook(BaseHook):
     """The broker of a ``skyloom`` connection, or of the environment (``SKYLOOM_HOME``, ``SKYLOOM_PROFILE``, …).
 
     Args:
-        sky_conn_id: A connection of type ``skyloom``: host is the home, password the store URL, extras ``profile``
-            and ``clouds``. None takes all from the environment.
+        sky_conn_id: A connection of type ``skyloom``: host is the home, password the store URL, extras ``profile``,
+            ``clouds``, and ``aws_conn_id``, ``gcp_conn_id`` and ``azure_conn_id``, which name the connections that log
+            in to the clouds. None takes all from the environment.
     """
 
     conn_name_attr = "sky_conn_id"
@@ -36,10 +38,14 @@ class SkyHook(BaseHook):
         Raises:
             SpecError, SandboxNotRunning: if its settings cannot be used.
         """
+        from pydantic import SecretStr
+
         from sky_core.broker import Broker
         from sky_core.config import Settings
 
-        return Broker.open(Settings.load({**os.environ, **self.variables()}))
+        settings = Settings.load({**os.environ, **self.variables()})
+        login = {name: SecretStr(value) for name, value in self.login(settings.home).items()}
+        return Broker.open(settings.model_copy(update={"login": login}) if login else settings)
 
     def variables(self) -> dict[str, str]:
         """The variables by which a process is led to the same home and store."""
@@ -54,6 +60,24 @@ class SkyHook(BaseHook):
             "SKYLOOM_CLOUDS": extra.get("clouds"),
         }
         return {name: value for name, value in said.items() if value}
+
+    def login(self, home: Path) -> dict[str, str]:
+        """What logs in to the clouds, from their own connections.
+
+        Raises:
+            SpecError: for a connection that names no login, or one that cannot be handed on.
+        """
+        if self.sky_conn_id is None:
+            return {}
+        from sky_airflow.hooks.logins import login_of
+
+        extra = self.get_connection(self.sky_conn_id).extra_dejson
+        named = {cloud: extra.get(f"{cloud}_conn_id") for cloud in ("aws", "gcp", "azure")}
+        found: dict[str, str] = {}
+        for cloud, name in named.items():
+            if name:
+                found |= login_of(cloud, self.get_connection(name), home)
+        return found
 
     def test_connection(self) -> tuple[bool, str]:
         """What the connection form's test button asks."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -41,7 +40,8 @@ class SkyGcOperator(BaseOperator):
         only_list = str(self.list_only).strip().lower() in ("true", "1", "yes")
         command = [sys.executable, "-m", "sky_core.cli", "gc", *(["--dry-run"] if only_list else [])]
         # A process of its own, since it imports the clouds' SDKs.
-        environment = {**os.environ, **SkyHook(self.sky_conn_id).variables(), "NO_COLOR": "1"}
+        hook = SkyHook(self.sky_conn_id)
+        environment = {**hook.broker.settings.environ(), **hook.variables(), "NO_COLOR": "1"}
         done = subprocess.run(
             command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
         )

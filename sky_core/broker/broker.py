@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import SecretStr
+
 from sky_core.broker.apart import apart, let_signals_interrupt, polars_inherited
 from sky_core.broker.interest import Waiter
 from sky_core.broker.lines import Lines
@@ -80,8 +82,9 @@ class Broker:
         return ShownPlan.of(make_plan(pipeline, market, objective, explain=True, trade=trade))
 
     def _shareable(self) -> Settings:
-        """The settings without the team key: what another process may be handed to plan with."""
-        return self.settings.model_copy(update={"key": None})
+        """The settings without any secret: what another process may be handed to plan with."""
+        there = dict.fromkeys(self.settings.login, SecretStr("there"))  # which is all that planning asks
+        return self.settings.model_copy(update={"key": None, "login": there})
 
     def plan(
         self,
@@ -345,7 +348,9 @@ class Broker:
         from sky_core.remote.bringing import bring
 
         given = {"HOME": self.settings.home, "PROFILE": self.settings.profile, "STORE": self.settings.store_url}
-        return bring(uri, folder, {**os.environ, **{f"SKYLOOM_{name}": str(value) for name, value in given.items()}})
+        return bring(
+            uri, folder, {**self.settings.environ(), **{f"SKYLOOM_{name}": str(value) for name, value in given.items()}}
+        )
 
     def raise_for(self, job: Job) -> None:
         """Raise what a job that is over failed with; nothing if it succeeded.

@@ -86,9 +86,10 @@ def _end_hung(settings: Settings) -> None:
 def ensure_driver(settings: Settings) -> None:
     """Start the driver unless one runs; one that hangs is ended, to be replaced at the next call.
 
-    It is a session of its own: it outlives whoever started it, and ends idle. It inherits this process's environment,
-    which is how the clouds' credentials reach it, and the lock, so that there is no moment at which a second one could
-    start. What may differ from job to job (secrets, allowed clouds) it takes from the job.
+    It is a session of its own: it outlives whoever started it, and ends idle. It inherits this process's environment
+    and gets what the settings say of logging in, which is how the clouds' credentials reach it, and the lock, so that
+    there is no moment at which a second one could start. What may differ from job to job (secrets, allowed clouds) it
+    takes from the job.
     """
     _started[:] = [process for process in _started if process.poll() is None]
     lock = try_lock(settings)
@@ -96,7 +97,7 @@ def ensure_driver(settings: Settings) -> None:
         _end_hung(settings)
         return
     output = os.open(settings.home / "driver.log", os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
-    environment = {**os.environ, "SKYLOOM_HOME": str(settings.home), "SKYLOOM_PROFILE": settings.profile,
+    environment = {**settings.environ(), "SKYLOOM_HOME": str(settings.home), "SKYLOOM_PROFILE": settings.profile,
                    "SKYLOOM_STORE": settings.store_url, LOCK_VARIABLE: str(lock)}  # fmt: skip
     for ours in ("SKYLOOM_CLOUDS", "SKYLOOM_KEY"):
         environment.pop(ours, None)

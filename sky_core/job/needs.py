@@ -78,7 +78,8 @@ class Needs(Record):
 
 def allowed_clouds(settings: Settings) -> dict[str, tuple[str, ...]]:
     """The clouds that may be used here, each with its regions, as :class:`Needs` keeps them."""
-    return {name: config.regions for name, config in settings.clouds.items() if why_unusable(name, config) is None}
+    clouds, environ = settings.clouds, settings.environ()
+    return {name: config.regions for name, config in clouds.items() if why_unusable(name, config, environ) is None}
 
 
 def keep_folder(store: Store, folder: Path, task: str) -> Parcel:

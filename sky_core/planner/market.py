@@ -36,7 +36,8 @@ def _allowed(home: Path, regions: tuple[tuple[str, tuple[str, ...]], ...], usual
 
 
 def _reasons(settings: Settings) -> dict[str, str | None]:
-    return {name: why_unusable(name, config) for name, config in settings.clouds.items()}
+    environ = settings.environ()
+    return {name: why_unusable(name, config, environ) for name, config in settings.clouds.items()}
 
 
 def usable_clouds(settings: Settings) -> list[str]:
