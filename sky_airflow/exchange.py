@@ -62,6 +62,17 @@ def as_artifact(value: Any) -> Any:
     return Artifact(**value[MARK]) if is_reference(value) else value
 
 
+def is_lazy(value: Any) -> bool:
+    """Whether it is a sequence of Airflow's: of mapped instances, or what was mapped, zipped or joined of them."""
+    return isinstance(value, Sequence) and type(value).__module__.startswith("airflow.")
+
+
+def listed(values: Sequence[Any]) -> list[Any]:
+    """All of a sequence. Airflow's own of mapped instances come in one request; what is made of them has no slices."""
+    whole = type(values).__module__.startswith("airflow.sdk.execution_time")
+    return list(values[:] if whole else values)
+
+
 def only_output(where: str, value: Any) -> Any:
     """The one output of a command whose return value (``task.output``) was handed on; other values as they are.
 
@@ -92,9 +103,7 @@ def to_references(value: Any) -> Any:
         return type(value)(*map(to_references, value))
     if type(value) in (list, tuple, set, frozenset):
         return type(value)(to_references(item) for item in value)
-    if isinstance(value, Sequence) and type(value).__module__.startswith("airflow."):
-        return [to_references(item) for item in (value[:] if hasattr(value, "__getitem__") else value)]
-    return value
+    return [to_references(item) for item in listed(value)] if is_lazy(value) else value
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sky_airflow.exchange import MARK, is_reference, is_whole, read_back, to_xcom
+from sky_airflow.exchange import MARK, is_lazy, is_reference, is_whole, listed, read_back, to_xcom
 from sky_airflow.hooks.sky import SkyHook
 from sky_core.errors import SkyloomError, SpecError
 from sky_core.spec import Artifact
@@ -38,8 +38,8 @@ def load(value: Any, folder: str | Path | None = None, *, sky_conn_id: str | Non
             value = value["outputs"]
         if isinstance(value, Mapping):
             return {key: load(part, folder, sky_conn_id=sky_conn_id) for key, part in value.items()}
-        if isinstance(value, list | tuple) or type(value).__module__.startswith("airflow.sdk.execution_time.lazy"):
-            return [load(part, folder, sky_conn_id=sky_conn_id) for part in value]
+        if isinstance(value, list | tuple) or is_lazy(value):
+            return [load(part, folder, sky_conn_id=sky_conn_id) for part in listed(value)]
         return value
     broker = SkyHook(sky_conn_id or value.get("sky_conn_id")).broker
     job, artifact = broker.job(value["job_id"]), Artifact(**value[MARK])

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sky_airflow.exchange import as_artifact, only_output, read_back
+from sky_airflow.exchange import as_artifact, listed, only_output, read_back
 from sky_airflow.grammar.fields import artifact, plain
 from sky_core.errors import SpecError
 from sky_core.spec import Artifact
@@ -69,7 +69,7 @@ def read_inputs(task: str, said: Any) -> Inputs:
 def _several(value: Any) -> Sequence[Any] | None:
     if isinstance(value, str | os.PathLike | Mapping | Artifact) or value is None:
         return None
-    return list(value[:] if hasattr(value, "__getitem__") else value) if isinstance(value, Sequence) else None
+    return listed(value) if isinstance(value, Sequence) else None
 
 
 def _one(where: str, value: Any) -> Iterator[Artifact]:

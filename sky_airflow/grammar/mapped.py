@@ -13,6 +13,8 @@ from typing import Any
 from airflow.sdk.definitions._internal.expandinput import MappedArgument
 from airflow.sdk.definitions._internal.mixins import ResolveMixin
 
+from sky_airflow.exchange import listed
+
 # What decides where a task is placed, and what that costs.
 DECIDING = frozenset(
     {"requires", "num_nodes", "hours", "checkpoint", "deadline", "inputs", "outputs", "max_attempts", "budget_usd"}
@@ -87,7 +89,7 @@ def _choices(value: Any, context: Any) -> list[Any] | None:
     value = _resolved(value, context)
     if isinstance(value, Mapping):
         return list(value.items())
-    return list(value[:] if hasattr(value, "__getitem__") else value) if _is_written(value) else None
+    return listed(value) if _is_written(value) else None
 
 
 def _resolved(value: Any, context: Any) -> Any:

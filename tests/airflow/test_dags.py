@@ -139,6 +139,18 @@ def test_what_a_template_has_made_text_of_is_read_back():
         assert to_references(other) == other
 
 
+def test_what_airflow_makes_of_mapped_results_is_a_list():
+    from airflow.sdk.definitions.xcom_arg import _ConcatResult, _MapResult, _ZipResult
+
+    sent = to_xcom("job-1", Artifact(uri="s3://b/x"))
+    mapped = _MapResult([{"a": sent}], [lambda one: one["a"]])
+    assert [one.artifact.uri for one in to_references(mapped)] == ["s3://b/x"]
+    assert len(read_inputs("t", {"x": mapped}).artifacts) == 1
+    zipped = _ZipResult([mapped, [1]])
+    assert to_references({"z": zipped})["z"][0][1] == 1
+    assert len(to_references(_ConcatResult([mapped, mapped]))) == 2
+
+
 def test_the_provider_info_fits_airflows_schema():
     import json
     from importlib.resources import files

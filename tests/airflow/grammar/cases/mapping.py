@@ -261,3 +261,18 @@ def three_stages(kit):
     squared = kit.function(lambda x: x * x, task_id="square").expand(x=numbers)
     paired = kit.function(lambda xs: [list(xs), list(xs)], task_id="pair")(squared)
     kit.result(kit.function(lambda xs, ys: len(xs) + ys, task_id="end").partial(ys=1).expand(xs=paired))
+
+
+@case()
+def mapped_zipped_and_joined_results_as_a_whole(kit):
+    made = kit.function(lambda x: [x] * 9_000, task_id="made").expand(x=[1, 2])
+    few = task(lambda: [5, 6], task_id="few")()
+    use = kit.function(lambda a, b, c: [[len(x) for x in a], [list(x)[1] for x in b], len(c)], task_id="use")
+    kit.result(use(made.map(lambda one: one), b=made.zip(few), c=few.concat(few)))
+
+
+@case()
+def outputs_made_into_mappings_as_a_whole(kit):
+    made = kit.command("made", outputs={"o": {}}).expand(run=[f"echo {n} > $SKY_OUTPUT_O" for n in (1, 2)])
+    use = kit.function(lambda said: [open(one["path"]).read() for one in said], task_id="use")  # noqa: SIM115
+    kit.result(use(kit.each(made, "o").map(lambda one: {"path": one})))
