@@ -6,6 +6,9 @@ from typing import Any
 
 from sky_core import __version__
 
+# Which connections of Airflow log in to the clouds: extras of ours, and what their forms call them.
+LOGINS = {"aws_conn_id": "AWS", "gcp_conn_id": "Google Cloud", "azure_conn_id": "Azure"}
+
 
 def __getattr__(name: str) -> Any:
     """``Artifact`` (its fields may be templates) and ``load``; looked up only when used, so that imports stay cheap."""
@@ -67,11 +70,8 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "clouds": {"label": "Clouds allowed", "schema": {"type": ["string", "null"]}},
                     **{
-                        f"{cloud}_conn_id": {
-                            "label": f"Connection that logs in to {name}",
-                            "schema": {"type": ["string", "null"]},
-                        }
-                        for cloud, name in (("aws", "AWS"), ("gcp", "Google Cloud"), ("azure", "Azure"))
+                        field: {"label": f"Connection to {name}", "schema": {"type": ["string", "null"]}}
+                        for field, name in LOGINS.items()
                     },
                 },
             }

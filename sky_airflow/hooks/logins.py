@@ -14,20 +14,20 @@ from sky_core.errors import SpecError
 Variables = dict[str, str]
 
 
-def login_of(cloud: str, connection: Any, home: Path) -> Variables:
+def login_of(field: str, connection: Any, home: Path) -> Variables:
     """The variables by which a cloud's SDK logs in as an Airflow connection says.
 
     Args:
-        cloud: ``aws``, ``gcp`` or ``azure``.
+        field: Of :data:`FIELDS`, what named the connection.
         connection: As the cloud's own Airflow provider has it.
         home: Skyloom's home: a key that Google's SDK wants as a file is kept there.
 
     Raises:
         SpecError: if the connection names no login, or one that cannot be handed on.
     """
-    found = {name: str(value) for name, value in _READ[cloud](connection, home).items() if value}
+    found = {name: str(value) for name, value in FIELDS[field](connection, home).items() if value}
     if not found:
-        raise SpecError(f"connection {connection.conn_id}: there is no login for {cloud} in it")
+        raise SpecError(f"{field}: connection {connection.conn_id}: there is no login in it")
     return found
 
 
@@ -64,7 +64,10 @@ def _azure(connection: Any, home: Path) -> Mapping[str, Any]:
     }
 
 
-_READ: Mapping[str, Callable[[Any, Path], Mapping[str, Any]]] = {"aws": _aws, "gcp": _gcp, "azure": _azure}
+FIELDS: Mapping[str, Callable[[Any, Path], Mapping[str, Any]]] = {
+    "aws_conn_id": _aws, "gcp_conn_id": _gcp, "azure_conn_id": _azure,
+}  # fmt: skip
+"""What reads the connection that is named by each of these extras of a ``skyloom`` connection."""
 
 
 def _kept(home: Path, key: str) -> str:

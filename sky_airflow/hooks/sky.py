@@ -69,14 +69,13 @@ class SkyHook(BaseHook):
         """
         if self.sky_conn_id is None:
             return {}
-        from sky_airflow.hooks.logins import login_of
+        from sky_airflow.hooks.logins import FIELDS, login_of
 
         extra = self.get_connection(self.sky_conn_id).extra_dejson
-        named = {cloud: extra.get(f"{cloud}_conn_id") for cloud in ("aws", "gcp", "azure")}
         found: dict[str, str] = {}
-        for cloud, name in named.items():
-            if name:
-                found |= login_of(cloud, self.get_connection(name), home)
+        for field in FIELDS:
+            if name := extra.get(field):
+                found |= login_of(field, self.get_connection(name), home)
         return found
 
     def test_connection(self) -> tuple[bool, str]:

@@ -79,5 +79,5 @@ def test_a_connection_that_cannot_be_handed_on_says_so(connections, monkeypatch)
     with pytest.raises(SpecError, match="role_arn: what it lends ends while jobs run"):
         connections(aws_conn_id="role")
     monkeypatch.setenv("AIRFLOW_CONN_NONE", json.dumps({"conn_type": "aws"}))
-    with pytest.raises(SpecError, match="there is no login for aws in it"):
+    with pytest.raises(SpecError, match="aws_conn_id: connection none: there is no login in it"):
         connections(aws_conn_id="none")
