@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from sky_core.errors import SpecError
 from sky_core.store.database.attempt import transact
@@ -64,17 +63,28 @@ def insert_if_absent(db: sa.Connection, table: sa.Table, **values: Any) -> bool:
 
     Told by what the statement returns: its count of rows is -1 with psycopg, whatever happened.
     """
-    insert = postgresql.insert if db.dialect.name == "postgresql" else sqlite.insert
+    insert = _insert_of(db)
     statement = insert(table).values(**values).on_conflict_do_nothing().returning(sa.literal(1))
     return db.execute(statement).first() is not None
 
 
 def upsert(db: sa.Connection, table: sa.Table, **values: Any) -> None:
     """Insert the row, or overwrite the one with the same primary key."""
-    insert = postgresql.insert if db.dialect.name == "postgresql" else sqlite.insert
+    insert = _insert_of(db)
     key = list(table.primary_key.columns)
     rest = {name: value for name, value in values.items() if name not in table.primary_key.columns}
     db.execute(insert(table).values(**values).on_conflict_do_update(index_elements=key, set_=rest))
+
+
+def _insert_of(db: sa.Connection) -> Callable[[sa.Table], Any]:
+    """The dialect's own INSERT, imported where it is spoken: PostgreSQL's brings a module for each of its drivers."""
+    if db.dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as in_postgresql
+
+        return in_postgresql
+    from sqlalchemy.dialects.sqlite import insert as in_sqlite
+
+    return in_sqlite
 
 
 def refuse_odd(**texts: str | None) -> None:
