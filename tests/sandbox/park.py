@@ -96,7 +96,7 @@ class Park:
     ) -> JobState:
         """Poll until the job is over or ``until`` says so; the state with the whole log so far."""
         where = machines if isinstance(machines, list) else [machines]
-        log, offsets, deadline = b"", (), time.monotonic() + 120
+        log, offsets, deadline = b"", (), time.monotonic() + 240
         while True:
             state = self.executor.poll(where, job.job_id, job.attempt, offsets)
             log, offsets = log + state.log, state.offsets

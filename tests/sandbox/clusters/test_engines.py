@@ -5,16 +5,12 @@ Dask, which is all Python, stands for the others here; they are in ``test_heavy_
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 
-from sky_core.remote.executor import JobRequest
-from sky_core.spec.engine import parse_engine
 from sky_core.ssh.link import Link
+from tests.sandbox.clusters.jobs import job
 
 pytestmark = pytest.mark.slow
-numbers = itertools.count(1)
 DASK = """
 cat > main.py <<'END'
 import os
@@ -32,13 +28,6 @@ if __name__ == "__main__":
 END
 python3 main.py
 """
-
-
-def job(machines, engine, **about):
-    options = parse_engine(engine).model_dump(mode="json")
-    name = f"cluster-{next(numbers)}"
-    ips = tuple(machine.ip for machine in machines)
-    return JobRequest(name, 1, "aws", engine=options, node_ips=ips, **about)
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,7 @@ class Node:
         options: What the task says of it.
         ips: Addresses of all machines by rank.
         ports: What rank 0 may serve on, the same numbers on all machines.
+        own: A port for what this machine serves: another one on each, since hosts may be shared.
         folder: Of the attempt: at the same place on all machines.
         work: The working folder, whose modules the engine's workers may import.
         path: ``PATH`` of the job's commands.
@@ -41,6 +42,7 @@ class Node:
     ips: Sequence[str]
     gpus: int
     ports: Sequence[int]
+    own: int
     folder: str
     work: str
     path: str = field(repr=False, default="")

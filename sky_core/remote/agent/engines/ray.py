@@ -28,7 +28,7 @@ class Ray(Engine):
         """One ``ray start``, in the foreground so that it is ended with the job."""
         node = self.node
         start = [node.program("ray", "ray"), "start", "--block", "--node-ip-address", node.ip]
-        start += ["--disable-usage-stats"]
+        start += ["--disable-usage-stats", "--dashboard-agent-listen-port", str(node.own)]
         if node.options.get("num_cpus"):
             start += ["--num-cpus", str(node.options["num_cpus"])]
         if node.rank:

@@ -52,8 +52,8 @@ def in_engine(
     options = {name: value for name, value in job.engine.items() if name != "name"}
     node = Node(
         engine=job.engine["name"], options=options, rank=job.rank, ips=list(job.node_ips), gpus=job.gpus_per_node,
-        ports=[port(job, number) for number in range(PORTS)], folder=str(place.folder), work=str(place.work),
-        path=env.get("PATH", os.defpath),
+        ports=[port(job, number) for number in range(PORTS)], own=port(job, PORTS + job.rank),
+        folder=str(place.folder), work=str(place.work), path=env.get("PATH", os.defpath),
     )  # fmt: skip
     python = "python3" if job.container else sys.executable
     return [python, "-S", program, "engine"], {**env, ABOUT: json.dumps({"node": node.dump(), "command": command})}

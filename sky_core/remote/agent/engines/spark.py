@@ -54,7 +54,7 @@ class Spark(Engine):
         node.program("java", "Java (Debian: openjdk-17-jre-headless)")
         env = {**self.variables(), "SPARK_WORKER_DIR": str(self._folder / "work"), "SPARK_PUBLIC_DNS": node.ip}
         run = str(Path(self._home()) / "bin" / "spark-class")
-        worker = [run, WORKER, "--host", node.ip, "--webui-port", str(node.ports[2])]
+        worker = [run, WORKER, "--host", node.ip, "--webui-port", str(node.own)]
         if options.get("cores"):
             worker += ["--cores", str(options["cores"])]
         if options.get("memory"):

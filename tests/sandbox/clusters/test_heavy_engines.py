@@ -1,0 +1,118 @@
+"""The engines that are too heavy for the suite, with their real releases: each is skipped where it is not installed.
+
+CONTRIBUTING.md says how to have them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+from tests.sandbox.clusters.jobs import job
+
+pytestmark = pytest.mark.slow
+NODES = 2
+
+TORCH = """
+import os, torch, torch.distributed as dist
+dist.init_process_group("gloo")
+mine = torch.tensor([float(dist.get_rank() + 1)])
+dist.all_reduce(mine)
+print("rank", dist.get_rank(), "of", dist.get_world_size(), "on", os.environ["SKY_NODE_RANK"], "sum", mine.item())
+dist.destroy_process_group()
+"""
+MPI = """
+import os
+from mpi4py import MPI
+world = MPI.COMM_WORLD
+print("rank", world.rank, "of", world.size, "on", os.environ["SKY_NODE_RANK"], "sum", world.allreduce(world.rank + 1))
+"""
+JAX = """
+import jax
+jax.distributed.initialize()
+print("process", jax.process_index(), "of", jax.process_count(), "devices", jax.device_count())
+"""
+RAY = """
+import os, ray
+ray.init()
+
+@ray.remote(num_cpus=1, scheduling_strategy="SPREAD")
+class Counter:
+    def __init__(self):
+        self.sum = 0
+    def add(self, number):
+        self.sum += number
+        return self.sum, os.environ["SKY_NODE_RANK"]
+
+counters = [Counter.remote() for _ in range(4)]
+for number in range(10):
+    answers = ray.get([counter.add.remote(number) for counter in counters])
+print("sums", sorted({total for total, _ in answers}), "ranks", sorted({rank for _, rank in answers}))
+"""
+SPARK = """
+from pyspark.sql import SparkSession
+spark = SparkSession.builder.getOrCreate()
+print("master", spark.sparkContext.master.partition(":")[0])
+words = spark.sparkContext.parallelize(["a b", "b c", "b"] * 100, 8).flatMap(str.split)
+print("counts", sorted(words.map(lambda word: (word, 1)).reduceByKey(lambda one, two: one + two).collect()))
+spark.stop()
+"""
+
+
+def script(text: str) -> str:
+    return f"cat > main.py <<'END'\n{text}\nEND\nexec python3 main.py"
+
+
+@pytest.fixture(scope="module")
+def machines(park):
+    return [park.boot() for _ in range(NODES)]
+
+
+def needs(*packages):
+    lacking = [package for package in packages if find_spec(package) is None]
+    return pytest.mark.skipif(bool(lacking), reason=f"not installed: {', '.join(lacking)}")
+
+
+def said(state, pattern):
+    assert (state.phase, state.exit_code) == ("done", 0), state.log.decode()
+    return sorted(re.findall(pattern, state.log.decode()))
+
+
+@needs("torch")
+def test_torchrun(park, machines):
+    state = park.run(machines, job(machines, {"name": "torchrun", "processes": 2}, run=script(TORCH)))
+    assert said(state, r"rank (\d) of 4 on (\d) sum 10.0") == [("0", "0"), ("1", "0"), ("2", "1"), ("3", "1")]
+
+
+@needs("mpi4py")
+@pytest.mark.skipif(shutil.which("mpirun", path=os.path.dirname(sys.executable)) is None, reason="no mpirun")
+def test_mpi(park, machines):
+    about = job(machines, {"name": "mpi", "processes": 2}, run=script(MPI), gang_key=park.host_key("mpi"))
+    assert said(park.run(machines, about), r"rank (\d) of 4 on (\d) sum 10") == [
+        ("0", "0"), ("1", "0"), ("2", "1"), ("3", "1")]  # fmt: skip
+
+
+@needs("jax")
+def test_jax(park, machines):
+    state = park.run(machines, job(machines, "jax", run=script(JAX), envs={"JAX_PLATFORMS": "cpu"}))
+    assert said(state, r"process (\d) of 2 devices 2") == ["0", "1"]
+
+
+@needs("ray")
+def test_ray(park, machines):
+    state = park.run(machines, job(machines, {"name": "ray", "num_cpus": 2}, run=script(RAY)))
+    assert said(state, r"sums \[45\] ranks \['0', '1'\]")
+
+
+@needs("pyspark")
+@pytest.mark.skipif(shutil.which("java") is None, reason="no Java")
+def test_spark(park, machines):
+    about = {"name": "spark", "cores": 1, "memory": "1g", "conf": {"spark.executor.memory": "600m"}}
+    state = park.run(machines, job(machines, about, run=script(SPARK)))
+    assert said(state, r"counts \[\('a', 100\), \('b', 300\), \('c', 100\)\]")
+    assert said(state, r"master spark")
