@@ -24,23 +24,32 @@ COMPONENTS = {
     "triggerer": ["triggerer", "--skip-serve-logs"],
 }
 
+# psycopg does for both.
+DATABASES = ("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC")
+
 
 class AirflowServer:
-    """Airflow in a folder of its own (SQLite, LocalExecutor), reached through its REST API.
+    """Airflow in a folder of its own (LocalExecutor), reached through its REST API.
 
     Args:
         folder: Becomes ``AIRFLOW_HOME``; logs of the components lie in it.
         dags: The folder of DAG files.
         environment: Variables for all components, e.g. ``SKYLOOM_HOME``.
+        database: URL of a PostgreSQL database for its own tables; None for SQLite in the folder.
     """
 
-    def __init__(self, folder: Path, *, dags: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, *, dags: Path, environment: Mapping[str, str], database: str | None = None
+    ) -> None:
         self.folder = folder
         self.port = _free_port()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         # Our own interpreter's tools first: tasks and components call "airflow" and "python" by name.
         path = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', os.environ['PATH'])}"
         self.environment = {**os.environ, **environment, "PATH": path, **_settings(folder, dags, self.port)}
+        if database is not None:
+            url = database.replace("postgresql://", "postgresql+psycopg://", 1)
+            self.environment |= dict.fromkeys(DATABASES, url)
         self._client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
 
     def __enter__(self) -> AirflowServer:

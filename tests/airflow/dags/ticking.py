@@ -8,6 +8,8 @@ from airflow.sdk import DAG
 
 from sky_airflow.operators.sky import SkyOperator
 
+MINUTE = timedelta(minutes=1)
+
 
 class Telling(SkyOperator):
     def execute(self, context):
@@ -15,14 +17,18 @@ class Telling(SkyOperator):
         return super().execute(context)
 
 
-# name, whether it waits in the triggerer, retries, seconds
-for name, deferrable, retries, seconds in (
-    ("deferred", True, 2, 15),
-    ("blocking", False, 2, 15),
-    ("long", True, 0, 600),
-    ("last", False, 0, 600),
+# name, whether it waits in the triggerer, retries, seconds, limit of the task, limit of the run
+for name, deferrable, retries, seconds, own_limit, limit in (
+    ("deferred", True, 2, 15, None, None),
+    ("blocking", False, 2, 15, None, None),
+    ("long", True, 0, 600, None, None),
+    ("last", False, 0, 600, None, None),
+    ("brief_deferred", True, 0, 600, MINUTE, None),
+    ("brief_blocking", False, 0, 600, MINUTE, None),
+    ("short_deferred", True, 0, 600, None, MINUTE),
+    ("short_blocking", False, 0, 600, None, MINUTE),
 ):
-    with DAG(f"ticking_{name}", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
+    with DAG(f"ticking_{name}", schedule=None, start_date=datetime(2026, 1, 1), dagrun_timeout=limit) as dag:
         Telling(
             task_id=name,
             run=f"for i in $(seq {4 * seconds}); do echo tick $i; sleep 0.25; done",
@@ -31,5 +37,6 @@ for name, deferrable, retries, seconds in (
             deferrable=deferrable,
             retries=retries,
             retry_delay=timedelta(seconds=1),
+            execution_timeout=own_limit,
         )
     globals()[dag.dag_id] = dag
