@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sky_core.remote.agent.data import artifacts, generations, manifests, stores, trees
+from sky_core.remote.agent.data import artifacts, generations, manifests, trees
 from sky_core.remote.agent.data.generations import Generation
 from sky_core.remote.agent.data.manifests import Corrupt
+from sky_core.remote.agent.data.stores import moving
 
 DIGEST = "0" * 64
 # Whatever Linux allows in a name, with what stores and shells make of some characters well represented.
@@ -253,7 +254,7 @@ class TestVersions:
 
     def test_monday_can_be_read_until_tuesday_is_whole(self, tmp_path, url, monkeypatch):
         artifacts.publish(self.tree(tmp_path, "monday"), url, "same-name", {})
-        real, calls = stores.patiently, []
+        real, calls = moving.patiently, []
 
         def dying(call):
             calls.append(1)
@@ -262,8 +263,8 @@ class TestVersions:
             return real(call)
 
         with monkeypatch.context() as patch:
-            patch.setattr(stores, "PARALLEL", 1)
-            patch.setattr(stores, "patiently", dying)
+            patch.setattr(moving, "PARALLEL", 1)
+            patch.setattr(moving, "patiently", dying)
             with pytest.raises(KeyboardInterrupt):
                 artifacts.publish(self.tree(tmp_path, "tuesday"), url, "same-name", {})
         assert self.words(back(url, tmp_path)) == {"monday"}

@@ -146,7 +146,7 @@ class TestForPrograms:
 
     def test_one_output_takes_one_format(self, skyloom):
         code, said = skyloom("plan", "t.yaml", "--csv", "--json")
-        assert (code, said.startswith("error: --json and --csv")) == (1, True)
+        assert (code, said.startswith("error: --json, --csv")) == (1, True)
 
 
 class TestWhatOnlyTheSubmitterHas:
