@@ -51,7 +51,7 @@ def test_an_error_while_telling_of_the_job_ends_it(world, broker, monkeypatch):
             raise RuntimeError("the log is full")
         return event.kind
 
-    monkeypatch.setattr("sky_prefect.remote.call.describe", broken)
+    monkeypatch.setattr("sky_prefect.remote.job.describe", broken)
 
     @task
     @resources(**SMALL)
