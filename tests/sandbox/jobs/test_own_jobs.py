@@ -12,7 +12,7 @@ from tests.conftest import Sandbox
 from tests.sandbox.lab import BUCKET, Lab
 
 WORK = 'echo "$SKY_JOB_ID" > "$SKY_OUTPUT_OUT"'
-SLOW = f"sleep 2; {WORK}"
+SLOW = f"sleep 8; {WORK}"
 JOIN = 'cat "$SKY_INPUT_FROM_T0" "$SKY_INPUT_FROM_T1" "$SKY_INPUT_FROM_T2" "$SKY_INPUT_FROM_T3"'
 STAYS = """
 if [ -e "$SKY_CHECKPOINT_DIR/half" ]; then cp "$SKY_CHECKPOINT_DIR/half" "$SKY_OUTPUT_OUT"; exit; fi
