@@ -35,33 +35,13 @@ from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
 
+from lab.outside import RCLONE, REMOTES
 from sky_core.remote.agent.data import stores
 from sky_core.remote.agent.data.stores.moving import PARALLEL
 from sky_core.remote.agent.data.stores.objects import AT_ONCE, PART
 from sky_core.remote.bundle import agent
 from sky_sandbox.server import reserve_port
 
-RCLONE = Path(sys.prefix) / "judges" / "bin" / "rclone"
-REMOTES = """
-[s3]
-type = s3
-provider = Other
-access_key_id = k
-secret_access_key = s
-endpoint = {url}
-force_path_style = true
-[gs]
-type = google cloud storage
-access_token = x
-endpoint = {url}/storage/v1/
-project_number = 1
-bucket_policy_only = true
-[abfs]
-type = azureblob
-account = sky
-key = c2t5
-endpoint = {url}/sky
-"""
 WAY = ("s3", "gs", "abfs")
 MB = 1_000_000
 SMALL_BYTES = 2000  # on average
