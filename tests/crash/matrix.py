@@ -127,7 +127,7 @@ class Matrix:
             "not_reached": [f"{result.database} {result.point}" for result in self.results if not result.reached],
             "results": [result.dump() for result in self.results],
         }  # fmt: skip
-        partial = self.report.with_suffix(".new")
+        partial = self.report.with_suffix(f".{os.getpid()}.new")
         partial.write_text(json.dumps(told, indent=1))
         partial.replace(self.report)
 
