@@ -15,6 +15,8 @@ from urllib.parse import quote
 import boto3
 import requests
 from botocore.config import Config
+from requests.adapters import HTTPAdapter
+from urllib3.util.retry import Retry
 
 TIMEOUT_S = 30
 # The judge's own logins, as the owner of each account has them.
@@ -39,9 +41,12 @@ def reader(url: str, endpoint: str) -> tuple[Callable[[str], bytes], str]:
 
 
 def _get(url: str, headers: dict[str, str]) -> bytes:
-    reply = requests.get(url, headers=headers, timeout=TIMEOUT_S)
-    reply.raise_for_status()
-    return reply.content
+    """An object, once its store is back: a job may be over before an outage is. (boto3 asks again by itself.)"""
+    with requests.Session() as session:
+        session.mount("http://", HTTPAdapter(max_retries=Retry(total=7, backoff_factor=0.2, status_forcelist=[503])))
+        reply = session.get(url, headers=headers, timeout=TIMEOUT_S)
+        reply.raise_for_status()
+        return reply.content
 
 
 def faults(url: str, endpoint: str) -> list[str]:
