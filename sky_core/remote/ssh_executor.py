@@ -28,7 +28,7 @@ Answer = TypeVar("Answer")
 
 HOME = ".skyloom"  # on the machine; see agent/job.py
 POLL_TIMEOUT_S = 180.0  # for all of an answer; its log may come slowly
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 60.0  # asked again, one that has begun says so
 RENEW_S = 30.0
 CANCEL_MARGIN_S = 30.0
 MOVE_MARGIN_S = 630.0  # the last checkpoint included
