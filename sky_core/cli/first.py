@@ -142,11 +142,11 @@ def _clouds(settings: Settings) -> Iterator[Finding]:
 def _store(settings: Settings) -> Iterator[Finding]:
     from sky_core.remote.keys import team_key
     from sky_core.store import Choice, Store
-    from sky_core.store.records import STATES, TERMINAL
+    from sky_core.store.records import LIVE
 
     try:
         store = Store(settings.store_url, patience_s=5.0)
-        live = store.job_lines(Choice(states=tuple(state for state in STATES if state not in TERMINAL)))
+        live = store.job_lines(Choice(states=LIVE))
         driven = store.driven()
         key = team_key(settings).id
     except SkyloomError as error:

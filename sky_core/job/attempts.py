@@ -130,5 +130,5 @@ def told(clusters: Sequence[Cluster], events: Iterable[Event]) -> str:
 
 
 def _line(cluster: Cluster, why: str) -> str:
-    place = f"{cluster.cloud}/{cluster.zone or cluster.region} {cluster.instance_type}"
+    place = f"{cluster.place} {cluster.instance_type}"
     return f"  {cluster.attempt}. {place}: {cluster.outcome or cluster.state}{f' ({why})' if why else ''}"

@@ -87,7 +87,7 @@ def _sum(
         jobs.add(cluster.job_id)
         spent = cluster_hours(cluster, scale, now, since=since) * cluster.price
         promised = 0.0
-        if cluster.job_id != job.id and cluster.state in ("intended", "launched") and _before(cluster, mine):
+        if cluster.job_id != job.id and cluster.open and _before(cluster, mine):
             promised = _promised(store.job(cluster.job_id))
         total += max(spent, promised)
     return total + sum(egress_usd(store, job_id, since) for job_id in jobs)

@@ -79,14 +79,12 @@ def tell(promise: Promise, events: Iterable[Event], clusters: Iterable[Cluster],
 
     legs, refused = [], []
     for cluster in clusters:
-        zone = f"{cluster.cloud}/{cluster.zone or cluster.region}"
         if cluster.launched_at is None:
-            refused += [(since(cluster.intended_at), zone)] if cluster.state == "refused" else []
+            refused += [(since(cluster.intended_at), cluster.place)] if cluster.state == "refused" else []
             continue
-        market = "spot" if cluster.use_spot else "on-demand"
         begin, hours = since(cluster.launched_at), lifetime(cluster, scale, now)
         usd = hours * cluster.num_nodes * cluster.price
-        legs.append(Leg(begin, begin + hours, zone, market, usd, cluster.outcome))
+        legs.append(Leg(begin, begin + hours, cluster.place, cluster.market, usd, cluster.outcome))
     told = [(event.at, event.what) for event in events]
     thoughts = tuple(Thought(since(at), what) for at, what in told if isinstance(what, Weighed))
     egress = sum(what.usd for _, what in told if isinstance(what, Moved | Restored))

@@ -58,7 +58,7 @@ class JobEntry(_Part):
             region=at.region if at else None,
             zone=at.zone if at else None,
             instance_type=at.instance_type if at else None,
-            market=("spot" if at.use_spot else "on-demand") if at else None,
+            market=at.market if at else None,
             num_nodes=at.num_nodes if at else None,
             compute_usd=spent.compute_usd,
             egress_usd=spent.egress_usd,

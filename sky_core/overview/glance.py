@@ -10,10 +10,8 @@ from datetime import UTC, datetime
 from sky_core.config import Scale
 from sky_core.job.cost.charges import charges
 from sky_core.overview.jobs import JobRow, with_money
-from sky_core.store import TERMINAL, Choice, JobState, Store
-from sky_core.store.records import STATES
-
-LIVE = tuple(state for state in STATES if state not in TERMINAL)
+from sky_core.store import Choice, JobState, Store
+from sky_core.store.records import LIVE, STATES
 
 
 @dataclass(frozen=True)

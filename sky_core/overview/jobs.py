@@ -26,13 +26,12 @@ class JobRow:
     def place(self) -> str:
         """``cloud/zone`` of that, or its region where zones have no names; "" before the first."""
         at = self.cluster
-        return f"{at.cloud}/{at.zone or at.region}" if at else ""
+        return at.place if at else ""
 
     @property
     def usd_per_hour(self) -> float:
         """What its machines cost now, as far as they may exist."""
-        open_ones = (one for one in self.spent.clusters if one.state in ("intended", "launched"))
-        return sum(one.price * one.num_nodes for one in open_ones)
+        return sum(one.price * one.num_nodes for one in self.spent.clusters if one.open)
 
 
 def job_rows(

@@ -126,7 +126,6 @@ def _legs(row: JobRow, begun: float, scale: Scale, now: float) -> Sequence[Leg]:
             continue
         begin, hours = scale.hours(max(0.0, one.launched_at - begun)), lifetime(one, scale, now)
         usd = hours * one.price * one.num_nodes
-        place = f"{one.cloud}/{one.zone or one.region} {one.instance_type}"
-        market = "spot" if one.use_spot else "on-demand"
-        found.append(Leg(begin, begin + hours, one.cloud, place, market, usd, one.outcome))
+        place = f"{one.place} {one.instance_type}"
+        found.append(Leg(begin, begin + hours, one.cloud, place, one.market, usd, one.outcome))
     return found

@@ -15,6 +15,7 @@ from sky_core.store.database.transactions import Part, insert_if_absent, reads, 
 from sky_core.store.leases import LeaseLost, PlanChanged, held
 from sky_core.store.reading import rows
 from sky_core.store.records import (
+    OPEN,
     TERMINAL,
     Cluster,
     Event,
@@ -197,7 +198,7 @@ class Jobs(Part):
         if job_id is not None:
             query = query.where(CLUSTERS.c.job_id == job_id)
         if open_only:
-            query = query.where(CLUSTERS.c.state.in_(("intended", "launched")))
+            query = query.where(CLUSTERS.c.state.in_(OPEN))
         if since is not None:
             query = query.where(CLUSTERS.c.ended_at.is_(None) | (CLUSTERS.c.ended_at >= since))
         return [rows.cluster(row) for row in db.execute(query)]

@@ -14,7 +14,9 @@ from sky_core.events import EventKind, Happening, read
 JobState = Literal["submitted", "provisioning", "running", "recovering", "stopping", "succeeded", "failed", "cancelled"]
 STATES: tuple[JobState, ...] = get_args(JobState)
 TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
+LIVE = tuple(state for state in STATES if state not in TERMINAL)
 ClusterState = Literal["intended", "launched", "refused", "ended"]
+OPEN: tuple[ClusterState, ...] = ("intended", "launched")  # in which there may be machines
 Market = Literal["spot", "on-demand"]
 Seen = Literal["launched", "capacity", "quota", "auth", "unreachable", "preempted", "released"]
 
@@ -201,6 +203,21 @@ class Cluster:
     accelerator: str | None = None
     started_at: float | None = None
     stopped_at: float | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether there may be machines of it."""
+        return self.state in OPEN
+
+    @property
+    def market(self) -> Market:
+        """The market that its machines are bought on."""
+        return "spot" if self.use_spot else "on-demand"
+
+    @property
+    def place(self) -> str:
+        """``cloud/zone``, or its region where zones have no names."""
+        return f"{self.cloud}/{self.zone or self.region}"
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,8 @@ def _machines(seen: Glance) -> tuple[Mapping[Labels, float], Mapping[Labels, flo
     usd: dict[Labels, float] = {}
     for row in seen.live:
         for one in row.spent.clusters:
-            if one.state in ("intended", "launched"):
-                labels = (("cloud", one.cloud), ("market", "spot" if one.use_spot else "on-demand"))
+            if one.open:
+                labels = (("cloud", one.cloud), ("market", one.market))
                 count[labels] += one.num_nodes
                 usd[labels] = usd.get(labels, 0.0) + one.num_nodes * one.price
     return dict(count), usd

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from sky_core.store import Choice, Job
 
 MOST_NAMED = 5  # jobs in an error that asks which of them is meant
-LIVE, OVER = "live", "over"
 
 StateOption = Annotated[
     list[str] | None, typer.Option("--state", help="Only in this state, or live, or over. Repeat it for more.")
@@ -42,15 +41,14 @@ def choice_of(state: list[str] | None, since: str | None, name: str, run: str | 
 
 def _states(said: str) -> list[str]:
     from sky_core.spec import did_you_mean
-    from sky_core.store import TERMINAL
-    from sky_core.store.records import STATES
+    from sky_core.store.records import LIVE, STATES, TERMINAL
 
-    groups = {LIVE: [one for one in STATES if one not in TERMINAL], OVER: [one for one in STATES if one in TERMINAL]}
+    groups: dict[str, list[str]] = {"live": list(LIVE), "over": [one for one in STATES if one in TERMINAL]}
     groups |= {one: [one] for one in STATES}
     if said not in groups:
         cure = did_you_mean(said, groups) or f"there are {', '.join(groups)}"
         raise SpecError(f"--state: no job is ever {said!r}", cure=cure)
-    return list(groups[said])
+    return groups[said]
 
 
 def moment(said: str, option: str) -> float:

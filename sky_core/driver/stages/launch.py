@@ -267,6 +267,6 @@ def observation(cluster: Cluster, kind: Seen, scope: Scope = "zone", hours: floa
     """What a cluster's launch or end teaches the tracker."""
     return Observation(
         at=time.time(), cloud=cluster.cloud, region=cluster.region, zone=cluster.zone,
-        instance_type=cluster.instance_type, market="spot" if cluster.use_spot else "on-demand",
+        instance_type=cluster.instance_type, market=cluster.market,
         kind=kind, scope=scope, hours=hours, accelerator=cluster.accelerator,
     )  # fmt: skip

@@ -72,15 +72,14 @@ def charges(store: Store, scale: Scale, now: float | None = None, *, first: str 
 
 def _of_launch(name: Name, cluster: Cluster, scale: Scale, now: float) -> Iterator[Charge]:
     hours = cluster_hours(cluster, scale, now)
-    running = cluster.state in ("intended", "launched")
-    if not hours and not running:
+    if not hours and not cluster.open:
         return  # a launch that was refused
     began = cluster.started_at or cluster.launched_at or cluster.intended_at
     ended = cluster.stopped_at or cluster.ended_at or now
-    market, price = "spot" if cluster.use_spot else "on-demand", cluster.price
     for day, share in days(began, ended):
         part = hours * share
-        yield Charge(*name, cluster.cloud, cluster.region, market, day, part * price, 0.0, part, running)
+        usd = part * cluster.price
+        yield Charge(*name, cluster.cloud, cluster.region, cluster.market, day, usd, 0.0, part, cluster.open)
 
 
 def _places(clusters: Iterable[Cluster]) -> dict[str, list[Cluster]]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from sky_core.job.narrate import describe
-from sky_core.overview.glance import LIVE, look
+from sky_core.overview.glance import look
 from sky_core.overview.jobs import job_rows, with_money
 from sky_core.overview.runs import run_rows, timeline
 from sky_core.planner.view.page import Progress, plan_page
 from sky_core.planner.view.page.scales import ticks
 from sky_core.store import Choice
-from sky_core.store.records import STATES
+from sky_core.store.records import LIVE, STATES
 from sky_core.ui.answers import Answer, Asked, Missing
 from sky_core.ui.pages.drawing import drawn
 
