@@ -12,8 +12,20 @@ from sky_core.facts import facts_of
 from sky_core.store import Cluster, Job, Store
 
 
+class InParts:
+    """What cost so much for machines and so much for data that moved, USD."""
+
+    compute_usd: float
+    egress_usd: float
+
+    @property
+    def usd(self) -> float:
+        """Compute and egress."""
+        return self.compute_usd + self.egress_usd
+
+
 @dataclass(frozen=True)
-class Line:
+class Line(InParts):
     """One task on the bill.
 
     Attributes:
@@ -29,11 +41,6 @@ class Line:
     egress_usd: float
     hours: float
 
-    @property
-    def usd(self) -> float:
-        """Compute and egress."""
-        return self.compute_usd + self.egress_usd
-
 
 @dataclass(frozen=True)
 class Bill:
@@ -48,7 +55,7 @@ class Bill:
 
 
 @dataclass(frozen=True)
-class Spent:
+class Spent(InParts):
     """What a job has cost so far.
 
     Attributes:
@@ -59,11 +66,6 @@ class Spent:
     compute_usd: float
     egress_usd: float
     hours: float
-
-    @property
-    def usd(self) -> float:
-        """Compute and egress."""
-        return self.compute_usd + self.egress_usd
 
 
 def make_bill(store: Store, settings: Settings, jobs: Iterable[Job]) -> Bill:

@@ -47,5 +47,5 @@ def look(store: Store, scale: Scale, now: float | None = None) -> Glance:
         at=moment,
         states={state: counted[state] for state in STATES if state in counted},
         live=tuple(sorted(live, key=lambda row: (-row.usd_per_hour, -row.job.created_at, row.job.id))),
-        usd_today=sum(one.compute_usd + one.egress_usd for one in charges(store, scale, moment, first=today)),
+        usd_today=sum(one.usd for one in charges(store, scale, moment, first=today)),
     )

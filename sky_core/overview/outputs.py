@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sky_core.events import OutputRemoved
+from sky_core.job.cost.charges import NOT_KNOWN
 from sky_core.store import Store
 
 ALL_JOBS = 1_000_000
-NOT_KNOWN = "?"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Output:
 
 def outputs(store: Store) -> list[Output]:
     """All outputs in the store that were not removed, the newest job's first."""
-    removed = {(event.job_id, event.data["output"]) for event in store.events_of(["output removed"])}
+    told = ((event.job_id, event.what) for event in store.events_of((OutputRemoved.kind,)))
+    removed = {(job_id, what.output) for job_id, what in told if isinstance(what, OutputRemoved)}
     pipelines = store.pipeline_names()
     return [
         Output(

@@ -55,8 +55,7 @@ def pipelines(charges: Iterable[Charge]) -> list[PipelineRow]:
     runs: dict[tuple[str, str], tuple[str, float, bool]] = {}
     for one in charges:
         day, usd, running = runs.get((one.pipeline, one.run), (one.day, 0.0, False))
-        total = usd + one.compute_usd + one.egress_usd
-        runs[one.pipeline, one.run] = (min(day, one.day), total, running or one.running)
+        runs[one.pipeline, one.run] = (min(day, one.day), usd + one.usd, running or one.running)
     of: dict[str, list[tuple[str, str, float, bool]]] = {}
     for (pipeline, run), (day, usd, running) in runs.items():
         of.setdefault(pipeline, []).append((day, run, usd, running))

@@ -47,6 +47,11 @@ class Charge(NamedTuple):
     hours: float = 0.0
     running: bool = False
 
+    @property
+    def usd(self) -> float:
+        """Compute and egress."""
+        return self.compute_usd + self.egress_usd
+
 
 def charges(store: Store, scale: Scale, now: float | None = None, *, first: str | None = None) -> list[Charge]:
     """All that the jobs of a store have cost, or what they have since the ``first`` day, which is in UTC.

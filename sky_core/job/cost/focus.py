@@ -29,7 +29,7 @@ def _row(charge: Charge, account: str) -> dict[str, str]:
     day = date.fromisoformat(charge.day)
     month = day.replace(day=1)
     next_month = (month + timedelta(days=32)).replace(day=1)
-    usd = f"{charge.compute_usd + charge.egress_usd:.10f}"
+    usd = f"{charge.usd:.10f}"
     data = charge.market == EGRESS
     what = "data that left" if data else f"{charge.market} machines in"
     return {

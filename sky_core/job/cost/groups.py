@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import fsum
 from typing import Literal, get_args
 
+from sky_core.job.bill import InParts
 from sky_core.job.cost.charges import Charge
 
 Dimension = Literal["pipeline", "run", "task", "job", "cloud", "region", "market", "day"]
@@ -14,7 +15,7 @@ DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 
 
 @dataclass(frozen=True)
-class Group:
+class Group(InParts):
     """The charges that are alike in what was asked for.
 
     Attributes:
@@ -29,11 +30,6 @@ class Group:
     compute_usd: float
     egress_usd: float
     so_far: bool
-
-    @property
-    def usd(self) -> float:
-        """Compute and egress."""
-        return self.compute_usd + self.egress_usd
 
 
 def grouped(charges: Iterable[Charge], by: Sequence[Dimension]) -> list[Group]:
