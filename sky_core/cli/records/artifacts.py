@@ -88,12 +88,14 @@ def rm(
     from sky_core.events import OutputRemoved
     from sky_core.overview.outputs import outworn
     from sky_core.remote.artifacts import remove
+    from sky_core.store import Choice
+    from sky_core.store.records import LIVE
 
     if job is None and older_than is None and keep is None:
         raise SpecError("nothing says which outputs", cure="name a job, or give --older-than or --keep")
     broker, found = _found(job, output)
     before = None if older_than is None else moment(older_than, "--older-than")
-    running = {one.plan_key for one in broker.store.jobs(live=True)}
+    running = {one.plan_key for one in broker.store.job_lines(Choice(states=LIVE))}
     gone = [one for one in outworn(found, before, keep) if one.plan_key not in running]
     for one in gone:
         if dry_run:

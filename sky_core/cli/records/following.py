@@ -15,7 +15,7 @@ from sky_core.errors import SkyloomError, SpecError
 
 if TYPE_CHECKING:
     from sky_core.broker import Broker
-    from sky_core.store import Event, Job
+    from sky_core.store import Event
 
 
 def logs(
@@ -62,25 +62,28 @@ def cancel(
 ) -> None:
     """Cancel jobs and wait for their machines to be gone."""
     from sky_core.broker import Broker
+    from sky_core.store import Choice
+    from sky_core.store.records import LIVE
 
     if bool(job) + (run is not None) + every != 1:
         raise SpecError("which jobs are to be cancelled?", cure="name them, or say --run RUN or --all")
     broker = Broker.open()
-    meant = [job_called(broker, one) for one in job or []] or broker.store.jobs(plan_key=run, live=True)
+    live = Choice(states=LIVE, runs=() if run is None else (run,))
+    meant = [job_called(broker, one).id for one in job or []] or [one.id for one in broker.store.job_lines(live)]
     if not meant:
         raise SkyloomError("nothing is live there", cure="skyloom jobs --state live lists what is")
     if not job and len(meant) > 1 and not yes:
         typer.confirm(f"Cancel {len(meant)} jobs?", abort=True)
     asked = [one for one in meant if _ask(broker, one)]
     for one in asked:
-        ended = broker.watch(one.id)
-        say(f"{one.id}: {ended.state}; its machines are gone")
+        ended = broker.watch(one)
+        say(f"{one}: {ended.state}; its machines are gone")
     if len(asked) < len(meant):
         raise typer.Exit(1)
 
 
-def _ask(broker: Broker, job: Job) -> bool:
-    if broker.cancel(job.id, "skyloom cancel"):
+def _ask(broker: Broker, job_id: str) -> bool:
+    if broker.cancel(job_id, "skyloom cancel"):
         return True
-    complain(f"error: {job.id} is over, or was cancelled before (skyloom jobs shows its state)")
+    complain(f"error: {job_id} is over, or was cancelled before (skyloom jobs shows its state)")
     return False

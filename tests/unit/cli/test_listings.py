@@ -139,3 +139,8 @@ class TestCommands:
             said("cancel", "--run", "no-such-run")
         assert "Cancel 2 jobs?" in said("cancel", "--all", code=1), "and no answer is no"
         assert home.job_lines(Choice(states=("running",))), "nothing was ended"
+
+    def test_cancel_of_all_is_of_more_than_a_listing_shows(self, home):
+        for number in range(1001):
+            home.submit(f"wide/{number}", plan_key="wide", task=f"t{number}", spec="{}", owner=None)
+        assert "Cancel 1001 jobs?" in said("cancel", "--run", "wide", code=1)
