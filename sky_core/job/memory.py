@@ -133,6 +133,11 @@ class Memory(Record):
     unwanted: bool = False
     dismissed: Dismissed | None = None
 
+    @property
+    def kept_logs(self) -> tuple[int, ...]:
+        """Bytes kept of each machine's log; of one machine what an earlier version has told of it."""
+        return self.log_offsets or (self.log_offset,)
+
     def next_attempt(self, ran_hours: float | None) -> Memory:
         """What is left of it when a new attempt begins: the log, the checkpoints, the promise, what was tried.
 

@@ -96,7 +96,7 @@ class SshExecutor:
         has ended whom others only serve, those that still run are ended before that is told: all logs are whole then.
         """
         from_ = [*offsets, *[0] * (len(machines) - len(offsets))]
-        ask = [(machine, offset) for machine, offset in zip(machines, from_, strict=True)]
+        ask = list(zip(machines, from_, strict=True))
         answers = _each(lambda of: self._poll(of[0], job_id, attempt, of[1], look_s), ask)
         if left := _to_be_ended(answers):
             self.cancel([machines[rank] for rank in left], job_id, attempt, GANG_GRACE_S)

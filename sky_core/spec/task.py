@@ -127,9 +127,9 @@ class Task(Spec):
             raise ValueError("run: a task needs a command to run")
         if self.run is not None and self.function is not None:
             raise ValueError("run: give a command or a function, not both")
-        if self.environment and any(wanted.container for wanted in self.resources.alternatives):
-            raise ValueError("environment: a container's packages are those of its image; leave one of the two out")
         contained = any(wanted.container for wanted in self.resources.alternatives)
+        if self.environment and contained:
+            raise ValueError("environment: a container's packages are those of its image; leave one of the two out")
         if self.engine and self.engine.name not in SPREAD and contained:
             raise ValueError(f"engine: {self.engine.name} is not run in containers; name its packages in environment")
         if self.num_nodes > 1 and (self.restarts or self.restart_on):

@@ -64,9 +64,8 @@ class Listener:
 
     def hear(self, line: str) -> None:
         """Take the next line."""
-        _, mark, rest = line.partition(machine.MARK)
-        level, _, text = rest.partition(machine.MARK)
-        if mark and level == standins.SAYS:
+        level, text = marked(line)
+        if level == standins.SAYS:
             self._context.run(self._tell, text)
         else:
             log_line(self.logger, line)
@@ -83,11 +82,17 @@ class Listener:
             self.logger.warning("the machine told Prefect what it does not take: %s", error)
 
 
+def marked(line: str) -> tuple[str, str]:
+    """What a line of a job's log is marked as, a level or another word of the machine's, and its text; or no mark."""
+    _, _, rest = line.partition(machine.MARK)
+    level, mark, text = rest.partition(machine.MARK)
+    return (level, text) if mark else ("", line)
+
+
 def log_line(logger: Logger, line: str) -> None:
     """Log a line of a job's log: one that the task logged at its level, one that it printed as information."""
-    _, mark, rest = line.partition(machine.MARK)
-    level, mark, text = rest.partition(machine.MARK)
-    if not mark or level not in LEVELS:
+    level, text = marked(line)
+    if level not in LEVELS:
         logger.info("%s", line)
         return
     logger.log(LEVELS[level], "%s", text.removeprefix(" ").replace(machine.NEWLINE, "\n"))
@@ -95,9 +100,8 @@ def log_line(logger: Logger, line: str) -> None:
 
 def turn_of(line: str) -> int | None:
     """The number of the call whose turn a line of a job's log announces; None for any other line."""
-    _, mark, rest = line.partition(machine.MARK)
-    level, _, number = rest.partition(machine.MARK)
-    return int(number) if mark and level == machine.TURN and number.strip().isdigit() else None
+    level, number = marked(line)
+    return int(number) if level == machine.TURN and number.strip().isdigit() else None
 
 
 def explained(error: Exception) -> Exception:

@@ -93,7 +93,7 @@ def _found(step: Step, cluster: Cluster, bucket: str) -> Outcome | None:
 
 def _left(step: Step, cluster: Cluster, url: str) -> JobState | None:
     """What all ranks have left, or those that failed; a gang of which one has left nothing has not succeeded."""
-    options, kept = storage_options(step, cluster), step.memory.log_offsets or (step.memory.log_offset,)
+    options, kept = storage_options(step, cluster), step.memory.kept_logs
     answers = []
     alone = step.task.engine is not None and step.task.engine.name not in SPREAD
     for rank in range(1 if alone else max(1, len(step.memory.addresses))):

@@ -131,8 +131,7 @@ def poll(step: Step) -> Outcome:
         if memory.leaving:
             executor.leave(machines, step.job.id, cluster.attempt, LEAVE_GRACE_S)
         look_s = LONG_LOOK_S if memory.waiting_since else LOOK_S
-        kept = memory.log_offsets or (memory.log_offset,)
-        state = executor.poll(machines, step.job.id, cluster.attempt, kept, look_s)
+        state = executor.poll(machines, step.job.id, cluster.attempt, memory.kept_logs, look_s)
     except NO_ANSWER as error:
         let_in(step, cluster)
         return _wait(step, cluster, LINK_TIMEOUT_S, str(error))

@@ -82,10 +82,12 @@ class Supervisor:
         except Failed as failure:
             self.say(str(failure))
             self._end(failure.exit_code, str(failure))
-        except (TransferFailed, accelerators.Unshown) as failure:
+        except accelerators.Unshown as lacking:
+            self.say(str(lacking))
+            self.state.enter("done", detail=f"{self.state['phase']}: {lacking}", unfit=str(lacking))
+        except TransferFailed as failure:
             self.say(str(failure))
-            unfit = str(failure) if isinstance(failure, accelerators.Unshown) else ""
-            self.state.enter("done", detail=f"{self.state['phase']}: {failure}", unfit=unfit)
+            self.state.enter("done", detail=f"{self.state['phase']}: {failure}")
         except Exception as error:  # noqa: BLE001 - a mistake of ours must not leave a job without an end
             self.say(traceback.format_exc())
             self.state.enter("done", detail=f"the agent failed: {type(error).__name__}: {error}")

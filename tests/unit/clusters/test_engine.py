@@ -6,8 +6,14 @@ import pytest
 
 from sky_core import Resources, Task, load_task
 from sky_core.errors import SpecError
-from sky_core.spec.engine import ENGINES, Dask
+from sky_core.remote.agent.engines import running
+from sky_core.spec.engine import ENGINES, SPREAD, Dask
 from sky_core.spec_yaml import Given
+
+
+def test_the_machines_know_the_same_engines_and_which_of_them_run_the_command_everywhere():
+    assert running.ENGINES.keys() == ENGINES.keys()
+    assert {name for name, engine in running.ENGINES.items() if engine.spread} == SPREAD
 
 
 @pytest.mark.parametrize("name", ENGINES)
