@@ -10,7 +10,7 @@ import typer
 from sky_core import __version__
 from sky_core.cli import catalog, first, pipelines, plan, sandbox, taskfiles
 from sky_core.cli.records import artifacts, cost, following, jobs, spot, top, ui
-from sky_core.cli.terminal import complain, say
+from sky_core.cli.terminal import complain, open_broker, say, write
 from sky_core.cli.terminal.spinner import spinner
 from sky_core.errors import SkyloomError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # help as text: it folds at any width, and is there before rich could be imported
     context_settings={"help_option_names": ["-h", "--help"]},
     help="An intercloud broker for pipelines.",
 )
@@ -42,7 +43,7 @@ app.add_typer(spot.app, name="spot")
 
 def _print_version(asked: bool) -> None:
     if asked:
-        say(__version__)
+        write(f"{__version__}\n")
         raise typer.Exit
 
 
@@ -51,9 +52,10 @@ def run() -> None:
     try:
         app()
     except SkyloomError as error:
-        spinner.stop()
         complain(f"error: {error}")
         sys.exit(1)
+    finally:
+        spinner.stop()
 
 
 @app.callback()
@@ -68,7 +70,7 @@ def skyloom(
 @app.command()
 def version() -> None:
     """Print the version."""
-    say(__version__)
+    write(f"{__version__}\n")
 
 
 @app.command()
@@ -86,13 +88,12 @@ def gc(
     """End machines of ours that belong to no live job, and list what else is ours. Asks the clouds, not our records.
 
     Packed folders and calls of jobs that are long over leave the store."""
-    from sky_core.broker import Broker
+    broker = open_broker()
     from sky_core.clouds.base import TAG_JOB
     from sky_core.driver.leftovers import leftovers
     from sky_core.driver.sweep import collect
     from sky_core.job.forgetting import forget
 
-    broker = Broker.open()
     found = collect(broker.settings, broker.store, terminate=not dry_run)
     for instance in found.orphans:
         say(f"{'found' if dry_run else 'terminated'} {instance.cloud} {instance.id} ({instance.instance_type})")
@@ -155,11 +156,10 @@ def _check_deep(name: str, settings: Settings, regions: list[str]) -> int:
 
 def _check_key() -> None:
     """Say which key this home has, and which jobs wait for another one."""
-    from sky_core.broker import Broker
     from sky_core.remote.keys import team_key
     from sky_core.store import Reach
 
-    broker = Broker.open()
+    broker = open_broker()
     key = team_key(broker.settings)
     say(f"team key: {key.id}")
     for job in broker.store.left_alone(Reach(broker.settings.profile, key.id)):

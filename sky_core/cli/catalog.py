@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich import box
-from rich.table import Table
 
-from sky_core.cli.terminal import complain, console, say
+from sky_core.cli.terminal import complain, console, new_table, say, show
+from sky_core.cli.terminal.spinner import spinner
 
 if TYPE_CHECKING:
     import polars as pl
+    from rich.table import Table
 
     from sky_core.catalog import Catalog
     from sky_core.catalog.refresh import Result
@@ -33,15 +33,15 @@ RegionOption = Annotated[str | None, typer.Option(help='e.g. "eu-*" or "us-east-
 
 def _table(*columns: str, **options: Any) -> Table:
     """An empty table that folds what does not fit, rather than cutting names that a user wants to copy."""
-    table = Table(box=box.SIMPLE_HEAD, padding=0, **options)
+    table = new_table(**options)
     for name in columns:
         justify: Literal["left", "right"] = "right" if "$" in name or name in NUMBERS else "left"
         table.add_column(name, overflow="fold", justify=justify, no_wrap=name in NAMES)
     return table
 
 
-@app.command()
-def show(
+@app.command("show")
+def show_offerings(
     accelerators: AcceleratorsArgument = None,
     cpus: Annotated[str | None, typer.Option(help='e.g. "8", "8+" or "8-16".')] = None,
     memory: Annotated[str | None, typer.Option(help='GiB, e.g. "32+".')] = None,
@@ -52,12 +52,13 @@ def show(
     limit: Annotated[int, typer.Option(help="How many lines, cheapest first.")] = 20,
 ) -> None:
     """List the cheapest offerings, and draw how prices spread over zones. With nothing asked for: all accelerators."""
+    spinner.say("reading the catalog")
     from sky_core.catalog import Catalog
     from sky_core.spec import Resources
 
     catalog = Catalog.load()
     if not any((accelerators, cpus, memory, instance_type)):
-        console.print(_accelerators(catalog))
+        show(_accelerators(catalog))
         return
     counted = [each for name in accelerators or () for each in _every_count(catalog, name)]
     wanted = Resources(
@@ -65,8 +66,8 @@ def show(
         region=region, use_spot=use_spot,
     )  # fmt: skip
     found = catalog.query(wanted, task="show")
-    console.print(_offerings(found, limit))
-    console.print(_picture(found, "spot_price" if use_spot else "price"))
+    show(_offerings(found, limit))
+    show(_picture(found, "spot_price" if use_spot else "price"))
 
 
 def _every_count(catalog: Catalog, accelerator: str) -> list[str]:
@@ -164,6 +165,7 @@ def compare(
     region: RegionOption = None,
 ) -> None:
     """Set accelerators side by side: cheapest price in each cloud, and what an hour at full speed costs."""
+    spinner.say("reading the catalog")
     from sky_core.catalog import Catalog
     from sky_core.errors import NoFeasibleOffering
 
@@ -178,7 +180,7 @@ def compare(
             lines = [(wanted, "-", "", f"none: {error.emptied_by}", "", "", "")]
         for line in lines:
             table.add_row(*line)
-    console.print(table)
+    show(table)
 
 
 def _cheapest_in_each_cloud(catalog: Catalog, wanted: str, region: str | None) -> list[tuple[str, ...]]:
@@ -202,6 +204,7 @@ def _cheapest_in_each_cloud(catalog: Catalog, wanted: str, region: str | None) -
 @app.command()
 def stats() -> None:
     """What the catalog covers, and the dissertation's Table 4.5 for it beside the dissertation's figures."""
+    spinner.say("reading the catalog")
     from sky_core.catalog import Catalog
     from sky_core.catalog.stats import coverage, table_4_5
 
@@ -210,7 +213,7 @@ def stats() -> None:
     table = _table(*(name.replace("_", " ") for name in covered.columns), title=f"catalog {catalog.version}")
     for row in covered.iter_rows():
         table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row))
-    console.print(table)
+    show(table)
     say(f"{catalog.table.height:,} rows (cloud, zone, machine); the dissertation: over 76,000 in 294 zones")
 
     table = _table("kind", "zones", "price max/min", "CV", "spot max/min", "CV", title="Table 4.5: here (dissertation)")
@@ -218,7 +221,7 @@ def stats() -> None:
         pairs = (line.price, line.paper_price), (line.spot, line.paper_spot)
         figures = [text for here, paper in pairs for text in _beside(here, paper)]
         table.add_row(line.kind, f"{line.zones} ({line.paper_price.zones})", *figures)
-    console.print(table)
+    show(table)
 
 
 def _beside(here: Spread | None, paper: Spread) -> tuple[str, str]:
@@ -235,6 +238,7 @@ def refresh(
     ] = "api",
 ) -> None:
     """Take today's prices from live sources. A source that fails changes nothing."""
+    spinner.say("reading the catalog")
     from sky_core.catalog import Catalog
     from sky_core.catalog.refresh import refresh as refresh_from
     from sky_core.catalog.refresh.choose import sources
@@ -243,7 +247,7 @@ def refresh(
     settings = Settings.load()
     known = Catalog.load(settings.home)
     chosen = sources(settings, source, cloud or [])
-    with console.status("refreshing") as status:
+    with console().status("refreshing") as status:
         results = refresh_from(settings.home, chosen, known.table, status.update)
     for result in results:
         _report(result)

@@ -6,14 +6,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from sky_core.cli.objective import is_python
-from sky_core.engine_kit import Draft, Engine, FromChoice
 from sky_core.errors import SpecError
-from sky_core.plugins import load, names
+
+if TYPE_CHECKING:
+    from sky_core.engine_kit import Draft, Engine
 
 ParamOption = Annotated[
     list[str] | None, typer.Option("--param", help="NAME=VALUE for the flow; a VALUE that is JSON is read as such.")
@@ -55,9 +56,11 @@ def engine_for(path: Path) -> Engine:
     Raises:
         SpecError: if there is none.
     """
+    from sky_core.plugins import load, names
+
     source = path.read_text()
     for name in names("skyloom.engines"):
-        engine = cast(Engine, load("skyloom.engines", name))
+        engine = cast("Engine", load("skyloom.engines", name))
         if engine.claims(source):
             return engine
     raise SpecError(f"{path}: neither an Airflow DAG nor a Prefect flow; YAML files end in .yaml")
@@ -69,6 +72,8 @@ def draft_of(source: Source, params: Sequence[str] | None) -> Draft:
     Raises:
         SpecError: if no engine reads it, it holds no pipeline, or it cannot be told which one and of what.
     """
+    from sky_core.engine_kit import FromChoice
+
     engine = engine_for(source.path)
     if isinstance(engine, FromChoice):
         return engine.draft_of(source.path, source.name, parameters(params or ()))
@@ -82,6 +87,8 @@ def run_of(source: Source, params: Sequence[str] | None) -> bool:
     Raises:
         SpecError: as :func:`draft_of`.
     """
+    from sky_core.engine_kit import FromChoice
+
     engine = engine_for(source.path)
     if isinstance(engine, FromChoice):
         return engine.run_of(source.path, source.name, parameters(params or ()))

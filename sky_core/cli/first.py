@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sky_core.cli.terminal import complain, say
+from sky_core.cli.terminal import agreed, complain, say
 from sky_core.errors import SkyloomError, SpecError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def init(
     for name, why in missing.items():
         say(f"{name}: {why or 'found'}")
     found = [name for name, why in missing.items() if why is None]
-    wanted = [name for name in found if yes or typer.confirm(f"Use {name}?", default=True)]
+    wanted = [name for name in found if yes or agreed(f"Use {name}?", usual=True)]
     if regions is None:
         ordinary = ",".join(usual.defaults.regions)
         regions = ordinary if yes else typer.prompt("Regions to plan in", default=ordinary)

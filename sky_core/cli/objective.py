@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sky_core.spec import Objective
+if TYPE_CHECKING:
+    from sky_core.spec import Objective
 
 MinimizeOption = Annotated[str | None, typer.Option(help="cost (the default), time, or cost*time.")]
 DeadlineOption = Annotated[str | None, typer.Option(help="For the whole pipeline, e.g. 6h.")]
@@ -18,6 +19,8 @@ def objective_of(minimize: str | None, deadline: str | None, budget: float | Non
     """What the options ask for; None leaves it to the file."""
     if minimize is None and deadline is None and budget is None:
         return None
+    from sky_core.spec import Objective
+
     said = {"minimize": minimize, "deadline": deadline, "budget_usd": budget}
     return Objective(**{name: value for name, value in said.items() if value is not None})
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.text import Text
 
 from sky_core.cli.engines import ParamOption, SourceArgument, refuse_choice, run_of
 from sky_core.cli.objective import (
@@ -21,7 +20,7 @@ from sky_core.cli.objective import (
     over,
 )
 from sky_core.cli.taskfiles import EnvFileOption, EnvOption, SecretOption, given_of, options_for, placed, tell
-from sky_core.cli.terminal import complain, console, say
+from sky_core.cli.terminal import agreed, complain, console, open_broker, say, show
 from sky_core.errors import SpecError
 
 if TYPE_CHECKING:
@@ -74,19 +73,18 @@ def _run_yaml(
     detach: bool,
     detached: bool,
 ) -> bool:
-    from sky_core.broker import Broker
     from sky_core.broker.runner import new_key
     from sky_core.broker.submission import check
     from sky_core.planner.view.table import plan_view
 
-    broker, pipeline = Broker.open(), loaded.pipeline
+    broker, pipeline = open_broker(), loaded.pipeline
     if not detached:
         tell(loaded)
         for task in pipeline.tasks:  # all of them now: nothing is paid for that a later task could not use
             check(task, os.environ, Path.cwd())
         with placed(loaded):
-            console.print(plan_view(broker.preview(pipeline, objective)))
-        if ask and broker.settings.profile != "sandbox" and not typer.confirm("Launch?"):
+            show(plan_view(broker.preview(pipeline, objective)))
+        if ask and broker.settings.profile != "sandbox" and not agreed("Launch?"):
             return False
     key = key or new_key(pipeline.name)
     say(f"run {key}", "dim")
@@ -110,6 +108,8 @@ def _leave_running(broker: Broker, file: Path, key: str, loaded: Loaded) -> None
 
 
 def _follow(broker: Broker, key: str, pipeline: Pipeline, objective: Objective | None, *, to_the_end: bool) -> bool:
+    from rich.text import Text
+
     from sky_core.broker.runner import PipelineRun
     from sky_core.job.narrate import describe
 
@@ -117,10 +117,10 @@ def _follow(broker: Broker, key: str, pipeline: Pipeline, objective: Objective |
         broker,
         key,
         pipeline,
-        on_event=lambda task, event: console.print(
+        on_event=lambda task, event: console().print(
             Text(task, "bold") + Text(f" {describe(event)}", "not bold"), soft_wrap=True
         ),
-        on_log=lambda task, line: console.print(Text(f"{task} | ", "dim") + Text(line, "not dim"), soft_wrap=True),
+        on_log=lambda task, line: console().print(Text(f"{task} | ", "dim") + Text(line, "not dim"), soft_wrap=True),
         to_the_end=to_the_end,
     )
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +17,7 @@ from sky_core.cli.objective import (
     over,
 )
 from sky_core.cli.taskfiles import EnvFileOption, EnvOption, SecretOption, given_of, placed, tell, tell_missing
-from sky_core.cli.terminal import console, say
+from sky_core.cli.terminal import open_broker, say, show, write
 from sky_core.cli.terminal.schemas import CsvOption, JsonOption, one_of, schema_option
 from sky_core.cli.terminal.spinner import spinner
 
@@ -60,7 +59,6 @@ def plan(
     draft = Draft(loaded.pipeline, loaded.objective) if loaded else draft_of(source, param)
     with placed(loaded):
         made = _planned(draft, over(asked, draft.objective), usable=usable, trade=as_json or html is not None)
-    spinner.stop()
     if loaded is not None:
         tell(loaded)
         tell_missing(loaded)
@@ -69,7 +67,7 @@ def plan(
 
         html.write_text(plan_page(made), encoding="utf-8")
     if as_json or as_csv:
-        sys.stdout.write(_document(made) if as_json else _table(made))
+        write(_document(made) if as_json else _table(made))
         return
     _show(made)
     if html is not None:
@@ -77,11 +75,9 @@ def plan(
 
 
 def _planned(draft: Draft, objective: Objective | None, *, usable: bool, trade: bool) -> Plan:
-    from sky_core.broker import Broker
-
     count = len(draft.pipeline.tasks)
     spinner.say(f"planning {count} task{'s' if count > 1 else ''} of {draft.pipeline.name}")
-    return Broker.open().preview(draft.pipeline, objective, base=draft.base, anywhere=not usable, trade=trade)
+    return open_broker().preview(draft.pipeline, objective, base=draft.base, anywhere=not usable, trade=trade)
 
 
 def _document(made: Plan) -> str:
@@ -99,4 +95,4 @@ def _table(made: Plan) -> str:
 def _show(made: Plan) -> None:
     from sky_core.planner.view.table import plan_view
 
-    console.print(plan_view(made))
+    show(plan_view(made))

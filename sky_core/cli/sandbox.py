@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.table import Table
 
-from sky_core.cli.terminal import console, say
-from sky_core.clouds.base import TAG_JOB
+from sky_core.cli.terminal import new_table, say, show
+from sky_core.cli.terminal.spinner import spinner
 
 app = typer.Typer(no_args_is_help=True, help="AWS, GCP and Azure emulated on loopback: try everything, spend nothing.")
 
@@ -35,6 +34,7 @@ def up(
     ] = False,
 ) -> None:
     """Start the sandbox and leave it running."""
+    spinner.say("starting the sandbox")
     from sky_sandbox import client
 
     options: dict[str, Any] = {"boot_s": boot_s, "hours_per_second": hours_per_second, "gb_per_mb": gb_per_mb,
@@ -62,10 +62,10 @@ def status() -> None:
     from sky_sandbox import client
 
     control = client.control(_home())
-    table = Table("machine", "cloud", "zone", "type", "market", "state", "ip")
+    table = new_table("machine", "cloud", "zone", "type", "market", "state", "ip")
     for machine in control.machines(live=True):
         table.add_row(*(str(machine[key]) for key in ("id", "cloud", "zone", "type", "market", "state", "ip")))
-    console.print(table)
+    show(table)
     for key, value in control.status().items():
         say(f"{key}: {value}")
 
@@ -75,15 +75,16 @@ def ledger(
     open_only: Annotated[bool, typer.Option("--open", help="Only what costs money now.")] = False,
 ) -> None:
     """Show what the emulated clouds bill: all that is allocated, whoever made it, whatever it does."""
+    from sky_core.clouds.base import TAG_JOB
     from sky_sandbox import client
 
-    table = Table("cloud", "kind", "id", "job", "since", "seconds", "billed s", "")
+    table = new_table("cloud", "kind", "id", "job", "since", "seconds", "billed s", "")
     for entry in client.control(_home()).ledger(open_only=open_only):
         since = datetime.fromtimestamp(entry["started"]).strftime("%H:%M:%S")
         numbers = (since, f"{entry['seconds']:.1f}", f"{entry['billed_s']:.0f}")
         goes_on = "" if entry["ended"] else "goes on"
         table.add_row(entry["cloud"], entry["kind"], entry["id"], entry["tags"].get(TAG_JOB, ""), *numbers, goes_on)
-    console.print(table)
+    show(table)
 
 
 @app.command()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sky_core.cli.terminal import complain
+from sky_core.cli.terminal import complain, write
 from sky_core.errors import NoFeasibleOffering, SpecError, UnknownAccelerator
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ def _print_schema(asked: bool) -> None:
     from sky_core.spec_yaml.reference import json_schema
 
     if asked:
-        print(json.dumps(json_schema(), indent=2))
+        write(json.dumps(json_schema(), indent=2) + "\n")
         raise typer.Exit
 
 
@@ -107,7 +106,7 @@ def import_file(
     for line in lines:
         complain(f"{file}:{line}", {"taken": "green", "changed": "yellow", "dropped": "red"}[line.fate])
     if output is None:
-        sys.stdout.write(text)
+        write(text)
     elif output.exists():
         raise SpecError(f"{output} is there already", cure="name another file, or remove it")
     else:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from sky_core.config import Scale
 from sky_core.events import Moved, Restored, Weighed
-from sky_core.job.bill import lifetime
+from sky_core.job.bill import cluster_hours, lifetime
 from sky_core.job.memory import Promise
 from sky_core.store import Cluster, Event
 
@@ -18,7 +18,7 @@ class Leg:
     """A machine, or gang of machines, of the job.
 
     Attributes:
-        begin, end: Hours since the promise: as long as it is billed for.
+        begin, end: Hours since the promise, as long as it existed; what is billed may be more (a minute at least).
         zone: ``"cloud/zone"``.
         market: ``"spot"`` or ``"on-demand"``.
         usd: What it has cost.
@@ -83,7 +83,7 @@ def tell(promise: Promise, events: Iterable[Event], clusters: Iterable[Cluster],
             refused += [(since(cluster.intended_at), cluster.place)] if cluster.state == "refused" else []
             continue
         begin, hours = since(cluster.launched_at), lifetime(cluster, scale, now)
-        usd = hours * cluster.num_nodes * cluster.price
+        usd = cluster_hours(cluster, scale, now) * cluster.price
         legs.append(Leg(begin, begin + hours, cluster.place, cluster.market, usd, cluster.outcome))
     told = [(event.at, event.what) for event in events]
     thoughts = tuple(Thought(since(at), what) for at, what in told if isinstance(what, Weighed))

@@ -10,8 +10,6 @@ from sky_core.events import OutputRemoved
 from sky_core.job.cost.charges import NOT_KNOWN
 from sky_core.store import Store
 
-ALL_JOBS = 1_000_000
-
 
 @dataclass(frozen=True)
 class Output:
@@ -43,7 +41,7 @@ def outputs(store: Store) -> list[Output]:
             job.id, pipelines.get(job.plan_key, NOT_KNOWN), job.plan_key, job.task, name, about["uri"],
             about["size_gb"], job.created_at,
         )
-        for job in store.jobs(limit=ALL_JOBS)
+        for job in store.jobs()
         for name, about in job.result.get("outputs", {}).items()
         if (job.id, name) not in removed
     ]  # fmt: skip

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from sky_core.config import Scale
-from sky_core.job.bill import lifetime
+from sky_core.job.bill import cluster_hours, lifetime
 from sky_core.overview.jobs import JobRow, job_rows
 from sky_core.planner.plan import Plan
 from sky_core.store import Choice, RunLine, Store
@@ -34,6 +34,7 @@ class Leg:
 
     Attributes:
         end: Now, while they may exist.
+        usd: As billed, which may be for more than they existed (a minute at least).
         outcome: Why they ended; empty while they run.
     """
 
@@ -91,21 +92,37 @@ def run_rows(store: Store, scale: Scale, choice: Choice, *, limit: int, skip: in
 
 def timeline(store: Store, scale: Scale, key: str, now: float | None = None) -> Timeline | None:
     """A run in time; None if there is no plan of that key that this version can read."""
-    try:
-        versions = [Plan.model_validate_json(text) for text in store.plan_versions(key)]
-    except ValidationError:
-        return None
-    if not versions:
+    versions = store.plan_versions(key)
+    first, newest = (_readable(versions[at]) if versions else None for at in (0, -1))
+    if first is None or newest is None:
         return None
     moment = time.time() if now is None else now
-    rows: dict[str, JobRow] = {}
-    for row in job_rows(store, scale, Choice(runs=(key,)), now=moment):
-        rows.setdefault(row.job.task, row)  # the newest, where an engine has tried a task again
-    first, newest = versions[0], versions[-1]
+    rows = newest_rows(store, scale, key, moment)
     names = list(dict.fromkeys([*first.placements, *newest.placements, *rows]))
     tasks = tuple(_line(name, first, rows, scale, moment) for name in names)
     ends = [leg.end for line in tasks for leg in line.legs] + [line.planned[1] for line in tasks if line.planned]
     return Timeline(key, newest, tasks, max(ends, default=0.0), first.cost_usd, len(versions) - 1)
+
+
+def newest_plan(store: Store, key: str) -> Plan | None:
+    """The plan that a run goes by now; None if there is none of that key that this version can read."""
+    found = store.plan(key)
+    return None if found is None else _readable(found.plan)
+
+
+def newest_rows(store: Store, scale: Scale, key: str, now: float | None = None) -> dict[str, JobRow]:
+    """A run's jobs by task: the newest, where an engine has tried a task again."""
+    rows: dict[str, JobRow] = {}
+    for row in job_rows(store, scale, Choice(runs=(key,)), now=now):
+        rows.setdefault(row.job.task, row)
+    return rows
+
+
+def _readable(text: str) -> Plan | None:
+    try:
+        return Plan.model_validate_json(text)
+    except ValidationError:
+        return None
 
 
 def _line(name: str, first: Plan, rows: Mapping[str, JobRow], scale: Scale, now: float) -> TaskLine:
@@ -125,7 +142,7 @@ def _legs(row: JobRow, begun: float, scale: Scale, now: float) -> Sequence[Leg]:
         if one.launched_at is None:
             continue
         begin, hours = scale.hours(max(0.0, one.launched_at - begun)), lifetime(one, scale, now)
-        usd = hours * one.price * one.num_nodes
+        usd = cluster_hours(one, scale, now) * one.price
         place = f"{one.place} {one.instance_type}"
         found.append(Leg(begin, begin + hours, one.cloud, place, one.market, usd, one.outcome))
     return found

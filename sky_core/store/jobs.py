@@ -94,9 +94,9 @@ class Jobs(Part):
 
     @reads
     def jobs(
-        self, db: sa.Connection, *, plan_key: str | None = None, live: bool = False, limit: int = 1000
+        self, db: sa.Connection, *, plan_key: str | None = None, live: bool = False, limit: int | None = None
     ) -> list[Job]:
-        """Jobs, newest first: all, those of one plan, or only those that are not over."""
+        """Jobs, newest first: all, those of one plan, or only those that are not over; at most ``limit`` of them."""
         query = sa.select(JOBS).order_by(JOBS.c.created_at.desc(), JOBS.c.id).limit(limit)
         if plan_key is not None:
             query = query.where(JOBS.c.plan_key == plan_key)

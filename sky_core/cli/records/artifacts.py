@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
-from rich.table import Table
 
 from sky_core.cli.records.choosing import JobArgument, job_called, moment
-from sky_core.cli.terminal import say, show
+from sky_core.cli.terminal import new_table, open_broker, say, show
 from sky_core.errors import SkyloomError, SpecError
 
 if TYPE_CHECKING:
@@ -39,7 +37,7 @@ def ls(
     if output is not None:
         _show_files(broker, found[0])
         return
-    table = Table(box=box.SIMPLE_HEAD, padding=0)
+    table = new_table()
     for column in ("job", "task", "output", "GB", "submitted", "at"):
         table.add_column(
             column, overflow="fold", no_wrap=column == "job", justify="right" if column == "GB" else "left"
@@ -111,10 +109,9 @@ def rm(
 
 def _found(job: str | None, output: str | None) -> tuple[Broker, list[Output]]:
     """The broker, and the outputs that are asked for, newest first."""
-    from sky_core.broker import Broker
+    broker = open_broker()
     from sky_core.overview.outputs import outputs
 
-    broker = Broker.open()
     meant = None if job is None else job_called(broker, job).id
     found = [one for one in outputs(broker.store) if meant is None or one.job == meant]
     if output is not None:
@@ -141,7 +138,7 @@ def _show_files(broker: Broker, one: Output) -> None:
     published = resolve(one.uri, _options(broker, one.uri))
     if published is None:
         raise SkyloomError(f"there is nothing at {one.uri} any more", cure="it was removed, or is being replaced")
-    table = Table(box=box.SIMPLE_HEAD, padding=0)
+    table = new_table()
     table.add_column("bytes", justify="right")
     table.add_column("file", overflow="fold")
     for name, size in sorted(published.files.items()):

@@ -52,7 +52,7 @@ def _states(said: str) -> list[str]:
 
 
 def moment(said: str, option: str) -> float:
-    """Seconds since the epoch of ``2h`` (ago) or of a day's beginning, UTC.
+    """Seconds since the epoch of ``2h`` (ago), or of a day's beginning or a time, in UTC unless it says its offset.
 
     Raises:
         SpecError: if it is neither.
@@ -60,7 +60,8 @@ def moment(said: str, option: str) -> float:
     from sky_core.spec.values import parse_hours
 
     try:
-        return datetime.fromisoformat(said).replace(tzinfo=UTC).timestamp()
+        at = datetime.fromisoformat(said)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
     except ValueError:
         pass
     try:

@@ -8,11 +8,10 @@ from datetime import date
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich import box
-from rich.table import Table
 
-from sky_core.cli.terminal import say, show
+from sky_core.cli.terminal import new_table, open_broker, say, show, write
 from sky_core.cli.terminal.schemas import CsvOption, JsonOption, one_of, schema_option
+from sky_core.cli.terminal.spinner import spinner
 from sky_core.errors import SpecError
 
 if TYPE_CHECKING:
@@ -38,21 +37,20 @@ def cost(
 
     The sum is that of the bills of all jobs in the store; "so far" where machines may still run.
     """
-    from sky_core.broker import Broker
+    one_of(as_json, as_csv, focus)
+    broker = open_broker()
     from sky_core.job.cost.charges import charges
     from sky_core.job.cost.document import CostDocument
     from sky_core.job.cost.groups import grouped, total
 
-    one_of(as_json, as_csv, focus)
     dimensions, first = _dimensions(by), _day(since)
-    broker = Broker.open()
     found = charges(broker.store, broker.settings.scale, first=first)
     if focus:
         _write_focus(found, broker.settings)
         return
     document = CostDocument.of(grouped(found, dimensions), total(found), dimensions, first)
     if as_json:
-        sys.stdout.write(document.model_dump_json(indent=2) + "\n")
+        write(document.model_dump_json(indent=2) + "\n")
     elif as_csv:
         _write_csv(document)
     else:
@@ -82,6 +80,7 @@ def _day(since: str | None) -> str | None:
 
 
 def _write_csv(document: CostDocument) -> None:
+    spinner.stop()
     rows = csv.writer(sys.stdout, lineterminator="\n")
     rows.writerow([*document.by, *AMOUNTS])
     for spent in document.groups:
@@ -91,6 +90,7 @@ def _write_csv(document: CostDocument) -> None:
 def _write_focus(found: list[Charge], settings: Settings) -> None:
     from sky_core.job.cost.focus import focus_rows
 
+    spinner.stop()
     rows: csv.DictWriter[str] | None = None
     for row in focus_rows(found, {name: config.account for name, config in settings.clouds.items()}):
         if rows is None:
@@ -103,7 +103,7 @@ def _show(document: CostDocument) -> None:
     if not document.groups:
         say("nothing was spent" if document.since is None else f"nothing was spent since {document.since}")
         return
-    table = Table(box=box.SIMPLE_HEAD, padding=0, show_footer=len(document.groups) > 1)
+    table = new_table(show_footer=len(document.groups) > 1)
     footer = ["all", *[""] * (len(document.by) - 1), *_amounts(document.total)]
     for name, last in zip([*document.by, *HEADS], footer, strict=True):
         justify: Literal["left", "right"] = "right" if name in HEADS else "left"

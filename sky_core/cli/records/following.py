@@ -6,11 +6,10 @@ import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.text import Text
 
 from sky_core.cli.records.choosing import JobArgument, RunOption, job_called, moment
 from sky_core.cli.records.sifting import Sieve
-from sky_core.cli.terminal import complain, console, pass_on, say
+from sky_core.cli.terminal import agreed, complain, console, open_broker, pass_on, say
 from sky_core.errors import SkyloomError, SpecError
 
 if TYPE_CHECKING:
@@ -26,18 +25,19 @@ def logs(
     rank: Annotated[int | None, typer.Option(help="Only lines of the log of this node of a gang.")] = None,
 ) -> None:
     """Print a job's events and log, the log byte for byte; with --grep or --rank, such lines of the log alone."""
-    from sky_core.broker import Broker
+    broker = open_broker()
+    from rich.text import Text
+
     from sky_core.job.narrate import describe
 
     begin = 0.0 if since is None else moment(since, "--since")
     sieve = None if grep is None and rank is None else Sieve(grep, rank)
-    broker = Broker.open()
     meant = job_called(broker, job).id
 
     def tell(event: Event) -> None:
         if sieve is None and event.at >= begin:
             words = Text(f"{_clock(event.at)} ", "dim") + Text(describe(event), "not dim")
-            console.print(words, soft_wrap=True)
+            console().print(words, soft_wrap=True)
 
     broker.watch(
         meant,
@@ -61,19 +61,18 @@ def cancel(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before more than one is ended.")] = False,
 ) -> None:
     """Cancel jobs and wait for their machines to be gone."""
-    from sky_core.broker import Broker
     from sky_core.store import Choice
     from sky_core.store.records import LIVE
 
     if bool(job) + (run is not None) + every != 1:
         raise SpecError("which jobs are to be cancelled?", cure="name them, or say --run RUN or --all")
-    broker = Broker.open()
+    broker = open_broker()
     live = Choice(states=LIVE, runs=() if run is None else (run,))
     meant = [job_called(broker, one).id for one in job or []] or [one.id for one in broker.store.job_lines(live)]
     if not meant:
         raise SkyloomError("nothing is live there", cure="skyloom jobs --state live lists what is")
-    if not job and len(meant) > 1 and not yes:
-        typer.confirm(f"Cancel {len(meant)} jobs?", abort=True)
+    if not job and len(meant) > 1 and not yes and not agreed(f"Cancel {len(meant)} jobs?"):
+        raise typer.Exit(1)
     asked = [one for one in meant if _ask(broker, one)]
     for one in asked:
         ended = broker.watch(one)

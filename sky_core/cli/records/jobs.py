@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
-from rich.table import Table
 
 from sky_core.cli.records.choosing import NameOption, RunOption, SinceOption, StateOption, choice_of
-from sky_core.cli.terminal import complain, console, say, show
+from sky_core.cli.terminal import complain, console, new_table, open_broker, say, show, write
 from sky_core.cli.terminal.schemas import CsvOption, JsonOption, one_of, schema_option
+from sky_core.cli.terminal.spinner import spinner
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from sky_core.config import Settings
     from sky_core.overview.jobs import JobRow
 
@@ -34,12 +35,11 @@ def jobs(
     schema: Annotated[bool, schema_option("sky_core.overview.documents:JobsDocument")] = False,
 ) -> None:
     """List jobs: where they run, how far they are, what they have cost."""
-    from sky_core.broker import Broker
+    one_of(as_json, as_csv)
+    broker = open_broker()
     from sky_core.overview.jobs import job_rows
 
-    one_of(as_json, as_csv)
     choice = choice_of(state, since, name, run)
-    broker = Broker.open()
     matching = sum(broker.store.count_jobs(choice).values())
     rows = job_rows(broker.store, broker.settings.scale, choice, limit=limit or None, skip=limit * (page - 1))
     if as_json or as_csv:
@@ -50,7 +50,7 @@ def jobs(
         return
     show(_table(rows))
     _say_what_waits(rows, broker.settings)
-    if console.is_terminal and matching > len(rows):
+    if console().is_terminal and matching > len(rows):
         say(f"{len(rows)} of {matching}; --page {page + 1} has the next, top what is live", "dim")
 
 
@@ -59,15 +59,16 @@ def _write(rows: Sequence[JobRow], matching: int, *, as_csv: bool) -> None:
 
     document = JobsDocument.of(rows, matching)
     if not as_csv:
-        sys.stdout.write(document.model_dump_json(indent=2) + "\n")
+        write(document.model_dump_json(indent=2) + "\n")
         return
+    spinner.stop()
     lines = csv.writer(sys.stdout, lineterminator="\n")
     lines.writerow(JobEntry.model_fields)
     lines.writerows(entry.values() for entry in document.model_dump(mode="json")["jobs"])
 
 
 def _table(rows: Sequence[JobRow]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=0)
+    table = new_table()
     for column in COLUMNS:
         # A job's id is there to be copied into the other commands; a machine takes two lines of its own.
         table.add_column(column, overflow="fold", no_wrap=column in ("job", "machine"))

@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
 from sky_core.cli.records.choosing import JobArgument, job_called
-from sky_core.cli.terminal import console, say
+from sky_core.cli.terminal import console, new_table, open_broker, say, show
 from sky_core.errors import SkyloomError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from sky_core.job.story import Story, Thought
 
 app = typer.Typer(no_args_is_help=True, help="Jobs with a deadline, led by a spot policy.")
@@ -32,21 +31,20 @@ def explain(
     svg: Annotated[Path | None, typer.Option(help="Also write the picture to this file.")] = None,
 ) -> None:
     """Show where a job was when, what its policy expected of that, and what else it could have cost."""
-    from sky_core.broker import Broker
+    broker = open_broker()
     from sky_core.job.memory import Memory
     from sky_core.job.story import tell
     from sky_core.job.story_picture import lanes
     from sky_core.job.story_picture import svg as drawn
 
-    broker = Broker.open()
     store, found = broker.store, job_called(broker, job)
     promise = Memory.model_validate(found.memory).promise
     if promise is None:
         raise SkyloomError(f"{found.id} is not led by a spot policy", cure="use_spot and a deadline make it so")
     story = tell(promise, store.events(found.id), store.clusters(job_id=found.id), broker.settings.scale, time.time())
-    for line in lanes(story, max(20, min(72, console.width - 30))):
-        console.print(Text(line), soft_wrap=True)
-    console.print(_thoughts(story))
+    for line in lanes(story, max(20, min(72, console().width - 30))):
+        say(line)
+    show(_thoughts(story))
     say(f"${story.usd:.2f} so far, ${story.egress_usd:.2f} of it for moving data")
     for what, usd in story.beside.items():
         say(f"${usd:.2f} {what}")
@@ -56,9 +54,7 @@ def explain(
 
 
 def _thoughts(story: Story) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=0)
-    for column in ("h", "chosen", "work left", "slack", "$ to the end", "instead", "$", "spot held likely in"):
-        table.add_column(column, overflow="fold")
+    table = new_table("h", "chosen", "work left", "slack", "$ to the end", "instead", "$", "spot held likely in")
     for thought in story.thoughts:
         table.add_row(*_row(thought))
     return table

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich import box
-from rich.console import Console, ConsoleOptions, Group, RenderResult
-from rich.table import Table
-from rich.text import Text
 
-from sky_core.cli.terminal import console, show
+from sky_core.cli.terminal import console, new_table, open_broker, show, write
 from sky_core.cli.terminal.schemas import JsonOption, schema_option
 
 if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.table import Table
+    from rich.text import Text
+
     from sky_core.overview.glance import Glance
     from sky_core.overview.jobs import JobRow
 
@@ -33,18 +32,17 @@ def top(
     schema: Annotated[bool, schema_option("sky_core.overview.documents:TopDocument")] = False,
 ) -> None:
     """Show all live jobs and what they cost, until Ctrl-C."""
-    from sky_core.broker import Broker
+    broker = open_broker()
     from sky_core.overview.glance import look
 
-    broker = Broker.open()
     store, scale = broker.store, broker.settings.scale
     if as_json:
         from sky_core.overview.documents import TopDocument
 
-        sys.stdout.write(TopDocument.of(look(store, scale)).model_dump_json(indent=2) + "\n")
-    elif once or not console.is_terminal:
+        write(TopDocument.of(look(store, scale)).model_dump_json(indent=2) + "\n")
+    elif once or not console().is_terminal:
         seen = look(store, scale)
-        console.print(summary(seen), soft_wrap=True)
+        console().print(summary(seen), soft_wrap=True)
         if seen.live:
             show(table_of(seen))
     else:
@@ -54,7 +52,7 @@ def top(
 def _stay(look: Callable[[], Glance], every: float) -> None:
     from rich.live import Live
 
-    with Live(Screen(look()), console=console, screen=True, auto_refresh=False) as live:
+    with Live(Screen(look()), console=console(), screen=True, auto_refresh=False) as live:
         try:
             while True:
                 time.sleep(every)
@@ -71,6 +69,9 @@ class Screen:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The sums, as many jobs as there is room for, and how many more there are."""
+        from rich.console import Group
+        from rich.text import Text
+
         room = max(1, options.max_height - AROUND)
         more = len(self.seen.live) - room
         below = Text(f"and {more} more (skyloom jobs --state live)" if more > 0 else "", "dim")
@@ -79,6 +80,8 @@ class Screen:
 
 def summary(seen: Glance) -> Text:
     """How many jobs are in each state, and what all of it costs."""
+    from rich.text import Text
+
     counted = ", ".join(f"{count:,} {state}" for state, count in seen.states.items()) or "no jobs yet"
     clock = time.strftime("%H:%M:%S", time.localtime(seen.at))
     return Text(f"{clock}  {counted}\n${seen.usd_per_hour:.2f} an hour now, ${seen.usd_today:.2f} since midnight (UTC)")
@@ -86,7 +89,7 @@ def summary(seen: Glance) -> Text:
 
 def table_of(seen: Glance, most: int | None = None) -> Table:
     """The live jobs, the dearest first."""
-    table = Table(box=box.SIMPLE_HEAD, padding=0)
+    table = new_table()
     for head in HEADS:
         ends: Literal["left", "right"] = "right" if head in NUMBERS else "left"
         table.add_column(head, overflow="ellipsis", no_wrap=True, justify=ends, min_width=20 if head == "job" else None)

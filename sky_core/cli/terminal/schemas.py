@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sky_core.cli.terminal.spinner import spinner
+from sky_core.cli.terminal import write
 from sky_core.errors import SpecError
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print a document for programs.")]
@@ -30,10 +30,9 @@ def schema_option(document: str) -> Any:
 
     def show(asked: bool) -> None:
         if asked:
-            spinner.stop()
             module, _, name = document.partition(":")
             model = getattr(import_module(module), name)
-            print(json.dumps(model.model_json_schema(mode="serialization"), indent=2))
+            write(json.dumps(model.model_json_schema(mode="serialization"), indent=2) + "\n")
             raise typer.Exit
 
     return typer.Option("--json-schema", is_eager=True, callback=show, help="Print the schema of --json.")

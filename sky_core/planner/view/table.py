@@ -8,6 +8,7 @@ from io import StringIO
 
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +20,7 @@ MOST_BARS = 60  # of a plan with more tasks only the critical path is drawn
 MOST_GROUPS = 8  # of tasks that are told the same
 FULL, FAINT, LATE = "█", "▒", "·"  # on the critical path, off it, and what a task could be late
 HOURS = "hours"
+WIDTH = 100  # columns for bars where nothing limits them
 PLAIN = {FULL: "#", FAINT: "=", LATE: "."}
 
 
@@ -41,6 +43,10 @@ class Bars:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        """As wide as it may be, but where it is piped into a file."""
+        return Measurement(min(WIDTH, options.max_width), min(WIDTH, options.max_width))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """A line per task, under the hours at which the plan begins and ends."""

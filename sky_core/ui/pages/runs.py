@@ -5,7 +5,7 @@ from __future__ import annotations
 from sky_core.job.narrate import describe
 from sky_core.overview.glance import look
 from sky_core.overview.jobs import job_rows, with_money
-from sky_core.overview.runs import run_rows, timeline
+from sky_core.overview.runs import newest_plan, newest_rows, run_rows, timeline
 from sky_core.planner.view.page import Progress, plan_page
 from sky_core.planner.view.page.scales import ticks
 from sky_core.store import Choice
@@ -42,11 +42,12 @@ def run_page(asked: Asked) -> Answer:
 def plan_of_run(asked: Asked) -> Answer:
     """The newest plan of a run, as a page of its own."""
     key = asked.query.get("key", "")
-    found = timeline(asked.store, asked.settings.scale, key)
-    if found is None:
+    plan = newest_plan(asked.store, key)
+    if plan is None:
         raise Missing(NO_RUN.format(key))
-    progress = {line.task: Progress(line.row.job.state, line.row.spent.usd) for line in found.tasks if line.row}
-    return Answer(plan_page(found.plan, key, progress))
+    rows = newest_rows(asked.store, asked.settings.scale, key)
+    progress = {task: Progress(row.job.state, row.spent.usd) for task, row in rows.items()}
+    return Answer(plan_page(plan, key, progress))
 
 
 def jobs_page(asked: Asked) -> Answer:

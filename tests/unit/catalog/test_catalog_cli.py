@@ -19,7 +19,7 @@ TABLE = "InstanceType,vCPUs,MemoryGiB,AcceleratorName,AcceleratorCount,Region,Av
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SKYLOOM_HOME", str(tmp_path))
     monkeypatch.delenv("SKYLOOM_PROFILE", raising=False)
-    monkeypatch.setattr(commands.console, "width", 160)
+    monkeypatch.setattr(commands.console(), "width", 160)
     return tmp_path
 
 
@@ -45,7 +45,7 @@ def test_show_alone_lists_the_accelerators() -> None:
 
 
 def test_a_narrow_terminal_cuts_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands.console, "width", 80)
+    monkeypatch.setattr(commands.console(), "width", 80)
     shown = say("show", "A100:8", "--cloud", "azure") + say("compare", "A100:8")
     assert "…" not in shown.replace("… $", "")
     assert shown.count("Standard_ND96asr_v4") >= 2

@@ -14,6 +14,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from sky_core.cli import terminal
 from sky_core.cli.app import app
 from sky_core.config import Settings
 from sky_core.errors import SkyloomError
@@ -65,7 +66,7 @@ def ids(home: Path) -> list[str]:
 def width(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setenv("SKYLOOM_HOME", str(home))
     monkeypatch.setenv("COLUMNS", str(request.param))
-    monkeypatch.setattr("sky_core.cli.terminal.console._width", request.param)
+    monkeypatch.setattr(terminal.console(), "_width", request.param)
     return int(request.param)
 
 

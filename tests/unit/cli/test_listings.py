@@ -144,3 +144,4 @@ class TestCommands:
         for number in range(1001):
             home.submit(f"wide/{number}", plan_key="wide", task=f"t{number}", spec="{}", owner=None)
         assert "Cancel 1001 jobs?" in said("cancel", "--run", "wide", code=1)
+        assert len(home.jobs(plan_key="wide")) == 1001

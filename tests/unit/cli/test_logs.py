@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sky_core.cli.app import app
+from sky_core.cli.records.choosing import moment
 from sky_core.cli.records.sifting import Sieve
 from sky_core.config import Settings
 from sky_core.errors import SpecError
@@ -39,6 +40,11 @@ def test_lines_come_whole_and_as_they_are_however_they_arrive(
         given += sieve.feed(left[:size])
         left = left[size:]
     assert given + sieve.end() == b"".join(lines[number] + b"\n" for number in kept)
+
+
+@pytest.mark.parametrize("said", ["2026-11-26T10:00+02:00", "2026-11-26T08:00Z", "2026-11-26T08:00", "20261126T0800"])
+def test_a_time_is_in_utc_unless_it_says_its_offset(said: str) -> None:
+    assert moment(said, "--since") == 1795680000
 
 
 def test_what_is_no_pattern() -> None:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
-from sky_core.config import Settings
+from sky_core.config import Scale, Settings
 from sky_core.overview.pipelines import pipelines
 from sky_core.overview.runs import timeline
 from sky_core.overview.spot import spot_market
@@ -163,6 +163,18 @@ def test_a_timeline_has_what_was_planned_and_what_happened(served):
     assert [(leg.market, leg.outcome) for leg in train.legs] == [("spot", "preempted"), ("on-demand", "")]
     assert train.legs[0].end == pytest.approx(train.legs[1].begin, abs=0.01)
     assert seen.hours == pytest.approx(4)
+
+
+def test_bars_come_to_the_bill_where_a_cloud_charges_for_a_minute_at_least(tmp_path):
+    store = Store(f"sqlite:///{tmp_path}/store.db")
+    began = time.time() - HOUR
+    store.create_plan("short/1", '{"name": "short"}', planned(began).model_dump_json())
+    job = submitted(store, "train", "succeeded", run="short/1")
+    store.put_cluster(launch(job, 1, hours=10 / HOUR, price=3.6, num_nodes=2, began=began))  # ten seconds on each
+    seen = timeline(store, Scale(), "short/1")
+    assert sum(leg.usd for line in seen.tasks for leg in line.legs) == pytest.approx(2 * 60 / HOUR * 3.6)
+    assert seen.usd == pytest.approx(2 * 60 / HOUR * 3.6)
+    store.close()
 
 
 def test_a_market_is_up_from_one_sign_to_the_next():
