@@ -11,6 +11,7 @@ from airflow.sdk import BaseHook
 
 if TYPE_CHECKING:
     from sky_core.broker import Broker
+    from sky_core.config import Settings
 
 
 class SkyHook(BaseHook):
@@ -32,20 +33,26 @@ class SkyHook(BaseHook):
         self.sky_conn_id = sky_conn_id
 
     @cached_property
-    def broker(self) -> Broker:
-        """The broker, opened on first use.
+    def settings(self) -> Settings:
+        """What the connection says, over the environment.
 
         Raises:
             SpecError, SandboxNotRunning: if its settings cannot be used.
         """
         from pydantic import SecretStr
 
-        from sky_core.broker import Broker
         from sky_core.config import Settings
 
         settings = Settings.load({**os.environ, **self.variables()})
         login = {name: SecretStr(value) for name, value in self.login(settings.home).items()}
-        return Broker.open(settings.model_copy(update={"login": login}) if login else settings)
+        return settings.model_copy(update={"login": login}) if login else settings
+
+    @cached_property
+    def broker(self) -> Broker:
+        """The broker, opened on first use; raises what :attr:`settings` raises."""
+        from sky_core.broker import Broker
+
+        return Broker.open(self.settings)
 
     def variables(self) -> dict[str, str]:
         """The variables by which a process is led to the same home and store."""

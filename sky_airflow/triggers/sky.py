@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from sky_airflow.hooks.sky import SkyHook
-from sky_airflow.told import Told
-from sky_airflow.wanting import waiter_of
+from sky_airflow.triggers.desk import Desk, tell
+from sky_core.errors import StoreTrouble
 
-# One pool for all our triggers of the process: the event loop belongs to every trigger of the installation.
-_THREADS = ThreadPoolExecutor(8, thread_name_prefix="sky-trigger")
-DRIVER_CHECK_S = 5.0
+if TYPE_CHECKING:
+    from sky_airflow.triggers.following import Following
+
+LOOK_S = 2.0  # at most, between two looks
 
 
 class SkyJobTrigger(BaseTrigger):
@@ -45,7 +45,7 @@ class SkyJobTrigger(BaseTrigger):
         self.sky_conn_id = sky_conn_id
         self.how = dict(how or {})
         self._hook = SkyHook(sky_conn_id)
-        self._told: Told | None = None
+        self._following: Following | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments."""
@@ -54,49 +54,44 @@ class SkyJobTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Follow the job; also keeps alive the interest in it and the driver that advances it."""
-        from sky_core.broker.lines import Lines
-        from sky_core.broker.spawn import ensure_driver
-        from sky_core.job.narrate import describe
-
-        broker = await in_thread(lambda: self._hook.broker)
-        waiter = waiter_of(self.owner or self.job_id, self.how)
-        told = self._told = await in_thread(lambda: Told.of(broker.store, waiter, self.job_id))
-        following = broker.follow_output(self.job_id, told.event, told.offset)
-        lines = Lines()
-        checked = 0.0
-
-        def look() -> Any:
-            told.keep()
-            waiter.renew(broker.store, broker.settings, self.job_id)
-            return next(following)
-
+        desk = await Desk.of(self._hook)
+        job = self._following = await desk.call(self._follow)
+        settings, cared = job.broker.settings, float("-inf")
         while True:
-            job, events, data = await in_thread(look)
-            for text in [*map(describe, events), *lines.feed(data, end=job.over)]:
-                self.log.info(text)
-            told.add(events, data)
-            if job.over:
-                yield TriggerEvent({"job_id": job.id, "state": job.state})
-                return
+            if time.monotonic() - cared >= job.care_s:
+                await desk.call(job.care)
+                cared = time.monotonic()
+            more = False
+            try:
+                news = await desk.news(job.broker.store, job.seen)
+            except StoreTrouble as trouble:
+                self.log.warning("%s", trouble)
+            else:
+                await tell(job.lines_of(news), self.log.info)
+                job.note(news)
+                more = news.more
+                if news.job.over and not more:
+                    yield TriggerEvent({"job_id": self.job_id, "state": news.job.state})
+                    return
             if self.until is not None and time.time() > self.until:
-                yield TriggerEvent({"job_id": job.id, "state": job.state, "timeout": True})
+                yield TriggerEvent({"job_id": self.job_id, "timeout": True})
                 return
-            if time.monotonic() - checked > DRIVER_CHECK_S:
-                await in_thread(partial(ensure_driver, broker.settings))
-                checked = time.monotonic()
-            await asyncio.sleep(min(broker.settings.poll_s, 2.0))
+            await asyncio.sleep(0 if more else min(settings.poll_s, LOOK_S))
+
+    def _follow(self) -> Following:
+        from sky_airflow.triggers.following import Following
+        from sky_airflow.wanting import waiter_of
+
+        return Following.of(self._hook.broker, self.job_id, waiter_of(self.owner or self.job_id, self.how))
 
     async def on_kill(self) -> None:
         """Called for mark failed, clear, a failed run and its time-out, not when a triggerer stops: cancel the job."""
         why = "the Airflow task was ended"
-        await in_thread(lambda: self._hook.broker.cancel(self.job_id, why, owner=self.owner))
+        desk = await Desk.of(self._hook)
+        await desk.call(lambda: self._hook.broker.cancel(self.job_id, why, owner=self.owner))
 
     async def cleanup(self) -> None:
         """Called when a triggerer stops, too: the next one goes on with the log where this one was."""
-        if self._told is not None:
-            await in_thread(partial(self._told.keep, at_once=True))
-
-
-async def in_thread(call: Callable[[], Any]) -> Any:
-    """What a blocking call gives, made in the pool of our triggers."""
-    return await asyncio.get_running_loop().run_in_executor(_THREADS, call)
+        if self._following is not None:
+            desk = await Desk.of(self._hook)
+            await desk.call(partial(self._following.told.keep, at_once=True))

@@ -10,7 +10,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from sky_airflow.hooks.sky import SkyHook
-from sky_airflow.triggers.sky import in_thread
+from sky_airflow.triggers.desk import Desk
 
 LOOK_S = 5.0
 
@@ -34,7 +34,8 @@ class SkyWatchTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look now and then."""
         hook = SkyHook(self.sky_conn_id)
-        broker = await in_thread(lambda: hook.broker)
-        while not (job := await in_thread(partial(broker.job, self.job_id))).over:
+        desk = await Desk.of(hook)
+        broker = await desk.call(lambda: hook.broker)
+        while not (job := await desk.call(partial(broker.job, self.job_id))).over:
             await asyncio.sleep(min(LOOK_S, 2 * broker.settings.poll_s))
         yield TriggerEvent({"job_id": job.id, "state": job.state})

@@ -20,11 +20,12 @@ from sky_core.store.leases import Leases
 from sky_core.store.observed import Observed
 from sky_core.store.plans import Plans
 from sky_core.store.reading.listing import Listings
+from sky_core.store.reading.news import Newspaper
 
 PATIENCE_S = 60.0
 
 
-class Store(Plans, Jobs, Listings, Leases, Launches, Interests, Observed):
+class Store(Plans, Jobs, Listings, Newspaper, Leases, Launches, Interests, Observed):
     """Durable state. Safe to share between threads and to carry over a fork; any number may be open.
 
     All stores of one URL in one process share its few connections, and a thread that finds none free waits.

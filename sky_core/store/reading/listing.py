@@ -118,7 +118,7 @@ class Listings(Part):
     def clusters_of(self, db: sa.Connection, jobs: Sequence[str]) -> list[Cluster]:
         """The clusters of these jobs, each job's in the order of its attempts."""
         query = sa.select(CLUSTERS).order_by(CLUSTERS.c.intended_at, CLUSTERS.c.attempt, CLUSTERS.c.token)
-        return [rows.cluster(row) for part in _parts(CLUSTERS.c.job_id, jobs) for row in db.execute(query.where(part))]
+        return [rows.cluster(row) for part in parts(CLUSTERS.c.job_id, jobs) for row in db.execute(query.where(part))]
 
     @reads
     def events_of(
@@ -133,11 +133,11 @@ class Listings(Part):
         query = sa.select(EVENTS).where(EVENTS.c.kind.in_(kinds)).order_by(EVENTS.c.id)
         if since is not None:
             query = query.where(EVENTS.c.at >= since)
-        parts = [sa.true()] if jobs is None else _parts(EVENTS.c.job_id, jobs)
-        return [rows.event(row) for part in parts for row in db.execute(query.where(part))]
+        wanted = [sa.true()] if jobs is None else parts(EVENTS.c.job_id, jobs)
+        return [rows.event(row) for part in wanted for row in db.execute(query.where(part))]
 
 
-def _parts(column: sa.ColumnElement[str], ids: Collection[str]) -> Iterator[sa.ColumnElement[bool]]:
+def parts(column: sa.ColumnElement[str], ids: Collection[str]) -> Iterator[sa.ColumnElement[bool]]:
     """Conditions that together let these ids pass, none longer than what every database takes."""
     wanted = list(ids)
     for at in range(0, len(wanted), AT_ONCE):
