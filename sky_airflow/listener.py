@@ -20,11 +20,10 @@ def on_task_instance_failed(previous_state: Any, task_instance: Any, error: Any)
     """End the job of a task instance that has failed for good; a try that is to be repeated may find it again."""
     in_its_own_process = not type(task_instance).__module__.startswith("airflow.models")  # the operator sees to it
     if not in_its_own_process and str(task_instance.state) == "failed":
-        where = (task_instance.dag_id, task_instance.run_id, task_instance.task_id, str(task_instance.map_index))
-        _THREAD.submit(_end, "/".join(("airflow", *where)), str(task_instance.id))
+        _THREAD.submit(_end, str(task_instance.id))
 
 
-def _end(stem: str, owner: str) -> None:
+def _end(owner: str) -> None:
     try:
         from sky_core.broker import Broker
         from sky_core.config import default_home
@@ -32,8 +31,7 @@ def _end(stem: str, owner: str) -> None:
         if not default_home().is_dir():
             return  # nothing was ever submitted from here
         broker = Broker.open()
-        for job in broker.store.jobs(live=True):
-            if job.key.startswith(f"{stem}/"):
-                broker.cancel(job.id, "the Airflow task has failed", owner=owner)
+        for job in broker.store.jobs(owner=owner, live=True):
+            broker.cancel(job.id, "the Airflow task has failed", owner=owner)
     except Exception:
-        log.exception("the job of %s could not be cancelled", stem)
+        log.exception("the job of the try %s could not be cancelled", owner)

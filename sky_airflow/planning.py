@@ -55,7 +55,8 @@ def make_plan(broker: Broker, context: Context, task_id: str, truth: Task | None
     pipeline, name = pipeline_of(dag, reading), task_id
     if truth is not None:
         pipeline, name = with_truth(pipeline, task_id, map_index, truth)
-    objective, late = still_to_be_met(objective_of(dag, started, _rendering(dag.get_task(task_id), context)))
+    limits = objective_of(dag, started, _rendering(dag.get_task(task_id), context), run.logical_date)
+    objective, late = still_to_be_met(limits)
     if late:
         log.warning(late)
     plan = broker.plan(key, pipeline, objective)

@@ -7,18 +7,24 @@ from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Any
 
 from airflow.sdk import DAG
+from airflow.sdk.definitions.deadline import DeadlineReference
 
 from sky_airflow.grammar.fields import mapping
 from sky_airflow.grammar.templates import UNKNOWN, Render, known, not_yet
 from sky_core.errors import SpecError
 from sky_core.spec import Objective, did_you_mean
 
+ALERT = "alert"  # for a deadline: the one that the DAG's own DeadlineAlert tells
 
-def objective_of(dag: DAG, started: datetime, render: Render = not_yet) -> Objective | None:
+
+def objective_of(
+    dag: DAG, started: datetime, render: Render = not_yet, logical: datetime | None = None
+) -> Objective | None:
     """The DAG's own limits, ``default_args={"sky": {"minimize": …, "deadline": "06:00", "budget_usd": …}}``.
 
     Args:
         started: When the run began: a time of day is the next one after it, in the DAG's time zone.
+        logical: The run's logical date, if it has one.
 
     Raises:
         SpecError: for limits that cannot be meant.
@@ -32,7 +38,9 @@ def objective_of(dag: DAG, started: datetime, render: Render = not_yet) -> Objec
     for name in said:
         if name not in Objective.model_fields:
             raise SpecError(f"{where}: {name}: no such field", cure=did_you_mean(name, Objective.model_fields))
-    if isinstance(said.get("deadline"), str):
+    if said.get("deadline") == ALERT:
+        said["deadline"] = alerted(f"{where}.deadline", dag, started, logical)
+    elif isinstance(said.get("deadline"), str):
         said["deadline"] = due(f"{where}.deadline", said["deadline"], started, dag.timezone)
     try:
         return Objective(**said)
@@ -89,6 +97,32 @@ def due(where: str, said: str, after: datetime, zone: tzinfo | None) -> Any:
     day = after.astimezone(zone).date()
     found = _at(day, clock, zone)
     return found if found > after else _at(day + timedelta(days=1), clock, zone)
+
+
+def alerted(where: str, dag: DAG, started: datetime, logical: datetime | None) -> datetime:
+    """The moment at which the first of the DAG's own deadlines passes for a run.
+
+    Raises:
+        SpecError: if it has none that its run's dates tell (one by the average of past runs is Airflow's to know).
+    """
+    alerts = [alert for alert in dag.deadline or () if isinstance(alert.interval, timedelta)]
+    moments = [(_begin(alert.reference, started, logical), alert.interval) for alert in alerts]
+    found = [begin + interval for begin, interval in moments if begin is not None]
+    if not found:
+        cure = "give the DAG a DeadlineAlert on its run's dates or on a date, or write a time here"
+        raise SpecError(f"{where}: the DAG's own deadlines name no moment that is known when it begins", cure=cure)
+    return min(found)
+
+
+def _begin(reference: Any, started: datetime, logical: datetime | None) -> datetime | None:
+    """What a deadline of Airflow's is counted from."""
+    kind = reference.reference_name
+    if kind == DeadlineReference.DAGRUN_QUEUED_AT.reference_name:
+        return started
+    if kind == DeadlineReference.DAGRUN_LOGICAL_DATE.reference_name:
+        return logical or started
+    fixed = reference.serialize_reference().get("datetime")
+    return None if fixed is None else datetime.fromtimestamp(fixed, UTC)
 
 
 def _at(day: Any, clock: time, zone: tzinfo) -> datetime:

@@ -94,12 +94,20 @@ class Jobs(Part):
 
     @reads
     def jobs(
-        self, db: sa.Connection, *, plan_key: str | None = None, live: bool = False, limit: int | None = None
+        self,
+        db: sa.Connection,
+        *,
+        plan_key: str | None = None,
+        owner: str | None = None,
+        live: bool = False,
+        limit: int | None = None,
     ) -> list[Job]:
-        """Jobs, newest first: all, those of one plan, or only those that are not over; at most ``limit`` of them."""
+        """Jobs, newest first: all, those of one plan or one owner, or only those that are not over; at most ``limit``."""
         query = sa.select(JOBS).order_by(JOBS.c.created_at.desc(), JOBS.c.id).limit(limit)
         if plan_key is not None:
             query = query.where(JOBS.c.plan_key == plan_key)
+        if owner is not None:
+            query = query.where(JOBS.c.owner == owner)
         if live:
             query = query.where(JOBS.c.state.not_in(TERMINAL))
         return [rows.job(row) for row in db.execute(query)]

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from airflow.sdk import DAG, task, task_group
+from airflow.sdk import DAG, DeadlineAlert, DeadlineReference, SyncCallback, task, task_group
 
 from sky_airflow import Artifact
 from sky_airflow.dags import Reading, pipeline_of
@@ -13,6 +13,7 @@ from sky_airflow.grammar.naming import task_name
 from sky_airflow.operators.sky import SkyOperator
 from sky_airflow.planning import draft_reading, with_truth
 from sky_core import Resources, Task
+from sky_core.errors import SpecError
 from sky_core.spec import Artifact as SpecArtifact
 from sky_core.spec import Objective
 
@@ -245,3 +246,22 @@ def test_uris_are_rendered_for_each_run():
         other = one.prepare_for_execution()
         other.render_template_fields({"ds": day})
         assert other.inputs["x"]["uri"] == other.outputs["model"].uri == f"s3://team-bucket/{day}/model"
+
+
+def test_the_deadline_may_be_the_dags_own_alert():
+    def told(*alerts, logical=None):
+        limits = {"sky": {"deadline": "alert"}}
+        dag = DAG("d", schedule=None, start_date=NOW, default_args=limits, deadline=list(alerts) or None)
+        return objective_of(dag, NOW, logical=logical).deadline
+
+    def alert(reference, hours):
+        return DeadlineAlert(reference, timedelta(hours=hours), SyncCallback("builtins.print"))
+
+    queued, date = DeadlineReference.DAGRUN_QUEUED_AT, DeadlineReference.DAGRUN_LOGICAL_DATE
+    assert told(alert(queued, 6)) == NOW + timedelta(hours=6)
+    assert told(alert(queued, 6), alert(date, 5), logical=NOW - timedelta(hours=1)) == NOW + timedelta(hours=4)
+    assert told(alert(DeadlineReference.FIXED_DATETIME(NOW), 2)) == NOW + timedelta(hours=2)
+    with pytest.raises(SpecError, match="no moment"):
+        told(alert(DeadlineReference.AVERAGE_RUNTIME(), 1))
+    with pytest.raises(SpecError, match="DeadlineAlert"):
+        told()
