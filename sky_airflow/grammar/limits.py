@@ -7,7 +7,7 @@ from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Any
 
 from airflow.sdk import DAG
-from airflow.sdk.definitions.deadline import DeadlineReference
+from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
 from sky_airflow.grammar.fields import mapping
 from sky_airflow.grammar.templates import UNKNOWN, Render, known, not_yet
@@ -105,9 +105,9 @@ def alerted(where: str, dag: DAG, started: datetime, logical: datetime | None) -
     Raises:
         SpecError: if it has none that its run's dates tell (one by the average of past runs is Airflow's to know).
     """
-    alerts = [alert for alert in dag.deadline or () if isinstance(alert.interval, timedelta)]
+    alerts = [dag.deadline] if isinstance(dag.deadline, DeadlineAlert) else dag.deadline or ()
     moments = [(_begin(alert.reference, started, logical), alert.interval) for alert in alerts]
-    found = [begin + interval for begin, interval in moments if begin is not None]
+    found = [begin + interval for begin, interval in moments if begin and isinstance(interval, timedelta)]
     if not found:
         cure = "give the DAG a DeadlineAlert on its run's dates or on a date, or write a time here"
         raise SpecError(f"{where}: the DAG's own deadlines name no moment that is known when it begins", cure=cure)
