@@ -19,8 +19,10 @@ from sky_core.config import Settings
 
 log = logging.getLogger("skyloom.driver")
 
+STARTING = " starts"  # stands in the lock file behind the number of a driver that has not shown life itself yet
 LOCK_VARIABLE = "SKYLOOM_DRIVER_LOCK"
 HUNG_LEASES = 3.0
+START_S = 120.0  # what a driver may take to its first sign of life: a loaded host takes its time
 DRIVER_CHECK_S = 2.0  # how often those who watch a job see to it that it has a driver
 _shown: dict[str, tuple[tuple[float, str], float]] = {}  # by lock file: its last sign of life, and when we saw it
 _started: list[subprocess.Popen[bytes]] = []  # looked at again, so that none stays a zombie
@@ -44,6 +46,7 @@ def try_lock(settings: Settings) -> int | None:
     except BlockingIOError:
         os.close(lock)
         return None
+    os.ftruncate(lock, 0)  # whoever held it last is no driver any more, and his number may be somebody else's by now
     return lock
 
 
@@ -69,18 +72,21 @@ def sign_of_life(settings: Settings) -> Iterator[None]:
 def _end_hung(settings: Settings) -> None:
     """End a driver that has the lock but has shown no life for three leases of this process's time.
 
-    Its leases have lapsed by then; what it might still write is fenced off, but what it might ask of a cloud is not.
+    One that has only just been started, and has shown none yet, has ``START_S`` for that. Its leases have lapsed by
+    then; what it might still write is fenced off, but what it might ask of a cloud is not.
     """
     file = _lock_file(settings)
     with suppress(OSError, ValueError):
         shown, now = (file.stat().st_mtime, file.read_text()), time.monotonic()
         since = _shown.setdefault(str(file), (shown, now))
+        pid, starting, _ = shown[1].partition(STARTING)
+        patience_s = HUNG_LEASES * settings.lease_s
         if since[0] != shown:
             _shown[str(file)] = (shown, now)
-        elif now - since[1] > HUNG_LEASES * settings.lease_s:
-            log.warning("the driver, process %s, hangs: ending it", shown[1])
-            os.kill(int(shown[1]), signal.SIGKILL)
+        elif pid and now - since[1] > (max(START_S, patience_s) if starting else patience_s):
+            log.warning("the driver, process %s, hangs: ending it", pid)
             del _shown[str(file)]
+            os.kill(int(pid), signal.SIGKILL)
 
 
 def ensure_driver(settings: Settings) -> None:
@@ -115,6 +121,7 @@ def ensure_driver(settings: Settings) -> None:
             pass_fds=[lock],
         )
         _started.append(process)
+        _lock_file(settings).write_text(f"{process.pid}{STARTING}")
     finally:
         os.close(output)
         os.close(lock)

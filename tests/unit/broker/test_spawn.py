@@ -26,10 +26,18 @@ with sign_of_life(settings):
 """
 
 
+class Sleeper(subprocess.Popen):
+    """A driver that hangs before it has shown any life."""
+
+    def __init__(self, command: list[str], **how: object) -> None:
+        super().__init__(["sleep", "600"], **how)
+
+
 @pytest.fixture
 def settings(tmp_path, monkeypatch):
     monkeypatch.setenv("SKYLOOM_HOME", str(tmp_path))
     monkeypatch.setattr(spawn, "_shown", {})
+    monkeypatch.setattr(spawn, "_started", [])
     return Settings.load().model_copy(update={"lease_s": 0.3})
 
 
@@ -49,6 +57,35 @@ def test_a_driver_that_shows_life_is_left_alone(settings, holder):
         spawn.ensure_driver(settings)
         time.sleep(0.05)
     assert holder.poll() is None
+
+
+def test_nobody_is_ended_for_a_driver_that_was_there_before(settings):
+    """The next driver has the lock and starts slowly; the number that stands in the file may be anybody's by now."""
+    with subprocess.Popen(["sleep", "600"]) as bystander:
+        spawn._lock_file(settings).write_text(str(bystander.pid))
+        lock = spawn.try_lock(settings)
+        assert lock is not None
+        end = time.monotonic() + 2 * spawn.HUNG_LEASES * settings.lease_s
+        while time.monotonic() < end:
+            spawn.ensure_driver(settings)
+            time.sleep(0.05)
+        os.close(lock)
+        assert bystander.poll() is None
+        bystander.kill()
+
+
+def test_one_that_never_comes_to_life_is_ended_too(settings, monkeypatch):
+    monkeypatch.setattr(spawn.subprocess, "Popen", Sleeper)
+    spawn.ensure_driver(settings)
+    (started,) = spawn._started
+    end = time.monotonic() + 2 * spawn.HUNG_LEASES * settings.lease_s
+    while time.monotonic() < end:
+        spawn.ensure_driver(settings)
+        time.sleep(0.05)
+    assert started.poll() is None, "it may still be importing"
+    monkeypatch.setattr(spawn, "START_S", 0.0)
+    until(lambda: spawn._end_hung(settings) or started.poll() is not None)
+    assert started.returncode == -signal.SIGKILL
 
 
 def test_one_that_hangs_is_ended(settings, holder):
