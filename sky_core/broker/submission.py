@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from sky_core.clouds.credentials import login_of
 from sky_core.config import Settings
 from sky_core.errors import SpecError
 from sky_core.job.needs import Needs, allowed_clouds, keep_environment, keep_folder, keep_sources
@@ -88,13 +89,15 @@ def needs_of(
     """
     secrets, folder, key = secrets_of(task, environ), workdir_of(task, base), team_key(settings)
     sources = sources_of(task, base)
+    clouds = allowed_clouds(settings)
     return Needs(
         profile=settings.profile,
-        clouds=allowed_clouds(settings),
+        clouds=clouds,
         key_id=key.id,
         workdir=keep_folder(store, folder, task.name) if folder else None,
         files=keep_sources(store, sources, task.name) if sources else None,
         environment=keep_environment(store, task.environment, base, task.name) if task.environment else None,
         python=MINOR if task.environment else "",
         sealed=key.seal(secrets, job_id) if secrets else "",
+        logins={name: login_of(name, settings) for name in clouds},
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import socket
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,6 +41,28 @@ def why_unusable(name: str, config: CloudConfig, environ: Mapping[str, str] | No
 def reachable(settings: Settings) -> frozenset[str]:
     """The clouds that this host could use for anybody's job, whether jobs submitted here may run there or not."""
     return frozenset(name for name, config in settings.clouds.items() if why_unusable(name, _allowed(config)) is None)
+
+
+def login_of(name: str, settings: Settings) -> str:
+    """A word for what this host logs in to a cloud with: another one on each host, and after a new login.
+
+    It is made of names and times of writing, never of a secret.
+    """
+    environ, known = settings.environ(), facts_of(name).credentials
+    named = [environ.get(variable, "") for variable in known.variables]
+    home = Path(environ.get("HOME", "~")).expanduser()
+    written = [_written(path) for path in (*(home / file for file in known.files), *map(Path, filter(None, named)))]
+    account = settings.clouds[name].account if name in settings.clouds else None
+    told = (socket.gethostname(), str(settings.home), name, account, named, written)
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+
+
+def _written(path: Path) -> int:
+    """When a file was written last, nanoseconds since the epoch; 0 if there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _allowed(config: CloudConfig) -> CloudConfig:

@@ -45,6 +45,7 @@ class Needs(Record):
         environment: The list of the packages that it runs with, and wheels of some of them…
         python: …and the minor version of Python that they are for.
         sealed: The values of its secrets, or "" without any.
+        logins: What its submitter logs in to each cloud with, as ``clouds.credentials.login_of`` names it.
     """
 
     profile: str
@@ -55,6 +56,7 @@ class Needs(Record):
     environment: Parcel | None = None
     python: str = ""
     sealed: str = ""
+    logins: Mapping[str, str] = {}
 
     @classmethod
     def of(cls, job: Job) -> Needs | None:

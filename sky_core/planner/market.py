@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from sky_core.catalog import Catalog
-from sky_core.clouds.credentials import why_unusable
+from sky_core.clouds.credentials import login_of, why_unusable
 from sky_core.config import EVERY_REGION, Defaults, Settings
 from sky_core.facts import facts_of
 from sky_core.planner.capacity import pools, taken
@@ -61,7 +61,7 @@ def current_market(
         (name, config.regions) for name, config in settings.clouds.items() if config.regions != EVERY_REGION
     )
     catalog, now = _allowed(settings.home, regions, settings.defaults), time.time()
-    tracker = Tracker(store.observations(since=now - LOOK_BACK_S), now)
+    tracker = tracker_of(settings, store, now - LOOK_BACK_S, now)
     return Market(
         catalog=catalog,
         clouds=settings.enabled_clouds() if anywhere else usable,
@@ -71,6 +71,14 @@ def current_market(
         tracker=tracker,
         held=_held(catalog, store, plan_key),
     )
+
+
+def tracker_of(settings: Settings, store: Store, since: float, now: float) -> Tracker:
+    """A tracker of what was observed since then, without what only the logins of other hosts were refused."""
+    seen = store.observations(since=since)
+    refused = {item.cloud for item in seen if item.kind == "auth" and item.login is not None}
+    ours = {None, *(login_of(cloud, settings) for cloud in refused)}
+    return Tracker((item for item in seen if item.kind != "auth" or item.login in ours), now)
 
 
 def _held(catalog: Catalog, store: Store, plan_key: str | None) -> Mapping[Pool, int]:

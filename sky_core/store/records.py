@@ -288,6 +288,8 @@ class Observation:
         scope: How far a refusal reaches.
         hours: Lifetime of the machine for ``preempted`` and ``released``.
         accelerator: Its name; the same instance type comes with and without on GCP.
+        login: Whose ``launched`` or ``auth`` it was, as ``clouds.credentials.login_of`` names it; None if it is all the
+            same.
     """
 
     at: float
@@ -300,6 +302,7 @@ class Observation:
     scope: Scope = "zone"
     hours: float | None = None
     accelerator: str | None = None
+    login: str | None = None
 
 
 @dataclass(frozen=True)

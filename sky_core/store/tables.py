@@ -147,6 +147,7 @@ OBSERVATIONS = Table(
     Column("scope", Text, nullable=False),
     Column("hours", Float),
     Column("accelerator", Text),
+    Column("login", Text),
 )
 
 RUNS = Table(

@@ -40,14 +40,16 @@ def blocked(observations: Iterable[Observation], now: float, ttl_s: float) -> li
     its accelerator, and with scope "type" it alone, in both markets. Missing rights block all kinds in both markets,
     unless their scope is a market or a type; machines that cannot be reached block all that is there. A later launch
     within the scope lifts the block, but not that of a place out of reach: machines were to be had there all the time.
+    Nor does a launch by somebody else lift what a login was refused.
     """
     refused: dict[Blocked, list[Observation]] = defaultdict(list)
     for seen in sorted(observations, key=lambda item: item.at):
         if seen.at > now:
             continue
         if seen.kind == "launched":
-            for scope in [scope for scope in refused if scope.covers(seen) and not _out_of_reach(refused[scope])]:
-                del refused[scope]
+            for scope, refusals in list(refused.items()):
+                if scope.covers(seen) and _shows_otherwise(seen, refusals[-1]):
+                    del refused[scope]
         elif seen.kind in REFUSALS:
             refused[_scope(seen)].append(seen)
     found = []
@@ -74,8 +76,11 @@ def _scope(seen: Observation) -> Blocked:
     return Blocked(seen.cloud, region, zone, instance_type, seen.accelerator, market, 0.0, "")
 
 
-def _out_of_reach(refusals: Sequence[Observation]) -> bool:
-    return refusals[-1].kind == "unreachable"
+def _shows_otherwise(launched: Observation, refusal: Observation) -> bool:
+    """Whether a launch in its scope shows that a refusal does not hold any more."""
+    if refusal.kind == "auth" and refusal.login is not None:
+        return launched.login == refusal.login
+    return refusal.kind != "unreachable"
 
 
 def _place(it: Blocked | Observation | Offering) -> tuple[str | None, ...]:

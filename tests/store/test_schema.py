@@ -88,7 +88,7 @@ def test_an_upgrade_forgets_the_secrets_of_jobs_that_are_over(store_url):
     run_sql(
         store_url,
         f"UPDATE jobs SET state = 'failed' WHERE id = '{over.id}'; ALTER TABLE payloads DROP COLUMN used_at;"
-        "ALTER TABLE logs DROP COLUMN at;"
+        "ALTER TABLE logs DROP COLUMN at; ALTER TABLE observations DROP COLUMN login;"
         f"UPDATE {VERSION_TABLE} SET version_num = '0003'",
     )
     with closing(Store(store_url)) as store:

@@ -21,6 +21,7 @@ from sky_core.driver.step import Step
 from sky_core.events import Happening, Weighed
 from sky_core.job.memory import Promise
 from sky_core.planner.candidates import free, is_blocked
+from sky_core.planner.market import tracker_of
 from sky_core.planner.offers import offers_of, sold_for
 from sky_core.planner.plan import Block, Placement
 from sky_core.recovery import Decision, Situation, make_policy
@@ -28,7 +29,7 @@ from sky_core.recovery.reference import on_demand
 from sky_core.recovery.start_over import StartOver
 from sky_core.recovery.weighing import Weighing, called, weighing_of
 from sky_core.store import Cluster
-from sky_core.tracker import Blocked, Tracker, availability
+from sky_core.tracker import Blocked, availability
 from sky_core.tracker.availability import signs
 
 PROBE_HOURS = 1 / 6
@@ -164,7 +165,7 @@ def _situation(step: Step, pilot: Pilot, promise: Promise, here: Cluster | None)
 
 def _refusals(step: Step) -> list[Blocked]:
     now, probe_s = time.time(), step.driving.settings.scale.seconds(PROBE_HOURS)
-    return Tracker(step.driving.store.observations(since=now - probe_s), now).blocked(probe_s)
+    return tracker_of(step.driving.settings, step.driving.store, now - probe_s, now).blocked(probe_s)
 
 
 def _is_free(place: Placement, refused: list[Blocked], vain: Sequence[Block]) -> bool:

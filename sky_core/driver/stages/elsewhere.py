@@ -1,4 +1,4 @@
-"""Jobs that are left to other hosts: this one has no credentials, or no SDK, of a cloud that their submitter may use.
+"""Jobs that are left to other hosts: this one has no SDK, or no good login, of a cloud that their submitter may use.
 
 Without its cloud nothing can be said of a machine, nor done about it; and a job would be planned, or failed, on what
 this host happens to have. So the job is let go of, and says so among its events. A driver that can use the cloud takes
@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import time
 
+from sky_core.clouds.credentials import login_of
 from sky_core.driver.step import Step
 from sky_core.events import CloudMissing
 
@@ -43,12 +44,21 @@ def leave_what_others_can_place(step: Step) -> None:
     Raises:
         LeftToOthers: if there may be one.
     """
-    _leave_for_a_while(step, _missing(step))
+    _leave_for_a_while(step, _missing(step) | _refused(step))
 
 
 def _missing(step: Step) -> set[str]:
     """The clouds that the job's submitter could use and this host cannot."""
     return set(step.needs.clouds if step.needs else ()) - step.driving.clouds.usable()
+
+
+def _refused(step: Step) -> set[str]:
+    """The clouds that refused what this host logs in with lately, where the submitter logs in with something else."""
+    settings, theirs = step.driving.settings, step.needs.logins if step.needs else {}
+    ours = {cloud: login_of(cloud, settings) for cloud in theirs}
+    seen = step.driving.store.observations(since=time.time() - settings.blocked_ttl_s)
+    refused = {item.cloud for item in seen if item.kind == "auth" and item.login == ours.get(item.cloud, "")}
+    return {cloud for cloud in refused if theirs[cloud] != ours[cloud]}
 
 
 def _planned(step: Step) -> set[str]:

@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 
 from sky_core.clouds.base import TAG_CLUSTER, TAG_JOB, TAG_OWNER, LaunchRequest
+from sky_core.clouds.credentials import login_of
 from sky_core.clouds.userdata import public_key
 from sky_core.driver.step import Step
 from sky_core.errors import (
@@ -19,6 +20,7 @@ from sky_core.errors import (
     CloudError,
     InvalidRequest,
     NotConnected,
+    NotSetUp,
     QuotaError,
     Scope,
     Throttled,
@@ -132,7 +134,7 @@ def launch(step: Step, cluster: Cluster) -> Outcome:
     changes |= {"leaving": True} if cluster is step.successor else {"waiting_since": time.time()}
     return step.comes_to(
         cluster=launched,
-        observations=[observation(cluster, "launched")],
+        observations=[replace(observation(cluster, "launched"), login=login_of(cluster.cloud, step.driving.settings))],
         events=[told],
         **changes,
     )
@@ -206,17 +208,24 @@ def _refused(step: Step, cluster: Cluster, error: CloudError, *, known: bool) ->
         launches=[request_for(cluster, settled=kind)] if known else (),  # else it stays owed
         cluster=replace(cluster, state="refused", ended_at=time.time(), outcome=kind),
         launch_errors=0,
-        observations=[] if own else _learned(cluster, error, seen, scope),
+        observations=[] if own else _learned(step, cluster, error, seen, scope),
         tries=tries_without(step, cluster, error) if own else step.memory.tries,
         events=[Refused(attempt=cluster.attempt, why=kind, message=str(error), **where(cluster))],
     )
 
 
-def _learned(cluster: Cluster, error: CloudError, seen: Seen, scope: Scope) -> list[Observation]:
+def _learned(step: Step, cluster: Cluster, error: CloudError, seen: Seen, scope: Scope) -> list[Observation]:
     """What a refusal teaches of this place, and of others if it speaks of them."""
-    here = observation(cluster, seen, scope)
+    here = taught(step, cluster, error, seen, scope)
     others = error.elsewhere if isinstance(error, QuotaError) else ()
     return [here, *(replace(here, region=region, zone=None) for region in others if region != cluster.region)]
+
+
+def taught(step: Step, cluster: Cluster, error: CloudError, seen: Seen, scope: Scope) -> Observation:
+    """What a refusal teaches of its scope. What our login may not do says nothing of other hosts' logins."""
+    ours = isinstance(error, AuthError) and not isinstance(error, NotSetUp)
+    login = login_of(cluster.cloud, step.driving.settings) if ours else None
+    return replace(observation(cluster, seen, scope), login=login)
 
 
 def is_own(step: Step, cluster: Cluster, error: CloudError) -> bool:

@@ -14,7 +14,7 @@ from sky_core.driver.lead.berths import zone_key
 from sky_core.driver.lead.pilot import decide, pilot_of, thoughts
 from sky_core.driver.lead.promise import checkpoint_hours, noted, too_slow, unsaved, warning
 from sky_core.driver.stages.ending import ended, transfers
-from sky_core.driver.stages.launch import REFUSALS, intend, is_own, observation, tries_without, where
+from sky_core.driver.stages.launch import REFUSALS, intend, is_own, taught, tries_without, where
 from sky_core.driver.stages.lending import lend, make_buckets, renew
 from sky_core.driver.stages.reaching import addresses_of, end_on_record, let_in, look, machines_at, no_address
 from sky_core.driver.step import Step
@@ -269,7 +269,7 @@ def _refused_there(
     Where that is due to what the job itself names, such as its image, it is told to this job only.
     """
     kind, seen = next(pair for kind_of, pair in REFUSALS.items() if isinstance(error, kind_of))
-    seen_there = observation(cluster, seen, getattr(error, "scope", "region"))
+    seen_there = taught(step, cluster, error, seen, getattr(error, "scope", "region"))
     step.driving.hearing.forget(step.job.id)
     event = refusal(attempt=cluster.attempt, why=kind, message=str(error), **where(cluster))
     if is_own(step, cluster, error):

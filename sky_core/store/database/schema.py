@@ -17,7 +17,7 @@ from sky_core.store.database.patience import Patience
 from sky_core.store.database.transactions import insert_if_absent
 from sky_core.store.tables import META
 
-HEAD = "0005"  # the newest revision; told here, so that a store in order is opened without importing Alembic
+HEAD = "0006"  # the newest revision; told here, so that a store in order is opened without importing Alembic
 VERSION_TABLE = "skyloom_version"  # Airflow and Prefect have an alembic_version each
 VERSION = sa.table(VERSION_TABLE, sa.column("version_num", sa.Text))  # made by Alembic
 LOCK = 0x736B796C6F6F6D  # "skyloom": PostgreSQL's advisory lock for changes of the schema

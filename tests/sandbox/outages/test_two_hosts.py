@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from sky_core import Artifact
 from sky_core.broker import Broker
 from sky_core.config import Settings
 from sky_core.endpoints import SANDBOX_FILE
+from sky_core.planner.market import current_market
 from sky_core.remote.keys import TeamKey
 from sky_core.store import Job
 from tests.conftest import Sandbox, until
@@ -154,4 +156,25 @@ def test_a_host_that_only_watches_goes_on_too(world, hosts, tmp_path, monkeypatc
         driver.kill()
         driver.wait()
         assert other.broker.watch(job.id).state == "succeeded"
+    assert len(world.launches(job.id)) == 1
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+def test_what_one_host_may_not_another_may(world, hosts, tmp_path, monkeypatch):
+    """The credentials of one host have ended: the submitter's host takes the job, and is not blocked."""
+    submitter, expired = hosts
+    key = "AKIASKYLOOMSANDBOX00EXPIRED"
+    endpoints = Path(expired.environ["SKYLOOM_HOME"], SANDBOX_FILE)
+    told = json.loads(endpoints.read_text())
+    told["clouds"]["aws"]["credentials"]["access_key_id"] = key
+    endpoints.write_text(json.dumps(told))
+    world.control.fault("aws", "RunInstances", "error", code="RequestExpired", times=100_000, caller=key)
+    with expired.driver():
+        job = submitted(submitter.broker, tmp_path, monkeypatch)
+        until(lambda: has_event(submitter.broker, job, "cloud missing"))
+        blocked = [current_market(host.broker.settings, host.broker.store, "p").blocked for host in hosts]
+        assert [[block.cloud for block in blocks] for blocks in blocked] == [[], ["aws"]]
+        with submitter.driver():
+            until(lambda: submitter.broker.job(job.id).over)
+    assert submitter.broker.job(job.id).state == "succeeded"
     assert len(world.launches(job.id)) == 1

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from sky_core import Artifact, Objective, Pipeline, Resources, Task
-from sky_core.config import Settings
+from sky_core.clouds.credentials import login_of
+from sky_core.config import CloudConfig, Settings
 from sky_core.errors import Infeasible, NoCloudEnabled, NoFeasibleOffering, SpecError, UnknownAccelerator
 from sky_core.planner.market import current_market, load_catalog
 from sky_core.planner.model import source_location
@@ -220,6 +221,15 @@ def test_refusals_block_what_they_refuse(tmp_path, kind, scope, expected):
     store.observe(Observation(time.time(), "aws", "r", "z", "t", "spot", "released"))
     (block,) = current_market(settings, store, "p").blocked
     assert {key: getattr(block, key) for key in expected} == expected
+
+
+def test_what_another_login_was_refused_blocks_nothing_here(tmp_path):
+    clouds = {"aws": CloudConfig()}
+    settings = Settings(home=tmp_path, store_url=f"sqlite:///{tmp_path}/store.db", clouds=clouds)
+    store = Store(settings.store_url)
+    for login in (login_of("aws", settings.model_copy(update={"home": tmp_path / "another"})), None):
+        store.observe(Observation(time.time(), "aws", "r", "z", "t", "spot", "auth", "cloud", login=login))
+        assert len(current_market(settings, store, "p").blocked) == (login is None)
 
 
 def test_a_zone_that_keeps_taking_machines_back_loses_to_one_that_does_not(market):

@@ -96,6 +96,16 @@ def test_refusing_again_and_again_blocks_for_longer_up_to_eight_times() -> None:
     ]
 
 
+def test_what_a_login_was_refused_is_lifted_by_its_own_launches_only() -> None:
+    refused = replace(SEEN, kind="auth", scope="cloud", login="mine")
+    launched = replace(SEEN, at=NOW - 30, kind="launched")
+    assert tracker(refused, replace(launched, login="mine")).blocked(600) == []
+    for other in ("theirs", None):
+        assert len(tracker(refused, replace(launched, login=other)).blocked(600)) == 1
+    account_wide = replace(refused, login=None)
+    assert tracker(account_wide, replace(launched, login="theirs")).blocked(600) == []
+
+
 # --- chances --------------------------------------------------------------------------------------------------
 
 
