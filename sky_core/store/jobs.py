@@ -102,7 +102,7 @@ class Jobs(Part):
         live: bool = False,
         limit: int | None = None,
     ) -> list[Job]:
-        """Jobs, newest first: all, those of one plan or one owner, or only those that are not over; at most ``limit``."""
+        """Jobs, newest first: all, those of one plan or one owner, or only those not over yet; at most ``limit``."""
         query = sa.select(JOBS).order_by(JOBS.c.created_at.desc(), JOBS.c.id).limit(limit)
         if plan_key is not None:
             query = query.where(JOBS.c.plan_key == plan_key)
