@@ -2,7 +2,7 @@ PY ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup servers check test test-newest-prefect test-postgres crash-matrix demo bench docs clean
+.PHONY: setup servers check test test-newest-airflow test-newest-prefect test-postgres crash-matrix demo bench docs clean
 setup: $(VENV)/.ready $(VENV)/judges/.ready servers
 
 # One environment with both engines: Airflow 3.3 and Prefect 3.7 agree on FastAPI.
@@ -46,6 +46,17 @@ test-newest-prefect: $(VENV)/.ready
 		--editable '.[prefect,aws,gcp,azure,postgres,sandbox]' hypothesis pytest pytest-timeout pytest-xdist
 	$(VENV)/newest/bin/python -c 'import prefect; print("Prefect", prefect.__version__)'
 	$(VENV)/newest/bin/pytest -q -n 2 --dist loadfile tests/prefect
+
+# The newest Airflow, with the clouds' own providers beside ours, in an environment of its own.
+PROVIDERS := $(addprefix apache-airflow-providers-,amazon google microsoft-azure cncf-kubernetes)
+test-newest-airflow: $(VENV)/.ready
+	test -x $(VENV)/newest-airflow/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(VENV)/newest-airflow
+	$(BIN)/uv pip install --quiet --upgrade --python $(VENV)/newest-airflow/bin/python \
+		--editable '.[airflow,aws,gcp,azure,postgres,sandbox]' $(PROVIDERS) \
+		hypothesis jsonschema pytest pytest-timeout pytest-xdist
+	$(BIN)/uv pip check --python $(VENV)/newest-airflow/bin/python
+	AIRFLOW_HOME=$(VENV)/newest-airflow/home $(VENV)/newest-airflow/bin/airflow providers get skyloom --full
+	$(VENV)/newest-airflow/bin/pytest -q -n 2 --dist loadfile tests/airflow
 
 # Everything that can go wrong, once each, on both databases: an hour on two cores. QUICK=1: a sample, five minutes.
 crash-matrix: setup

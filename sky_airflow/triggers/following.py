@@ -31,7 +31,7 @@ class Following:
     told: Told
     seen: Seen
     _lines: Lines = field(default_factory=Lines)
-    _checked: float = float("-inf")
+    _checked: float = field(default_factory=time.monotonic)  # the try that submitted it saw to its driver
 
     @classmethod
     def of(cls, broker: Broker, job_id: str, waiter: Waiter) -> Following:

@@ -16,6 +16,7 @@ import pytest
 
 from tests.airflow.grammar.cases import CASES, FEW
 from tests.airflow.grammar.registry import SECRET
+from tests.airflow.grammar.run import ANSWER
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 CHOSEN = os.environ.get("TEST_GRAMMAR", "")
@@ -28,11 +29,14 @@ def answers(world, tmp_path_factory):
     """What came of each case, by name and kind."""
     shares = [NAMES[number::PROCESSES] for number in range(PROCESSES)]
     started = [started_process(names, world, tmp_path_factory.mktemp("airflow")) for names in shares]
-    found = {}
+    found = {name: {} for name in NAMES}
     for process in started:
         said, _ = process.communicate()
         assert process.returncode == 0, said[-4000:]
-        found |= json.loads(said.splitlines()[-1])
+        for line in said.splitlines():
+            if line.startswith(ANSWER):
+                name, kind, came = json.loads(line.removeprefix(ANSWER))
+                found[name][kind] = came
     return found
 
 

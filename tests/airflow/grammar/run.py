@@ -1,7 +1,7 @@
 """Run cases by ``dag.test()``, each as Sky tasks and as plain ones: python -m tests.airflow.grammar.run NAME… > ANSWERS
 
 One process runs many, since Airflow takes seconds to be imported. ``AIRFLOW_HOME`` is a folder of its own, with an
-empty folder of DAGs; ``SKYLOOM_HOME`` is a sandbox's.
+empty folder of DAGs; ``SKYLOOM_HOME`` is a sandbox's. What has been answered is there even if the rest never is.
 """
 
 from __future__ import annotations
@@ -14,24 +14,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+ANSWER = "ANSWER "
+
 
 def main(names: list[str]) -> None:
-    """Run the cases of these names; the last line of the output is JSON: what came of each, by name and kind."""
+    """Run the cases of these names; a line of the output that begins with ``ANSWER`` has one of them as JSON."""
     from airflow.utils.db import initdb
 
     from tests.airflow.grammar.cases import CASES
 
     initdb()
-    found: dict[str, dict[str, Any]] = {}
     for kind in ("sky", "plain"):  # one after the other, so that the driver is not left idle in between
         for name in names:
             if kind == "plain" and not CASES[name].alike:
                 continue
             try:
-                found.setdefault(name, {})[kind] = run(name, kind)
+                found = run(name, kind)
             except Exception as error:  # noqa: BLE001 - the others have their turn
-                found.setdefault(name, {})[kind] = {"error": f"{type(error).__name__}: {error}"}
-    print(json.dumps(found))
+                found = {"error": f"{type(error).__name__}: {error}"}
+            print(f"\n{ANSWER}{json.dumps([name, kind, found])}", flush=True)
 
 
 def run(name: str, kind: str) -> dict[str, Any]:

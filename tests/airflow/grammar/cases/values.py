@@ -69,7 +69,7 @@ def values_that_json_has_not(kit):
 
 @case()
 def a_plain_value_into_a_sky_task(kit):
-    @task
+    @task(multiple_outputs=False)
     def made():
         return {"n": [1, 2]}
 
