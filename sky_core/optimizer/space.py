@@ -110,11 +110,12 @@ def prepare(
         hours.append(run[best])
         at.append(there[best])
     nothing = np.zeros((len(first), len(first)))
+    as_they_are = np.array_equal(first, np.arange(problem.locations))
     reduced: dict[int, Floats] = {}
 
     def between_places(matrix: Floats) -> Floats:
         if id(matrix) not in reduced:
-            reduced[id(matrix)] = matrix if len(first) == len(matrix) else matrix[np.ix_(first, first)]
+            reduced[id(matrix)] = matrix if as_they_are else matrix[np.ix_(first, first)]
         return reduced[id(matrix)]
 
     links = [

@@ -194,3 +194,15 @@ def test_same_question_same_answer() -> None:
     edge = Edge("a", "b", 1.0 - np.eye(2), np.zeros((2, 2)))
     problem = Problem(["a", "b"], tie, tie, place, [edge])
     assert [solve(problem).choice for _ in range(3)] == [{"a": 0, "b": 0}] * 3
+
+
+def test_locations_that_all_differ_keep_their_own_distances() -> None:
+    """Cost alone takes the second and the last location for one, time the second to the fourth; both tell all apart."""
+    usd, delay = np.zeros((5, 5)), np.zeros((5, 5))
+    usd[0, 0] = usd[3, 2] = delay[0, 4] = 0.25
+    free = {"a": np.zeros(2), "b": np.zeros(2)}
+    problem = Problem(
+        ["a", "b"], free, free, {"a": np.array([0, 1]), "b": np.array([0, 4])}, [Edge("a", "b", usd, delay)]
+    )
+    for minimize in OBJECTIVES:
+        check(problem, solve(problem, minimize=minimize), minimize, [(0.0, 0.0)])
