@@ -5,6 +5,7 @@ Source: ``optimizer`` of :mod:`lab.reference` (its README gives the shapes and b
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -19,6 +20,8 @@ GRAINS = ("cloud", "region")
 HOURS_PER_GB = 8 / 10 / 3600  # between clouds, at 10 Gbit/s
 BETWEEN_REGIONS = 0.02  # USD per GB, inside a cloud; the least between clouds
 WIDTH = 5  # tasks in a layer of the layered DAGs
+COMPLEX = (2, 4, 5, 5, 6, 5, 5, 4, 2)  # tasks in each layer of the Complex shape: 38 ...
+COMPLEX_EDGES = 53  # ... of so many edges
 
 
 def load(name: str, grain: str) -> tuple[Problem, NDArray[np.str_]]:
@@ -49,6 +52,49 @@ def large(kind: str, tasks: int, seed: int = 0) -> Problem:
         edges.append(_edge(names[parent], names[child], gb, cost, places, "region"))
     hours = {name: rng.uniform(0, 1, len(price)) for name in names}
     return _problem(names, hours, price, index, edges)
+
+
+def fresh(seed: int, grain: str) -> Problem:
+    """A Complex DAG that no file holds: its edges, volumes and hours are drawn, the machines are those of the files.
+
+    The hours make optima that mix clouds: 2 to 20 for each task, 0.3 to 3 times that on each cloud, and a tenth more or
+    less on each machine.
+    """
+    about = json.loads((DATA / "cx_s0_hard.json").read_text())
+    rates = json.loads((DATA / "layered500_s0.json").read_text())["egress_model"]["params"]
+    rng = np.random.default_rng(seed)
+    index, places = _places(about["candidates"], grain)
+    price = np.array([c["price"] for c in about["candidates"]])
+    clouds = sorted({c["cloud"] for c in about["candidates"]})
+    of_cloud = np.array([clouds.index(c["cloud"]) for c in about["candidates"]])
+    names = [f"t{number}" for number in range(sum(COMPLEX))]
+    hours = {
+        name: rng.uniform(2, 20) * rng.uniform(0.3, 3, len(clouds))[of_cloud] * rng.uniform(0.9, 1.1, len(price))
+        for name in names
+    }
+    edges = []
+    for parent, child in _complex(rng):
+        gb = rng.uniform(0, 100)
+        out = {cloud: max(0.0, gb - rate["free"]) * rate["rate"] for cloud, rate in rates.items()}
+        cost = {a: {b: 0.0 if a == b else out[a] for b in rates} for a in rates}
+        edges.append(_edge(names[parent], names[child], gb, cost, places, grain))
+    return _problem(names, hours, price, index, edges)
+
+
+def _complex(rng: np.random.Generator) -> list[tuple[int, int]]:
+    """Edges to one of the next three layers; all but the first have a parent right above, all but the last a child."""
+    layers = np.split(np.arange(sum(COMPLEX)), np.cumsum(COMPLEX)[:-1])
+    layer = np.repeat(np.arange(len(COMPLEX)), COMPLEX)
+    edges: set[tuple[int, int]] = set()
+    for above, below in itertools.pairwise(layers):
+        edges |= {(int(rng.choice(above)), int(child)) for child in below}
+        childless = set(above.tolist()) - {parent for parent, _ in edges}
+        edges |= {(parent, int(rng.choice(below))) for parent in sorted(childless)}
+    while len(edges) < COMPLEX_EDGES:
+        parent, child = (int(v) for v in rng.integers(len(layer), size=2))
+        if 1 <= layer[child] - layer[parent] <= 3:
+            edges.add((parent, child))
+    return sorted(edges)
 
 
 def _layers(tasks: int, rng: np.random.Generator) -> list[tuple[int, int]]:

@@ -45,6 +45,14 @@ class Effort:
         """With a plan within ``gap`` good enough at once."""
         return replace(self, patient_until=-math.inf)
 
+    def fits(self, value: float, bound: float) -> bool:
+        """Whether a plan of that objective is proven to lie within ``gap`` of the best."""
+        return math.isfinite(value) and value - bound <= self.gap * abs(value)
+
+    def ends(self, value: float, bound: float) -> float:
+        """When to stop with a plan of that objective in hand: within ``gap`` it will do once patience is over."""
+        return min(self.until, self.patient_until) if self.fits(value, bound) else self.until
+
     def enough(self, value: float, bound: float) -> bool:
         """Whether a plan of that objective can be left at that by now, though nothing proves it the best."""
-        return now() > self.patient_until and value - bound <= self.gap * abs(value)
+        return now() > self.patient_until and self.fits(value, bound)

@@ -29,7 +29,7 @@ from sky_core.optimizer.space import Space, ends, prepare, within
 Method = Literal["auto", "labels", "ilp", "cbc"]
 WIDTHS = (200, 2_000, 16_000, 128_000)
 LOOSER = (1.0, 0.8, 1.25)  # deadlines, relative to the asked one, at which time is priced: one price fits no label
-HOPELESS = 0.015  # a relative gap that ever more labels close too slowly
+FEW = WIDTHS[1]  # labels, in a search that costs less than setting up the integer program
 SMALL = 2_000  # candidates left over all tasks
 MEMORY = "messages about cost"
 
@@ -108,6 +108,25 @@ def _fastest(space: Space, goal: Goal, best: Best, known: Bound, effort: Effort)
     return replace(best, choice=space.choice(faster(space, start)) if start else best.choice, settled=True)
 
 
+def fastest_of_equal(
+    problem: Problem, allowed: Mapping[str, Ints], goal: Goal, best: Best, *, method: Method, effort: Effort
+) -> Best:
+    """The fastest plan that is as cheap as ``best``; where that took all patience, one that no change of a task speeds.
+
+    ``goal`` is to minimize time under a budget that is the cost of ``best``.
+    """
+    assert best.choice is not None
+    if not goal.limits and method == "auto":
+        space = prepare(problem, allowed, priced=True, timed=True)
+        start = space.picks(best.choice)
+        best = replace(best, choice=space.choice(faster(space, start))) if start is not None else best
+        if not best.proven:
+            return best
+        method, effort = "labels", replace(effort, until=min(effort.until, effort.patient_until))
+    second = minimum(problem, allowed, goal, method=method, effort=effort)
+    return best if second.choice is None else replace(best, choice=second.choice)
+
+
 def cheapest_of_equal(
     problem: Problem, allowed: Mapping[str, Ints], goal: Goal, best: Best, *, method: Method, effort: Effort
 ) -> Best:
@@ -147,8 +166,8 @@ def _by_labels(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, method
     quick = _by_paths(problem, space, goal) if method == "auto" else Best(None, math.inf, 0.0, "paths")
     if quick.proven:
         return quick
-    if quick.choice is not None and quick.value - quick.bound <= effort.gap * abs(quick.value):
-        effort = replace(effort, until=min(effort.until, effort.patient_until))  # by then it will do
+    if quick.choice is not None:
+        effort = replace(effort, until=effort.ends(quick.value, quick.bound))
     prices = _relaxed(space, goal, effort.share(0.5))
     if prices is None:
         return Best(None, math.inf, math.inf, "labels")
@@ -211,9 +230,10 @@ def _widen(problem: Problem, space: Space, question: Question, effort: Effort, s
     if best.proven and question.goal.weights.cost == 0:
         return best
     for width in WIDTHS:
-        if width > WIDTHS[1] and effort.gap and best.value - best.bound > HOPELESS * abs(best.value):
-            break
-        found = labels.search(space, question, cutoff=above(best.value), width=width, until=effort.until)
+        if width > FEW and effort.gap and not effort.fits(best.value, best.bound):
+            break  # the integer program gets below the gap sooner than ever more labels
+        until = effort.ends(best.value, best.bound)
+        found = labels.search(space, question, cutoff=above(best.value), width=width, until=until)
         if found is None:
             break
         if found.picks is not None:

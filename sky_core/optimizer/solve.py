@@ -10,7 +10,7 @@ import numpy as np
 
 from sky_core.errors import Infeasible, SpecError
 from sky_core.optimizer.effort import Effort, now
-from sky_core.optimizer.exact import Best, Method, cheapest_of_equal, minimum
+from sky_core.optimizer.exact import Best, Method, cheapest_of_equal, fastest_of_equal, minimum
 from sky_core.optimizer.goal import Goal, above
 from sky_core.optimizer.problem import (
     Bools,
@@ -45,8 +45,9 @@ def solve(
 ) -> Solution:
     """The best plan for the whole DAG.
 
-    Of equally cheap plans the fastest is returned, of equally fast ones the cheapest; in DAGs of hundreds of tasks one
-    that no change of a single task makes better. What is equal in both is told apart by the order of the candidates.
+    Of equally cheap plans the fastest is returned, of equally fast ones the cheapest; in DAGs of hundreds of tasks, and
+    where patience ended before a proof, one that no change of a single task makes better. What is equal in both is told
+    apart by the order of the candidates.
     Solving the same problem again, with tasks fixed or candidates blocked, starts from what the last time has shown.
 
     Args:
@@ -128,9 +129,8 @@ def _best(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, method: Met
         return first
     cost, finish = assess(problem, first.choice)
     if by_cost:
-        second_goal = replace(goal, weights=WEIGHTS["time"], budget_usd=above(cost))
-        second = minimum(problem, allowed, second_goal, method=method, effort=effort)
-        return first if second.choice is None else replace(first, choice=second.choice)
+        as_cheap = replace(goal, weights=WEIGHTS["time"], budget_usd=above(cost))
+        return fastest_of_equal(problem, allowed, as_cheap, first, method=method, effort=effort)
     as_fast = replace(goal, weights=WEIGHTS["cost"], deadline_hours=above(max(finish.values())))
     return cheapest_of_equal(problem, allowed, as_fast, first, method=method, effort=effort)
 
