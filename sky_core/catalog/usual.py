@@ -43,7 +43,7 @@ def binding(table: pl.DataFrame, wanted: Resources, usual: Defaults) -> Iterator
 
 
 def preferred(found: pl.DataFrame, wanted: Resources, usual: Defaults, today: date) -> pl.DataFrame:
-    """What of it boots, has the usual processor and is still sold tomorrow, as far as there is any of that.
+    """What of it boots, has the usual processor and no enclave and is still sold tomorrow, as far as there is any.
 
     A machine type that is named is meant. An accelerator that only an Arm machine has, or only one that is about to
     end, is better than none: the plan says so.
@@ -51,6 +51,8 @@ def preferred(found: pl.DataFrame, wanted: Resources, usual: Defaults, today: da
     if wanted.instance_type:
         return found
     kept = [_boots(found), _sold_after(found, today + NOTICE)]
+    if "confidential" not in wanted.labels:
+        kept.append(_in_the_open(found))
     if wanted.arch is None and usual.arch != "any":
         kept.insert(0, pl.col("arch").cast(pl.String).fill_null("x86_64") == usual.arch)
     for mask in kept:
@@ -98,6 +100,11 @@ def _spellings(region: str) -> Iterator[str]:
 def _boots(table: pl.DataFrame) -> pl.Expr:
     """Sizes of Azure's first generation go: the images that jobs run on are of the second."""
     return ~_with_labels(table, lambda text: parse_labels(text).get("generation") == "1")
+
+
+def _in_the_open(table: pl.DataFrame) -> pl.Expr:
+    """Sizes for confidential computing go: what they do besides is done by others without their limits."""
+    return ~_with_labels(table, lambda text: "confidential" in parse_labels(text))
 
 
 def _sold_after(table: pl.DataFrame, day: date) -> pl.Expr:

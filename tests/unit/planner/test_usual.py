@@ -46,6 +46,14 @@ def test_what_a_task_names_is_what_it_gets() -> None:
     assert set(usual.query(Resources(instance_type="t4g.nano"))["instance_type"]) == {"t4g.nano"}
 
 
+def test_sizes_for_confidential_computing_are_for_those_who_ask() -> None:
+    usual = catalog()
+    assert not any("confidential" in labels for labels in usual.query(Resources(cpus="8"))["labels"].drop_nulls())
+    asked = usual.query(Resources(cpus="8", labels={"confidential": "sgx"}))
+    assert all("confidential=sgx" in labels for labels in asked["labels"])
+    assert set(usual.query(Resources(instance_type="Standard_DC8_v2"))["instance_type"]) == {"Standard_DC8_v2"}
+
+
 def test_the_settings_may_say_something_else() -> None:
     found = catalog(cpus="2+", memory="2+", arch="any", regions=["aws/ap-*"], home="gcp/europe-west4").query(
         Resources()
