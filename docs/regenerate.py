@@ -6,8 +6,9 @@ write docs/schemas/, the JSON Schemas of what --json prints.
 
 A marker is a comment ``<!-- plan FILE -->``, ``<!-- plan FILE as json -->``, ``<!-- fields of plan -->`` or
 ``<!-- permissions CLOUD -->``; what is between it and the next ``<!-- end -->`` is made here. Plans are made over the
-embedded catalog with all three clouds usable, no default narrowing it, and without the remarks that hang on the day
-(old prices, machines that retire), so that they are the same on every machine and every day.
+embedded catalog with all three clouds usable and the defaults that somebody has who has set none, but for what hangs on
+the day (the floor under old prices, the remarks on these and on machines that retire), so that they are the same on
+every machine and every day.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pydantic import BaseModel
 
 from sky_core.catalog import Catalog
 from sky_core.clouds.needs import Need
+from sky_core.config import Defaults
 from sky_core.job.cost.document import CostDocument
 from sky_core.overview.documents import JobsDocument, TopDocument
 from sky_core.planner.plan import Plan
@@ -45,7 +47,7 @@ MADE_AT = 1767225600.0  # the beginning of 2026: when a plan was made is no part
 @cache
 def plan(file: str) -> Plan:
     """The plan of an example, with all that can be said of it."""
-    market = Market(Catalog.embedded(), ("aws", "azure", "gcp"))
+    market = Market(Catalog.embedded().with_defaults(Defaults(spot_floor=0.0)), ("aws", "azure", "gcp"))
     made = make_plan(load_pipeline(ROOT / file), market, explain=True, trade=True)
     return made.model_copy(update={"created_at": MADE_AT, "begun_at": MADE_AT, "remarks": ()})
 

@@ -1,4 +1,4 @@
-"""The vision pipeline as an Airflow DAG: three clouds, because that is cheapest.
+"""The vision pipeline as an Airflow DAG: on more than one cloud, because that is cheapest.
 
 The same stages and estimates as ``example_flows/vision_pipeline.py``: two as shell tasks whose files travel as
 artifacts, one as a Python function.
@@ -19,7 +19,7 @@ with DAG("vision_pipeline", schedule=None, start_date=datetime(2026, 1, 1), defa
         task_id="process",
         run="python stages.py process",
         workdir=STAGES,
-        requires={"labels": {"confidential": "sgx"}, "cpus": "8+"},
+        requires={"cpus": "16+", "memory": "64+"},
         hours=0.6,
         outputs={"images": Artifact(size_gb=1)},
     )
@@ -27,14 +27,14 @@ with DAG("vision_pipeline", schedule=None, start_date=datetime(2026, 1, 1), defa
         task_id="train",
         run="python stages.py train",
         workdir=STAGES,
-        requires={"accelerators": ["V100:4", "tpu-v3-8"], "use_spot": True},
-        hours={"V100:4": 8.4, "tpu-v3-8": 3.8},
+        requires={"accelerators": ["A100:4", "H100", "tpu-v5litepod-8"], "use_spot": True},
+        hours={"A100:4": 3.9, "H100": 6.4, "tpu-v5litepod-8": 4.8},
         checkpoint="3m",
         inputs={"images": process.outputs["images"]},
         outputs={"model": Artifact(size_gb=0.1)},
     )
 
-    @task.sky(requires={"accelerators": ["T4", "Inferentia"]}, hours={"T4": 1.5, "Inferentia": 1.4})
+    @task.sky(requires={"accelerators": ["L4", "Inferentia2"]}, hours={"L4": 1.9, "Inferentia2": 1.1})
     def infer(model: Path, images: Path) -> float:
         import pickle
 
