@@ -30,8 +30,8 @@ class Switch:
     """A dead man's switch, armed at the first moment of a machine's boot, before and apart from any agent.
 
     Attributes:
-        program: Python source, standard library only, that ends the bill of the machine that runs it; its one argument
-            is the cloud's name.
+        program: Source of a Python module, standard library only, whose ``end_bill()`` ends the bill of the machine
+            that runs it; "" where to power off does.
         idle_s: The machine ends itself when nothing has touched ``~/.skyloom/alive`` for so many real seconds.
         max_s: It ends so many real seconds after its boot in any case.
     """

@@ -26,14 +26,18 @@ while sleep %(tick)d; do
   alive=$(stat -c %%Y "${HOME:-/}/.skyloom/alive" /home/%(user)s/.skyloom/alive 2>/dev/null)
   if [ "$alive" != "$seen" ]; then seen=$alive since=$(now); fi
   if [ $(($(now) - since)) -ge %(idle)d ] || [ $(($(now) - born)) -ge %(most)d ]; then
-    python3 "${0%%/*}/halting.py" %(cloud)s || shutdown -h now
+    %(end)s
     sleep 30
   fi
 done
 """
 
 
-def arming(switch: Switch | None, cloud: str, user: str) -> str:
+POWER_OFF = "shutdown -h now"
+BY_ITSELF = f"cd \"${{0%/*}}\" && python3 -c 'import machine; print(machine.end_bill())' || {POWER_OFF}"
+
+
+def arming(switch: Switch | None, user: str) -> str:
     """Shell commands that arm a switch, "" for none. The watch goes on in a session of its own.
 
     cloud-init's units leave processes alone that outlive them (``KillMode=process``).
@@ -41,26 +45,27 @@ def arming(switch: Switch | None, cloud: str, user: str) -> str:
     if switch is None:
         return ""
     tick = max(1, min(15, int(switch.idle_s / 10)))
-    about = {"user": user, "cloud": cloud, "tick": tick, "idle": int(switch.idle_s), "most": int(switch.max_s)}
+    end = BY_ITSELF if switch.program else POWER_OFF
+    about = {"user": user, "end": end, "tick": tick, "idle": int(switch.idle_s), "most": int(switch.max_s)}
+    files = {"machine.py": switch.program, "watch": WATCH % about}
+    written = "".join(_file(name, text) for name, text in files.items() if text)
     return f"""folder=${{TMPDIR:-/run}}/skyloom
 mkdir -p "$folder"
-cat >"$folder/halting.py" <<'SKYLOOM'
-{switch.program.rstrip()}
-SKYLOOM
-cat >"$folder/watch" <<'SKYLOOM'
-{(WATCH % about).rstrip()}
-SKYLOOM
-setsid sh "$folder/watch" </dev/null >/dev/null 2>&1 &
+{written}setsid sh "$folder/watch" </dev/null >/dev/null 2>&1 &
 """
 
 
-def cloud_config(request: LaunchRequest, user: str, cloud: str) -> str:
+def _file(name: str, text: str) -> str:
+    return f"cat >\"$folder/{name}\" <<'SKYLOOM'\n{text.rstrip()}\nSKYLOOM\n"
+
+
+def cloud_config(request: LaunchRequest, user: str) -> str:
     """User data that pins the machine's SSH host key and lets one key log in as ``user``.
 
     The host key is made by us, so that the very first connection can be checked against it: no trust on
     first use.
     """
-    armed = arming(request.switch, cloud, user)
+    armed = arming(request.switch, user)
     config = {
         # At every boot, and before all else that cloud-init does: files, users, packages.
         **({"bootcmd": [armed]} if armed else {}),

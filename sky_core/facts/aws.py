@@ -24,6 +24,7 @@ def cpu_maker(instance_type: str) -> CpuMaker | None:
 FACTS = CloudFacts(
     name="aws",
     provider="sky_core.clouds.aws.provider:Aws",
+    on_machine="sky_core.remote.agent.host.clouds.aws",
     sdk=("boto3", "s3fs"),
     extra="aws",
     schemes={"s3": "s3"},

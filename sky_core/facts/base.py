@@ -51,6 +51,8 @@ class CloudFacts:
         provider: ``module:class`` of what keeps :class:`~sky_core.clouds.base.Cloud`; imported in the driver only.
         executor: ``module:function`` that makes, from the settings, what runs jobs there
             (:class:`~sky_core.remote.executor.Executor`); imported in the driver only.
+        on_machine: The module that its machines take along to ask it about themselves: when it takes them back, and how
+            they end their own bill (:mod:`sky_core.remote.agent.host.clouds`). "": they are not told, and power off.
         sdk: Modules that the provider imports; all of them have to be installed.
         extra: The extra of this distribution that brings them, or "" if it is none of ours.
         schemes: URL schemes of its object store, each with the fsspec protocol that opens it.
@@ -80,6 +82,7 @@ class CloudFacts:
     name: str
     provider: str
     executor: str = "sky_core.remote.ssh_executor:connect"
+    on_machine: str = ""
     sdk: tuple[str, ...] = ()
     extra: str = ""
     schemes: Mapping[str, str] = field(default_factory=dict)

@@ -15,6 +15,7 @@ import cloudpickle
 
 from sky_core import checkpoint
 from sky_core.remote.agent.job import BROUGHT
+from sky_core.remote.belonging import modules
 
 PACKAGE = "skyloom_agent"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same content gives the same bytes
@@ -26,6 +27,7 @@ def agent() -> tuple[str, bytes]:
     folder = Path(__file__).parent / "agent"
     sources = sorted(folder.rglob("*.py"))
     files = {f"{PACKAGE}/{source.relative_to(folder).as_posix()}": source.read_bytes() for source in sources}
+    files |= {f"{PACKAGE}/host/clouds/{cloud}.py": source for cloud, source in modules().items()}
     files["__main__.py"] = files.pop(f"{PACKAGE}/__main__.py")
     for source in sorted(Path(cloudpickle.__file__).parent.glob("*.py")):
         files[f"vendor/cloudpickle/{source.name}"] = source.read_bytes()

@@ -9,6 +9,8 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,35 @@ def test_a_plan_knows_the_cloud_and_the_file_of_the_package(tmp_path: Path) -> N
     (placement,) = json.loads(done.stdout)["placements"].values()
     assert (placement["cloud"], placement["zone"], placement["instance_type"]) == ("meadow", "north-1", "calf")
     assert placement["market"] == "spot", "the cheaper of its two"
+
+
+def test_its_machines_hear_of_their_end_by_its_own_module(tmp_path: Path) -> None:
+    """The agent's zip file as a machine has it, beside Meadow's metadata service."""
+
+    class Metadata(BaseHTTPRequestHandler):
+        looks = 0
+
+        def do_GET(self) -> None:
+            Metadata.looks += self.path == "/notice"
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"1234.5" if Metadata.looks == 2 else b"")
+
+    packed = "import sys; from sky_core.remote.bundle import agent; open(sys.argv[1], 'wb').write(agent()[1])"
+    assert python("-c", packed, str(tmp_path / "agent.pyz"), home=tmp_path).returncode == 0
+    heard = (
+        "from skyloom_agent.host import belonging, eviction; "
+        "print(eviction.watch('meadow'), belonging.way_out('meadow'))"
+    )
+    with ThreadingHTTPServer(("127.0.0.1", 0), Metadata) as service:
+        threading.Thread(target=service.serve_forever, daemon=True).start()
+        environ = {
+            "PYTHONPATH": str(tmp_path / "agent.pyz"),
+            "MEADOW_METADATA": f"http://127.0.0.1:{service.server_port}",
+        }
+        done = python("-c", heard, home=tmp_path, **environ)
+        service.shutdown()
+    assert done.stdout == "1234.5 None\n", done.stderr
 
 
 def test_a_policy_that_is_no_policy_is_refused(tmp_path: Path) -> None:
@@ -102,6 +133,7 @@ def test_the_page_shows_the_code_that_was_run() -> None:
     assert {name for name, _ in shown} >= {
         "meadow/facts.py",
         "meadow/provider.py",
+        "meadow/machine.py",
         "meadow/policy.py",
         "meadow/engine.py",
         "meadow/contract.py",

@@ -58,7 +58,7 @@ class Park:
         ip = f"127.{78 + (number >> 16) % 100}.{number >> 8 & 255}.{number & 255}"
         emulated = world.Machine(
             token, cloud, "region", ZONES[cloud], "m5.large", "spot", 2, {}, ip,
-            cloud_config(request, "skyloom", cloud), time.time(), extra={"image": image},
+            cloud_config(request, "skyloom"), time.time(), extra={"image": image},
         )  # fmt: skip
         self.hypervisor.boot(emulated)
         machine = Machine(ip, self.hypervisor.ssh_port, "skyloom", public_key(host_key))

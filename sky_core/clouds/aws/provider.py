@@ -106,7 +106,7 @@ class Aws:
         with self._session.errors(request.region):
             image = self._image(request)
             interface = self._network.interface(request.region, request.ports)
-        body = _run_instances(request, image, interface, cloud_config(request, self.config.ssh_user, self.name))
+        body = _run_instances(request, image, interface, cloud_config(request, self.config.ssh_user))
         if self.config.machine_identity:
             body["IamInstanceProfile"] = {"Name": self.config.machine_identity}
         retrying = Retrying(

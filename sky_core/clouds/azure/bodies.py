@@ -20,8 +20,8 @@ Body = dict[str, Any]
 
 # https://learn.microsoft.com/azure/role-based-access-control/built-in-roles/compute#virtual-machine-contributor
 VM_CONTRIBUTOR = "9980e02c-c2be-4d73-94e8-173b1dc7cf3c"
-# The machines' own, below their resource group: by this name :mod:`sky_core.remote.agent.host.halting` asks for its
-# token.
+# The machines' own, below their resource group: by this name :mod:`~sky_core.remote.agent.host.clouds.azure` asks
+# for its token.
 IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities/switch"
 
 
@@ -148,7 +148,7 @@ def _login(request: LaunchRequest, name: str, user: str) -> Body:
         "computerName": name,
         "adminUsername": user,
         "linuxConfiguration": {"disablePasswordAuthentication": True, "ssh": {"publicKeys": [key]}},
-        "customData": base64.b64encode(cloud_config(request, user, "azure").encode()).decode(),
+        "customData": base64.b64encode(cloud_config(request, user).encode()).decode(),
     }
 
 

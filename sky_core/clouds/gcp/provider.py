@@ -181,7 +181,7 @@ class Gcp:
         lost reply; but a refusal from then is no answer for now, hence the second, fresh id.
         """
         interface = self._network.interface(request.region)
-        script = cloud_config(request, self.config.ssh_user, self.name)
+        script = cloud_config(request, self.config.ssh_user)
         body = bodies.instance_body(zone, name, request, script, interface, self.config.machine_identity)
         same = uuid.uuid5(uuid.NAMESPACE_URL, f"{self.project}/{zone}/{name}")
         for request_id in (same, uuid.uuid4()):

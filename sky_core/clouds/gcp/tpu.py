@@ -199,7 +199,7 @@ def _node(request: LaunchRequest, config: CloudConfig, path: str) -> tpu_v2.Node
     user, network = config.ssh_user, config.network.at(request.region)
     kind, runtime = names.tpu_version(request.accelerator or "")
     metadata = {
-        "user-data": cloud_config(request, user, "gcp"),
+        "user-data": cloud_config(request, user),
         "startup-script": startup_script(request, user),
         TAGS_KEY: json.dumps(dict(request.tags)),
         NODE_KEY: path,
@@ -226,7 +226,7 @@ def startup_script(request: LaunchRequest, user: str) -> str:
     name, home = quote(user), quote(f"/home/{user}")
     private, public = quote(request.host_key.strip()), quote(public_key(request.host_key))
     return f"""#!/bin/bash
-{arming(request.switch, "gcp", user)}set -eu
+{arming(request.switch, user)}set -eu
 id -u {name} >/dev/null 2>&1 || useradd --create-home --shell /bin/bash {name}
 echo {quote(f"{user} ALL=(ALL) NOPASSWD:ALL")} >/etc/sudoers.d/90-skyloom
 install -d -m 700 -o {name} -g {name} {home}/.ssh

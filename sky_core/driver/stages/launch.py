@@ -179,7 +179,7 @@ def _request(step: Step, cluster: Cluster, *, asked_before: bool) -> LaunchReque
         authorized_key=public_key(identity.client_key),
         asked_before=asked_before,
         tags={**wanted.tags, TAG_OWNER: step.driving.store.id, TAG_CLUSTER: cluster.token, TAG_JOB: step.job.id},
-        switch=switch(step.driving.settings, placement.hours),
+        switch=switch(step.driving.settings, cluster.cloud, placement.hours),
     )
 
 

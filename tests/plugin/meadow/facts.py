@@ -10,6 +10,7 @@ from sky_core.facts import CloudFacts
 FACTS = CloudFacts(
     name="meadow",
     provider="meadow.provider:Meadow",
+    on_machine="meadow.machine",
     sdk=("boto3",),
     default_region="north",
     offerings="meadow.facts:offerings",

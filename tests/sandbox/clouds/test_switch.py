@@ -36,7 +36,7 @@ def cloud(sandbox: Sandbox, subject: Subject) -> Cloud:
 
 
 def launched(sandbox: Sandbox, cloud: Cloud, subject: Subject, token: str, *, max_s: float = 3600.0) -> Instance:
-    armed = replace(switch(sandbox.settings, 1.0), idle_s=IDLE_S, max_s=max_s)
+    armed = replace(switch(sandbox.settings, subject.cloud, 1.0), idle_s=IDLE_S, max_s=max_s)
     [machine] = cloud.launch(subject.request(token, switch=armed))
     return machine
 
@@ -90,5 +90,5 @@ def test_a_machine_may_end_itself_from_the_moment_on_at_which_it_is_there(sandbo
 @pytest.mark.parametrize("kind", ["aws", "gcp", "azure"])
 def test_user_data_holds_no_more_than_ec2_takes(kind: str, tmp_path: object) -> None:
     settings = Settings.load({"SKYLOOM_HOME": str(tmp_path)})
-    request = SUBJECTS["aws"].request("size", switch=switch(settings, 100.0))
-    assert len(cloud_config(request, "skyloom", kind).encode()) < 16 * 1024
+    request = SUBJECTS["aws"].request("size", switch=switch(settings, kind, 100.0))
+    assert len(cloud_config(request, "skyloom").encode()) < 16 * 1024
