@@ -6,6 +6,7 @@ With it comes :mod:`sky_core.checkpoint`, for the loops of who has not installed
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
 import zipfile
 from functools import cache
@@ -14,8 +15,8 @@ from pathlib import Path
 import cloudpickle
 
 from sky_core import checkpoint
+from sky_core.facts import clouds
 from sky_core.remote.agent.job import BROUGHT
-from sky_core.remote.belonging import modules
 
 PACKAGE = "skyloom_agent"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same content gives the same bytes
@@ -27,7 +28,9 @@ def agent() -> tuple[str, bytes]:
     folder = Path(__file__).parent / "agent"
     sources = sorted(folder.rglob("*.py"))
     files = {f"{PACKAGE}/{source.relative_to(folder).as_posix()}": source.read_bytes() for source in sources}
-    files |= {f"{PACKAGE}/host/clouds/{cloud}.py": source for cloud, source in modules().items()}
+    for cloud, facts in clouds().items():
+        if facts.on_machine:
+            files[f"{PACKAGE}/host/clouds/{cloud}.py"] = source_of(facts.on_machine).encode()
     files["__main__.py"] = files.pop(f"{PACKAGE}/__main__.py")
     for source in sorted(Path(cloudpickle.__file__).parent.glob("*.py")):
         files[f"vendor/cloudpickle/{source.name}"] = source.read_bytes()
@@ -39,3 +42,10 @@ def agent() -> tuple[str, bytes]:
             archive.writestr(zipfile.ZipInfo(name, EPOCH), content, zipfile.ZIP_DEFLATED)
     content = buffer.getvalue()
     return f"agent-{hashlib.sha256(content).hexdigest()[:16]}.pyz", content
+
+
+def source_of(module: str) -> str:
+    """The text of a module that is one file, such as :attr:`CloudFacts.on_machine` names."""
+    file = importlib.import_module(module).__file__
+    assert file is not None, f"{module} is a folder"
+    return Path(file).read_text()

@@ -1,7 +1,8 @@
 """Where the jobs of the matrix say that they are alive: the one witness that neither driver nor sandbox can bend.
 
-A job opens a TCP connection to it for every word it says: ``begin``, ``beat``, … ``end``, each with the trial, the
-machine and the copy of the command that speaks. Two copies that are alive at once are two running copies.
+A job opens a TCP connection to it for every word it says, until that was heard: ``begin``, ``beat``, … ``end``, each
+with the trial, the machine and the copy of the command that speaks. Two copies that are alive at once are two running
+copies.
 """
 
 from __future__ import annotations
@@ -41,9 +42,13 @@ class Witness:
                 words = self.rfile.readline().decode(errors="replace").split()
                 if len(words) == 4:
                     witness.hear(*words)
+                    self.wfile.write(b"heard\n")
 
-        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        class Server(socketserver.ThreadingTCPServer):
+            request_queue_size = 1024  # on a busy host five would be full, and a word without a trace gone
+            daemon_threads = True
+
+        self._server = Server(("127.0.0.1", 0), Handler)
         self.port: int = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -74,7 +79,12 @@ def command(port: int, trial: str, beats: int) -> str:
 exec 2>&1
 nonce=$(head -c 9 /dev/urandom | base64 | tr -dc a-zA-Z0-9)
 say() {{
-  (exec 3<>/dev/tcp/127.0.0.1/{port} && echo "{trial} ${{SKY_SANDBOX_MACHINE:-?}} $nonce $1" >&3) 2>/dev/null
+  for _ in 1 2 3 4 5; do
+    (
+      exec 3<>/dev/tcp/127.0.0.1/{port} && echo "{trial} ${{SKY_SANDBOX_MACHINE:-?}} $nonce $1" >&3 &&
+        read -r -t 10 -u 3
+    ) 2>/dev/null && return
+  done
   return 0
 }}
 say begin
