@@ -14,7 +14,7 @@ import pytest
 
 from sky_core import Pipeline, Task
 from sky_core.broker import Broker
-from tests.airflow.test_plan_tab import client, logged_in  # noqa: F401 - a fixture
+from tests.airflow.tab.test_plan_tab import client, logged_in  # noqa: F401 - a fixture
 from tests.unit.ui.test_browser import CHROMIUM, DARK
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
