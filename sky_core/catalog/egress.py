@@ -11,7 +11,6 @@ Data moves through object stores, so a place without a zone (a bucket) reaches i
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -22,6 +21,7 @@ import numpy as np
 
 from sky_core.catalog.snapshot import DATA
 from sky_core.facts import facts_of
+from sky_core.facts.geography import continent
 
 Location = tuple[str, str, str | None]  # cloud, region, zone
 Place = tuple[str, str]  # cloud, region
@@ -33,24 +33,6 @@ OTHER_CLOUD = 0.5
 OTHER_CONTINENT = 0.5
 """Shares of the cap that one process with a few connections reaches; Skyplane needs 64 connections for all of it.
 Planning figures: replace them by measured ones as transfers are observed."""
-
-CONTINENTS = (
-    ("Oceania", r"^ap-southeast-[246]$|^australia|^newzealand"),
-    ("South America", r"^sa-|^southamerica-|^brazil|^chile"),
-    ("North America", r"^(us|ca|mx)-|^northamerica-|^(canada|mexico|usgov|usdod)|us\d?$"),
-    (
-        "Europe",
-        r"^eu-|^europe-|europe$|^(uk|france|germany|swi|norway|sweden|poland|italy|spain|austria|belgium|denmark)",
-    ),
-    ("Middle East", r"^(me|il)-|^(uae|qatar|israel|saudi)"),
-    ("Africa", r"^af-|^africa-|^southafrica"),
-)
-
-
-@lru_cache(maxsize=4096)
-def continent(region: str) -> str:
-    """The continent of a region, told from its name (all three clouds'); Asia where no other fits."""
-    return next((name for name, pattern in CONTINENTS if re.search(pattern, region)), "Asia")
 
 
 def tiered_cost(tiers: Tiers, gb: float) -> float:

@@ -16,10 +16,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sky_core.catalog.egress import continent
 from sky_core.catalog.schema import parse_labels
 from sky_core.config import Defaults
 from sky_core.facts import clouds
+from sky_core.facts.geography import continent
 from sky_core.spec import Resources
 
 OLD = timedelta(days=30)  # a spot price of more than that is not believed below the floor

@@ -9,20 +9,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sky_core.recovery.market_model import PHASES, Zone
+from sky_core.recovery.beliefs.distances import Distances
+from sky_core.recovery.beliefs.market_model import PHASES, Zone
+from sky_core.recovery.beliefs.sightings import Sightings
 from sky_core.recovery.reference import IDLE, cheapest_on_demand, on_demand
-from sky_core.recovery.sightings import Sightings
 from sky_core.recovery.situation import Decision, Situation, State
 from sky_core.recovery.value import FORBIDDEN, Values, Zones, solve
 from sky_core.recovery.weighing import Weighing
 
 Floats = NDArray[np.floating[Any]]
-Row = tuple[Mapping[str, float], Mapping[str, float]]
 
 MOST_ZONES = 7
 """The cheapest are weighed against each other; each more makes the tables dearer."""
 KEPT_HOURS = 3.0
 """Tables are made anew after so long, as beliefs change by and by."""
+AWAY_HOURS = 0.3
+"""The same for a job that is not on spot and asks several zones: what refusals say of zones other than the one at hand
+is in new tables only."""
 FIRST_STEP = (1 / 12, 1 / 4)
 """Hours: the least and the longest first step of the tables."""
 
@@ -41,8 +44,8 @@ class _Tables:
 class ExpectedCost:
     """Work out what each decision is expected to cost in the end, and take the least.
 
-    For each zone there is a belief over models of its market (:mod:`~sky_core.recovery.market_model`), fed by what the
-    job's launches show (:mod:`~sky_core.recovery.sightings`). Under these a dynamic program over all zones
+    For each zone there is a belief over models of its market, fed by what the job's launches show
+    (:mod:`~sky_core.recovery.beliefs`). Under these a dynamic program over all zones
     (:mod:`~sky_core.recovery.value`) says what it is worth to be anywhere. It is solved anew when the job is not on
     spot and has learnt something, and every few hours.
 
@@ -52,7 +55,7 @@ class ExpectedCost:
 
     def __init__(self, history: Mapping[str, Sequence[bool]] | None = None, history_step: float | None = None) -> None:
         self._seen = Sightings(history, history_step)
-        self._rows: dict[str, Row] = {}  # what moving takes, by where the checkpoint was
+        self._distances = Distances()
         self._tables: _Tables | None = None
         self.weighed: Weighing | None = None
 
@@ -60,7 +63,7 @@ class ExpectedCost:
         """The decision of least expected cost; among equals spot, then on-demand."""
         self._seen.look(situation)
         if self._seen.home is not None:
-            self._rows[self._seen.home] = situation.migration_cost, situation.moving_hours
+            self._distances.tell(self._seen.home, situation.migration_cost, situation.moving_hours)
         decision = self._least(situation)
         self._seen.decided(situation, decision)
         return decision
@@ -81,7 +84,7 @@ class ExpectedCost:
         if (
             tables is None
             or (tables.names, tables.home) != (names, self._seen.home)
-            or situation.now - tables.solved > KEPT_HOURS
+            or situation.now - tables.solved > (KEPT_HOURS if stays or len(names) == 1 else AWAY_HOURS)
             or slack > 1.05 * tables.values.slacks[-1]
             or (self._seen.news and not stays)
         ):
@@ -94,7 +97,7 @@ class ExpectedCost:
 
     def _zones(self, situation: Situation, names: list[str]) -> Zones:
         known = [self._seen.zones.get(name) or Zone() for name in names]
-        usd, hours = (self._moves(situation, names, which) for which in (0, 1))
+        usd, hours = self._distances.between(names, (situation.migration_cost, situation.moving_hours))
         return Zones(
             spot=np.array([situation.spot_price.get(name, np.inf) for name in names]),
             on_demand=np.array([situation.on_demand_price.get(name, np.inf) for name in names]),
@@ -104,20 +107,6 @@ class ExpectedCost:
             rates=np.stack([zone.rates() for zone in known]),
             now=np.stack([zone.forecast() for zone in known]),
         )
-
-    def _moves(self, situation: Situation, names: list[str], which: int) -> Floats:
-        """(Z, Z) USD (0) or hours (1) to move from zone to zone.
-
-        From where the checkpoint never was it is not known: as much as the dearer of the moves to either end.
-        """
-        now = (situation.migration_cost, situation.moving_hours)[which]
-        matrix = np.zeros((len(names), len(names)))
-        for i, origin in enumerate(names):
-            row = self._rows.get(origin)
-            for j, to in enumerate(names):
-                if i != j:
-                    matrix[i, j] = row[which].get(to, 0.0) if row else max(now.get(origin, 0.0), now.get(to, 0.0))
-        return matrix
 
 
 class _Costs:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sky_core.recovery.market_model import PHASES, chain, spells
+from sky_core.recovery.beliefs.market_model import PHASES, chain, spells
 
 Floats = NDArray[np.floating[Any]]
 Doubles = NDArray[np.float64]

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sky_core.catalog.egress import continent
+from sky_core.facts.geography import continent
 
 KINDS = {"internet_egress": "internet", "inter_region": "inter_region", "inter_zone": "inter_zone"}
 ANYWHERE = ("any", "any other", "other zone", "other availability zone")

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sky_core.catalog import Catalog
-from sky_core.catalog.egress import EgressTable, Location, continent, tiered_cost
+from sky_core.catalog.egress import EgressTable, Location, tiered_cost
+from sky_core.facts.geography import continent
 
 CATALOG = Catalog.embedded()
 GIB = 1e9 / 2**30  # AWS and GCP bill binary gigabytes

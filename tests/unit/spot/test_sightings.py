@@ -3,8 +3,8 @@
 import pytest
 
 from sky_core.recovery import Decision
-from sky_core.recovery.market_model import PHASES
-from sky_core.recovery.sightings import Sightings
+from sky_core.recovery.beliefs.market_model import PHASES
+from sky_core.recovery.beliefs.sightings import Sightings
 from tests.unit.spot.test_recovery import TICK, situation
 
 
@@ -68,3 +68,11 @@ def test_what_the_situation_says_was_seen_counts_and_nothing_else():
     assert seen.zones["a"].up is None
     assert chance(seen, "b") == 0
     assert seen.home is None
+
+
+def test_a_zone_that_is_not_to_be_asked_again_yet_has_been_seen_once():
+    down = {"a": False, "b": True}
+    wishes = [({"now": number * TICK, "spot_available": down}, IDLE) for number in range(1, 5)]
+    seen = follow(({"spot_available": UP}, ("spot", "a")), ({"spot_available": down}, IDLE), *wishes)
+    assert seen.zones["a"].blind == pytest.approx(4 * TICK)
+    assert 0 < chance(seen, "a") < 1

@@ -14,7 +14,7 @@ from lab.omniscient import omniscient_costs
 from lab.simulate import SpotJob, simulate
 from lab.traces import Traces
 from sky_core.recovery import make_policy
-from sky_core.recovery.market_model import AGES, LIFE, PHASES, SCALED, Zone, chain, step, watch
+from sky_core.recovery.beliefs.market_model import AGES, LIFE, PHASES, SCALED, Zone, chain, step, watch
 from sky_core.recovery.value import Zones, solve
 
 STEP, K = 0.5, 3.0

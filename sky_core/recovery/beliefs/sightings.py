@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sky_core.recovery.market_model import Zone, watch
+from sky_core.recovery.beliefs.market_model import Zone, watch
 from sky_core.recovery.reference import IDLE
 from sky_core.recovery.situation import Decision, Situation
 
@@ -58,7 +58,10 @@ class Sightings:
         if situation.seen is not None:
             return situation.seen.get(zone)
         up = situation.spot_available[zone]
-        return up if self._told or not up else None
+        if self._told:
+            return up
+        before = self._last.spot_available.get(zone, True) if self._last else True
+        return False if before and not up else None  # else it is taken to be down still, and nobody looked
 
     def _started(self, last: Situation) -> None:
         """The last wish came true, whatever has become of it since."""
