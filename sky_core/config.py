@@ -205,6 +205,23 @@ class Limits(BaseModel):
     usd_per_day: float | None = Field(None, gt=0)
 
 
+Topic = Literal["preempted", "late", "over budget", "finished"]
+
+
+class Webhook(BaseModel):
+    """An address that is told what happens to jobs.
+
+    Attributes:
+        events: Of what it is told; of all, if it says nothing.
+        secret: What its calls are signed with.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    url: Annotated[str, Field(pattern=r"^https?://[^/]")]
+    events: tuple[Topic, ...] = get_args(Topic)
+    secret: SecretStr | None = None
+
+
 class PythonSource(BaseModel):
     """Where machines get a Python of our own and the packages that move data; unset, from where uv always does.
 
@@ -275,6 +292,7 @@ class Settings(BaseModel):
     limits: Limits = Limits()
     defaults: Defaults = Defaults()
     python: PythonSource = PythonSource()
+    webhooks: tuple[Webhook, ...] = ()
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -323,7 +341,7 @@ class Settings(BaseModel):
 
 
 TABLES: Mapping[str, type[BaseModel]] = {"clouds": CloudConfig, "scale": Scale, "defaults": Defaults, "limits": Limits,
-                                            "python": PythonSource}  # fmt: skip
+                                            "python": PythonSource, "webhooks": Webhook}  # fmt: skip
 """What the tables of config.toml hold."""
 
 

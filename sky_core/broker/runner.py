@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -52,6 +53,9 @@ class PipelineRun:
         on_event: Called with (task name, event).
         on_log: Called with (task name, line).
         to_the_end: Whether the jobs are wanted until they are over, even if this process should die.
+        on_turn: Called again and again, once a second or so; what it raises ends the run…
+        leaves: …and cancels it, unless it is one of these: whoever watched has left, and the jobs go on.
+        again: Whether tasks that have failed are tried anew.
     """
 
     broker: Door
@@ -60,6 +64,9 @@ class PipelineRun:
     on_event: Callable[[str, Event], None]
     on_log: Callable[[str, str], None]
     to_the_end: bool = False
+    on_turn: Callable[[], None] = lambda: None
+    leaves: tuple[type[Exception], ...] = ()
+    again: bool = False
     _waiter: Waiter = field(default_factory=Waiter.this_process)
     _followers: dict[str, Follower] = field(default_factory=dict)
     _jobs: dict[str, Job] = field(default_factory=dict)
@@ -75,7 +82,7 @@ class PipelineRun:
         except StoreTrouble:
             raise  # the jobs go on; whoever runs the key again finds them
         except BaseException as left:
-            if not self.to_the_end:
+            if not self.to_the_end and not isinstance(left, self.leaves):
                 self.cancel("interrupted" if isinstance(left, KeyboardInterrupt) else f"its run has failed: {left!r}")
             raise
 
@@ -91,6 +98,7 @@ class PipelineRun:
             if time.monotonic() - checked > DRIVER_CHECK_S:
                 ensure_driver(self.broker.settings)
                 checked = time.monotonic()
+            self.on_turn()
             time.sleep(min(self.broker.settings.poll_s, 1.0))
 
     def cancel(self, reason: str) -> None:
@@ -118,11 +126,23 @@ class PipelineRun:
             for name, source in task.inputs.items()
             if isinstance(source, OutputRef)
         }
-        job = self.broker.submit(f"{self.key}/{task.name}", task, self.key, inputs=inputs)
+        job = self.broker.submit(self._job_key(task), task, self.key, inputs=inputs)
         self._jobs[task.name] = job
         if self.to_the_end:
             want_to_the_end(self.broker.store, job.id)
         self._followers[task.name] = self.broker.follow(job.id)
+
+    def _job_key(self, task: Task) -> str:
+        """The key of the newest try of a task: of the next one, if that has failed and is to be tried again."""
+        stem = key = f"{self.key}/{task.name}"
+        found = self.broker.store.find_job(key)
+        for number in itertools.count(2):
+            later = self.broker.store.find_job(f"{stem}#{number}")
+            if later is None:
+                break
+            key, found = later.key, later
+        failed = found is not None and found.over and found.state != "succeeded"
+        return f"{stem}#{number}" if self.again and failed else key
 
     def _look(self) -> None:
         for name, follower in self._followers.items():

@@ -9,7 +9,8 @@ import typer
 
 from sky_core import __version__
 from sky_core.cli import catalog, first, pipelines, plan, sandbox, taskfiles
-from sky_core.cli.records import artifacts, cost, following, jobs, spot, top, ui
+from sky_core.cli.records import artifacts, cost, entering, following, jobs, spot, top, ui
+from sky_core.cli.runs import again
 from sky_core.cli.terminal import complain, open_broker, say, write
 from sky_core.cli.terminal.spinner import spinner
 from sky_core.errors import SkyloomError
@@ -28,11 +29,15 @@ app.command()(first.init)
 app.command()(first.doctor)
 app.command()(plan.plan)
 app.command()(pipelines.run)
+app.command()(again.attach)
+app.command()(again.retry)
 app.command("import")(taskfiles.import_file)
 app.command()(jobs.jobs)
 app.command()(top.top)
 app.command()(following.logs)
 app.command()(following.cancel)
+app.command()(entering.ssh)
+app.command("exec", context_settings={"allow_interspersed_args": False})(entering.execute)
 app.command()(cost.cost)
 app.command()(ui.ui)
 app.add_typer(artifacts.app, name="artifacts")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,13 +17,12 @@ from sky_core.cli.objective import (
     objective_of,
     over,
 )
-from sky_core.cli.taskfiles import EnvFileOption, EnvOption, SecretOption, given_of, options_for, placed, tell
-from sky_core.cli.terminal import agreed, complain, console, open_broker, say, show
+from sky_core.cli.taskfiles import EnvFileOption, EnvOption, SecretOption, given_of, placed, tell
+from sky_core.cli.terminal import agreed, open_broker, say, show
 from sky_core.errors import SpecError
 
 if TYPE_CHECKING:
-    from sky_core.broker import Broker
-    from sky_core.spec import Objective, Pipeline
+    from sky_core.spec import Objective
     from sky_core.spec_yaml import Loaded
 
 
@@ -43,7 +40,10 @@ def run(
     env_file: EnvFileOption = None,
     detached: Annotated[bool, typer.Option("--detached", hidden=True)] = False,
 ) -> None:
-    """Run a pipeline to its end: plan, launch, follow, clean up. Ctrl-C cancels it and its machines."""
+    """Run a pipeline to its end: plan, launch, follow, clean up.
+
+    Ctrl-C asks whether to cancel it or to leave it running; where nobody can answer, it cancels it and its machines.
+    """
     from sky_core.spec_yaml import load
 
     file = source.path
@@ -75,7 +75,9 @@ def _run_yaml(
 ) -> bool:
     from sky_core.broker.runner import new_key
     from sky_core.broker.submission import check
+    from sky_core.cli.runs.watching import leave_running, watch_run
     from sky_core.planner.view.table import plan_view
+    from sky_core.planner.view.words import money
 
     broker, pipeline = open_broker(), loaded.pipeline
     if not detached:
@@ -83,53 +85,16 @@ def _run_yaml(
         for task in pipeline.tasks:  # all of them now: nothing is paid for that a later task could not use
             check(task, os.environ, Path.cwd())
         with placed(loaded):
-            show(plan_view(broker.preview(pipeline, objective)))
-        if ask and broker.settings.profile != "sandbox" and not agreed("Launch?"):
+            plan = broker.preview(pipeline, objective)
+        show(plan_view(plan))
+        if ask and broker.settings.profile != "sandbox" and not agreed(f"Launch, for about {money(plan.cost_usd)}?"):
             return False
     key = key or new_key(pipeline.name)
     say(f"run {key}", "dim")
     if detach:
         broker.plan(key, pipeline, objective)
-        _leave_running(broker, file, key, loaded)
+        leave_running(broker, file, key, loaded)
         return True
-    return _follow(broker, key, pipeline, objective, to_the_end=detached)
-
-
-def _leave_running(broker: Broker, file: Path, key: str, loaded: Loaded) -> None:
-    """Hand a planned run to a process of its own, which outlives this terminal."""
-    path = broker.settings.home / "runs" / f"{key.replace('/', '_')}.log"
-    path.parent.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "sky_core.cli", "run", str(file), "--yes", "--key", key, "--detached"]
-    command += options_for(loaded.given)
-    with path.open("ab") as log:
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-    say(f"it goes on by itself; its log is {path}")
-    say(f"if this host goes down meanwhile: skyloom run {file} --key {key}")
-
-
-def _follow(broker: Broker, key: str, pipeline: Pipeline, objective: Objective | None, *, to_the_end: bool) -> bool:
-    from rich.text import Text
-
-    from sky_core.broker.runner import PipelineRun
-    from sky_core.job.narrate import describe
-
-    following = PipelineRun(
-        broker,
-        key,
-        pipeline,
-        on_event=lambda task, event: console().print(
-            Text(task, "bold") + Text(f" {describe(event)}", "not bold"), soft_wrap=True
-        ),
-        on_log=lambda task, line: console().print(Text(f"{task} | ", "dim") + Text(line, "not dim"), soft_wrap=True),
-        to_the_end=to_the_end,
-    )
-    try:
-        jobs = following.run(objective)
-    except KeyboardInterrupt:
-        say("cancelled; machines are being taken down (skyloom jobs shows when they are gone)")
-        return False
-    for job in jobs.values():
-        if job.state != "succeeded":
-            complain(f"{job.task}: {job.state}: {job.result.get('error')}")
-    say(f"bill: ${broker.bill(key).usd:.2f}")
-    return len(jobs) == len(pipeline.tasks) and all(job.state == "succeeded" for job in jobs.values())
+    if detached:
+        return watch_run(broker, key, pipeline, objective, to_the_end=True)
+    return watch_run(broker, key, pipeline, objective, leave=lambda: leave_running(broker, file, key, loaded))

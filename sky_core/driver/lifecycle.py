@@ -20,6 +20,7 @@ import time
 from sky_core.driver import wanted
 from sky_core.driver.stages import closing, elsewhere, launch, placing, running
 from sky_core.driver.step import Driving, Step
+from sky_core.driver.telling.herald import Told
 from sky_core.job.outcome import Outcome
 from sky_core.store import Job, PlanChanged
 
@@ -98,3 +99,4 @@ def _save(step: Step, outcome: Outcome) -> None:
         runs=outcome.runs,
         plan=outcome.plan,
     )
+    step.driving.herald.tell(Told(step.job, outcome.events, time.time()))

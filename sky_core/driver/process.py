@@ -25,6 +25,7 @@ from sky_core.driver.lifecycle import take_step
 from sky_core.driver.stages.elsewhere import LeftToOthers
 from sky_core.driver.step import Clouds, Driving
 from sky_core.driver.sweep import Sweeper
+from sky_core.driver.telling.herald import Herald
 from sky_core.errors import SkyloomError
 from sky_core.events import KeyMissing, StepFailed
 from sky_core.facts import clouds
@@ -48,12 +49,14 @@ class Driver:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        store = Store(settings.store_url, patience_s=None)
         self.driving = Driving(
             settings=settings,
-            store=Store(settings.store_url, patience_s=None),
+            store=store,
             clouds=Clouds(settings),
             executors=Executors(settings),
             holder=holder[:80],
+            herald=Herald.of(settings, store),
         )
         self._sweeper = Sweeper(self.driving)
         self._reach = Reach(settings.profile, keys.team_key(settings).id)
@@ -78,6 +81,7 @@ class Driver:
             self._stop.wait(TICK_S)
         self._sweeper.stop()
         self._lanes.close()
+        self.driving.herald.close()
         self.driving.store.release_leases(self.driving.holder)  # another host need not wait until they run out
         self.driving.store.close()
 

@@ -15,6 +15,7 @@ from sky_core.driver.executors import Executors
 from sky_core.driver.inquiries import Inquiries
 from sky_core.driver.lead.berths import Pilot
 from sky_core.driver.stages.hearing import Hearing
+from sky_core.driver.telling.herald import Herald
 from sky_core.events import Happening
 from sky_core.job.memory import Changes, Memory
 from sky_core.job.needs import Needs
@@ -69,6 +70,7 @@ class Driving:
         ordered: Tokens of clusters whose end it has written down as ordered and not ordered yet, likewise.
         renew_at: By job id, when what it has lent its machines is to be lent anew, seconds since the epoch.
         purse: Held while an intent is written down.
+        herald: Told of what was written down.
     """
 
     settings: Settings
@@ -83,6 +85,7 @@ class Driving:
     ordered: dict[str, int] = field(default_factory=dict)
     renew_at: dict[str, float] = field(default_factory=dict)
     purse: threading.Lock = field(default_factory=threading.Lock)
+    herald: Herald = field(default_factory=Herald)
 
 
 @dataclass(frozen=True)

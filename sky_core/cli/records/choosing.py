@@ -70,8 +70,8 @@ def moment(said: str, option: str) -> float:
         raise SpecError(f"{option}: {said!r} is no time", cure="write 2h, 7d, or a day as 2026-11-26") from None
 
 
-def job_called(broker: Broker, said: str) -> Job:
-    """The job that is meant.
+def job_called(broker: Broker, said: str, *, live: bool = False) -> Job:
+    """The job that is meant; with ``live``, of several the one that is not over.
 
     Raises:
         SkyloomError: if none is, or more than one.
@@ -79,6 +79,8 @@ def job_called(broker: Broker, said: str) -> Job:
     found = broker.store.called(said, MOST_NAMED + 1)
     if not found:
         raise SkyloomError(f"there is no job {said!r}", cure="skyloom jobs lists them")
+    if live and len(found) > 1:
+        found = [job for job in found if not job.over] or found
     if len(found) > 1:
         more = "" if len(found) <= MOST_NAMED else ", and others"
         names = ", ".join(f"{job.id} ({job.task} of {job.plan_key})" for job in found[:MOST_NAMED])

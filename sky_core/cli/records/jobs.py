@@ -51,7 +51,8 @@ def jobs(
     show(_table(rows))
     _say_what_waits(rows, broker.settings)
     if console().is_terminal and matching > len(rows):
-        say(f"{len(rows)} of {matching}; --page {page + 1} has the next, top what is live", "dim")
+        more = f"--page {page + 1} has the next" if matching > limit * page else "none follow"
+        say(f"{len(rows)} of {matching}; {more}; skyloom top has what is live", "dim")
 
 
 def _write(rows: Sequence[JobRow], matching: int, *, as_csv: bool) -> None:

@@ -19,11 +19,12 @@ from sky_core.cli.app import app
 from sky_core.config import Settings
 from sky_core.errors import SkyloomError
 from sky_core.store import Store
+from tests.unit.cli.calls import DOING, ELSEWHERE, LOOKING
 from tests.unit.cli.few_jobs import RUN, fill
 
 WIDTHS = (60, 80, 100, 200)
 # Commands that only look, with arguments that a store of few jobs can answer; ``JOB`` is one that is over.
-LOOKING = (
+PIPED = (
     ("version",),
     ("jobs",),
     ("jobs", "--csv"),
@@ -89,7 +90,7 @@ def test_the_help_of_every_command_names_and_explains_each_option(width):
         assert command.help, f"{path} has no help"
 
 
-@pytest.mark.parametrize("words", LOOKING, ids=" ".join)
+@pytest.mark.parametrize("words", PIPED, ids=" ".join)
 def test_what_a_user_copies_stays_in_one_piece(width, ids, words):
     text = said(*(ids[0] if word == "JOB" else word for word in words))
     pieces = re.findall(r"job-\w+", text)
@@ -99,6 +100,22 @@ def test_what_a_user_copies_stays_in_one_piece(width, ids, words):
     if words == ("jobs",) or "run,task" in words:
         assert RUN in text
         assert all(f"{state}-job" in text for state in ("succeeded", "failed", "running"))
+
+
+def test_every_command_and_option_is_called_by_a_test():
+    called = set()
+    for call in (*LOOKING, *DOING):
+        path = next(
+            (name for name in sorted(COMMANDS, key=len, reverse=True) if call.words[: len(name)] == [*name]), ()
+        )
+        called |= {path, *((*path, word) for word in call.words if word.startswith("--"))}
+    missing = []
+    for path, command in COMMANDS.items():
+        options = [max(option.opts, key=len) for option in command.params
+                   if isinstance(option, click.Option) and not option.hidden and option.name != "help"]  # fmt: skip
+        wanted = [*([] if getattr(command, "commands", None) else [path]), *((*path, name) for name in options)]
+        missing += [" ".join(one) for one in wanted if one not in called and one not in ELSEWHERE]
+    assert missing == []
 
 
 def test_an_option_that_there_is_not_is_a_line_for_every_command():

@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import codecs
-import fcntl
-import os
-import pty
 import re
-import select
-import signal
-import struct
-import subprocess
-import sys
-import termios
-import time
-from collections.abc import Callable
 
 import pytest
 
 from sky_core.config import Settings
 from sky_core.store import Store
+from tests.terminal import ESCAPES, LONGEST_S, Terminal
 from tests.unit.cli.few_jobs import fill
 
 WIDTHS = (60, 80, 100, 200)
-LONGEST_S = 120.0
-ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 # One process for all widths, since most of its time is for imports.
 AT_EACH_WIDTH = f"""
 import fcntl, struct, sys, termios
@@ -45,43 +32,12 @@ def home(tmp_path):
     return tmp_path, ids
 
 
-class Terminal:
-    """A process on a pseudo-terminal."""
-
-    def __init__(self, home: object, *words: str) -> None:
-        self.ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
-        env = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
-        env |= {"SKYLOOM_HOME": str(home), "TERM": "xterm-256color", "PYTHONUNBUFFERED": "1"}
-        self.process = subprocess.Popen(
-            [sys.executable, *words], stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True
-        )
-        os.close(theirs)
-        self.said, self._decoder = "", codecs.getincrementaldecoder("utf-8")()  # a read may end within a letter
-
-    def read(self, until: Callable[[str], bool]) -> str:
-        """What it has said once that is as wanted, or it has ended."""
-        end = time.monotonic() + LONGEST_S
-        while not until(self.said) and time.monotonic() < end:
-            if select.select([self.ours], [], [], 0.5)[0]:
-                try:
-                    self.said += self._decoder.decode(os.read(self.ours, 65536))
-                except OSError:  # nobody has the other end open any more
-                    break
-        return self.said
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self.ours)
-
-
 @pytest.fixture
 def terminal():
     opened: list[Terminal] = []
 
-    def start(*words: object) -> Terminal:
-        opened.append(Terminal(*words))
+    def start(home: object, *words: str) -> Terminal:
+        opened.append(Terminal(*words, SKYLOOM_HOME=str(home)))
         return opened[-1]
 
     yield start
@@ -108,7 +64,7 @@ def test_top_stays_and_leaves_the_terminal_as_it_was(home, terminal):
     drawn = top.read(lambda text: text.count("an hour now") >= 2)
     assert ids[2] in drawn, "it is drawn"
     assert drawn.count("an hour now") >= 2, "and drawn again"
-    os.kill(top.process.pid, signal.SIGINT)
+    top.type("\x03")
     left = top.read(lambda text: "\x1b[?1049l" in text)
     assert "\x1b[?1049h" in left, "on a screen of its own"
     assert "\x1b[?1049l" in left, "which it gives back"

@@ -1,0 +1,102 @@
+"""``skyloom ssh`` and ``exec``: on to a machine of a job, by the system's own ssh and the team's key."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
+
+import typer
+
+from sky_core.cli.records.choosing import JobArgument, job_called
+from sky_core.cli.terminal import open_broker
+from sky_core.errors import SkyloomError
+
+if TYPE_CHECKING:
+    from sky_core.broker import Broker
+    from sky_core.ssh.machine import Machine
+
+RankOption = Annotated[int, typer.Option("--rank", min=0, help="Which machine of a gang.")]
+SHELL = 'exec "${SHELL:-/bin/sh}" -l'
+
+
+def ssh(job: JobArgument, rank: RankOption = 0) -> None:
+    """Open a shell on a job's machine, in the job's working folder. The job goes on meanwhile."""
+    raise typer.Exit(_enter(job, rank, SHELL, terminal=True))
+
+
+def execute(
+    job: JobArgument,
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND...", help="What is run there; it is not a shell.")],
+    rank: RankOption = 0,
+) -> None:
+    """Run a command on a job's machine, in the job's working folder; its exit code is that of this one.
+
+    Options of the command follow its name; a pipe or a variable needs a shell: skyloom exec JOB sh -c '…'
+    """
+    raise typer.Exit(_enter(job, rank, f"exec {shlex.join(command)}", terminal=False))
+
+
+def _enter(said: str, rank: int, script: str, *, terminal: bool) -> int:
+    """The exit status of a script on the machine of that rank."""
+    if shutil.which("ssh") is None:
+        raise SkyloomError("there is no ssh on this computer", cure="install the client of OpenSSH")
+    broker = open_broker()
+    machine, folder = _machine(broker, said, rank)
+    with tempfile.TemporaryDirectory(prefix="skyloom-ssh-") as place:
+        command = [*_ssh(broker, machine, Path(place)), *(["-t"] if terminal and sys.stdin.isatty() else [])]
+        there = f"cd {shlex.quote(folder)} 2>/dev/null; {script}"
+        sys.stdout.flush()
+        return subprocess.call([*command, f"{machine.user}@{machine.ip}", there])
+
+
+def _machine(broker: Broker, said: str, rank: int) -> tuple[Machine, str]:
+    """The machine of that rank, and the job's folder on it.
+
+    Raises:
+        SkyloomError: if there is none to log in to.
+    """
+    from sky_core.job.memory import Memory
+
+    job = job_called(broker, said, live=True)
+    addresses = Memory.model_validate(job.memory).addresses
+    open_ones = [one for one in broker.store.clusters(job_id=job.id) if one.open and one.launched_at is not None]
+    if not open_ones or not addresses:
+        raise SkyloomError(
+            f"{job.id} has no machine that answers just now: it is {job.state}",
+            cure=f"skyloom logs -f {job.id} shows when it has",
+        )
+    if rank >= len(addresses):
+        raise SkyloomError(f"{job.id} has {len(addresses)} machines", cure=f"--rank 0 to {len(addresses) - 1}")
+    cluster = open_ones[-1]
+    config = broker.settings.clouds[cluster.cloud]
+    folder = f".skyloom/jobs/{quote(job.id, safe='')}/{cluster.attempt}/work"
+    return config.machine(addresses[rank], cluster.host_key, cluster.region), folder
+
+
+def _ssh(broker: Broker, machine: Machine, place: Path) -> list[str]:
+    """The command that reaches the machine, and no other. Keys lie in ``place``, a folder for this call alone."""
+    from sky_core.remote.keys import client_keys
+    from sky_core.ssh import pins
+
+    options = ["-p", str(machine.port), "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=20"]
+    if pins.types(machine.host_key):  # else it is a fingerprint, or nothing: the user's own known_hosts decides
+        hosts = place / "known_hosts"
+        name = machine.ip if machine.port == pins.SSH_PORT else f"[{machine.ip}]:{machine.port}"
+        hosts.write_text("".join(f"{name} {line}\n" for line in machine.host_key.splitlines()))
+        options += ["-o", f"UserKnownHostsFile={hosts}", "-o", "StrictHostKeyChecking=yes"]
+    if machine.proxy_command:
+        options += ["-o", f"ProxyCommand={machine.proxy_command}"]
+    if machine.key_file:
+        return ["ssh", *options, "-i", machine.key_file]
+    for number, key in enumerate(client_keys(broker.settings)):
+        file = place / f"key{number}"
+        file.touch(mode=0o600)
+        file.write_text(key)
+        options += ["-i", str(file)]
+    return ["ssh", *options, "-o", "IdentitiesOnly=yes"]
