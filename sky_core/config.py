@@ -29,6 +29,7 @@ from sky_core.plugins import names
 from sky_core.spec import Amount
 from sky_core.ssh import pins
 from sky_core.ssh.machine import Machine
+from sky_core.webhooks import Webhook
 
 EVERY_REGION = ("*",)
 LOGIN_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")  # below ~/.ssh, in the order in which ssh tries them
@@ -203,23 +204,6 @@ class Limits(BaseModel):
     usd_per_job: float | None = Field(None, gt=0)
     usd_per_run: float | None = Field(None, gt=0)
     usd_per_day: float | None = Field(None, gt=0)
-
-
-Topic = Literal["preempted", "late", "over budget", "finished"]
-
-
-class Webhook(BaseModel):
-    """An address that is told what happens to jobs.
-
-    Attributes:
-        events: Of what it is told; of all, if it says nothing.
-        secret: What its calls are signed with.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    url: Annotated[str, Field(pattern=r"^https?://[^/]")]
-    events: tuple[Topic, ...] = get_args(Topic)
-    secret: SecretStr | None = None
 
 
 class PythonSource(BaseModel):

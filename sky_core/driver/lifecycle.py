@@ -20,7 +20,7 @@ import time
 from sky_core.driver import wanted
 from sky_core.driver.stages import closing, elsewhere, launch, placing, running
 from sky_core.driver.step import Driving, Step
-from sky_core.driver.telling.herald import Told
+from sky_core.driver.telling.told import Told
 from sky_core.job.outcome import Outcome
 from sky_core.store import Job, PlanChanged
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -15,9 +15,10 @@ from sky_core.cli.terminal.spinner import spinner
 from sky_core.errors import SpecError
 
 if TYPE_CHECKING:
+    from sky_core.broker import Broker
     from sky_core.config import Settings
     from sky_core.job.cost.charges import Charge
-    from sky_core.job.cost.document import CostDocument, Spent
+    from sky_core.job.cost.document import CostDocument, Saved, Spent
     from sky_core.job.cost.groups import Dimension
 
 AMOUNTS = ("jobs", "hours", "compute_usd", "egress_usd", "usd", "so_far")
@@ -30,6 +31,9 @@ def cost(
     since: Annotated[str | None, typer.Option(help="The first day (UTC) that counts, as 2026-11-26.")] = None,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
+    saved: Annotated[
+        bool, typer.Option("--saved", help="Also plan against bill, and what spot and choosing among clouds saved.")
+    ] = False,
     focus: Annotated[bool, typer.Option("--focus", help="Print all charges as CSV in the FOCUS format.")] = False,
     schema: Annotated[bool, schema_option("sky_core.job.cost.document:CostDocument")] = False,
 ) -> None:
@@ -48,13 +52,23 @@ def cost(
     if focus:
         _write_focus(found, broker.settings)
         return
-    document = CostDocument.of(grouped(found, dimensions), total(found), dimensions, first)
+    document = CostDocument.of(
+        grouped(found, dimensions), total(found), dimensions, first, _saved(broker, first) if saved else None
+    )
     if as_json:
         write(document.model_dump_json(indent=2) + "\n")
     elif as_csv:
         _write_csv(document)
     else:
         _show(document)
+
+
+def _saved(broker: Broker, first: str | None) -> Saved:
+    from sky_core.overview.savings import savings
+
+    spinner.say("reading the plans")
+    since = None if first is None else datetime.fromisoformat(first).replace(tzinfo=UTC).timestamp()
+    return savings(broker.store, broker.settings, since)
 
 
 def _dimensions(by: str) -> list[Dimension]:
@@ -113,6 +127,18 @@ def _show(document: CostDocument) -> None:
     show(table)
     if document.total.so_far:
         say("so far: machines of what is marked + may still run")
+    if document.saved is not None:
+        _show_saved(document.saved)
+
+
+def _show_saved(saved: Saved) -> None:
+    from sky_core.planner.view.words import money
+
+    runs = f"{saved.runs:,} run{'' if saved.runs == 1 else 's'} that are over"
+    say(f"{runs}: {money(saved.usd)} of {money(saved.planned_usd)} planned")
+    say(f"saved by choosing among clouds, against the best one alone by the plans: {money(saved.by_moving_usd)}")
+    spot = "not known, or none bought" if saved.by_spot_usd is None else money(saved.by_spot_usd)
+    say(f"saved by spot, against today's on-demand prices: {spot}")
 
 
 def _amounts(spent: Spent) -> list[str]:

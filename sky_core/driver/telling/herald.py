@@ -8,31 +8,18 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from sky_core.config import Settings
+from sky_core.driver.telling.told import Listener, Told
 from sky_core.driver.telling.traces import tracer
 from sky_core.driver.telling.webhooks import caller
-from sky_core.events import Happening
-from sky_core.store import Job, Store
+from sky_core.store import Store
 
 log = logging.getLogger(__name__)
 
 MOST_WAITING = 10_000  # things to be told; what comes on top is dropped
 GRACE_S = 5.0  # for what is still to be told when the driver ends
-
-
-@dataclass(frozen=True)
-class Told:
-    """What has happened to a job in one step; ``at`` in seconds since the epoch."""
-
-    job: Job
-    events: Sequence[Happening]
-    at: float
-
-
-Listener = Callable[[Told], None]
 
 
 class Herald:

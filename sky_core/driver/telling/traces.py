@@ -13,13 +13,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sky_core.driver.telling.told import Listener, Told
 from sky_core.events import Launched, Launching, Over, Phase, Started, Terminated
 from sky_core.store import Event, Job, Store
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
-    from sky_core.driver.telling.herald import Listener, Told
 
 log = logging.getLogger(__name__)
 

@@ -10,15 +10,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import tenacity
 
-from sky_core.config import Topic, Webhook
+from sky_core.driver.telling.told import Listener, Told
 from sky_core.events import Happening
-
-if TYPE_CHECKING:
-    from sky_core.driver.telling.herald import Listener, Told
+from sky_core.webhooks import Topic, Webhook
 
 log = logging.getLogger(__name__)
 

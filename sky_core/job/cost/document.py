@@ -29,6 +29,22 @@ class Spent(_Part):
     """Whether machines of it may still exist, so that it grows."""
 
 
+class Saved(_Part):
+    """What was saved by runs that are over, USD."""
+
+    runs: int
+    """How many of them have a plan that this version can read; what follows but ``by_spot_usd`` is of those."""
+    planned_usd: float
+    """What they were first planned to cost."""
+    usd: float
+    """What they have cost."""
+    by_moving_usd: float
+    """How much dearer the best that one cloud alone could have done would have been, by the same plans."""
+    by_spot_usd: float | None
+    """How much dearer the same machines would have been on demand, at today's prices; null without any on spot, or
+    where a price is unknown."""
+
+
 class CostDocument(_Part):
     """What the jobs of a store have cost."""
 
@@ -38,12 +54,21 @@ class CostDocument(_Part):
     """The first day (UTC) that is counted; null for all."""
     groups: tuple[Spent, ...]
     total: Spent
+    saved: Saved | None = None
+    """Only where it is asked for, by ``--saved``."""
 
     @classmethod
-    def of(cls, groups: Sequence[Group], total: Group, by: Sequence[Dimension], since: str | None) -> CostDocument:
+    def of(
+        cls,
+        groups: Sequence[Group],
+        total: Group,
+        by: Sequence[Dimension],
+        since: str | None,
+        saved: Saved | None = None,
+    ) -> CostDocument:
         """From groups by those dimensions."""
         spent = tuple(_spent(group, by) for group in groups)
-        return cls(by=tuple(by), since=since, groups=spent, total=_spent(total, ()))
+        return cls(by=tuple(by), since=since, groups=spent, total=_spent(total, ()), saved=saved)
 
 
 def _spent(group: Group, by: Sequence[Dimension]) -> Spent:

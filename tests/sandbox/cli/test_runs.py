@@ -12,7 +12,7 @@ from tests.conftest import until
 from tests.sandbox.brokers import own_broker
 from tests.terminal import ESCAPES, LONGEST_S, Terminal
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # a busy machine has time
 SANDBOX = {"hours_per_second": 0.1}
 PIPELINE = """
 name: night

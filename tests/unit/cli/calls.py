@@ -77,6 +77,7 @@ LOOKING: Sequence[Call] = (
     Call("exec --rank 0 JOB ls -l", code=1, says="has no machine"),
     Call("cost", says="nightly", table=True),
     Call("cost --by day,cloud --since 2026-11-25", says="aws", table=True),
+    Call("cost --saved", says="saved by spot"),
     Call("cost --json", says='"groups"'),
     Call("cost --csv", says="compute_usd"),
     Call("cost --focus", says="BilledCost"),

@@ -15,7 +15,7 @@ from sky_core.overview.against import against
 from sky_core.overview.jobs import job_rows
 from sky_core.overview.now import TaskNow, run_now
 from sky_core.overview.runs import newest_rows
-from sky_core.overview.savings import saved_by_spot
+from sky_core.overview.savings import saved_by_spot, savings
 from sky_core.planner.plan import Alone, Placement, Plan, Transfer
 from sky_core.spec import Objective
 from sky_core.store import Choice, Store
@@ -126,6 +126,21 @@ def test_what_spot_saved_is_told_only_where_the_catalog_has_the_price(store, tmp
     assert saved_by_spot([spot], settings) == pytest.approx(10 * (0.096 - 0.03))
     assert saved_by_spot([launch(job, 1, hours=10)], settings) is None, "nothing was bought there"
     assert saved_by_spot([spot, launch(job, 2, hours=1, use_spot=True, instance_type="x9.none")], settings) is None
+
+
+def test_savings_are_of_runs_that_are_over_and_whose_plan_can_be_read(store, tmp_path):
+    from sky_core.config import Settings
+
+    settings = Settings.load({"SKYLOOM_HOME": str(tmp_path)})
+    plan = plan_of(placed("a", 10, 0.5)).model_dump_json()
+    for key, state in (("night/1", "succeeded"), ("night/2", "running"), ("older/1", "succeeded")):
+        store.create_plan(key, '{"name": "night"}', plan if key != "older/1" else "{}")
+        store.put_cluster(launch(submitted(store, "a", state, run=key), 1, hours=10, use_spot=True, price=0.03))
+    found = savings(store, settings)
+    assert (found.runs, found.planned_usd, found.by_moving_usd) == (1, pytest.approx(5), pytest.approx(7 - 5))
+    assert found.usd == pytest.approx(0.3)
+    assert found.by_spot_usd == pytest.approx(2 * 10 * (0.096 - 0.03)), "for this no plan is needed"
+    assert savings(store, settings, since=time.time() + 9).runs == 0
 
 
 def test_a_board_has_what_goes_on_first_and_is_no_higher_than_half_the_screen():

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import http.client
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from sky_core.config import Settings
 from sky_core.store import Store
+from tests.conftest import until
 from tests.terminal import ESCAPES, LONGEST_S, Terminal
 from tests.unit.cli.few_jobs import fill
 
@@ -70,3 +77,34 @@ def test_top_stays_and_leaves_the_terminal_as_it_was(home, terminal):
     assert "\x1b[?1049l" in left, "which it gives back"
     assert "Traceback" not in left
     assert top.process.wait(LONGEST_S) == 0
+
+
+def test_ui_says_where_it_is_opens_it_and_stays_until_ctrl_c(home, terminal, tmp_path, monkeypatch):
+    browser = tmp_path / "bin" / "xdg-open"
+    browser.parent.mkdir()
+    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
+    browser.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{browser.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("BROWSER", str(browser))
+    pages = terminal(home[0], "-m", "sky_core.cli", "ui", "--port", "0", "--open")
+    pages.read(lambda text: "?token=" in text and "\n" in text.partition("?token=")[2])
+    address = re.search(r"http://127.0.0.1:\d+/\?token=\S+", ESCAPES.sub("", pages.said))[0]
+    until(lambda: (tmp_path / "opened").exists() and address in (tmp_path / "opened").read_text())
+    link = http.client.HTTPConnection("127.0.0.1", urlsplit(address).port, timeout=LONGEST_S)
+    link.request("GET", f"/?{urlsplit(address).query}")
+    assert link.getresponse().status == 303, "the token moves into a cookie"
+    link.close()
+    pages.type("\x03")
+    assert "stopped; jobs go on" in pages.read(lambda text: "stopped" in text)
+    assert pages.process.wait(LONGEST_S) == 0
+
+
+def test_the_shell_completes_commands():
+    skyloom = Path(sys.executable).with_name("skyloom")
+    said = subprocess.run(
+        ["bash", "-c", f"{skyloom} --show-completion; true"], capture_output=True, text=True, check=True
+    )
+    assert "complete -o default -F _skyloom_completion skyloom" in said.stdout
+    asked = {"_SKYLOOM_COMPLETE": "complete_bash", "COMP_WORDS": "skyloom re", "COMP_CWORD": "1"}
+    said = subprocess.run([skyloom], capture_output=True, text=True, check=False, env={**os.environ, **asked})
+    assert said.stdout.split() == ["retry"]

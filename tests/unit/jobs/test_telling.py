@@ -13,8 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from sky_core.config import Settings, Webhook
-from sky_core.driver.telling.herald import Herald, Told
+from sky_core.config import Settings
+from sky_core.driver.telling.herald import Herald
+from sky_core.driver.telling.told import Told
 from sky_core.driver.telling.traces import stretches, traced, tracer
 from sky_core.driver.telling.webhooks import TOPICS, caller
 from sky_core.errors import SpecError
@@ -33,6 +34,7 @@ from sky_core.events import (
     Terminated,
 )
 from sky_core.store import Event, Job, Store
+from sky_core.webhooks import Webhook
 from tests.conftest import until
 
 PLACE = {"cloud": "aws", "region": "us-east-1", "zone": "us-east-1a", "instance_type": "m5.large", "use_spot": True}
