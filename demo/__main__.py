@@ -16,7 +16,7 @@ from rich.console import Console
 
 from demo.airflow_server import AirflowServer
 from demo.progress import Progress
-from demo.report import engine_report, show
+from demo.report import engine_report, page, picture, show
 from demo.trouble import Trouble
 from sky_core.broker import Broker
 from sky_core.config import Settings
@@ -48,9 +48,9 @@ def main() -> None:
     )
     console.print("accelerators are emulated: the training code finds none and uses the CPU")
     try:
-        report = {
-            engine: _engine(engine, run, control) for engine, run in (("prefect", _prefect), ("airflow", _airflow))
-        }
+        report, pages = {}, {}
+        for engine, run in (("prefect", _prefect), ("airflow", _airflow)):
+            report[engine], pages[engine.capitalize()] = _engine(engine, run, control)
     finally:
         live = control.machines(live=True)
         client.down(HOME)
@@ -58,6 +58,8 @@ def main() -> None:
     console.print(f"sandbox stopped; the clouds say that {len(live)} instance(s) were left")
     report["scale"] = {"hours_per_second": HOURS_PER_SECOND, "gb_per_mb": GB_PER_MB, "notice_s": NOTICE_S}
     (BUILD / "demo-report.json").write_text(json.dumps(report, indent=2) + "\n")
+    (BUILD / "demo-report.html").write_text(picture(pages), encoding="utf-8")
+    console.print(f"what happened when and where, to look at: {BUILD / 'demo-report.html'}")
     console.print(f"report: {BUILD / 'demo-report.json'} ({time.monotonic() - started:.0f} s)")
     problems = [line for engine in ("prefect", "airflow") for line in _problems(engine, report[engine])]
     for line in problems:
@@ -65,8 +67,8 @@ def main() -> None:
     sys.exit(1 if problems or live else 0)
 
 
-def _engine(engine: str, run: Callable[[dict[str, str]], None], control: client.Control) -> dict[str, Any]:
-    """Run the pipeline from one engine, with trouble, and report on it."""
+def _engine(engine: str, run: Callable[[dict[str, str]], None], control: client.Control) -> tuple[dict[str, Any], str]:
+    """Run the pipeline from one engine, with trouble; a report on it, and a page."""
     console.rule(f"the vision pipeline from {engine.capitalize()}")
     # A store of its own for each engine: what one has learnt about refused zones would spare the other the trouble.
     environment = {
@@ -88,7 +90,7 @@ def _engine(engine: str, run: Callable[[dict[str, str]], None], control: client.
     report = engine_report(broker, leaked)
     show(console, engine.capitalize(), broker, report, trouble.preempted_after)
     console.print(f"instances left in the three clouds, by their own account: {leaked}")
-    return report
+    return report, page(broker)
 
 
 def _prefect(environment: dict[str, str]) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Mapping
+from html import escape
 from typing import Any
 
 from rich.console import Console
@@ -10,10 +13,16 @@ from rich.table import Table
 
 from sky_core.broker import Broker
 from sky_core.job.narrate import describe
+from sky_core.overview.against import Against, against
+from sky_core.overview.jobs import job_rows
 from sky_core.planner import Plan
 from sky_core.planner.view.table import plan_view
-from sky_core.store import Job
+from sky_core.planner.view.words import money
+from sky_core.store import Choice, Job
+from sky_core.ui.answers import Asked
+from sky_core.ui.pages import PAGES
 
+MOST_REASONS = 6
 RESUMED = re.compile(rb"^resuming from epoch (\d+)", re.MULTILINE)
 ACCURACY = re.compile(rb"^accuracy[ =:]+([0-9.]+)", re.MULTILINE)
 
@@ -77,4 +86,33 @@ def show(console: Console, engine: str, broker: Broker, report: dict[str, Any], 
         outcomes = ", ".join(attempt["outcome"] for attempt in task["attempts"])
         table.add_row(task["name"], place, outcomes, f"{task['cost_usd']:.3f}", f"{task['egress_usd']:.4f}")
     console.print(table)
-    console.print(f"bill ${report['bill_usd']:.3f}; accuracy on held-out digits {report['accuracy']:.3f}")
+    off = report["bill_usd"] / report["plan_cost_usd"] - 1
+    console.print(
+        f"bill ${report['bill_usd']:.3f}, {off:+.0%} against the plan's ${report['plan_cost_usd']:.3f}, because:"
+    )
+    for reason in _against_plan(broker, key).reasons[:MOST_REASONS]:
+        console.print(f"  {money(reason.usd, sign=True)}: {reason.task} {reason.why}", highlight=False)
+    console.print(f"accuracy on held-out digits {report['accuracy']:.3f}")
+
+
+def _against_plan(broker: Broker, key: str) -> Against:
+    first = Plan.model_validate_json(broker.store.plan_versions(key)[0])
+    scale = broker.settings.scale
+    return against(first, job_rows(broker.store, scale, Choice(runs=(key,))), scale, time.time())
+
+
+def page(broker: Broker) -> str:
+    """The newest run as ``skyloom ui`` shows it: what happened on which machines, against the plan."""
+    asked = Asked(broker.store, broker.settings, {"key": broker.store.plan_keys()[-1]})
+    return PAGES["/run"](asked).text
+
+
+def picture(pages: Mapping[str, str]) -> str:
+    """One page with those of all engines."""
+    frames = "".join(
+        f'<h1>{escape(name)}</h1><iframe title="{escape(name)}" srcdoc="{escape(text)}"></iframe>'
+        for name, text in pages.items()
+    )
+    style = "body{font:1em sans-serif;margin:1em}iframe{width:100%;height:60em;border:1px solid #888}"
+    head = f'<meta charset="utf-8"><title>The demo, as it went</title><style>{style}</style>'
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{frames}</body></html>'

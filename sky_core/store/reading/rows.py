@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from pydantic_core import from_json
 
 from sky_core.store.records import Cluster, Event, Interest, Job, Launch, Observation, Run
 from sky_core.store.tables import CLUSTERS, EVENTS, INTEREST, JOBS, LAUNCHES, OBSERVATIONS, RUNS
@@ -35,12 +36,13 @@ def _document(text: str | None) -> Any:
     return {} if text is None or text == "{}" else json.loads(text)
 
 
-def _list(text: str) -> tuple[Any, ...]:
-    return () if text == "[]" else tuple(json.loads(text))
+def _ids(text: str) -> tuple[str, ...]:
+    # Clouds' ids are plain letters: this reader takes a third of the time, but refuses some strings that events have.
+    return () if text == "[]" else tuple(from_json(text))
 
 
 job = _reader(Job, JOBS, memory=_document, result=_document, needs=_document)
-cluster = _reader(Cluster, CLUSTERS, instance_ids=_list)
+cluster = _reader(Cluster, CLUSTERS, instance_ids=_ids)
 event = _reader(Event, EVENTS, data=_document)
 interest = _reader(Interest, INTEREST, how=_document)
 launch = _reader(Launch, LAUNCHES)

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from tests.conftest import until
@@ -35,6 +36,10 @@ def broker(world, tmp_path, monkeypatch, own_store_url):
     monkeypatch.chdir(tmp_path)
     with own_broker(world, monkeypatch, own_store_url) as broker:
         yield broker
+    # What was left running by itself, if the test has failed.
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        if "--detached" in (process.info["cmdline"] or []) and str(world.home) in str(process.info["environ"]):
+            process.kill()
 
 
 @pytest.fixture
