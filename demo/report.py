@@ -110,7 +110,7 @@ def page(broker: Broker) -> str:
 def picture(pages: Mapping[str, str]) -> str:
     """One page with those of all engines."""
     frames = "".join(
-        f'<h1>{escape(name)}</h1><iframe title="{escape(name)}" srcdoc="{escape(text)}"></iframe>'
+        f'<h1>{escape(name)}</h1><iframe sandbox title="{escape(name)}" srcdoc="{escape(text)}"></iframe>'
         for name, text in pages.items()
     )
     style = "body{font:1em sans-serif;margin:1em}iframe{width:100%;height:60em;border:1px solid #888}"
