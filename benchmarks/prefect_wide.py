@@ -23,6 +23,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+# A server on SQLite refuses what it is too busy for.
+PATIENT = {"PREFECT_CLIENT_MAX_RETRIES": "60", "PREFECT_SERVER_DATABASE_TIMEOUT": "120",
+           "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "120"}  # fmt: skip
 MOST_MS, MOST_PLANNING_S, MOST_MB = 20.0, 3.0, 500
 CONFIG = """
 [clouds.aws]
@@ -120,7 +123,7 @@ def main() -> int:
     asked = parser.parse_args()
     home = Path(tempfile.mkdtemp(prefix="wide-"))
     (home / "config.toml").write_text(CONFIG)
-    os.environ["SKYLOOM_HOME"] = str(home)
+    os.environ |= {"SKYLOOM_HOME": str(home), **PATIENT}
     from prefect.testing.utilities import prefect_test_harness
 
     planning_s = plan(asked.tasks)

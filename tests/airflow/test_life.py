@@ -50,11 +50,12 @@ class Life:
         self.job = self.working()
 
     def working(self):
-        """The newest job of the task, once its log has come so far."""
+        """The newest job of the task, once its log has come so far; where time runs out anyway, once it is there."""
+        short = self.name.startswith(("brief", "short"))
 
         def found():
             mine = [job for job in self.store.jobs() if job.task == self.name and job.id not in self.before]
-            return next((job for job in mine if b"tick 5\n" in self.store.log(job.id)), None)
+            return next((job for job in mine if short or b"tick 5\n" in self.store.log(job.id)), None)
 
         return until(found, seconds=300)
 
@@ -80,7 +81,7 @@ class Life:
     def ended(self, job=None):
         """A job once it is over, as the store and the clouds tell; no machine is left then."""
         found = until(lambda: (now := self.store.job((job or self.job).id)).over and now, seconds=300)
-        assert len(self.world.launches(found.id)) == 1
+        assert len(self.world.launches(found.id)) == 1 or (found.attempt == 0 and found.state == "cancelled")
         assert self.world.live() == []
         return found
 
