@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,13 +116,38 @@ def main() -> None:
         cell = next(cell for cell in reference["h100_checkpoints"] if cell["checkpoint_gb"] == DRAWN_GB)
         options.picture.write_text(svg(_story(load(options.folder, "h100"), cell)))
         return
-    begun = time.process_time()
+    begun, cells = time.process_time(), list[Cell]()
     for group, kind in GROUPS.items():
         cloud = load(options.folder, kind)
         print(f"{group}: deadline over work, GB; USD per job, and over the optimum of hindsight")
         for cell in reference[group]:
-            _print_cell(cloud, cell if options.shift is None else _shifted(cloud, cell, options.shift), options)
+            shown = cell if options.shift is None else _shifted(cloud, cell, options.shift)
+            cells += _print_cell(cloud, shown, options)
+    _sum_up(cells)
     print(f"{time.process_time() - begun:.0f} CPU seconds")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a policy costs in a cell, USD a job; ``published`` is SkyNomad's there, None between its windows."""
+
+    name: str
+    policy: str
+    usd: Mapping[Sight, float]
+    late: int
+    published: float | None
+
+
+def _sum_up(cells: Sequence[Cell]) -> None:
+    """Say in which cells a policy is dearer than SkyNomad, and dearer told every zone's state than asking."""
+    for policy in dict.fromkeys(cell.policy for cell in cells):
+        its = [cell for cell in cells if cell.policy == policy]
+        dearer = [cell.name for cell in its if cell.published and cell.usd.get("asked", 0.0) > cell.published]
+        worse = [cell.name for cell in its if len(cell.usd) > 1 and cell.usd["told"] > cell.usd["asked"]]
+        print(f"{policy}: {sum(cell.late for cell in its)} jobs late")
+        print(f"  dearer than SkyNomad, asking: {', '.join(dearer) or 'nowhere'}")
+        if any(len(cell.usd) > 1 for cell in its):
+            print(f"  dearer told than asking: {', '.join(worse) or 'nowhere'}")
 
 
 def _shifted(cloud: Cloud, cell: dict[str, Any], shift: float) -> dict[str, Any]:
@@ -139,18 +164,22 @@ def _optimal(cloud: Cloud, cell: dict[str, Any], start_hour: float) -> float:
     return hindsight_cost(*job, unit_s=max(unit for unit in range(1, 121) if tick % unit == 0))
 
 
-def _print_cell(cloud: Cloud, cell: dict[str, Any], options: argparse.Namespace) -> None:
+def _print_cell(cloud: Cloud, cell: dict[str, Any], options: argparse.Namespace) -> list[Cell]:
     ends = cloud.traces.ticks * cloud.traces.step
     windows = [w for w in cell["windows"] if w["start_hour"] + cell["deadline_hours"] <= ends + 1e-6]
     best = float(np.mean([window["optimal"] for window in windows]))
     theirs = None if options.shift is not None else float(np.mean([window["skynomad"] for window in windows]))
     print(f"  {cell['deadline_over_work']:4} {cell['checkpoint_gb']:5.0f} GB, {len(windows)} windows", end="")
     print("" if theirs is None else f" | skynomad {theirs:8.2f} {theirs / best:.3f}", end="")
+    cells = []
     for name in options.policies:
+        usd: dict[Sight, float] = {}
+        tardy = 0
         for sight in options.sight:
             jobs = [run(cloud, cell, window["start_hour"], make_policy(name), sight) for window in windows]
             late = sum(job.finish > cell["deadline_hours"] + 1e-6 for job in jobs)
-            cost = float(np.mean([job.cost for job in jobs]))
+            cost = usd[sight] = float(np.mean([job.cost for job in jobs]))
+            tardy += late
             beside = "" if theirs is None else f" (x {cost / theirs:.3f})"
             refused, starts = (np.mean([getattr(job, what) for job in jobs]) for what in ("refusals", "changeovers"))
             print(f" | {name} {sight} {cost:8.2f} {cost / best:.3f}{beside} late {late}", end="")
@@ -160,7 +189,10 @@ def _print_cell(cloud: Cloud, cell: dict[str, Any], options: argparse.Namespace)
                     published = " ".join(f"{who} {window[who]:.2f}" for who in ("optimal", "skynomad"))
                     print(f"\n      {window['start_hour']:6.1f} h: {published} ours {job.cost:.2f}"
                           f" egress {job.egress:.2f}", end="")  # fmt: skip
+        title = f"{cell['deadline_over_work']} {cell['checkpoint_gb']:.0f} GB"
+        cells.append(Cell(title, name, usd, tardy, theirs))
     print()
+    return cells
 
 
 if __name__ == "__main__":
