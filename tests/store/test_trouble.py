@@ -3,6 +3,7 @@
 import logging
 import re
 import resource
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -128,6 +129,54 @@ def test_writes_that_fail_halfway_are_done_again_and_once(path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.stdout.split() == ["50", "50"], done.stderr
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY, "ours was left alone"
+
+
+FULL_DISK = """
+import subprocess, sys
+from pathlib import Path
+from sky_core.errors import StoreAway
+from sky_core.store import Store
+folder = Path(sys.argv[1])
+def look():
+    store = Store(f"sqlite:///{folder}/s.db", patience_s=0.2)
+    store.jobs()
+    store.close()
+def remount(how):
+    subprocess.run(["mount", "-o", f"remount,{how}", folder], check=True)
+def told():
+    try:
+        look()
+    except StoreAway as error:
+        print(error)
+look()
+remount("ro")
+told()
+remount("rw")
+try:
+    with (folder / "fill").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+except OSError:
+    told()
+"""
+
+
+def test_a_full_disk_and_a_read_only_one_are_told_from_one_that_fails(tmp_path):
+    """Where not even a reader can open the store, since SQLite makes a file for its readers beside it."""
+    apart = ["unshare", "--map-root-user", "--mount"]
+    if shutil.which("unshare") is None or subprocess.run([*apart, "true"], capture_output=True).returncode:
+        pytest.skip("no namespaces here")
+    mounted = 'mount -t tmpfs -o size=1m tmpfs "$1" && exec "$2" -c "$3" "$1"'
+    command = [*apart, "sh", "-c", mounted, "sh", str(tmp_path), sys.executable, FULL_DISK]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    read_only, full = done.stdout.splitlines() or ["", done.stderr]
+    assert "it is read-only" in read_only
+    assert "its disk is full" in full
+
+
+def test_a_folder_is_no_store(tmp_path):
+    with pytest.raises(StoreRefused, match="is a folder"):
+        Store(f"sqlite:///{tmp_path}", patience_s=600)
 
 
 def test_a_file_that_is_no_database_is_told_at_once(path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -16,6 +18,7 @@ SQLITE_AWAY = {
     sqlite3.SQLITE_CANTOPEN: ("it cannot be opened", "is its folder there, and may this user write into it?"),
     sqlite3.SQLITE_PERM: ("it may not be opened", "make the file and its folder writable for this user"),
 }
+LEAST_BYTES = 64 << 10  # of room, without which SQLite cannot even make the file that its readers share
 SQLITE_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 SQLITE_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -37,20 +40,38 @@ def trouble(error: sa.exc.DBAPIError, url: sa.URL) -> SkyloomError | None:
     """What the error is for a user, or None if it is a mistake of ours."""
     where = f"the store {url.render_as_string()}"
     if isinstance(error.orig, sqlite3.Error):
-        return _of_sqlite(error.orig, where)
+        return _of_sqlite(error.orig, where, Path(url.database or ""))
     return _of_postgres(error, where)
 
 
-def _of_sqlite(error: sqlite3.Error, where: str) -> SkyloomError | None:
+def _of_sqlite(error: sqlite3.Error, where: str, file: Path) -> SkyloomError | None:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in SQLITE_BUSY:
         return StoreBusy(f"{where} is locked by another process", cure="a backup, or a copy of it in a viewer?")
+    if code == sqlite3.SQLITE_CANTOPEN and file.is_dir():
+        return StoreRefused(f"{where} is a folder", cure="let store_url name a file in it")
     if code in SQLITE_AWAY:
-        what, cure = SQLITE_AWAY[code]
+        unclear = code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+        what, cure = SQLITE_AWAY[(_cause(file) if unclear else None) or code]
         return StoreAway(f"{where} cannot be used: {what} ({error})", cure=cure)
     if code in SQLITE_DAMAGED:
         return StoreDamaged(f"{where} is damaged ({error})", cure="put back a backup of it")
     return None
+
+
+def _cause(file: Path) -> int | None:
+    """What is the matter with the file system of a store; SQLite says no more than that something is.
+
+    To open a store, even to read it, SQLite makes two files beside it, and tells neither a full disk nor a read-only
+    one from others that fail.
+    """
+    try:
+        found = os.statvfs(file.parent)
+    except OSError:
+        return None
+    if found.f_flag & os.ST_RDONLY:
+        return sqlite3.SQLITE_READONLY
+    return sqlite3.SQLITE_FULL if found.f_blocks and found.f_bavail * found.f_frsize < LEAST_BYTES else None
 
 
 def _of_postgres(error: sa.exc.DBAPIError, where: str) -> SkyloomError | None:
