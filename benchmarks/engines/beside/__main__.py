@@ -32,11 +32,17 @@ LONG_S = 600.0
 
 
 class Cluster:
-    """Where tasks run: what leads a flow there, and how a machine is taken from it."""
+    """Where tasks run: what leads a flow there, how a machine is taken from it, and where notes that it makes lie."""
 
-    def __init__(self, environment: dict[str, str], take: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        environment: dict[str, str],
+        take: Callable[[int], None],
+        notes: Callable[[Path], str] = Path.read_text,
+    ) -> None:
         self.environment = environment
         self.take = take
+        self.notes = notes
 
 
 @contextmanager
@@ -122,6 +128,8 @@ def ray() -> Iterator[Cluster]:
 @contextmanager
 def skyloom() -> Iterator[Cluster]:
     """The sandbox."""
+    from sky_core.config import Settings
+    from sky_core.store import Store
     from sky_sandbox import client
 
     home = Path(tempfile.mkdtemp(prefix="beside-"))
@@ -131,7 +139,15 @@ def skyloom() -> Iterator[Cluster]:
         (machine,) = control.machines(live=True)
         control.preempt(machine["id"], notice_s=0)
 
-    yield Cluster({"SKYLOOM_HOME": str(home), "SKYLOOM_PROFILE": "sandbox"}, take)
+    environment = {"SKYLOOM_HOME": str(home), "SKYLOOM_PROFILE": "sandbox"}
+    store = Store(Settings.load({**os.environ, **environment}).store_url)
+
+    def notes(file: Path) -> str:
+        """Those of the jobs that have come since the file was made."""
+        mine = [job for job in store.jobs() if job.created_at > file.stat().st_ctime]
+        return "".join(store.log(job.id).decode() for job in mine)
+
+    yield Cluster(environment, take, notes)
     print(f"  machines left: {len(control.machines(live=True))}")
     client.down(home)
 
@@ -140,6 +156,7 @@ class Run:
     """One run of the flow, in a process of its own."""
 
     def __init__(self, kind: str, cluster: Cluster, folder: Path, **more: str) -> None:
+        self._cluster = cluster
         self.notes = folder / f"notes-{time.monotonic_ns()}"
         self.notes.touch(mode=0o666)
         about = {"RUNNER": kind, "NOTES": str(self.notes), "SECONDS": "20", **cluster.environment, **more}
@@ -154,7 +171,8 @@ class Run:
         return subprocess.Popen(command, env=self.environment, **silent)  # type: ignore[call-overload,no-any-return]
 
     def noted(self) -> list[list[str]]:
-        return [line.split() for line in self.notes.read_text().splitlines()]
+        lines = self._cluster.notes(self.notes).splitlines()
+        return [line.split()[1:] for line in lines if line.startswith("note ")]
 
     def counting(self) -> int:
         """The process that counts, once it does."""
@@ -185,7 +203,7 @@ class Run:
 
 def tell(kind: str, cluster: Cluster, folder: Path) -> None:
     """Let the three things happen."""
-    run = Run(kind, cluster, folder, TIMEOUT_S="8", SECONDS="60")
+    run = Run(kind, cluster, folder, TIMEOUT_S="60", SECONDS="180")
     print(f"  a time-out: the flow run ended {run.end()}, the function {run.goes_on()}", flush=True)
     run = Run(kind, cluster, folder, SECONDS="40")
     run.counting()

@@ -19,10 +19,13 @@ SECONDS, TIMEOUT_S = int(os.environ["SECONDS"]), os.environ.get("TIMEOUT_S")
 
 
 def count(notes, seconds):
-    begin = uuid4().hex[:8]
+    begin, shared = uuid4().hex[:8], Path(notes).exists()  # a machine of the sandbox has files of its own
     for _ in range(seconds):
-        with Path(notes).open("a") as file:
-            file.write(f"{begin} {os.getpid()} {time.time()}\n")
+        note = f"note {begin} {os.getpid()}"
+        print(note, flush=True)
+        if shared:
+            with Path(notes).open("a") as file:
+                file.write(f"{note}\n")
         time.sleep(1)
     return seconds
 
