@@ -22,9 +22,7 @@ AGES = (1 / 6, 1 / 3, 2 / 3, 4 / 3, 8 / 3, 16 / 3, 64 / 3)
 """Hours of age at which a phase ends; the last phase has no end."""
 PHASES = len(AGES) + 1
 LENGTHS = np.diff([0.0, *AGES])
-RATES = np.array(
-    [(1.93, 1.46, 0.9, 0.60, 0.28, 0.22, 0.12, 0.035), (1.75, 1.35, 0.85, 0.58, 0.27, 0.18, 0.09, 0.03)]
-)
+RATES = np.array([(1.93, 1.46, 0.9, 0.60, 0.28, 0.22, 0.12, 0.035), (1.75, 1.35, 0.85, 0.58, 0.27, 0.18, 0.09, 0.03)])
 """(2, PHASES) returns of spot and preemptions per hour by phase, as measured."""
 SCALES = np.array([0.4, 1.0, 2.5])
 """What a zone's rates may be in units of RATES."""
