@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from sky_core.optimizer.capacity import keeps
 from sky_core.optimizer.effort import Effort
 from sky_core.optimizer.goal import ROUNDING, TINY, Goal, above
 from sky_core.optimizer.methods import labels, messages
@@ -62,8 +63,10 @@ def minimum(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, *, method
         if best.value <= goal.budget_usd:
             return best
         return replace(best, choice=None, bound=math.inf if best.bound > goal.budget_usd else best.bound)
-    if method in ("ilp", "cbc") or goal.limits:
+    if method in ("ilp", "cbc"):
         return _by_program(problem, allowed, goal, method, effort)
+    if goal.limits:
+        return _within_limits(problem, allowed, goal, method, effort)
     if not goal.timed:
         best = _by_messages(problem, allowed, goal, effort)
     else:
@@ -76,6 +79,18 @@ def minimum(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, *, method
     program = _by_program(problem, allowed, goal, method, effort.impatient(), best.choice)
     winner = min(best, program, key=lambda found: found.value)
     return replace(winner, bound=max(best.bound, program.bound))
+
+
+def _within_limits(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, method: Method, effort: Effort) -> Best:
+    """Without the limits first: often the best plan keeps them anyway, and its bound holds with them, too."""
+    free = minimum(problem, allowed, replace(goal, limits=()), method=method, effort=effort.share(0.5))
+    if free.choice is None and math.isinf(free.bound):
+        return free
+    solver, _ = _solver(method)
+    if free.choice is not None and all(keeps(problem, limit, free.choice, solver) for limit in goal.limits):
+        return free
+    best = _by_program(problem, allowed, goal, method, effort)
+    return replace(best, bound=max(best.bound, free.bound))
 
 
 def _by_messages(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, effort: Effort) -> Best:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import highspy
 import numpy as np
@@ -15,8 +16,8 @@ from sky_core.optimizer.problem import Floats
 from sky_core.optimizer.programs.model import Answer, Known, Model, Placement
 from sky_core.optimizer.space import Space
 
-ROOM_S = 2.0  # HiGHS looks at the clock on the wall, which runs faster than CPU time on a busy host
-ROOM = 1e-6  # relative: what the relaxation's deadline is looser by, so that rounding cannot make it infeasible
+ROOM = 20.0  # HiGHS looks at the clock on the wall, which runs this much faster than CPU time on a very busy host
+LOOSE = 1e-6  # relative: what the relaxation's deadline is looser by, so that rounding cannot make it infeasible
 INFEASIBLE = (highspy.HighsModelStatus.kInfeasible, highspy.HighsModelStatus.kUnboundedOrInfeasible)
 
 
@@ -45,11 +46,20 @@ def load(model: Model, *, relaxed: bool) -> highspy.Highs:
 def run(model: Model, effort: Effort, known: Known | None = None) -> Answer:
     """Solve to a relative gap of 1e-7, or to what is good enough by now, from known values of some columns."""
     highs = load(model, relaxed=False)
-    highs.setOptionValue("time_limit", max(0.1, ROOM_S * effort.left))
+    highs.setOptionValue("time_limit", max(0.1, ROOM * effort.left))
     highs.setOptionValue("mip_rel_gap", max(1e-7, effort.gap if now() > effort.patient_until else 0.0))
     highs.setOptionValue("mip_abs_gap", 1e-9)
     highs.setOptionValue("presolve", "off")  # spaces are reduced already, and its restarts cost three times the search
-    if known is not None:
+
+    def watch(event: Any) -> None:
+        found = event.data_out
+        if now() > effort.until or effort.enough(found.mip_primal_bound, found.mip_dual_bound):
+            event.interrupt()
+
+    highs.cbMipInterrupt += watch
+    if known is not None:  # what is left is to prove it rather than to find a better one
+        for heuristic in ("rins", "root_reduced_cost"):
+            highs.setOptionValue(f"mip_heuristic_run_{heuristic}", False)
         highs.setSolution(len(known[0]), known[0].astype(np.int32), known[1])
     highs.run()
     info = highs.getInfo()
@@ -73,10 +83,11 @@ def prices(
     """
     assert placement.makespan is not None, "prices of time need finish times in the model"
     highs = load(placement.model, relaxed=True)
+    highs.cbSimplexInterrupt += lambda event: event.interrupt(now() > effort.until)
     found: list[Prices] = []
     for factor in factors:
-        highs.setOptionValue("time_limit", max(0.1, ROOM_S * effort.left))
-        highs.changeColBounds(placement.makespan, 0.0, goal.deadline_hours * factor * (1 + ROOM))
+        highs.setOptionValue("time_limit", max(0.1, ROOM * effort.left))
+        highs.changeColBounds(placement.makespan, 0.0, goal.deadline_hours * factor * (1 + LOOSE))
         highs.run()
         status = highs.getModelStatus()
         if status in INFEASIBLE and not found:

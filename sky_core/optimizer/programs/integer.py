@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sky_core.optimizer.capacity import add_limit, overdrawn
-from sky_core.optimizer.effort import Effort, now
+from sky_core.optimizer.capacity import add_limit
+from sky_core.optimizer.effort import Effort
 from sky_core.optimizer.goal import Goal
 from sky_core.optimizer.problem import Ints, Limit
 from sky_core.optimizer.programs.model import Known, Placement, Solver, build
@@ -27,31 +27,16 @@ class Outcome:
 
 
 def solve(space: Space, goal: Goal, solver: Solver, *, effort: Effort, start: list[int] | None = None) -> Outcome:
-    """Solve; limits on what runs at once are added where a plan breaks them, until none does."""
+    """Solve, from a plan that is known where there is one."""
     placement = build(space, goal, math.inf if start is None else effort.until)
     if placement is None:  # the plan that is known has to do
         return Outcome(start, -math.inf)
     for limit in goal.limits:
-        if not limit.at_once:
-            add_limit(placement, space, limit, list(range(len(space.tasks))))
-    known = None if start is None else _incumbent(placement, start)
-    bound = -math.inf
-    while True:
-        answer = solver(placement.model, effort, known)
-        bound = max(bound, answer.bound)
-        if answer.values is None:
-            return Outcome(None, bound)
-        picks = [int(np.argmax(answer.values[x])) for x in placement.x]
-        broken = False
-        for limit in goal.limits:
-            together = overdrawn(space, limit, picks, solver)
-            if together is not None:
-                add_limit(placement, space, limit, together)
-                broken = True
-        if not broken:
-            return Outcome(picks, bound)
-        if now() > effort.until:
-            return Outcome(None, bound)
+        add_limit(placement, space, limit)
+    answer = solver(placement.model, effort, None if start is None else _incumbent(placement, start))
+    if answer.values is None:
+        return Outcome(None, answer.bound)
+    return Outcome([int(np.argmax(answer.values[x])) for x in placement.x], answer.bound)
 
 
 def _incumbent(placement: Placement, picks: list[int]) -> Known:

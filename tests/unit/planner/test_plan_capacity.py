@@ -127,3 +127,16 @@ def test_slots_that_are_taken_are_worth_waiting_for(market: Market) -> None:
     assert block.passing
     assert (block.cloud, block.instance_type) == ("lab", "box")
     assert "1 of 2 box in basement are taken" in block.reason
+
+
+def test_chains_side_by_side_hand_their_machines_on(market: Market) -> None:
+    """Four chains, two slots: thousands of sets of tasks would take too many; two whole chains take what there is."""
+    tasks = tuple(
+        Task(name=f"t{number}", run="x", hours=1, resources=Resources(cpus="4", memory="8+")) for number in range(24)
+    )
+    order = tuple((f"t{number}", f"t{number + 4}") for number in range(20))
+    plan = make_plan(Pipeline(name="p", tasks=tasks, order=order), market)
+    at_home = [int(name[1:]) % 4 for name, place in plan.placements.items() if place.cloud == "lab"]
+    assert len(at_home) == 12
+    assert len(set(at_home)) == 2
+    assert plan.optimal
