@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
@@ -26,6 +26,7 @@ from sky_core.facts import clouds as known_clouds
 from sky_core.inventory import Host, Inventory
 from sky_core.networks import Networks
 from sky_core.plugins import names
+from sky_core.recovery.policies import NAMES
 from sky_core.spec import Amount
 from sky_core.ssh import pins
 from sky_core.ssh.machine import Machine
@@ -34,20 +35,10 @@ from sky_core.webhooks import Webhook
 EVERY_REGION = ("*",)
 LOGIN_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")  # below ~/.ssh, in the order in which ssh tries them
 VARIABLES = {"store_url": "SKYLOOM_STORE", "profile": "SKYLOOM_PROFILE", "key": "SKYLOOM_KEY"}
-SpotPolicy = Literal[
-    "skyloom",
-    "on-demand",
-    "greedy",
-    "time-sliced",
-    "uniform-progress",
-    "uniform-progress-hysteresis",
-    "randomized-shifted-greedy",
-    "ross",
-]
 
 
 def _known_policy(name: str) -> str:
-    known = (*get_args(SpotPolicy), *names("skyloom.policies"))
+    known = (*NAMES, *names("skyloom.policies"))
     if name not in known:
         raise ValueError(f"{name!r} is none of {', '.join(known)}{_nearest(name, known)}")
     return name

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from typing import get_args
 
 import pytest
 
 from sky_core.broker import runner
 from sky_core.broker.runner import new_key
 from sky_core.cli import app
-from sky_core.config import SpotPolicy
+from sky_core.config import Settings
 from sky_core.planner.view.document import PlanDocument
 from sky_core.recovery.policies import NAMES
 
@@ -67,8 +66,10 @@ def test_a_slip_in_the_settings_is_refused_in_one_line(skyloom, tmp_path, monkey
     assert all(word in said for word in words), said
 
 
-def test_the_settings_know_every_spot_policy():
-    assert set(get_args(SpotPolicy)) == set(NAMES)
+def test_the_settings_take_every_spot_policy(tmp_path):
+    for name in NAMES:
+        (tmp_path / "config.toml").write_text(f'spot_policy = "{name}"\n')
+        assert Settings.load({"SKYLOOM_HOME": str(tmp_path)}).spot_policy == name
 
 
 def test_square_brackets_are_printed_as_they_are(skyloom, tmp_path):
