@@ -116,7 +116,7 @@ class Admin:
         return {
             "pid": server.pid,
             "runner": self.sandbox.hypervisor.runner.name,
-            "live": {cloud: sum(m.cloud == cloud for m in live) for cloud in ("aws", "gcp", "azure")},
+            "live": {cloud: sum(m.cloud == cloud for m in live) for cloud in self.world.notice_s},
             "capacity": [[*key, count] for key, count in sorted(self.world.capacity.items())],
             "quota": [[*key, vcpus] for key, vcpus in sorted(self.world.quota.items())],
             "faults": [asdict(fault) for fault in self.world.faults if fault.times > 0],

@@ -26,7 +26,7 @@ CURES = {
     "access": "name the region, or list it under 'enabled_regions' in catalog.toml",
     "withdrawn": "ask for the label withdrawn=True to see them all the same",
     "defaults.regions": "name a region, or allow more under [defaults] regions in config.toml",
-    "clouds": "give another cloud's credentials, or ask for less",
+    "clouds": "give another cloud's credentials (in the sandbox an endpoint on this machine), or ask for less",
 }
 PLACES = ("cloud", "region", "zone")
 

@@ -20,9 +20,13 @@ def connect(name: str, settings: Settings) -> Cloud:
     """The cloud of that name, reached as the settings say.
 
     Raises:
-        NotConnected: if there is no such cloud, its SDK is not installed, or the settings choose no account.
+        NotConnected: if there is no such cloud, the sandbox does not play it, its SDK is not installed, or the settings
+            choose no account.
         AuthError: if there are no credentials.
     """
+    if name in clouds() and name not in settings.clouds:
+        cure = f"to use it there, give [clouds.{name}] in {settings.home / 'config.toml'} an endpoint on this machine"
+        raise NotConnected(f"the sandbox plays {', '.join(settings.clouds)}, and no {name}", cure=cure)
     if name not in settings.clouds or (name not in clouds() and not settings.clouds[name].hosts):
         cure = f"Skyloom can launch on {', '.join(clouds())} and on hosts in catalog.toml; a package can add a cloud"
         raise NotConnected(f"nobody provides a cloud {name!r}", cure=cure)

@@ -30,6 +30,10 @@ class Subject:
         broken: The code of a reply that says nothing.
         refusals: Codes with which that call says no: for lack of rights, of quota, of capacity, and for good.
         search: The call by which machines are found by tag.
+        first: The call that a launch begins with, where that is another.
+        one_by_one: Whether a gang is a call for each machine, which may fail half-way.
+        lists_leftovers: Whether the sandbox lets it show what stays when machines go.
+        played_by: The cloud of the sandbox that plays this one, where that has another name: a reseller's.
     """
 
     cloud: str
@@ -38,6 +42,21 @@ class Subject:
     broken: str
     refusals: tuple[str, str, str, str]
     search: str
+    first: str = ""
+    one_by_one: bool = False
+    lists_leftovers: bool = True
+    played_by: str = ""
+
+    @property
+    def stage(self) -> str:
+        """The name by which the sandbox's faults know it."""
+        return self.played_by or self.cloud
+
+    def connect(self, sandbox: Sandbox) -> Cloud:
+        """A connection of its own, as each driver has one."""
+        settings = sandbox.settings
+        there = {**settings.clouds, self.cloud: settings.clouds[self.stage]}
+        return connect(self.cloud, settings.model_copy(update={"clouds": there}))
 
     def request(self, token: str, **changes: Any) -> LaunchRequest:
         tags = {TAG_OWNER: "contract", TAG_CLUSTER: token}
@@ -60,6 +79,7 @@ SUBJECTS = {
         "backendError",
         ("forbidden", "quotaExceeded", "ZONE_RESOURCE_POOL_EXHAUSTED", "invalid"),
         "instances.aggregatedList",
+        one_by_one=True,
     ),
     "tpu": Subject(
         "gcp",
@@ -68,6 +88,7 @@ SUBJECTS = {
         "503",
         ("forbidden", "QUOTA_EXCEEDED", "RESOURCE_EXHAUSTED", "invalid"),
         "nodes.list",
+        one_by_one=True,
     ),
     "azure": Subject(
         "azure",
@@ -76,6 +97,8 @@ SUBJECTS = {
         "GatewayTimeout",
         ("AuthorizationFailed", "QuotaExceeded", "ZonalAllocationFailed", "InvalidParameter"),
         "virtualMachines.get",
+        first="resourceGroups.put",
+        lists_leftovers=False,
     ),
 }
 
@@ -87,7 +110,7 @@ def subject(request: pytest.FixtureRequest) -> Subject:
 
 @pytest.fixture
 def cloud(sandbox: Sandbox, subject: Subject) -> Cloud:
-    return connect(subject.cloud, sandbox.settings)
+    return subject.connect(sandbox)
 
 
 def insistently(cloud: Cloud, request: LaunchRequest) -> list[Instance]:
@@ -106,7 +129,7 @@ def by_tag(cloud: Cloud, token: str) -> list[Instance]:
 
 @pytest.mark.parametrize("promise", PROMISES, ids=[promise.__name__ for promise in PROMISES])
 def test_each_cloud_keeps_the_contract(sandbox: Sandbox, subject: Subject, promise: Promise) -> None:
-    promise(contract.Subject(lambda: connect(subject.cloud, sandbox.settings), **subject.place))
+    promise(contract.Subject(lambda: subject.connect(sandbox), **subject.place))
     until(lambda: sandbox.live() == [])
 
 
@@ -120,9 +143,9 @@ def test_machines_of_ones_own_keep_the_contract(lab: Lab, promise: Promise) -> N
 def test_a_lost_reply_and_then_a_refusal_leave_nothing_that_nobody_knows_of(
     sandbox: Sandbox, subject: Subject, cloud: Cloud, token: str, why: int
 ) -> None:
-    sandbox.control.fault(subject.cloud, subject.create, "lost", code=subject.broken, token=_call(subject, token))
+    sandbox.control.fault(subject.stage, subject.create, "lost", code=subject.broken, token=_call(subject, token))
     code = subject.refusals[why]
-    sandbox.control.fault(subject.cloud, subject.create, "error", code=code, times=100, token=_call(subject, token))
+    sandbox.control.fault(subject.stage, subject.create, "error", code=code, times=100, token=_call(subject, token))
     launched, settled = [], False
     try:
         launched = insistently(cloud, subject.request(token, asked_before=False))
@@ -137,7 +160,7 @@ def test_a_refusal_of_half_a_gang_leaves_nothing(
     sandbox: Sandbox, subject: Subject, cloud: Cloud, token: str, why: int
 ) -> None:
     code = subject.refusals[why]
-    sandbox.control.fault(subject.cloud, subject.create, "error", code=code, times=100, token=_call(subject, token, 1))
+    sandbox.control.fault(subject.stage, subject.create, "error", code=code, times=100, token=_call(subject, token, 1))
     with pytest.raises(REFUSALS) as refused:
         insistently(cloud, subject.request(token, num_nodes=2, asked_before=False))
     until(lambda: sandbox.live() == [])
@@ -148,8 +171,8 @@ def test_a_refusal_of_half_a_gang_leaves_nothing(
 def test_a_first_refusal_is_settled_unless_something_is_being_deleted(
     sandbox: Sandbox, subject: Subject, cloud: Cloud, token: str
 ) -> None:
-    first = "resourceGroups.put" if subject.cloud == "azure" else subject.create
-    sandbox.control.fault(subject.cloud, first, "error", code=subject.refusals[0], times=100)
+    first = subject.first or subject.create
+    sandbox.control.fault(subject.stage, first, "error", code=subject.refusals[0], times=100)
     with pytest.raises(AuthError) as refused:
         cloud.launch(subject.request(token, asked_before=False))
     assert refused.value.settled
@@ -161,15 +184,15 @@ def test_a_first_refusal_is_settled_unless_something_is_being_deleted(
 def test_half_a_gang_of_an_earlier_call_is_ended_with_the_refusal(
     sandbox: Sandbox, subject: Subject, cloud: Cloud, token: str
 ) -> None:
-    if subject.cloud != "gcp":
-        pytest.skip("a gang is one call on AWS, and one group on Azure")
-    sandbox.control.fault(subject.cloud, subject.create, "lost", code=subject.broken, token=_call(subject, token, 0))
+    if not subject.one_by_one:
+        pytest.skip("its gang is one call, or one group")
+    sandbox.control.fault(subject.stage, subject.create, "lost", code=subject.broken, token=_call(subject, token, 0))
     with pytest.raises(CloudError):
         cloud.launch(subject.request(token, num_nodes=2, asked_before=False))
-    another = connect(subject.cloud, sandbox.settings)  # of a driver that took over
+    another = subject.connect(sandbox)  # of a driver that took over
     for number in range(2):
         sandbox.control.fault(
-            subject.cloud,
+            subject.stage,
             subject.create,
             "error",
             code=subject.refusals[1],
@@ -185,7 +208,7 @@ def test_half_a_gang_of_an_earlier_call_is_ended_with_the_refusal(
 def test_a_search_that_is_refused_is_told(sandbox: Sandbox, subject: Subject, cloud: Cloud, token: str) -> None:
     cloud.launch(subject.request(token))
     region = subject.place["region"]
-    sandbox.control.fault(subject.cloud, subject.search, "error", code=subject.refusals[0], times=1000)
+    sandbox.control.fault(subject.stage, subject.search, "error", code=subject.refusals[0], times=1000)
     try:
         found = cloud.find({TAG_CLUSTER: token}, regions=[region], instance_type=subject.place["instance_type"])
     except AuthError:
@@ -204,8 +227,8 @@ def test_what_stays_when_machines_go_is_listed_and_removed_unless_it_holds_data(
     until(lambda: sandbox.live() == [])
     found = cloud.leftovers({TAG_OWNER: "contract"})
     assert found.unreachable == {}
-    if subject.cloud == "azure":
-        return  # the rest of a machine is in its group; the emulator has one account, which is not ours to list
+    if not subject.lists_leftovers:
+        return  # Azure: the rest of a machine is in its group; the emulator has one account, which is not ours to list
     assert bucket in [thing.id for thing in found.things if thing.kind == "bucket"]
     for thing in found.things:
         assert (thing.cloud, thing.holds_data) == (subject.cloud, thing.kind == "bucket")
@@ -222,8 +245,4 @@ def test_what_stays_when_machines_go_is_listed_and_removed_unless_it_holds_data(
 
 def _call(subject: Subject, token: str, number: int | None = None) -> str:
     """How the sandbox's faults call the creation of a machine of a gang; ``None`` for a gang of one."""
-    if subject.cloud == "aws":
-        return token
-    if subject.cloud == "azure":
-        return token
-    return token if number is None else f"{token}-{number}"
+    return token if number is None or not subject.one_by_one else f"{token}-{number}"

@@ -6,14 +6,18 @@ import subprocess
 import sys
 from importlib import import_module
 from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
 
 import pytest
 
 from sky_core import facts, plugins
-from sky_core.errors import SpecError
+from sky_core.clouds import connect
+from sky_core.config import CloudConfig, Settings
+from sky_core.errors import NotConnected, SpecError
 from sky_core.facts import CloudFacts
 
 OTHERS = CloudFacts("others", provider="somewhere.else:Others", schemes={"oth": "oth"}, default_region="north-1")
+OURS = [name for name, known in facts.clouds().items() if known.provider.startswith("sky_core.")]
 TWICE = CloudFacts("aws", provider="somewhere.else:Aws")
 
 
@@ -35,15 +39,15 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
     facts.schemes.cache_clear()
 
 
-@pytest.mark.parametrize("name", ["aws", "azure", "gcp"])
+@pytest.mark.parametrize("name", OURS)
 def test_each_of_our_clouds_is_known_whole(name: str) -> None:
     known = facts.clouds()[name]
     module, _, attribute = known.provider.partition(":")
     assert getattr(import_module(module), attribute).name == name
-    source, _, function = known.prices.partition(":")
+    source, _, function = (known.prices or known.offerings).partition(":")
     assert callable(getattr(import_module(source), function))
     assert known.default_region
-    assert known.credentials.variables
+    assert known.credentials.variables or known.credentials.files, "without them a plan takes it for usable"
     assert all(import_module(package) for package in known.sdk)
     assert {facts.schemes()[scheme].name for scheme in known.schemes} == {name}
 
@@ -77,6 +81,12 @@ def test_a_cloud_that_nobody_describes_is_made_of_machines_of_ones_own() -> None
     assert facts.facts_of("lab").own
     assert not any(known.own for known in facts.clouds().values())
     assert facts.facts_of("lab").arch("anything") == "x86_64"
+
+
+def test_a_cloud_that_the_sandbox_does_not_play_says_where_to_lead_it(tmp_path: Path) -> None:
+    played = Settings(home=tmp_path, profile="sandbox", store_url="sqlite://", clouds={"gcp": CloudConfig()})
+    with pytest.raises(NotConnected, match=r"plays gcp, and no aws .*\[clouds.aws\] in .*config.toml an endpoint"):
+        connect("aws", played)
 
 
 def test_asking_imports_no_sdk() -> None:
