@@ -32,12 +32,14 @@ EARLIER: list[tuple[EventKind, dict[str, object], str]] = [
 
 
 def example(kind: type[Happening]) -> Happening:
-    fields = dataclasses.fields(cast(Any, kind))
-    return kind(**{field.name: EXAMPLES[str(field.type).removesuffix(" | None")] for field in fields})
+    types = {field.name: str(field.type).removesuffix(" | None") for field in dataclasses.fields(cast(Any, kind))}
+    for name, of in types.items():
+        assert of in EXAMPLES, f"{kind.__name__}.{name}: give EXAMPLES a {of} that survives JSON"
+    return kind(**{name: EXAMPLES[of] for name, of in types.items()})
 
 
 def test_each_kind_of_event_has_words() -> None:
-    assert set(KINDS) == set(get_args(EventKind))
+    assert set(KINDS) == set(get_args(EventKind)), "a class has its kind in EventKind, and is imported in __init__.py"
     for kind in KINDS.values():
         assert len(example(kind).words()) > 3
 
