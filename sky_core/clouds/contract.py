@@ -125,7 +125,7 @@ def has_one_bucket_in_a_region(subject: Subject) -> None:
     first, again = (subject.connect().storage(subject.region) for _ in range(2))
     assert first == again, "two buckets in one region"
     scheme, _, path = first.url.partition("://")
-    assert scheme, f"a bucket's URL has a scheme: {first.url}"
+    assert scheme, f"a bucket's URL has a scheme, and storage() gave {first.url!r}"
     assert path.strip("/") == path != "", f"a bucket's URL ends without a slash: {first.url}"
 
 
