@@ -2,8 +2,8 @@
 
 A semi-Markov process in phases of age. On the public traces (skypilot-org/spot-traces, the first halves of 2022-10-26
 and 2023-02-15; SkyNomad's H100 zones, the first half) the rate at which a spell ends falls from about two an hour in
-its first ten minutes to a tenth of that after five hours and to a sixtieth after a day, much alike for up and down
-spells and for all three sets.
+its first ten minutes to a tenth of that after five hours, much alike for up and down spells and for all three sets, and
+to a sixtieth for up spells of a day; of down spells too few (ten) lasted as long to tell.
 Zones differ: each has two scales, of its up and of its down rates, learnt from what was seen of it lately.
 """
 
@@ -22,7 +22,7 @@ AGES = (1 / 6, 1 / 3, 2 / 3, 4 / 3, 8 / 3, 16 / 3, 64 / 3)
 """Hours of age at which a phase ends; the last phase has no end."""
 PHASES = len(AGES) + 1
 LENGTHS = np.diff([0.0, *AGES])
-RATES = np.array([(1.93, 1.46, 0.9, 0.60, 0.28, 0.22, 0.12, 0.035), (1.75, 1.35, 0.85, 0.58, 0.27, 0.18, 0.09, 0.03)])
+RATES = np.array([(1.93, 1.46, 0.9, 0.60, 0.28, 0.22, 0.12, 0.12), (1.75, 1.35, 0.85, 0.58, 0.27, 0.18, 0.09, 0.03)])
 """(2, PHASES) returns of spot and preemptions per hour by phase, as measured."""
 SCALES = np.array([0.4, 1.0, 2.5])
 """What a zone's rates may be in units of RATES."""

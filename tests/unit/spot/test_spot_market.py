@@ -172,11 +172,11 @@ def test_ours_moves_to_a_cheaper_zone_only_where_that_pays():
 def test_what_nobody_looks_at_is_forgotten_bit_by_bit():
     zone = watch([False] * 30 + [True] * 6, 1 / 6)
     chances = []
-    for _ in range(40):
+    for _ in range(200):
         chances.append(zone.forecast()[PHASES:].sum())
         zone.look_away(0.5)
     assert chances[0] == pytest.approx(1.0)
-    assert (np.diff(chances) < 0).all()
+    assert (np.diff(chances)[:20] < 0).all()  # then it rises by and by, as there are ever more old spells again
     assert chances[-1] == pytest.approx(zone.availability(), abs=0.05)
 
 
