@@ -23,6 +23,9 @@ AZURE_FAMILIES = {
     "StandardNVADSA10v5Family": True,
     "StandardNCadsH100v5Family": True,
 }
+# On demand they count against GPUS_PER_GPU_FAMILY, of which a region's description tells nothing:
+# https://cloud.google.com/compute/resource-usage#gpu_quota
+BY_FAMILY = {"H100"}
 
 
 def aws_quotas(account: Account, region: str) -> dict[str, Any]:
@@ -53,7 +56,9 @@ def google_quotas(account: Account) -> list[dict[str, Any]]:
     gpus = PLENTY if account.accelerators else 0
     limits = {"PREEMPTIBLE_CPUS": PLENTY, "SSD_TOTAL_GB": PLENTY, "IN_USE_ADDRESSES": PLENTY}
     for kind in GOOGLE_GPUS:
-        limits |= {f"NVIDIA_{kind}_GPUS": gpus, f"PREEMPTIBLE_NVIDIA_{kind}_GPUS": gpus}
+        limits |= {f"PREEMPTIBLE_NVIDIA_{kind}_GPUS": gpus}
+        if kind not in BY_FAMILY:
+            limits |= {f"NVIDIA_{kind}_GPUS": gpus}
     return [{"metric": metric, "limit": float(limit), "usage": 0.0} for metric, limit in limits.items()]
 
 

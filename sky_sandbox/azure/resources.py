@@ -172,7 +172,8 @@ def identify(machine: Entry, entries: Mapping[str, Entry]) -> None:
     if "SystemAssigned" in told.get("type", ""):
         told["principalId"] = str(uuid.uuid4())
     for id_ in told.get("userAssignedIdentities", {}):
-        told["userAssignedIdentities"][id_] = entries[id_.lower()].properties
+        known = entries[id_.lower()].properties
+        told["userAssignedIdentities"][id_] = {name: known[name] for name in ("principalId", "clientId")}
 
 
 def principals(machine: Entry, entries: Mapping[str, Entry]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from botocore.model import ListShape, MapShape, OperationModel, ServiceModel, Sh
 
 from tests.sandbox.models.recorder import Exchange
 
+SIGNED_AS = {"servicequotas": "service-quotas"}  # where a service's signing name is not its model's
 # What a reply has besides its operation's output: botocore, parsers.py.
 AROUND = {"requestId", "RequestId", "ResponseMetadata"}
 NUMBERS = {"integer": r"-?\d+", "long": r"-?\d+", "float": r"-?\d+(\.\d+)?", "double": r"-?\d+(\.\d+)?"}
@@ -34,7 +35,7 @@ def complaints(exchange: Exchange) -> list[str]:
     signed = re.search(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/", exchange.headers.get("authorization", ""))
     if signed is None:
         return [f"{exchange}: not signed"]
-    return list(_complaints(exchange, service(signed[1])))
+    return list(_complaints(exchange, service(SIGNED_AS.get(signed[1], signed[1]))))
 
 
 def _complaints(exchange: Exchange, model: ServiceModel) -> Iterator[str]:

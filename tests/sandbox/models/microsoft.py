@@ -86,6 +86,8 @@ def _differences(kind: Any, value: Any, at: str, sent: bool = False) -> Iterator
         yield from _differences(arguments[0], value, at, sent)
     elif origin in (Union, types.UnionType) and arguments[0] is str:
         yield from _of_choice(arguments[1], value, at)
+    elif origin is Literal:
+        yield from _of_choice(kind, value, at)
     elif origin is list:
         if not isinstance(value, list):
             yield f"{at}: {value!r} is no list"
