@@ -53,8 +53,16 @@ def login_of(name: str, settings: Settings) -> str:
     home = Path(environ.get("HOME", "~")).expanduser()
     written = [_written(path) for path in (*(home / file for file in known.files), *map(Path, filter(None, named)))]
     account = settings.clouds[name].account if name in settings.clouds else None
-    told = (socket.gethostname(), str(settings.home), name, account, named, written)
-    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+    return f"{_word(socket.gethostname(), str(settings.home))}-{_word(name, account, named, written)}"
+
+
+def same_host(one: str, other: str) -> bool:
+    """Whether two words of :func:`login_of` were made on one host."""
+    return one.partition("-")[0] == other.partition("-")[0]
+
+
+def _word(*told: object) -> str:
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:12]
 
 
 def _written(path: Path) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import time
 
-from sky_core.clouds.credentials import login_of
+from sky_core.clouds.credentials import login_of, same_host
 from sky_core.driver.step import Step
 from sky_core.events import CloudMissing
 
@@ -53,12 +53,12 @@ def _missing(step: Step) -> set[str]:
 
 
 def _refused(step: Step) -> set[str]:
-    """The clouds that refused what this host logs in with lately, where the submitter logs in with something else."""
+    """The clouds that refused what this host logs in with lately, where the submitter is on another one."""
     settings, theirs = step.driving.settings, step.needs.logins if step.needs else {}
     ours = {cloud: login_of(cloud, settings) for cloud in theirs}
     seen = step.driving.store.observations(since=time.time() - settings.blocked_ttl_s)
     refused = {item.cloud for item in seen if item.kind == "auth" and item.login == ours.get(item.cloud, "")}
-    return {cloud for cloud in refused if theirs[cloud] != ours[cloud]}
+    return {cloud for cloud in refused if not same_host(theirs[cloud], ours[cloud])}
 
 
 def _planned(step: Step) -> set[str]:

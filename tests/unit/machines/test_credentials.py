@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from sky_core.clouds import connect
-from sky_core.clouds.credentials import reachable, why_unusable
+from sky_core.clouds.credentials import login_of, reachable, same_host, why_unusable
 from sky_core.config import CloudConfig, Settings
 from sky_core.errors import NotConnected
 
@@ -81,3 +81,17 @@ def test_a_host_can_reach_what_it_has_credentials_for_though_its_own_jobs_may_no
         "nowhere": CloudConfig(credentials=key),
     }
     assert reachable(here.model_copy(update={"clouds": clouds})) == {"aws", "gcp"}
+
+
+def test_a_login_is_one_of_its_host_and_of_what_it_logs_in_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = (Settings(home=tmp_path / home, clouds={"aws": CloudConfig()}) for home in ("here", "there"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "one")
+    before, elsewhere = login_of("aws", here), login_of("aws", there)
+    assert before == login_of("aws", here)
+    assert not same_host(before, elsewhere)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "two")
+    assert login_of("aws", here) != before
+    assert same_host(login_of("aws", here), before), "nobody is waited for who is not there"
