@@ -86,7 +86,8 @@ def test_a_host_can_reach_what_it_has_credentials_for_though_its_own_jobs_may_no
 def test_a_login_is_one_of_its_host_and_of_what_it_logs_in_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here, there = (Settings(home=tmp_path / home, clouds={"aws": CloudConfig()}) for home in ("here", "there"))
+    clouds = {"aws": CloudConfig()}
+    here, there = (Settings(home=tmp_path / home, store_url="sqlite://", clouds=clouds) for home in ("here", "there"))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "one")
     before, elsewhere = login_of("aws", here), login_of("aws", there)
