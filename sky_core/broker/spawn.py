@@ -22,10 +22,14 @@ log = logging.getLogger("skyloom.driver")
 STARTING = " starts"  # stands in the lock file behind the number of a driver that has not shown life itself yet
 LOCK_VARIABLE = "SKYLOOM_DRIVER_LOCK"
 HUNG_LEASES = 3.0
+LONGEST_VAIN_S = 60.0  # between two starts that come to nothing
 START_S = 120.0  # what a driver may take to its first sign of life: a loaded host takes its time
 DRIVER_CHECK_S = 2.0  # how often those who watch a job see to it that it has a driver
 _shown: dict[str, tuple[tuple[float, str], float]] = {}  # by lock file: its last sign of life, and when we saw it
-_started: list[subprocess.Popen[bytes]] = []  # looked at again, so that none stays a zombie
+_started: list[tuple[Path, subprocess.Popen[bytes]]] = []  # each with its lock file; looked at again: no zombies
+_vain: dict[
+    Path, tuple[int, float]
+] = {}  # by lock file: starts in a row that came to nothing, and when the next may be
 
 
 def _lock_file(settings: Settings) -> Path:
@@ -89,6 +93,27 @@ def _end_hung(settings: Settings) -> None:
             os.kill(int(pid), signal.SIGKILL)
 
 
+def _reap() -> None:
+    """Take note of our drivers that have ended. One that ended by a mistake is not started again at once, and told."""
+    ended = [one for one in _started if one[1].poll() is not None]
+    for file, process in ended:
+        _started.remove((file, process))
+        if process.returncode <= 0:  # its work is done, or somebody has killed it
+            _vain.pop(file, None)
+            continue
+        times = _vain.get(file, (0, 0.0))[0] + 1
+        wait_s = min(DRIVER_CHECK_S * 2**times, LONGEST_VAIN_S)
+        _vain[file] = (times, time.monotonic() + wait_s)
+        log.warning("the driver ended by a mistake, and is started again in %.0f s: %s", wait_s, _last_words(file))
+
+
+def _last_words(file: Path) -> str:
+    try:
+        return (file.parent / "driver.log").read_text(errors="replace").strip().rpartition("\n")[2]
+    except OSError:
+        return "nothing"
+
+
 def ensure_driver(settings: Settings) -> None:
     """Start the driver unless one runs; one that hangs is ended, to be replaced at the next call.
 
@@ -97,10 +122,13 @@ def ensure_driver(settings: Settings) -> None:
     there is no moment at which a second one could start. What may differ from job to job (secrets, allowed clouds) it
     takes from the job.
     """
-    _started[:] = [process for process in _started if process.poll() is None]
+    _reap()
     lock = try_lock(settings)
     if lock is None:
         _end_hung(settings)
+        return
+    if time.monotonic() < _vain.get(_lock_file(settings), (0, 0.0))[1]:
+        os.close(lock)
         return
     output = os.open(settings.home / "driver.log", os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
     environment = {**settings.environ(), "SKYLOOM_HOME": str(settings.home), "SKYLOOM_PROFILE": settings.profile,
@@ -120,7 +148,7 @@ def ensure_driver(settings: Settings) -> None:
             start_new_session=True,
             pass_fds=[lock],
         )
-        _started.append(process)
+        _started.append((_lock_file(settings), process))
         _lock_file(settings).write_text(f"{process.pid}{STARTING}")
     finally:
         os.close(output)

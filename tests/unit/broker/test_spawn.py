@@ -38,6 +38,7 @@ def settings(tmp_path, monkeypatch):
     monkeypatch.setenv("SKYLOOM_HOME", str(tmp_path))
     monkeypatch.setattr(spawn, "_shown", {})
     monkeypatch.setattr(spawn, "_started", [])
+    monkeypatch.setattr(spawn, "_vain", {})
     return Settings.load().model_copy(update={"lease_s": 0.3})
 
 
@@ -77,7 +78,7 @@ def test_nobody_is_ended_for_a_driver_that_was_there_before(settings):
 def test_one_that_never_comes_to_life_is_ended_too(settings, monkeypatch):
     monkeypatch.setattr(spawn.subprocess, "Popen", Sleeper)
     spawn.ensure_driver(settings)
-    (started,) = spawn._started
+    ((_, started),) = spawn._started
     end = time.monotonic() + 2 * spawn.HUNG_LEASES * settings.lease_s
     while time.monotonic() < end:
         spawn.ensure_driver(settings)
@@ -96,3 +97,22 @@ def test_one_that_hangs_is_ended(settings, holder):
     lock = spawn.try_lock(settings)
     assert lock is not None, "the next one can begin"
     os.close(lock)
+
+
+def test_one_that_cannot_start_is_told_and_started_less_and_less_often(settings, monkeypatch, caplog):
+    (settings.home / "config.toml").write_text("spot_policy = [")
+    tried: list[list[str]] = []
+
+    class Counted(subprocess.Popen):
+        def __init__(self, command: list[str], **how: object) -> None:
+            tried.append(command)
+            super().__init__(command, **how)
+
+    monkeypatch.setattr(spawn.subprocess, "Popen", Counted)
+    monkeypatch.setattr(spawn, "DRIVER_CHECK_S", 600.0)
+    until(lambda: spawn.ensure_driver(settings) or spawn._vain)
+    for _ in range(5):
+        spawn.ensure_driver(settings)
+    assert len(tried) == 1
+    (told,) = caplog.messages
+    assert "config.toml" in told, "the driver's own last words"
