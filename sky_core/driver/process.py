@@ -16,6 +16,7 @@ import threading
 import time
 import traceback
 import uuid
+from contextlib import suppress
 
 from sky_core.broker.spawn import LOCK_VARIABLE, sign_of_life, try_lock
 from sky_core.config import Settings
@@ -26,7 +27,7 @@ from sky_core.driver.stages.elsewhere import LeftToOthers
 from sky_core.driver.step import Clouds, Driving
 from sky_core.driver.sweep import Sweeper
 from sky_core.driver.telling.herald import Herald
-from sky_core.errors import SkyloomError
+from sky_core.errors import SkyloomError, StoreTrouble
 from sky_core.events import KeyMissing, StepFailed
 from sky_core.facts import clouds
 from sky_core.remote import keys
@@ -49,7 +50,8 @@ class Driver:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        store = Store(settings.store_url, patience_s=None)
+        self._stop = threading.Event()
+        store = Store(settings.store_url, patience_s=None, ending=self._stop)
         self.driving = Driving(
             settings=settings,
             store=store,
@@ -63,7 +65,6 @@ class Driver:
         self._lanes = Lanes()
         self._errors: dict[str, int] = {}
         self._left: dict[str, float] = {}  # by job id, until when it is left to other hosts, monotonic seconds
-        self._stop = threading.Event()
 
     def run(self, *, idle_s: float = IDLE_S) -> None:
         """Drive until no job has been live and no launch owed for ``idle_s`` seconds, or the settings have changed."""
@@ -82,7 +83,8 @@ class Driver:
         self._sweeper.stop()
         self._lanes.close()
         self.driving.herald.close()
-        self.driving.store.release_leases(self.driving.holder)  # another host need not wait until they run out
+        with suppress(StoreTrouble):  # it may be away for good
+            self.driving.store.release_leases(self.driving.holder)  # another host need not wait until they run out
         self.driving.store.close()
 
     def _turn(self, idle_s: float) -> None:

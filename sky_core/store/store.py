@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -33,6 +34,7 @@ class Store(Plans, Jobs, Listings, Newspaper, Leases, Launches, Interests, Obser
     Args:
         url: ``sqlite:///path`` or ``postgresql://user@host/database``.
         patience_s: How long each call waits for a store that is locked, full, read-only or away; None: for ever.
+        ending: Set when this process is to end: no call waits for long then, however patient.
         clock: For tests: the time, in seconds since the epoch, in place of the host's clock and the store's own.
 
     Attributes:
@@ -45,10 +47,15 @@ class Store(Plans, Jobs, Listings, Newspaper, Leases, Launches, Interests, Obser
     """
 
     def __init__(
-        self, url: str, clock: Callable[[], float] | None = None, *, patience_s: float | None = PATIENCE_S
+        self,
+        url: str,
+        clock: Callable[[], float] | None = None,
+        *,
+        patience_s: float | None = PATIENCE_S,
+        ending: threading.Event | None = None,
     ) -> None:
         self._database = database.share(url)
-        self._patience = Patience(patience_s)
+        self._patience = Patience(patience_s, ending)
         self._clock = clock or time.time
         self._release = weakref.finalize(self, database.release, self._database)
         self._release.atexit = False

@@ -90,6 +90,17 @@ def test_patience_with_a_locked_store_ends_with_a_word(path):
         assert store.jobs() == [], "who only reads is not kept waiting"
 
 
+def test_who_is_to_end_waits_no_longer(path, monkeypatch):
+    monkeypatch.setattr("sky_core.store.database.patience.ENDING_S", 0.0)
+    ending = threading.Event()
+    store = Store(f"sqlite:///{path}", patience_s=None, ending=ending)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        threading.Timer(0.5, ending.set).start()
+        with pytest.raises(StoreBusy):
+            submit(store)
+
+
 @pytest.mark.parametrize(
     ("setting", "why"), [("max_page_count=1", "its disk is full"), ("query_only=ON", "it is read-only")]
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -17,13 +18,14 @@ log = logging.getLogger("skyloom.store")
 
 TELL_EVERY_S = 60.0
 LONGEST_WAIT_S = 5.0  # between two tries
+ENDING_S = 10.0  # how long a call still waits in a process that is to end
 
 
 class Patience:
-    """Tries again while there is trouble, for ``seconds`` (None: for as long as it takes)."""
+    """Tries again in trouble, for ``seconds`` (None: for as long as it takes), or till ``ending`` is set."""
 
-    def __init__(self, seconds: float | None) -> None:
-        self._seconds = seconds
+    def __init__(self, seconds: float | None, ending: threading.Event | None = None) -> None:
+        self._seconds, self._ending = seconds, ending or threading.Event()
         self._told = -TELL_EVERY_S
 
     def wait_for(self, work: Callable[[], T]) -> T:
@@ -37,7 +39,7 @@ class Patience:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(self._passes),
             wait=tenacity.wait_random_exponential(0.1, LONGEST_WAIT_S),
-            stop=tenacity.stop_never if self._seconds is None else tenacity.stop_after_delay(self._seconds),
+            stop=self._is_over,
             before_sleep=self._tell,
             reraise=True,
         )
@@ -45,6 +47,12 @@ class Patience:
         if retrying.statistics["attempt_number"] > 1:
             log.info("the store can be used again, after %.1f s", time.monotonic() - began)
         return value
+
+    def _is_over(self, state: tenacity.RetryCallState) -> bool:
+        waited_s = state.seconds_since_start or 0.0
+        if self._ending.is_set() and waited_s >= ENDING_S:
+            return True
+        return self._seconds is not None and waited_s >= self._seconds
 
     def _passes(self, error: BaseException) -> bool:
         return isinstance(error, StoreTrouble) and (self._seconds is None or not isinstance(error, StoreRefused))
