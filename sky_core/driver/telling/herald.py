@@ -9,6 +9,7 @@ import logging
 import queue
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
 from sky_core.config import Settings
 from sky_core.driver.telling.told import Listener, Told
@@ -51,9 +52,10 @@ class Herald:
             log.warning("%s: not told, too much is waiting to be", told.job.id)
 
     def close(self) -> None:
-        """Tell what is left, if that takes no longer than a moment."""
+        """Tell what is left, as far as that takes no longer than a moment."""
         if self._thread is not None:
-            self._waiting.put(None)
+            with suppress(queue.Full):
+                self._waiting.put(None, timeout=GRACE_S)
             self._thread.join(GRACE_S)
 
     def _run(self) -> None:
