@@ -55,7 +55,8 @@ def _spread(complaints: str) -> str:
 
 
 def on_terminal(which: str, width: int) -> str:
-    terminal = Terminal("-m", "tests.unit.cli.calls", which, str(width), **os.environ)
+    environ = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}  # its own size
+    terminal = Terminal("-m", "tests.unit.cli.calls", which, str(width), **environ)
     try:
         return ESCAPES.sub("", terminal.read(lambda text: False, longest_s=1500))
     finally:
