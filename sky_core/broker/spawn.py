@@ -27,9 +27,7 @@ START_S = 120.0  # what a driver may take to its first sign of life: a loaded ho
 DRIVER_CHECK_S = 2.0  # how often those who watch a job see to it that it has a driver
 _shown: dict[str, tuple[tuple[float, str], float]] = {}  # by lock file: its last sign of life, and when we saw it
 _started: list[tuple[Path, subprocess.Popen[bytes]]] = []  # each with its lock file; looked at again: no zombies
-_vain: dict[
-    Path, tuple[int, float]
-] = {}  # by lock file: starts in a row that came to nothing, and when the next may be
+_vain: dict[Path, tuple[int, float]] = {}  # by lock file: starts in vain in a row, and when the next may be
 
 
 def _lock_file(settings: Settings) -> Path:
