@@ -95,12 +95,11 @@ def test_without_a_triggerer_a_job_goes_on_until_its_task_is_failed(world, airfl
 
 
 def test_a_job_that_somebody_cancelled_is_not_tried_again(world, airflow, store):
-    before = {job.id for job in store.jobs()}
-    run = airflow.trigger("ticking_deferred")
-    job = ticking(store, "deferred", 5, besides=before)
+    run = airflow.trigger("ticking_cancelled")
+    job = ticking(store, "cancelled", 5)
     assert store.request_cancel(job.id, "enough")
-    assert airflow.wait("ticking_deferred", run) == "failed"
-    assert airflow.task_instances("ticking_deferred", run)["deferred"]["try_number"] == 1
+    assert airflow.wait("ticking_cancelled", run) == "failed"
+    assert airflow.task_instances("ticking_cancelled", run)["cancelled"]["try_number"] == 1
     ended(world, store, job)
 
 

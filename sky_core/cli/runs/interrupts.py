@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import signal
 import sys
 from collections.abc import Iterator
@@ -65,7 +66,7 @@ class Interrupts:
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             while True:
-                said = input(QUESTION).strip().lower()
+                said = _answer().strip().lower()
                 if said in ("c", "cancel"):
                     raise KeyboardInterrupt
                 if said in ("l", "leave"):
@@ -77,3 +78,14 @@ class Interrupts:
             raise KeyboardInterrupt from None
         finally:
             signal.signal(signal.SIGINT, before)
+
+
+def _answer() -> str:
+    """The line that was typed. ``input`` misses a Ctrl-C between its question and its reading, until the next key."""
+    print(QUESTION, end="", flush=True)
+    while not select.select([sys.stdin], [], [], 0.2)[0]:
+        pass
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line

@@ -22,6 +22,7 @@ for name, deferrable, retries, seconds, own_limit, limit in (
     ("deferred", True, 2, 15, None, None),
     ("blocking", False, 2, 15, None, None),
     ("long", True, 0, 600, None, None),
+    ("cancelled", True, 2, 600, None, None),
     ("last", False, 0, 600, None, None),
     ("brief_deferred", True, 0, 600, MINUTE, None),
     ("brief_blocking", False, 0, 600, MINUTE, None),
