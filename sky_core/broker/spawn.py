@@ -26,7 +26,7 @@ LONGEST_VAIN_S = 60.0  # between two starts that come to nothing
 START_S = 120.0  # what a driver may take to its first sign of life: a loaded host takes its time
 DRIVER_CHECK_S = 2.0  # how often those who watch a job see to it that it has a driver
 _shown: dict[str, tuple[tuple[float, str], float]] = {}  # by lock file: its last sign of life, and when we saw it
-_started: list[tuple[Path, subprocess.Popen[bytes]]] = []  # each with its lock file; looked at again: no zombies
+_started: dict[int, tuple[Path, subprocess.Popen[bytes]]] = {}  # by number, with its lock file; no zombies are left
 _vain: dict[Path, tuple[int, float]] = {}  # by lock file: starts in vain in a row, and when the next may be
 
 
@@ -92,10 +92,13 @@ def _end_hung(settings: Settings) -> None:
 
 
 def _reap() -> None:
-    """Take note of our drivers that have ended. One that ended by a mistake is not started again at once, and told."""
-    ended = [one for one in _started if one[1].poll() is not None]
-    for file, process in ended:
-        _started.remove((file, process))
+    """Take note of our drivers that have ended. One that ended by a mistake is not started again at once, and told.
+
+    Threads of one process may all be here at once (flows, triggers): the one that takes it out takes note of it.
+    """
+    for number, (file, process) in tuple(_started.items()):
+        if process.poll() is None or _started.pop(number, None) is None:
+            continue
         if process.returncode <= 0:  # its work is done, or somebody has killed it
             _vain.pop(file, None)
             continue
@@ -146,7 +149,7 @@ def ensure_driver(settings: Settings) -> None:
             start_new_session=True,
             pass_fds=[lock],
         )
-        _started.append((_lock_file(settings), process))
+        _started[process.pid] = (_lock_file(settings), process)
         _lock_file(settings).write_text(f"{process.pid}{STARTING}")
     finally:
         os.close(output)

@@ -50,7 +50,7 @@ def test_a_cloud_is_planned_with_if_a_connection_logs_in_to_it(connections):
 def test_the_driver_is_given_them_and_nothing_shows_them(connections):
     settings = connections("aws", "gcp", "azure")
     spawn.ensure_driver(settings)
-    _, driver = spawn._started[-1]
+    _, driver = list(spawn._started.values())[-1]
     try:
         entries = Path(f"/proc/{driver.pid}/environ").read_text().split("\0")
         found = dict(entry.split("=", 1) for entry in entries if "=" in entry)

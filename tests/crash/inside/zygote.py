@@ -38,7 +38,10 @@ def shim(address: str) -> int:
         link.sendall(message)
         for descriptor in descriptors[3:]:
             os.close(descriptor)  # the driver holds the lock, we must not
-        return int(link.makefile().readline() or "1")
+        status = int(link.makefile().readline() or "1")
+    if status < 0:  # end as it ended: who started us tells a killed driver from one that failed
+        os.kill(os.getpid(), -status)
+    return status
 
 
 class Zygote:
@@ -114,7 +117,7 @@ class Zygote:
                 return
             link = self.links.pop(pid)
             with contextlib.suppress(OSError):  # whoever started it may have gone
-                link.sendall(f"{abs(os.waitstatus_to_exitcode(status))}\n".encode())
+                link.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
             link.close()
 
 

@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -37,7 +39,7 @@ class Sleeper(subprocess.Popen):
 def settings(tmp_path, monkeypatch):
     monkeypatch.setenv("SKYLOOM_HOME", str(tmp_path))
     monkeypatch.setattr(spawn, "_shown", {})
-    monkeypatch.setattr(spawn, "_started", [])
+    monkeypatch.setattr(spawn, "_started", {})
     monkeypatch.setattr(spawn, "_vain", {})
     return Settings.load().model_copy(update={"lease_s": 0.3})
 
@@ -78,7 +80,7 @@ def test_nobody_is_ended_for_a_driver_that_was_there_before(settings):
 def test_one_that_never_comes_to_life_is_ended_too(settings, monkeypatch):
     monkeypatch.setattr(spawn.subprocess, "Popen", Sleeper)
     spawn.ensure_driver(settings)
-    ((_, started),) = spawn._started
+    ((_, started),) = spawn._started.values()
     end = time.monotonic() + 2 * spawn.HUNG_LEASES * settings.lease_s
     while time.monotonic() < end:
         spawn.ensure_driver(settings)
@@ -116,3 +118,21 @@ def test_one_that_cannot_start_is_told_and_started_less_and_less_often(settings,
     assert len(tried) == 1
     (told,) = caplog.messages
     assert "config.toml" in told, "the driver's own last words"
+
+
+def test_threads_that_find_the_same_driver_ended_note_it_once(settings, monkeypatch, caplog):
+    together = threading.Barrier(2)
+
+    class Failed:
+        returncode = 1
+
+        def poll(self) -> int:
+            together.wait(60)
+            return self.returncode
+
+    monkeypatch.setattr(spawn, "_started", {1: (spawn._lock_file(settings), Failed())})
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(spawn._reap) for _ in range(2)]:
+            done.result()
+    assert len(caplog.messages) == 1
+    assert not spawn._started
