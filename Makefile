@@ -13,9 +13,10 @@ $(VENV)/.ready: pyproject.toml constraints/dev.txt
 	touch $@
 
 # Other people's clients of the clouds, by which the tests judge the sandbox; they go with other versions than ours.
-$(VENV)/judges/.ready: constraints/judges.txt $(VENV)/.ready
+$(VENV)/judges/.ready: constraints/judges.txt constraints/judges-built.txt $(VENV)/.ready
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/judges
 	$(BIN)/uv pip install --quiet --python $(VENV)/judges/bin/python --requirement constraints/judges.txt
+	-$(BIN)/uv pip install --quiet --python $(VENV)/judges/bin/python --requirement constraints/judges-built.txt
 	touch $@
 
 # sshd and PostgreSQL, where they may be installed.

@@ -31,6 +31,7 @@ from sky_sandbox.storage.objects import Objects
 from sky_sandbox.storage.outages import Outages
 from sky_sandbox.storage.s3 import S3
 
+GSUTIL_UPLOADS = "/resumable/upload/storage/v1/"  # its older name for the beginning of a resumable upload
 GCS_PATHS = ("/storage/v1/", "/upload/storage/v1/", "/download/storage/v1/", "/batch/storage/v1")
 
 
@@ -57,6 +58,7 @@ def app(
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         path = scope["raw_path"].decode()  # undecoded: GCS writes "/" within object names as %2F
+        path = path.removeprefix("/resumable") if path.startswith(GSUTIL_UPLOADS) else path
         try:
             if outages is not None and outages.hit(path):
                 response = Response(status_code=503)

@@ -275,7 +275,8 @@ def incomplete(request: Request, size: int) -> Response:
 
 
 def boundary_of(request: Request) -> str:
-    found = re.search(r'boundary="?([^";]+)', request.headers["content-type"])
+    """What stands between the parts; gsutil has it in single quotes, which Google's own servers take as well."""
+    found = re.search(r"""boundary=["']?([^"';]+)""", request.headers["content-type"])
     assert found, "a multipart request names its boundary"
     return found[1]
 

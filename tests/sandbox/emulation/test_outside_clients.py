@@ -1,4 +1,4 @@
-"""Other people's clients judge the sandbox: rclone and the AWS CLI, each in the version of ``judges.txt``."""
+"""Other people's clients judge the sandbox: rclone, the AWS CLI and gsutil, each in the version of ``judges*.txt``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 from lab.outside import JUDGES, REMOTES
+from sky_sandbox.server import Listener
+from sky_sandbox.storage import app
+from sky_sandbox.tls import make_certificates
 from tests.conftest import Sandbox
 
 SMALL, LARGE_BYTES = 500, 200_000_000
@@ -83,3 +86,43 @@ def test_a_dry_run_of_the_aws_cli_would_have_succeeded_and_launches_nothing(sand
     with pytest.raises(AssertionError, match=r"DryRunOperation.*would have succeeded"):
         aws(sandbox, "ec2", "run-instances", "--image-id", image, "--instance-type", "t3.small", "--dry-run")
     assert sandbox.live() == []
+
+
+GSUTIL = """
+[Credentials]
+gs_json_host = 127.0.0.1
+gs_json_port = {port}
+gs_host = 127.0.0.1
+gs_port = {port}
+[Boto]
+ca_certificates_file = {ca}
+[GSUtil]
+prefer_api = json
+state_dir = {state}
+default_project_id = p
+"""
+
+
+@pytest.mark.skipif(not (JUDGES / "gsutil").exists(), reason="gsutil could not be built here by make setup")
+def test_gsutil_lists_and_copies(tmp_path: Path) -> None:
+    certificates = make_certificates(tmp_path / "tls")  # it speaks nothing but https
+    port = Listener(app(tmp_path / "objects"), certificates).port
+    config = tmp_path / "boto"
+    config.write_text(GSUTIL.format(port=port, ca=certificates.ca, state=tmp_path / "state"))
+    small = tmp_path / "small"
+    small.mkdir()
+    for number in range(9):
+        (small / f"file {number} é").write_bytes(b"x" * number)
+    (tmp_path / "large").write_bytes(random.Random(1).randbytes(9_000_000))  # more than it sends at once
+
+    def gsutil(*arguments: str | Path) -> str:
+        return run("gsutil", *arguments, BOTO_CONFIG=str(config))
+
+    gsutil("mb", "gs://judged")
+    gsutil("-m", "cp", "-r", small, tmp_path / "large", "gs://judged/x")
+    listed = gsutil("ls", "-l", "gs://judged/**")
+    assert "TOTAL: 10 objects, 9000036 bytes" in listed
+    assert "gs://judged/x/small/file 8 é" in listed
+    gsutil("cp", "gs://judged/x/large", "gs://judged/y/large")
+    gsutil("cp", "gs://judged/y/large", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == (tmp_path / "large").read_bytes()
