@@ -6,7 +6,12 @@ from typing import Any
 
 from sky_core import __version__
 
-# Which connections of Airflow log in to the clouds: extras of ours, and what their forms call them.
+# Extras of our connection, and what its form calls them: what it allows, and which others log in to the clouds.
+ALLOWED = {
+    "clouds": "Clouds allowed, e.g. aws, gcp", "regions": "Regions allowed, e.g. eu-*, gcp/europe-*",
+    "usd_per_job": "USD a job may cost", "usd_per_run": "USD a DAG run may cost",
+    "usd_per_day": "USD a day that all jobs of the store may cost",
+}  # fmt: skip
 LOGINS = {"aws_conn_id": "AWS", "gcp_conn_id": "Google Cloud", "azure_conn_id": "Azure"}
 
 
@@ -68,7 +73,10 @@ def get_provider_info() -> dict[str, Any]:
                         "label": "Profile (default or sandbox)",
                         "schema": {"type": ["string", "null"], "default": "default"},
                     },
-                    "clouds": {"label": "Clouds allowed", "schema": {"type": ["string", "null"]}},
+                    **{
+                        field: {"label": label, "schema": {"type": ["string", "null"]}}
+                        for field, label in ALLOWED.items()
+                    },
                     **{
                         field: {"label": f"Connection to {name}", "schema": {"type": ["string", "null"]}}
                         for field, name in LOGINS.items()

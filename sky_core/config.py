@@ -197,6 +197,16 @@ class Limits(BaseModel):
     usd_per_day: float | None = Field(None, gt=0)
 
 
+class Granted(Limits):
+    """What whoever submits may spend, beside what config.toml says; it goes with his jobs, wherever they are driven.
+
+    Attributes:
+        by: Who says so, as errors name it.
+    """
+
+    by: str = ""
+
+
 class PythonSource(BaseModel):
     """Where machines get a Python of our own and the packages that move data; unset, from where uv always does.
 
@@ -227,6 +237,7 @@ class Settings(BaseModel):
         key_file: Where the team key is kept; None for the home's own, ``<home>/key``.
         login: Environment variables by which the clouds' SDKs log in, where they come from elsewhere (Airflow's
             connections). They reach the driver by its environment, and are written nowhere.
+        granted: Limits of whoever submits (an Airflow connection's), beside ``limits``.
         max_attempts: Launches without progress after which a job fails, unless its task says otherwise.
         boot_timeout_s: Seconds from a launch to a started agent after which machines count as unreachable. Azure's
             slowest images take several minutes.
@@ -265,6 +276,7 @@ class Settings(BaseModel):
     forget_after_days: Annotated[float, AfterValidator(_a_day_or_never)] = 30.0
     sweep_s: float = Field(600.0, gt=0)
     limits: Limits = Limits()
+    granted: Granted = Granted()
     defaults: Defaults = Defaults()
     python: PythonSource = PythonSource()
     webhooks: tuple[Webhook, ...] = ()

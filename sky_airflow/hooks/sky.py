@@ -19,8 +19,9 @@ class SkyHook(BaseHook):
 
     Args:
         sky_conn_id: A connection of type ``skyloom``: host is the home, password the store URL, extras ``profile``,
-            ``clouds``, and ``aws_conn_id``, ``gcp_conn_id`` and ``azure_conn_id``, which name the connections that log
-            in to the clouds. None takes all from the environment.
+            ``clouds``, what it allows besides (:mod:`.allowed`), and ``aws_conn_id``, ``gcp_conn_id`` and
+            ``azure_conn_id``, which name the connections that log in to the clouds. None takes all from the
+            environment.
     """
 
     conn_name_attr = "sky_conn_id"
@@ -41,9 +42,12 @@ class SkyHook(BaseHook):
         """
         from pydantic import SecretStr
 
+        from sky_airflow.hooks.allowed import narrowed
         from sky_core.config import Settings
 
         settings = Settings.load({**os.environ, **self.variables()})
+        if self.sky_conn_id is not None:
+            settings = narrowed(settings, self.sky_conn_id, self.get_connection(self.sky_conn_id).extra_dejson)
         login = {name: SecretStr(value) for name, value in self.login(settings.home).items()}
         return settings.model_copy(update={"login": login}) if login else settings
 

@@ -100,4 +100,5 @@ def needs_of(
         python=MINOR if task.environment else "",
         sealed=key.seal(secrets, job_id) if secrets else "",
         logins={name: login_of(name, settings) for name in clouds},
+        granted=settings.granted,
     )

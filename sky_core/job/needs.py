@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sky_core.clouds.credentials import why_unusable
-from sky_core.config import EVERY_REGION, Settings
+from sky_core.config import EVERY_REGION, Granted, Settings
 from sky_core.errors import SpecError
 from sky_core.planner.plan import Record
 from sky_core.remote import workdir
@@ -46,6 +46,7 @@ class Needs(Record):
         python: …and the minor version of Python that they are for.
         sealed: The values of its secrets, or "" without any.
         logins: What its submitter logs in to each cloud with, as ``clouds.credentials.login_of`` names it.
+        granted: What its submitter may spend, beside the limits of whoever drives it.
     """
 
     profile: str
@@ -57,6 +58,7 @@ class Needs(Record):
     python: str = ""
     sealed: str = ""
     logins: Mapping[str, str] = {}
+    granted: Granted = Granted()
 
     @classmethod
     def of(cls, job: Job) -> Needs | None:
@@ -68,14 +70,14 @@ class Needs(Record):
         return any(fnmatchcase(region, pattern) for pattern in self.clouds.get(cloud, ()))
 
     def narrowed(self, settings: Settings) -> Settings:
-        """A driver's settings with the clouds and regions that the submitter allowed, whatever the driver's allow."""
+        """A driver's settings with what the submitter allowed (clouds, regions, money), whatever the driver's say."""
         clouds = {
             name: config.model_copy(
                 update={"enabled": name in self.clouds, "regions": self.clouds.get(name, EVERY_REGION)}
             )
             for name, config in settings.clouds.items()
         }
-        return settings.model_copy(update={"clouds": clouds})
+        return settings.model_copy(update={"clouds": clouds, "granted": self.granted})
 
 
 def allowed_clouds(settings: Settings) -> dict[str, tuple[str, ...]]:

@@ -33,14 +33,17 @@ class Cap:
 
 def caps(settings: Settings, task: Task, goal: Objective) -> list[Cap]:
     """The caps that a job is under."""
-    file, limits = settings.home / "config.toml", settings.limits
     given: list[tuple[Literal["job", "run", "day"], float | None, str]] = [
-        ("job", limits.usd_per_job, f"usd_per_job, [limits] of {file}"),
         ("job", task.budget_usd, f"budget_usd of Task.{task.name}"),
-        ("run", limits.usd_per_run, f"usd_per_run, [limits] of {file}"),
         ("run", goal.budget_usd, "budget_usd of the run (--budget, or the flow's or DAG's own)"),
-        ("day", limits.usd_per_day, f"usd_per_day, [limits] of {file}"),
     ]
+    by_file = f"[limits] of {settings.home / 'config.toml'}"
+    for limits, where in ((settings.limits, by_file), (settings.granted, settings.granted.by)):
+        given += [
+            ("job", limits.usd_per_job, f"usd_per_job, {where}"),
+            ("run", limits.usd_per_run, f"usd_per_run, {where}"),
+            ("day", limits.usd_per_day, f"usd_per_day, {where}"),
+        ]
     return [Cap(scope, usd, name) for scope, usd, name in given if usd is not None]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,28 @@ def test_a_connection_that_cannot_be_handed_on_says_so(connections, monkeypatch)
     monkeypatch.setenv("AIRFLOW_CONN_NONE", json.dumps({"conn_type": "aws"}))
     with pytest.raises(SpecError, match="aws_conn_id: connection none: there is no login in it"):
         connections(aws_conn_id="none")
+
+
+def test_a_connection_allows_regions_and_money_within_what_the_home_allows(connections, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "config.toml").write_text('[clouds.aws]\nregions = ["eu-*", "us-east-1"]\n')
+    said = connections(regions="eu-west-*, us-*, gcp/europe-*", usd_per_job="2.5", usd_per_day=100)
+    assert said.clouds["aws"].regions == ("eu-west-*", "us-east-1")
+    assert said.clouds["gcp"].regions == ("eu-west-*", "us-*", "europe-*")
+    assert (said.granted.usd_per_job, said.granted.usd_per_run, said.granted.usd_per_day) == (2.5, None, 100)
+    assert said.granted.by == "connection sky"
+    only = connections(regions="gcp/europe-*")
+    assert only.enabled_clouds() == ("gcp",)
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [({"usd_per_run": "much"}, "connection sky: usd_per_run: 'much' is not an amount"),
+     ({"usd_per_job": -1}, "usd_per_job: -1 is not an amount"),
+     ({"regions": "aaws/eu-*"}, "connection sky: regions: 'aaws/eu-*': no cloud 'aaws'"),
+     ({"regions": "mars/x"}, "no cloud 'mars'")],
+)  # fmt: skip
+def test_what_a_connection_cannot_mean(connections, extra, message):
+    with pytest.raises(SpecError, match=re.escape(message)):
+        connections(**extra)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sky_core.config import Granted
 from sky_core.driver.lifecycle import advance, take_step, write
 from sky_core.driver.step import Step
 from tests.conftest import until
@@ -70,3 +71,13 @@ def test_of_two_drivers_that_launch_at_the_same_time_one_is_held_back(tidy, tmp_
             take_step(driving, home.store.job(leased.id))
         made = [tidy.launches(job.id) for job in jobs]
         assert sorted(map(len, made)) == [0, 1]
+
+
+def test_whoever_submits_may_have_limits_of_his_own_that_go_with_the_job(tidy, tmp_path):
+    with home_of(tidy, tmp_path) as home:
+        granted = Granted(usd_per_job=0.9 * USD, by="connection team")
+        home.settings = home.settings.model_copy(update={"granted": granted})  # the submitter's, not the driver's
+        (job,) = home.drive(home.submit(small()))
+        assert job.state == "failed"
+        assert tidy.launches(job.id) == []
+        assert "usd_per_job, connection team" in job.result["error"]
