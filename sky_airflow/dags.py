@@ -17,7 +17,16 @@ from airflow.sdk.definitions.xcom_arg import XComArg
 
 from sky_airflow.exchange import as_artifact, only_output
 from sky_airflow.grammar import mapped
-from sky_airflow.grammar.fields import SPEC_FIELDS, artifact, artifacts, build_task, check_names, plain, unwrapped
+from sky_airflow.grammar.fields import (
+    SPEC_FIELDS,
+    artifact,
+    artifacts,
+    build_task,
+    check_names,
+    command_of,
+    plain,
+    unwrapped,
+)
 from sky_airflow.grammar.limits import task_deadline
 from sky_airflow.grammar.naming import instance_name, task_name
 from sky_airflow.grammar.templates import UNKNOWN, Render, known, not_yet_of
@@ -77,6 +86,12 @@ def is_sky(operator: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Sky)
 
 
+def is_authors_own(operator: Any) -> bool:
+    """Whether its class stands on ours: it may take other arguments, and make our fields of them when it pleases."""
+    kind = operator.operator_class if operator.is_mapped else type(operator)
+    return not kind.__module__.startswith("sky_airflow.")
+
+
 def is_function(operator: Any) -> bool:
     """Whether one of our operators is ``@task.sky``: its value is its one output."""
     return hasattr(operator, "python_callable")
@@ -125,17 +140,28 @@ class _Instances:
 
     @classmethod
     def of(cls, operator: Any, reading: Reading) -> _Instances:
-        said, task_id = parameters(operator), operator.task_id
-        found = mapped.variants(operator, said, reading.contexts.get(task_id))
+        task_id, said = operator.task_id, parameters(operator)
+        context = reading.contexts.get(task_id)
+        if own := operator.is_mapped and is_authors_own(operator):
+            found: list[Mapping[str, Any]] | None = _as_made(operator, context)
+            said = found[0] if found and len(found) == 1 else said
+        else:
+            found = mapped.variants(operator, said, context)
         if found is None:  # as many as an earlier plan knows of
             names = reading.instances(task_id) or [task_name(task_id)]
             fields: dict[str, Mapping[str, Any]] = dict.fromkeys(names, said)
-            return cls(operator, reading, fields, mapped.mapped_fields(operator))
+            return cls(operator, reading, fields, mapped.DECIDING if own else mapped.mapped_fields(operator))
         if not found or found[0] is said:  # one place for all, and for those that turned out to be different
             names = [task_name(task_id), *([] if reading.forecast else reading.instances(task_id))]
             return cls(operator, reading, dict.fromkeys(names, said), frozenset())
         apart = {instance_name(task_id, number): own for number, own in enumerate(found)}
         return cls(operator, reading, apart, frozenset())
+
+    @property
+    def output_names(self) -> dict[str, None]:
+        """The names of a command's outputs, as far as they are known."""
+        said = next(iter(self.fields.values()), {}).get("outputs")
+        return dict.fromkeys(said) if isinstance(said, Mapping) else {}
 
     def planned(self, others: Mapping[str, _Instances]) -> Planned:
         sources: set[str] = set()
@@ -162,9 +188,10 @@ class _Instances:
             inputs = self._arguments(arguments, others, sources)
             outputs = {RESULT: _known_artifact(name, fields["outputs"])}
         else:
-            if said.get("run") is None and "run" not in mapped.arguments(self.operator):
-                raise SpecError(f"Task.{name}: run: a task needs a command to run")
-            payload = {"run": _command(known(said.get("run"), render))}
+            comes = "run" in mapped.arguments(self.operator) or is_authors_own(self.operator)
+            run = known(said.get("run"), render)
+            # Of one that comes later any other will do: what it is decides nothing.
+            payload = {"run": "true" if run is UNKNOWN or (run is None and comes) else command_of(name, run)}
             inputs = self._inputs(name, said.get("inputs"), render, others, sources, left_out)
             outputs = artifacts(name, fields["outputs"])
         task = build_task(name, fields, inputs=inputs, outputs=outputs, **payload)
@@ -221,7 +248,22 @@ def remembered(task: Task, left_out: set[str], earlier: Task | None) -> Task:
     return task.model_copy(update=changes)
 
 
-def parameters(operator: Any) -> dict[str, Any]:
+def _as_made(operator: Any, context: Any) -> list[Mapping[str, Any]] | None:
+    """The fields of a mapped operator's instances as its class makes them; only one if planning need not tell them
+    apart, None if only the run will tell.
+    """
+    instances = mapped.expanded(operator, context)
+    if instances is None:
+        return None
+    try:
+        found: list[Mapping[str, Any]] = [parameters(operator.unmap(one)) for one in instances]
+    except Exception:  # noqa: BLE001 - the author's: a value that is not known yet may be more than it can take
+        return None
+    alike = all(one.get(field) == found[0].get(field) for one in found for field in mapped.DECIDING)
+    return found[:1] if alike else found
+
+
+def parameters(operator: Any) -> Mapping[str, Any]:
     """What the author wrote for an operator, mapped or not."""
     if operator.is_mapped:
         defaults, _ = get_merged_defaults(operator.dag, operator.task_group, None, None)
@@ -248,10 +290,6 @@ def _known_artifact(name: str, said: Any) -> Artifact:
     return artifact(f"Task.{name}: output_gb", {key: part for key, part in (said or {}).items() if part is not None})
 
 
-def _command(found: Any) -> str:
-    return "true" if found is UNKNOWN or found is None else str(found)  # what it is decides nothing
-
-
 def _bucket_is_known(uri: str) -> bool:
     """Whether what stands before a template in a URI says where the data lie: ``s3://bucket/{{ ds }}``."""
     scheme, found, rest = uri.partition("{{")[0].partition("://")
@@ -272,12 +310,7 @@ def _outputs(references: Sequence[tuple[Any, str]], others: Mapping[str, _Instan
         if operator.task_id not in others:
             continue  # a file is parsed: the other task is looked at by itself
         producer = others[operator.task_id]
-        has = [RESULT] if is_function(operator) else list(artifacts(operator.task_id, _names_of(operator)))
+        has = [RESULT] if is_function(operator) else list(artifacts(operator.task_id, producer.output_names))
         meant = [key] if key in has else has if is_function(operator) or key == RETURN_VALUE else []
         found |= {OutputRef(task=name, output=output): None for name in producer.fields for output in meant}
     return list(found)
-
-
-def _names_of(operator: Any) -> dict[str, None]:
-    outputs = parameters(operator).get("outputs")
-    return dict.fromkeys(outputs) if isinstance(outputs, Mapping) else {}

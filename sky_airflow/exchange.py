@@ -58,8 +58,20 @@ def read_back(value: Any) -> Any:
 
 
 def as_artifact(value: Any) -> Any:
-    """The artifact that an XCom value stands for; other values as they are."""
+    """The artifact that an XCom value stands for, and the URI that a path does; other values as they are."""
+    if is_object_path(value):
+        return uri_of(value)
     return Artifact(**value[MARK]) if is_reference(value) else value
+
+
+def is_object_path(value: Any) -> bool:
+    """Whether it is Airflow's ObjectStoragePath, which Python does not take for a path; its import takes a while."""
+    return type(value).__module__ == "airflow.sdk.io.path"
+
+
+def uri_of(path: Any) -> str:
+    """The URI of an ObjectStoragePath, without the connection that it may name."""
+    return f"{path.protocol}://{path.path}" if path.protocol else str(path)
 
 
 def is_lazy(value: Any) -> bool:

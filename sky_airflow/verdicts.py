@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from airflow.sdk import exceptions
 
+from sky_core.remote.agent.call import Carried
+
 if TYPE_CHECKING:
     from sky_core.broker import Broker
     from sky_core.store import Job
@@ -19,6 +21,23 @@ class AirflowFailException(Exception):
     """Stands for Airflow's on the machine."""
 
 
+# What a function finds that imports them itself, while it runs.
+_SOURCE = """
+class AirflowException(Exception):
+    pass
+
+class AirflowSkipException(AirflowException):
+    pass
+
+class AirflowFailException(AirflowException):
+    pass
+"""
+STAND_IN_MODULES: dict[str, Carried] = {
+    "airflow": (True, ""),
+    "airflow.exceptions": (False, _SOURCE),
+    "airflow.sdk": (True, ""),
+    "airflow.sdk.exceptions": (False, _SOURCE),
+}
 STAND_INS: dict[type, type] = {
     exceptions.AirflowSkipException: AirflowSkipException,
     exceptions.AirflowFailException: AirflowFailException,

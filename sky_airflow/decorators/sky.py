@@ -16,7 +16,7 @@ from sky_airflow.grammar.outputs import to_map_over
 from sky_airflow.grammar.partials import check_mapped
 from sky_airflow.operators.sky import SkyOperator
 from sky_airflow.values import handed_on
-from sky_airflow.verdicts import STAND_INS, own_error
+from sky_airflow.verdicts import STAND_IN_MODULES, STAND_INS, own_error
 from sky_core.broker.calls import RESULT, pack
 from sky_core.errors import SpecError, TaskFailed
 from sky_core.spec import Artifact, Task
@@ -63,8 +63,9 @@ class SkyDecoratedOperator(DecoratedOperator, SkyOperator):
         name = task_name(self.task_id)
         kwargs = {**wanted(self.python_callable, self.op_args, self.op_kwargs, context), **self.op_kwargs}
         payload, inputs = pack(
-            self.python_callable, to_references(list(self.op_args)), to_references(kwargs), stand_ins=STAND_INS
-        )
+            self.python_callable, to_references(list(self.op_args)), to_references(kwargs), stand_ins=STAND_INS,
+            modules=STAND_IN_MODULES,
+        )  # fmt: skip
         sha = broker.store.put_payload(payload)
         outputs = artifacts(name, self.declared_outputs)
         return build_task(name, self._said(context), function=sha, inputs=inputs, outputs=outputs)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
+from types import CodeType
 from typing import Any
 
 from airflow.sdk.definitions.context import KNOWN_CONTEXT_KEYS
@@ -32,20 +33,57 @@ def wanted(
     return {name: _plain(value) for name, value in found.items()}
 
 
+# What a function asks of Airflow itself, and how it comes along instead.
+ASKED = {
+    "get_current_context": "'{{ run_id }}', or a parameter called ds, params or the like",
+    "Variable": "'{{ var.value.name }}'",
+    "Connection": "'{{ conn.name.host }}', or secrets={…}",
+    "BaseHook": "'{{ conn.name.host }}', or secrets={…}",
+}
+
+
 def refuse_what_stays(
     task_id: str, function: Callable[..., Any], args: Collection[Any], given: Mapping[str, Any]
 ) -> None:
     """See that a function asks for nothing that only Airflow's own processes have.
 
     Raises:
-        SpecError: naming the argument.
+        SpecError: naming the argument, or what it asks of Airflow while it runs.
     """
+    for name in sorted(_asked(function)):
+        raise SpecError(
+            f"Task.{task_id}: {name}: it is Airflow's to answer, and the function runs elsewhere",
+            cure=f"pass what it needs of it as an argument: {ASKED[name]}",
+        )
     for name in sorted(_left(function, args, given) & (KNOWN_CONTEXT_KEYS - TRAVELS)):
         if inspect.signature(function).parameters[name].default is inspect.Parameter.empty:
             raise SpecError(
                 f"Task.{task_id}: argument {name}: it stays in Airflow, and the function runs elsewhere",
                 cure="pass what it needs of it as an argument, which may be a template such as '{{ run_id }}'",
             )
+
+
+def _asked(function: Callable[..., Any]) -> set[str]:
+    """What a function itself names of :data:`ASKED`, imported by its file or by itself."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None:
+        return set()
+    of_file = getattr(inspect.unwrap(function), "__globals__", {})
+    return {
+        name
+        for one in _codes(code)
+        for name in ASKED.keys() & set(one.co_names)
+        if getattr(of_file.get(name), "__module__", "").startswith("airflow.")
+        or any(module.startswith("airflow.") for module in one.co_names)
+    }
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """A function's code, and that of the functions in it."""
+    yield code
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            yield from _codes(part)
 
 
 def _left(function: Callable[..., Any], args: Collection[Any], given: Mapping[str, Any]) -> set[str]:

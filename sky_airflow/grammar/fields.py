@@ -10,6 +10,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from sky_airflow.exchange import is_object_path, uri_of
 from sky_core.engine_kit import TASK_FIELDS
 from sky_core.errors import SpecError
 from sky_core.spec import Artifact, Resources, Task, did_you_mean
@@ -28,7 +29,7 @@ def build_task(name: str, said: Mapping[str, Any], **fields: Any) -> Task:
     given = {field: plain(name, field, unwrapped(said.get(field))) for field in SPEC_FIELDS}
     given = {field: value for field, value in given.items() if value is not None}
     if isinstance(given.get("envs"), Mapping):
-        given["envs"] = {key: _as_text(value) for key, value in given["envs"].items()}
+        given["envs"] = {key: _as_text(value) for key, value in given["envs"].items() if value is not None}
     resources = resources_of(name, said.get("requires"))
     try:
         return Task(name=name, **{**given, "resources": resources, **fields})
@@ -84,7 +85,8 @@ def resources_of(name: str, requires: Any) -> Resources:
     if isinstance(requires, Resources):
         return requires
     if requires is not None and not isinstance(requires, Mapping):
-        raise SpecError(f"Task.{name}: requires: {requires!r} is not a mapping such as {{'cpus': '4+'}}")
+        cure = "write {'any_of': [...]}" if isinstance(requires, list | tuple) else ""
+        raise SpecError(f"Task.{name}: requires: {requires!r} is not a mapping such as {{'cpus': '4+'}}", cure=cure)
     check_names(name, {"requires": requires})
     try:
         return Resources(**{key: value for key, value in (requires or {}).items() if not _nothing(value)})
@@ -170,6 +172,19 @@ def artifacts(name: str, outputs: Any) -> dict[str, Artifact]:
     return {key: artifact(f"Task.{name}: outputs.{key}", value) for key, value in outputs.items()}
 
 
+def command_of(name: str, run: Any) -> str:
+    """A command as text.
+
+    Raises:
+        SpecError: if there is none, or it is a list, which a shell has no use for.
+    """
+    if run is None:
+        raise SpecError(f"Task.{name}: run: a task needs a command to run")
+    if isinstance(run, list | tuple):
+        raise SpecError(f"Task.{name}: run: {run!r} is a list", cure="write one text, of a list by shlex.join([...])")
+    return str(run)
+
+
 class Estimate:
     """A function that estimates hours, kept where Airflow would call it for a template."""
 
@@ -198,6 +213,8 @@ def loose(value: Any) -> Any:
         return {key: part for key, part in value.model_dump().items() if part is not None}
     if hasattr(value, "as_fields"):
         return value.as_fields()
+    if is_object_path(value):
+        return uri_of(value)
     if isinstance(value, Mapping):
         return {key: loose(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

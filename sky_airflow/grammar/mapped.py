@@ -64,8 +64,13 @@ def arguments(operator: Any) -> frozenset[str]:
 def _expanded(operator: Any, fields: Fields, context: Any) -> list[Fields] | None:
     if not mapped_fields(operator):  # a function's arguments, a command: one place does for all
         return [fields]
-    instances = _instances(operator._get_specified_expand_input().value, context)
+    instances = expanded(operator, context)
     return None if instances is None else [{**fields, **own} for own in instances]
+
+
+def expanded(operator: Any, context: Any = None) -> list[Fields] | None:
+    """What each instance of a mapped operator gets by ``expand``, by map index; None if only the run will tell."""
+    return _instances(operator._get_specified_expand_input().value, context)
 
 
 def _instances(mapped: Any, context: Any) -> list[Fields] | None:

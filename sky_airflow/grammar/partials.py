@@ -10,6 +10,7 @@ from airflow.sdk.definitions.xcom_arg import XComArg
 
 from sky_airflow.dags import check, parameters
 from sky_airflow.grammar.fields import loose
+from sky_airflow.grammar.foreign import refuse_foreign
 from sky_airflow.grammar.limits import refuse_own_limits
 from sky_airflow.grammar.outputs import Outputs, to_map_over
 from sky_airflow.grammar.templates import check_syntax
@@ -44,6 +45,7 @@ def check_mapped(operator: MappedOperator) -> None:
         SpecError: naming the field that is wrong.
     """
     said = operator.partial_kwargs
+    refuse_foreign(operator.operator_class, operator.task_id, {"resources": said.get("resources")})
     for field in ("outputs", "secrets"):  # which Airflow does not know as templates
         XComArg.apply_upstream_relationship(operator, said.get(field))
     check_syntax(operator, {name: said.get(name) for name in operator.template_fields})

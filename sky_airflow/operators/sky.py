@@ -17,7 +17,8 @@ from airflow.sdk.log import mask_secret
 
 from sky_airflow.dags import Sky, check
 from sky_airflow.exchange import to_xcom
-from sky_airflow.grammar.fields import artifacts, build_task, loose, plain, wrapped
+from sky_airflow.grammar.fields import artifacts, build_task, command_of, loose, plain, wrapped
+from sky_airflow.grammar.foreign import refuse_foreign
 from sky_airflow.grammar.inputs import read_inputs
 from sky_airflow.grammar.limits import objective_of, refuse_own_limits, task_deadline
 from sky_airflow.grammar.naming import task_name
@@ -28,7 +29,7 @@ from sky_airflow.hooks.sky import SkyHook
 from sky_airflow.links.sky import SkyPlanLink
 from sky_airflow.operators.errors import permanent_errors
 from sky_airflow.planning import make_plan, plan_stem
-from sky_core.errors import JobCancelled, SpecError, StoreTrouble, TaskFailed
+from sky_core.errors import JobCancelled, StoreTrouble, TaskFailed
 from sky_core.spec import Artifact, Task
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class SkyOperator(BaseOperator, Sky):
         sky_conn_id: str | None = None,
         **kwargs: Any,
     ) -> None:
+        refuse_foreign(type(self), kwargs.get("task_id"), kwargs)
         super().__init__(**kwargs)
         self.run = run
         self.requires = requires
@@ -130,7 +132,8 @@ class SkyOperator(BaseOperator, Sky):
     def _check(self) -> None:
         """See that a mistake is told when the file is parsed, not when the task runs."""
         XComArg.apply_upstream_relationship(self, self.secrets)  # which is no template field: those are shown
-        check_syntax(self, {name: getattr(self, name) for name in self.template_fields})
+        # A class that stands on this one may have template fields that it sets later.
+        check_syntax(self, {name: getattr(self, name, None) for name in self.template_fields})
         check(self)
         if self.sky and self.has_dag():  # type: ignore[no-untyped-call]
             refuse_own_limits(self, self.dag)
@@ -139,6 +142,7 @@ class SkyOperator(BaseOperator, Sky):
     @classmethod
     def partial(cls, **kwargs: Any) -> SkyPartial:
         """As of any operator; what is wrong in it is told when the file is parsed."""
+        refuse_foreign(cls, kwargs.get("task_id"), kwargs)
         return SkyPartial.of(super().partial(**kwargs))
 
     def resolve_template_files(self) -> None:
@@ -227,10 +231,8 @@ class SkyOperator(BaseOperator, Sky):
         """
         name = task_name(self.task_id)
         found = read_inputs(name, self.inputs)
-        if self.run is None:
-            raise SpecError(f"Task.{name}: run: a task needs a command to run")
         outputs = artifacts(name, self.declared_outputs)
-        run = found.before(str(self.run))
+        run = found.before(command_of(name, self.run))
         return build_task(name, self._said(context), run=run, inputs=found.artifacts, outputs=outputs)
 
     def _said(self, context: Context) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from sky_core.broker.beside import carried
 from sky_core.broker.local import is_local
+from sky_core.remote.agent.call import Carried
 from sky_core.spec import Artifact
 
 RESULT = "result"  # the output under which a function's value is published
@@ -43,6 +44,7 @@ def pack(
     plain: Callable[[Any], Any] | None = None,
     stand_ins: Mapping[type, type] = NO_STAND_INS,
     lies: Callable[[Any], Reference | None] | None = None,
+    modules: Mapping[str, Carried] | None = None,
 ) -> tuple[bytes, dict[str, Artifact]]:
     """Pickle a call. Every :class:`Reference` among the arguments, however deep, becomes an input of the task.
 
@@ -50,7 +52,8 @@ def pack(
     as their sources. ``plain`` may replace an object by one that the
     machine can unpickle (an engine's own list type, say); it returns its argument otherwise. ``stand_ins`` are classes
     that travel whole in place of an engine's, which the machine lacks. ``lies`` knows objects that lie in a cloud
-    already, and are sent as references to there. Any number of threads may pack at once.
+    already, and are sent as references to there. ``modules`` stand for those of an engine that functions import while
+    they run, where the machine has none of that name. Any number of threads may pack at once.
 
     Returns:
         The payload (:mod:`sky_core.remote.agent.call`), and the inputs by name.
@@ -85,7 +88,10 @@ def pack(
             reduced = _reduce_by_value(self, obj) or _reduce_as_it_is(obj)
             return super().reducer_override(obj) if reduced is None else reduced
 
-    return functions.pack(function, args, kwargs, Pickler, lambda: carried(travelling)), inputs
+    def coming() -> Mapping[str, Carried]:
+        return {**(modules or {}), **carried(travelling)}
+
+    return functions.pack(function, args, kwargs, Pickler, coming), inputs
 
 
 def _reduce_by_value(pickler: Any, obj: Any) -> Any:

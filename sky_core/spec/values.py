@@ -105,6 +105,8 @@ def parse_estimate(value: Any) -> Any:
     """Run times as numbers of hours: one, or one for each kind of machine; what is neither stays as it is."""
     if isinstance(value, Mapping):
         return {kind: parse_estimate(hours) for kind, hours in value.items()}
+    if isinstance(value, timedelta):
+        return parse_hours(value)
     if not isinstance(value, str):
         return value
     try:

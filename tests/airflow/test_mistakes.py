@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from airflow.sdk import DAG, task
+from airflow.sdk import DAG, Variable, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from sky_airflow import Artifact
@@ -54,6 +54,14 @@ PARSED = [
     ({"setup": "{% if %}"}, "setup: this template cannot be read"),
     ({"sky": {"budget_usd": 1}}, "sky: limits are those of a whole run"),
     ({"sky": {"minimise": "time"}}, "minimise: no such field, did you mean minimize?"),
+    ({"resources": {"cpus": 4}}, "resources: not a parameter here (write requires={…})"),
+    ({"accelerators": "T4"}, 'accelerators: not a parameter here (write requires={"accelerators": …})'),
+    ({"vcpus": 4}, 'vcpus: not a parameter here (write requires={"cpus": …})'),
+    ({"env_vars": {"A": "1"}}, "env_vars: not a parameter here (write envs={…})"),
+    ({"image": "python:3.12"}, 'image: not a parameter here (write requires={"image": "docker:…"})'),
+    ({"chekpoint": "5m"}, "chekpoint: not a parameter here (did you mean checkpoint?)"),
+    ({"requires": [{"cpus": 4}]}, "write {'any_of': [...]}"),
+    ({"run": ["python", "a.py"]}, "run: ['python', 'a.py'] is a list"),
 ]  # fmt: skip
 
 
@@ -72,6 +80,15 @@ def test_of_a_mapped_operator(fields, message):
     assert message in str(caught.value)
 
 
+def _asks_while_it_runs():
+    def inner():
+        from airflow.sdk import get_current_context
+
+        return get_current_context()
+
+    return inner()
+
+
 MAPPED = [
     (lambda: SkyOperator.partial(task_id="t", run="x").expand(hours=[1, -1]), "hours: an estimate must be positive"),
     (lambda: SkyOperator.partial(task_id="t", run="x").expand(requires=[{"cpus": 1}, {"gpu": 1}]), "gpu: no such"),
@@ -79,6 +96,12 @@ MAPPED = [
     (lambda: task.sky(lambda x: x, task_id="t", hours=-1).expand(x=[1]), "hours: an estimate must be positive"),
     (lambda: task.sky(lambda x: x, task_id="t", requires={"gpus": 1}).expand(x=[1]), "did you mean accelerators?"),
     (lambda: task.sky(lambda ti: ti, task_id="t")(), "argument ti: it stays in Airflow"),
+    (lambda: task.sky(lambda: Variable.get("x"), task_id="t")(), "Variable: it is Airflow's to answer"),
+    (lambda: task.sky(_asks_while_it_runs, task_id="t")(), "get_current_context: it is Airflow's to answer"),
+    (lambda: task.sky(lambda: 1, task_id="t", resources={"cpus": 4})(), "resources: not a parameter here"),
+    (lambda: task.sky(lambda x: x, task_id="t", resources={"cpus": 4}).expand(x=[1]), "resources: not a parameter"),
+    (lambda: task.sky(lambda: 1, task_id="t", gpu="T4")(), 'write requires={"accelerators": …}'),
+    (lambda: SkyOperator(task_id="t", bash_command="x"), "bash_command: not a parameter here (write run=…)"),
     (lambda: task.sky(lambda: 1, task_id="t", run="x")(), "Task.t: run: not for a function"),
     (lambda: task.sky(lambda: 1, task_id="t", outputs={"o": {}})(), "Task.t: outputs: not for a function"),
     (lambda: SkyOperator(task_id="t", run="x", outputs={"model": {}}).outputs["modle"], "did you mean model?"),

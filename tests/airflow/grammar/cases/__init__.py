@@ -1,9 +1,21 @@
 """All cases, by name."""
 
-from tests.airflow.grammar.cases import beside, commands, fields, functions, mapping, order, rules, values
+from tests.airflow.grammar.cases import authors, beside, commands, fields, functions, mapping, order, rules, values
 from tests.airflow.grammar.registry import CASES
 
-__all__ = ["CASES", "FEW", "beside", "commands", "fields", "functions", "mapping", "order", "rules", "values"]
+__all__ = [
+    "CASES",
+    "FEW",
+    "authors",
+    "beside",
+    "commands",
+    "fields",
+    "functions",
+    "mapping",
+    "order",
+    "rules",
+    "values",
+]
 
 # Each way by which values go from task to task, and each way to end; the others prove variations of these.
 FEW = ("map_reduce", "a_large_value_mapped_over", "values_that_json_has_not", "each_command_reads_its_own",
