@@ -267,7 +267,11 @@ class SkyOperator(BaseOperator, Sky):
 
     def _finish(self, context: Context, broker: Broker, job: Job) -> Any:
         from sky_airflow.assets import tell_assets
+        from sky_airflow.metrics import tell_metrics
+        from sky_core.job.bill import spent_on
 
+        spent = spent_on(broker.store, broker.settings.scale, [job.id])[job.id]
+        tell_metrics(context["ti"], job, spent)
         try:
             broker.raise_for(job)
         except TaskFailed as failure:
@@ -280,9 +284,8 @@ class SkyOperator(BaseOperator, Sky):
         produced = broker.outputs(job)
         for name in self.declared_outputs:
             context["ti"].xcom_push(key=name, value=self._reference(job, produced[name]))
-        line = next(line for line in broker.bill(job.plan_key).lines if line.job_id == job.id)
-        tell_assets(context, self.outlets, produced, job, line)
-        self.log.info("succeeded: compute $%.4f, egress $%.4f", line.compute_usd, line.egress_usd)
+        tell_assets(context, self.outlets, produced, job, spent)
+        self.log.info("succeeded: compute $%.4f, egress $%.4f", spent.compute_usd, spent.egress_usd)
         return self.returned(job, produced)
 
     def failed(self, job: Job, failure: TaskFailed) -> Exception:
