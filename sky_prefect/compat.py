@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import threading
 from collections.abc import Callable, Iterable
 from contextvars import Context
@@ -20,6 +21,7 @@ from prefect.client.schemas.objects import RunInput, State, TaskRun
 from prefect.futures import PrefectFuture
 from prefect.task_engine import _create_task_run_locally, run_task_async, run_task_sync
 from prefect.utilities.engine import emit_task_run_state_change_event
+from rich.console import Console
 
 
 def create_task_run(
@@ -90,3 +92,16 @@ def on_delay(tell: Callable[[Task[..., Any]], None]) -> None:
         return send(self, *args, **kwargs)
 
     Task.apply_async = apply_async  # type: ignore[method-assign]
+
+
+def outlive_the_console() -> None:
+    """Let Prefect's logging go on without its console once nobody reads that any more.
+
+    A worker reads what its flow runs log. Where it was killed, the next line would end the flow's process, too: rich
+    answers a broken pipe with SystemExit.
+    """
+    for name in (None, "prefect", "prefect.flow_runs", "prefect.task_runs"):
+        for handler in logging.getLogger(name).handlers:
+            console = getattr(handler, "console", None)
+            if isinstance(console, Console):
+                console.on_broken_pipe = functools.partial(setattr, console, "quiet", True)  # type: ignore[method-assign]

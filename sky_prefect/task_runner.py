@@ -130,6 +130,7 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
     def broker(self) -> Broker:
         """The broker of this process's Skyloom home, opened on first use."""
         if self._broker is None:
+            compat.outlive_the_console()
             self._broker = Broker.open()
         return self._broker
 

@@ -2,56 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-import socket
-import subprocess
-import sys
-import tempfile
-import urllib.request
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import pytest
 
 from sky_core.broker import Broker
 from tests.conftest import Sandbox, until
+from tests.prefect.servers import PrefectServer
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Mapping[str, str]]:
-    """A Prefect server on a free port; the variables that lead to it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    idle = ("FOREMAN", "LATE_RUNS", "PAUSE_EXPIRATIONS", "TRIGGERS", "CLEANUP_RECONCILER")  # of no use to any test
-    memory = Path("/dev/shm")
-    home = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))  # no disk to wait for
-    variables = {
-        **{f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false" for service in idle},
-        "PREFECT_SERVER_DATABASE_TIMEOUT": "120",  # a busy host takes its time
-        "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "120",
-        "PREFECT_HOME": str(home),
-        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    }
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, env={**os.environ, **variables}, **silent)
+def prefect_server() -> Iterator[PrefectServer]:
+    """A Prefect server for all tests."""
+    running = PrefectServer()
+    yield running
+    running.close()
 
-    def healthy() -> bool:
-        assert process.poll() is None, "the server ended"
-        with contextlib.suppress(OSError):
-            urllib.request.urlopen(f"{variables['PREFECT_API_URL']}/health", timeout=2).close()
-            return True
-        return False
 
-    until(healthy, 400)  # a busy host takes its time to import a server
-    yield variables
-    process.terminate()
-    process.wait()
-    shutil.rmtree(home)
+@pytest.fixture(scope="session")
+def server(prefect_server: PrefectServer) -> Mapping[str, str]:
+    """The variables that lead to the server."""
+    return prefect_server.variables
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,14 @@
 """What is told of jobs, and of background tasks, without any of them running."""
 
 import logging
+import os
+from contextlib import suppress
 
 from prefect import task
+from prefect.logging.handlers import PrefectConsoleHandler
 
 from sky_core.job.bill import Bill, Line
-from sky_prefect import resources
+from sky_prefect import compat, resources
 from sky_prefect.reports import bill_markdown
 
 
@@ -54,3 +57,19 @@ def test_a_background_task_that_asks_for_a_cloud_is_not_passed_over_in_silence(m
     (said,) = [record.getMessage() for record in caplog.records if "cloud resources" in record.getMessage()]
     assert "'asks'" in said
     assert "sky_prefect.serve" in said
+
+
+def test_a_log_that_nobody_reads_any_more_does_not_end_the_flow():
+    """As with the process of a flow run whose worker was killed."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    stream = os.fdopen(writer, "w")
+    handler = PrefectConsoleHandler(stream=stream)
+    logger = logging.getLogger("prefect.flow_runs")
+    logger.addHandler(handler)
+    compat.outlive_the_console()
+    logger.warning("into the void")  # SystemExit, without that
+    logger.removeHandler(handler)
+    assert handler.console.quiet, "it has noticed"
+    with suppress(BrokenPipeError):
+        stream.close()
