@@ -21,7 +21,7 @@ from sky_core.remote.agent.data import artifacts, stores
 from sky_core.remote.agent.data.stores import filesystems, objects
 from sky_sandbox.storage import app
 from tests.sandbox.loopback import lent, serve, store_options
-from tests.unit.machines.test_agent_artifacts import names
+from tests.unit.data.test_agent_artifacts import names
 
 KINDS = ("s3", "gs", "abfs")
 numbers = itertools.count()

@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .manifests import Corrupt, parse
-from .stores import Options, Store, connect, download, names, read, remove, upload, write
+from .manifests import Corrupt, Manifest, parse
+from .pieces import borrowed, sharing
+from .stores import Ledger, Options, Store, connect, download, names, patiently, read, remove, upload, write
 from .trees import Warn, describe
 
 ENDING = ".json"
@@ -53,16 +54,34 @@ class Restored:
 
 
 def save(
-    folder: Path, url: str, generation: Generation, keep: int, options: Options, warn: Warn = lambda text: None
+    folder: Path,
+    url: str,
+    generation: Generation,
+    keep: int,
+    options: Options,
+    warn: Warn = lambda text: None,
+    ledger: Ledger | None = None,
 ) -> int:
     """Upload a folder as a generation, then remove all but the newest ``keep``; return its size in bytes.
 
-    ``warn`` is told of each entry that is left out or does not travel as it is.
+    What the attempt's generation before has of large files is not sent again. Another attempt's is: a machine that was
+    believed lost, and is not, may remove its own generations at any time.
+
+    Args:
+        warn: Is told of each entry that is left out or does not travel as it is.
+        ledger: What of this generation has arrived before; closed when all has.
     """
-    manifest = describe(folder, warn)
+    manifest: Manifest = describe(folder, warn)
     store, path = connect(url, options)
-    upload(store, folder, f"{path}/data/{generation}", manifest)
+    whole = _listed(store, path)
+    before = [one for one in whole if one.attempt == generation.attempt and one < generation][:1]
+    with contextlib.suppress(Corrupt, FileNotFoundError):
+        for one in before:
+            manifest = sharing(manifest, _read(store, path, one), str(one))
+    upload(store, folder, f"{path}/data/{generation}", manifest, ledger)
     write(store, f"{path}/generations/{generation}{ENDING}", json.dumps(manifest).encode())
+    if ledger is not None:
+        ledger.close()
     size: int = manifest["bytes"]
     latest = {"attempt": generation.attempt, "generation": generation.number, "bytes": size}
     write(store, f"{path}/latest.json", json.dumps(latest).encode())
@@ -73,15 +92,37 @@ def save(
 def _prune(store: Store, path: str, newest: Generation, keep: int) -> None:
     """Remove old generations, manifest first, and what unfinished uploads before ``newest`` left."""
     whole = _listed(store, path)
-    kept = {generation for generation in whole if generation > newest} | set(whole[:keep])
+    kept = {generation for generation in whole if generation >= newest} | set(whole[:keep])
     for generation in whole:
         if generation not in kept:
             remove(store, f"{path}/generations/{generation}{ENDING}")
+    try:
+        needed = borrowed([_read(store, path, generation) for generation in kept])
+    except (Corrupt, FileNotFoundError):
+        return  # what cannot be read may need any of it
     for name in names(store, f"{path}/data"):
         with contextlib.suppress(ValueError):
             generation = Generation.parse(name)
             if generation < newest and generation not in kept:
-                remove(store, f"{path}/data/{name}")
+                _clear(store, f"{path}/data/{name}", needed.get(name, set()))
+
+
+def _clear(store: Store, path: str, needed: set[str]) -> None:
+    """Remove a generation's objects but for those that later ones need."""
+    if not needed:
+        remove(store, path)
+        return
+    found = patiently(lambda: store.find(path))
+    patiently(lambda: store.delete([f"{path}/{key}" for key in found if key not in needed]))
+
+
+def _read(store: Store, path: str, generation: Generation) -> Manifest:
+    """A generation's manifest.
+
+    Raises:
+        Corrupt, FileNotFoundError: if it is none of ours, or not there any more.
+    """
+    return parse(read(store, f"{path}/generations/{generation}{ENDING}"))
 
 
 def restore(folder: Path, urls: Sequence[str], options: Options) -> Restored:
@@ -106,7 +147,7 @@ def restore(folder: Path, urls: Sequence[str], options: Options) -> Restored:
 
 def _fetch(folder: Path, url: str, generation: Generation, options: Options) -> int:
     store, path = connect(url, options)
-    manifest = parse(read(store, f"{path}/generations/{generation}{ENDING}"))
+    manifest = _read(store, path, generation)
     fresh = folder.with_name(folder.name + ".restoring")
     shutil.rmtree(fresh, ignore_errors=True)
     download(store, f"{path}/data/{generation}", fresh, manifest)

@@ -2,7 +2,7 @@
 
 A file's object is called as the file, except for names that one of the stores cannot hold or would change (control
 characters, bytes that are not UTF-8, ``?``, ``%``, a dot at the end, great length). Those are percent-encoded, and the
-manifest's entry has the object's name as ``key``.
+manifest's entry has the object's name as ``key``. A large file is in :mod:`.pieces`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from urllib.parse import quote
 LONGEST_KEY = 512  # bytes; every store takes 1,024, and the artifact's own URL needs some of them
 MEANT_BY_STORES = "%?#\\*"
 SHA256 = re.compile(r"[0-9a-f]{64}")
+SIBLING = re.compile(r"\d{6}-\d{8}")  # a generation's folder
 
 Manifest = Mapping[str, Any]
 
@@ -94,6 +95,13 @@ def _check_entry(file: Manifest) -> None:
     _demand(_is_inside(key_of(file)), f"the object of {path!r} leads out of its folder")
     _demand(_is_size(file["size"]), f"the size of {path!r} is no size")
     _demand("sha256" not in file or bool(SHA256.fullmatch(file["sha256"])), f"the hash of {path!r} is no hash")
+    pieces = file.get("pieces", [])
+    _demand(
+        all(_is_size(one["size"]) and SHA256.fullmatch(one["sha256"]) for one in pieces), f"{path!r} is in no pieces"
+    )
+    _demand("pieces" not in file or sum(one["size"] for one in pieces) == file["size"], f"{path!r} lacks a piece")
+    beside = [one["in"] for one in [file, *pieces] if "in" in one]
+    _demand(all(SIBLING.fullmatch(one) for one in beside), f"the object of {path!r} leads out of its folder")
     _demand("mode" not in file or _is_size(file["mode"]), f"the mode of {path!r} is no mode")
 
 

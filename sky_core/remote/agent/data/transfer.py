@@ -6,6 +6,8 @@ first line, so that they are in no file, environment or command line. It ends wh
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import os
 import sys
@@ -18,9 +20,12 @@ from . import artifacts, generations, mirror
 from .generations import Generation
 from .stores import NOT_TRANSIENT, Ledger, Options
 
+M_MMAP_THRESHOLD, LARGE_BUFFER = -3, 1 << 20  # mallopt(3)
+
 
 def main() -> None:
     """Serve requests until the end of stdin."""
+    _give_back_memory()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print goes to the log
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
@@ -35,6 +40,12 @@ def main() -> None:
             answer = {"error": f"{type(error).__name__}: {error}", "final": final}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
+
+
+def _give_back_memory() -> None:
+    """Return large buffers to the system when they are freed: glibc would come to keep some for each thread."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BUFFER)
 
 
 def _end_with(parent: int) -> None:
@@ -60,7 +71,8 @@ def perform(request: dict[str, Any], options: Options) -> Any:
         return {"bytes": manifest["bytes"], "warnings": warnings}
     if deed == "save":
         generation, folder = Generation(request["attempt"], request["number"]), Path(request["folder"])
-        size = generations.save(folder, request["url"], generation, request["keep"], options, warnings.append)
+        ledger = Ledger(folder.with_name(f".{folder.name}.sent"))
+        size = generations.save(folder, request["url"], generation, request["keep"], options, warnings.append, ledger)
         return {"bytes": size, "warnings": warnings}
     if deed == "restore":
         restored = generations.restore(Path(request["folder"]), request["urls"], options)

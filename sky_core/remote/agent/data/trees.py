@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .manifests import Corrupt, object_key
+from .pieces import WHOLE, cut
 
 UNFINISHED = ".tmp"  # a file or folder of this ending is being written and will be renamed
 CHUNK = 1 << 20
@@ -58,7 +59,7 @@ def describe(source: Path, warn: Warn = lambda text: None) -> dict[str, Any]:
     """The manifest of a file or a folder.
 
     ``{"kind": "file" | "folder", "bytes": total, "files": [{"path", "size", "sha256", "mode"} | {"path", "link"}],
-    "folders": [empty ones]}``; a file is one entry with its own name as path.
+    "folders": [empty ones]}``; a file is one entry with its own name as path. Large ones have ``pieces`` for a hash.
 
     Args:
         warn: Is told of each entry that is left out or does not travel as it is.
@@ -131,10 +132,18 @@ def _file(folder: Path, path: str, warn: Warn) -> dict[str, Any]:
     if not os.access(local, os.R_OK):
         with contextlib.suppress(OSError):  # our own, write-only: it can be had
             local.chmod(mode | stat.S_IRUSR)
-    sha256, size = _hashed(local)
-    entry = {"path": path, "size": size, "sha256": sha256, "mode": mode & PERMISSIONS}
+    entry = {"path": path, **_content(local), "mode": mode & PERMISSIONS}
     key = object_key(path)
     return entry if key == path else {**entry, "key": key}
+
+
+def _content(local: Path) -> dict[str, Any]:
+    """What tells a file's content from any other: its size, and its hash or those of its pieces."""
+    if local.stat().st_size > WHOLE:
+        pieces = cut(local)
+        return {"size": sum(piece["size"] for piece in pieces), "pieces": pieces}
+    sha256, size = _hashed(local)
+    return {"size": size, "sha256": sha256}
 
 
 def digest(path: Path) -> str:

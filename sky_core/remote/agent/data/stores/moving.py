@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from ..manifests import Corrupt, Manifest, key_of
+from ..manifests import Corrupt, Manifest
+from ..pieces import Load, loads
 from ..trees import PERMISSIONS, digest, local_path
 from .base import NOT_TRANSIENT, Store
 from .ledger import Ledger
 
 PARALLEL = 8
+PIECES_AT_ONCE = threading.BoundedSemaphore(5)  # each takes its size twice in memory, and is sent again if cut off
 TRIES = 4
 
 Item = TypeVar("Item")
@@ -42,20 +46,28 @@ def patiently(call: Callable[[], Answer]) -> Answer:
 
 
 def upload(store: Store, folder: Path, prefix: str, manifest: Manifest, ledger: Ledger | None = None) -> None:
-    """Send a manifest's files from ``folder`` to below ``prefix``, but for those that the ledger has."""
+    """Send a manifest's files from ``folder`` to below ``prefix``, but for what the ledger has."""
 
-    def send(file: Manifest) -> None:
-        path = f"{prefix}/{key_of(file)}"
-        if ledger is None or not ledger.has(path, file):
-            store.send(folder / file["path"], path)
-            if ledger is not None:
-                ledger.add(path, file)
+    def send(load: Load) -> None:
+        if ledger is not None and ledger.has(load.path, load.about):
+            return
+        file = folder / load.file["path"]
+        if load.start is None:
+            store.send(file, load.path)
+        else:
+            with PIECES_AT_ONCE:
+                store.write(load.path, _part(file, load.start, load.about["size"]))
+        if ledger is not None:
+            ledger.add(load.path, load.about)
 
-    parallel(send, [file for file in manifest["files"] if "link" not in file])
+    once = {load.path: load for load in loads(prefix, manifest) if not load.shared}
+    parallel(send, once.values())
 
 
 def download(store: Store, prefix: str, folder: Path, manifest: Manifest) -> None:
     """Fetch a manifest's files from below ``prefix`` into ``folder``; check what the manifest tells of them.
+
+    What an earlier call has left there, and is as it should be, is not fetched again.
 
     Raises:
         Corrupt: if a file is missing or differs from the manifest, or a path or link leads out of ``folder``.
@@ -65,21 +77,67 @@ def download(store: Store, prefix: str, folder: Path, manifest: Manifest) -> Non
         local_path(folder, path).mkdir(parents=True, exist_ok=True)
     for file in manifest["files"]:
         local_path(folder, file["path"]).parent.mkdir(parents=True, exist_ok=True)
+        if "pieces" in file:
+            with _free(folder, file["path"]).open("ab") as target:
+                target.truncate(file["size"])
 
-    def fetch(file: Mapping[str, Any]) -> None:
-        target = _free(folder, file["path"])
+    def fetch(load: Load) -> None:
+        target = _free(folder, load.file["path"])
+        if _is_there(target, load):
+            return
         try:
-            store.fetch(f"{prefix}/{key_of(file)}", target, file["size"])
+            if load.start is not None:
+                with PIECES_AT_ONCE:
+                    _place(target, load, store.read(load.path))
+                return
+            store.fetch(load.path, target, load.about["size"])
         except FileNotFoundError:
-            raise Corrupt(f"{prefix}/{key_of(file)} is missing") from None
-        if target.stat().st_size != file["size"] or ("sha256" in file and digest(target) != file["sha256"]):
-            raise Corrupt(f"{prefix}/{key_of(file)} differs from what it should be")
-        if "mode" in file:
-            target.chmod(file["mode"] & PERMISSIONS)
+            raise Corrupt(f"{load.path} is missing") from None
+        about = load.about
+        if target.stat().st_size != about["size"] or ("sha256" in about and digest(target) != about["sha256"]):
+            raise _differing(load)
 
-    parallel(fetch, [file for file in manifest["files"] if "link" not in file])
+    parallel(fetch, loads(prefix, manifest))
+    for file in manifest["files"]:
+        if "mode" in file:
+            local_path(folder, file["path"]).chmod(file["mode"] & PERMISSIONS)
     # Links last, so that no download goes through one.
     _make_links(folder, {file["path"]: file["link"] for file in manifest["files"] if "link" in file})
+
+
+def _is_there(target: Path, load: Load) -> bool:
+    """Whether the disk has what the object would bring."""
+    wanted: str | None = load.about.get("sha256")
+    size: int = load.about["size"]
+    if wanted is None or not target.is_file() or not os.access(target, os.R_OK):
+        return False
+    about = target.stat()
+    if load.start is None:
+        return about.st_size == size and digest(target) == wanted
+    written = about.st_blocks * 512 > load.start  # else nothing can have been written there in turn: spare the reading
+    return written and _sha256(_part(target, load.start, size)) == wanted
+
+
+def _place(target: Path, load: Load, content: bytes) -> None:
+    """Write a piece where it belongs, once it is known to be right."""
+    if len(content) != load.about["size"] or _sha256(content) != load.about["sha256"]:
+        raise _differing(load)
+    with target.open("r+b") as file:
+        os.pwrite(file.fileno(), content, load.start or 0)
+
+
+def _part(file: Path, start: int, size: int) -> bytes:
+    with file.open("rb") as source:
+        source.seek(start)
+        return source.read(size)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _differing(load: Load) -> Corrupt:
+    return Corrupt(f"{load.path} differs from what it should be")
 
 
 def _make_links(folder: Path, links: Mapping[str, str]) -> None:
