@@ -26,7 +26,7 @@ def on_task_instance_failed(previous_state: Any, task_instance: Any, error: Any)
 def _end(owner: str) -> None:
     try:
         from sky_core.broker import Broker
-        from sky_core.config import default_home
+        from sky_core.home import default_home
 
         if not default_home().is_dir():
             return  # nothing was ever submitted from here

@@ -11,8 +11,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
-import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,7 +22,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from sky_core.endpoints import read_sandbox
 from sky_core.errors import SpecError
 from sky_core.facts import clouds as known_clouds
+from sky_core.home import VARIABLES, read_home
 from sky_core.inventory import Host, Inventory
+from sky_core.measures.scale import Scale
 from sky_core.networks import Networks
 from sky_core.plugins import names
 from sky_core.recovery.policies import NAMES
@@ -34,7 +35,6 @@ from sky_core.webhooks import Webhook
 
 EVERY_REGION = ("*",)
 LOGIN_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")  # below ~/.ssh, in the order in which ssh tries them
-VARIABLES = {"store_url": "SKYLOOM_STORE", "profile": "SKYLOOM_PROFILE", "key": "SKYLOOM_KEY"}
 
 
 def _known_policy(name: str) -> str:
@@ -48,12 +48,6 @@ def _a_day_or_never(days: float) -> float:
     if days != 0 and not days >= 1:
         raise ValueError("has to be a day at least, or 0 for never")
     return days
-
-
-def default_home(environ: Mapping[str, str] | None = None) -> Path:
-    """``$SKYLOOM_HOME``, or ``~/.skyloom``."""
-    env = os.environ if environ is None else environ
-    return Path(env.get("SKYLOOM_HOME") or Path.home() / ".skyloom").expanduser()
 
 
 class CloudConfig(BaseModel):
@@ -135,26 +129,6 @@ class CloudConfig(BaseModel):
         port = host.port or self.ssh_port
         pin = host.host_key or pins.known(self.known_hosts.expanduser(), host.address, port)
         return Machine(host.address, port, host.user or self.ssh_user, pin, str(self.login_key or ""))
-
-
-class Scale(BaseModel):
-    """What one real second and one real megabyte count for in plans' units. Only the sandbox departs from reality."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    hours_per_second: float = 1 / 3600
-    gb_per_mb: float = 1 / 1000
-
-    def hours(self, seconds: float) -> float:
-        """Hours that ``seconds`` real seconds count for."""
-        return seconds * self.hours_per_second
-
-    def seconds(self, hours: float) -> float:
-        """Real seconds that ``hours`` hours take."""
-        return hours / self.hours_per_second
-
-    def gb(self, size_bytes: float) -> float:
-        """GB that ``size_bytes`` real bytes count for."""
-        return size_bytes / 1e6 * self.gb_per_mb
 
 
 Size = Annotated[Amount, BeforeValidator(Amount.parse)]
@@ -290,14 +264,8 @@ class Settings(BaseModel):
             SandboxNotRunning: when the sandbox profile is chosen and no sandbox was started in this home.
         """
         env = os.environ if environ is None else environ
-        home = default_home(env)
-        file = home / "config.toml"
-        data = _read_toml(file)
-        data |= {field: env[variable] for field, variable in VARIABLES.items() if env.get(variable)}
-        # What the emulated clouds refuse must not count against the real ones, nor a sweep of theirs settle anything.
-        file_name = "sandbox.db" if data.get("profile") == "sandbox" else "skyloom.db"
-        data.setdefault("store_url", f"sqlite:///{home / file_name}")
-        data["home"] = home
+        file, data = read_home(env)
+        home = file.parent
         own = Inventory.read(home).hosts()
         said = _clouds_of(file, data, own)
         clouds: dict[str, Any] = {name: {} for name in known_clouds()} | said
@@ -327,18 +295,15 @@ class Settings(BaseModel):
         return tuple(sorted(name for name, cloud in self.clouds.items() if cloud.enabled))
 
 
-TABLES: Mapping[str, type[BaseModel]] = {"clouds": CloudConfig, "scale": Scale, "defaults": Defaults, "limits": Limits,
-                                            "python": PythonSource, "webhooks": Webhook}  # fmt: skip
+TABLES: Mapping[str, Collection[str]] = {
+    "clouds": CloudConfig.model_fields,
+    "scale": Scale.__dataclass_fields__,
+    "defaults": Defaults.model_fields,
+    "limits": Limits.model_fields,
+    "python": PythonSource.model_fields,
+    "webhooks": Webhook.model_fields,
+}
 """What the tables of config.toml hold."""
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        return tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise SpecError(f"{path}: {error}") from None
 
 
 def _clouds_of(file: Path, data: Mapping[str, Any], own: Iterable[str]) -> dict[str, Any]:
@@ -381,8 +346,8 @@ def _slip(file: Path, env: Mapping[str, str], error: ValidationError) -> str:
     parts = [str(part) for part in first["loc"]]
     variable = VARIABLES.get(parts[0], "")
     source = variable if env.get(variable) else f"{file}: {'.'.join(parts)}"
-    if first["type"] == "extra_forbidden":
-        known = TABLES.get(parts[0], Settings).model_fields
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        known = TABLES.get(parts[0], Settings.model_fields)
         return f"{source}: no such setting{_nearest(parts[-1], known)}"
     if first["type"] == "literal_error":
         expected = first["ctx"]["expected"]

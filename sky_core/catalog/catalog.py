@@ -19,7 +19,8 @@ from sky_core.catalog.query import query
 from sky_core.catalog.refresh import shelf
 from sky_core.catalog.snapshot import DATA, read_snapshot
 from sky_core.catalog.usual import retires, spot_floor
-from sky_core.config import Defaults, default_home
+from sky_core.config import Defaults
+from sky_core.home import default_home
 from sky_core.inventory import FILE, Inventory
 from sky_core.spec import Resources
 

@@ -31,7 +31,8 @@ def init(
 ) -> None:
     """Write config.toml: which clouds were found here, in which regions to plan, how much a day may cost."""
     from sky_core.clouds.credentials import why_unusable
-    from sky_core.config import Settings, default_home
+    from sky_core.config import Settings
+    from sky_core.home import default_home
 
     file = default_home(os.environ) / "config.toml"
     if file.exists():

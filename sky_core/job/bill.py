@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from sky_core.config import Scale, Settings
-from sky_core.events import Moved, Restored
 from sky_core.facts import facts_of
-from sky_core.store import Cluster, Job, Store
+from sky_core.measures.scale import Scale
+from sky_core.store import Cluster, Job, Listings
+
+if TYPE_CHECKING:
+    from sky_core.config import Settings
 
 
 class InParts:
@@ -68,7 +71,7 @@ class Spent(InParts):
     hours: float
 
 
-def make_bill(store: Store, settings: Settings, jobs: Iterable[Job]) -> Bill:
+def make_bill(store: Listings, settings: Settings, jobs: Iterable[Job]) -> Bill:
     """Add up what the store's clusters and transfers say."""
     ordered = sorted(jobs, key=lambda job: job.created_at)
     spent = spent_on(store, settings.scale, [job.id for job in ordered])
@@ -80,17 +83,14 @@ def make_bill(store: Store, settings: Settings, jobs: Iterable[Job]) -> Bill:
     return Bill(tuple(lines))
 
 
-def spent_on(store: Store, scale: Scale, job_ids: Sequence[str], now: float | None = None) -> dict[str, Spent]:
+def spent_on(store: Listings, scale: Scale, job_ids: Sequence[str], now: float | None = None) -> dict[str, Spent]:
     """What each of these jobs has cost, in two questions to the store however many there are."""
     moment = time.time() if now is None else now
     clusters: dict[str, list[Cluster]] = {job_id: [] for job_id in job_ids}
     for cluster in store.clusters_of(job_ids):
         clusters[cluster.job_id].append(cluster)
-    egress = dict.fromkeys(job_ids, 0.0)
-    for event in store.events_of((Moved.kind, Restored.kind), jobs=job_ids):
-        what = event.what
-        egress[event.job_id] += what.usd if isinstance(what, Moved | Restored) else 0.0
-    return {job_id: _spent(clusters[job_id], egress[job_id], scale, moment) for job_id in job_ids}
+    egress = store.egress_of(job_ids)
+    return {job_id: _spent(clusters[job_id], egress.get(job_id, 0.0), scale, moment) for job_id in job_ids}
 
 
 def _spent(clusters: Sequence[Cluster], egress: float, scale: Scale, now: float) -> Spent:
@@ -101,28 +101,32 @@ def _spent(clusters: Sequence[Cluster], egress: float, scale: Scale, now: float)
 
 def cluster_hours(cluster: Cluster, scale: Scale, now: float | None = None, *, since: float = 0.0) -> float:
     """Machine hours of a cluster that its cloud charges until ``now`` for what was after ``since``, all machines."""
-    charged = facts_of(cluster.cloud).billed_hours(cluster.instance_type, lifetime(cluster, scale, now, since=since))
-    return charged * cluster.num_nodes
+    return charged_hours(
+        cluster.cloud, cluster.instance_type, cluster.num_nodes, lifetime(cluster, scale, now, since=since)
+    )
 
 
-def egress_usd(store: Store, job_id: str, since: float = 0.0) -> float:
-    """What a job's transfers have cost since then."""
-    told = (event.what for event in store.events(job_id) if event.at >= since)
-    return sum(what.usd for what in told if isinstance(what, Moved | Restored))
+def charged_hours(cloud: str, instance_type: str, num_nodes: int, hours: float) -> float:
+    """Machine hours that a cloud charges for so many machines which existed so long."""
+    return facts_of(cloud).billed_hours(instance_type, hours) * num_nodes
 
 
 def lifetime(cluster: Cluster, scale: Scale, now: float | None = None, *, since: float = 0.0) -> float:
     """Hours that a cluster's machines existed after ``since``: by their cloud's record, else from the launch being
-    accepted to its end.
+    accepted to its end."""
+    began = cluster.started_at if cluster.started_at is not None else cluster.launched_at
+    ended = cluster.stopped_at if cluster.stopped_at is not None else cluster.ended_at
+    return existed(began, ended, scale, time.time() if now is None else now, since=since)
+
+
+def existed(began: float | None, ended: float | None, scale: Scale, now: float, *, since: float = 0.0) -> float:
+    """Hours between two times, either of which may be to come, after ``since``.
 
     Never less than none, whatever the clocks of the cloud and of this machine say of each other.
     """
-    began = cluster.started_at if cluster.started_at is not None else cluster.launched_at
     if began is None:
         return 0.0
-    ended = cluster.stopped_at if cluster.stopped_at is not None else cluster.ended_at
-    moment = time.time() if now is None else now
-    return scale.hours(max(0.0, (moment if ended is None else ended) - max(began, since)))
+    return scale.hours(max(0.0, (now if ended is None else ended) - max(began, since)))
 
 
 def sharpened(told: float, ours: float) -> float:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from sky_core.config import Scale
 from sky_core.job.memory import Memory
+from sky_core.measures.scale import Scale
 from sky_core.planner.planning import SoFar
 from sky_core.store import Job
 

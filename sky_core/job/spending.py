@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from sky_core.config import Scale, Settings
-from sky_core.job.bill import cluster_hours, egress_usd
+from sky_core.config import Settings
+from sky_core.job.bill import cluster_hours
 from sky_core.job.memory import Memory
+from sky_core.measures.scale import Scale
 from sky_core.planner.plan import Placement
 from sky_core.spec import Objective, Task
 from sky_core.store import Cluster, Job, Store
@@ -93,7 +94,7 @@ def _sum(
         if cluster.job_id != job.id and cluster.open and _before(cluster, mine):
             promised = _promised(store.job(cluster.job_id))
         total += max(spent, promised)
-    return total + sum(egress_usd(store, job_id, since) for job_id in jobs)
+    return total + sum(store.egress_of(jobs, since).values())
 
 
 def _before(other: Cluster, mine: Cluster | None) -> bool:

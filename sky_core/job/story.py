@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sky_core.config import Scale
 from sky_core.events import Moved, Restored, Weighed
 from sky_core.job.bill import cluster_hours, lifetime
 from sky_core.job.memory import Promise
+from sky_core.measures.scale import Scale
 from sky_core.store import Cluster, Event
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sky_core.config import Scale
 from sky_core.job.bill import cluster_hours
+from sky_core.measures.scale import Scale
 from sky_core.overview.jobs import JobRow
 from sky_core.planner.plan import Placement, Plan
 from sky_core.store import Cluster

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sky_core.config import Scale
 from sky_core.job.cost.charges import charges
+from sky_core.measures.scale import Scale
 from sky_core.overview.jobs import JobRow, with_money
-from sky_core.store import Choice, JobState, Store
+from sky_core.store import Choice, JobState, Listings
 from sky_core.store.records import LIVE, STATES
 
 
@@ -37,7 +37,7 @@ class Glance:
         return sum(row.usd_per_hour for row in self.live)
 
 
-def look(store: Store, scale: Scale, now: float | None = None) -> Glance:
+def look(store: Listings, scale: Scale, now: float | None = None) -> Glance:
     """How a store is now."""
     moment = time.time() if now is None else now
     counted = store.count_jobs()

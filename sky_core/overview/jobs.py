@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sky_core.config import Scale
 from sky_core.job.bill import Spent, spent_on
-from sky_core.store import Choice, Cluster, JobLine, Store
+from sky_core.measures.scale import Scale
+from sky_core.store import Choice, Cluster, JobLine, Listings
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class JobRow:
 
 
 def job_rows(
-    store: Store,
+    store: Listings,
     scale: Scale,
     choice: Choice,
     *,
@@ -47,7 +47,7 @@ def job_rows(
     return with_money(store, scale, store.job_lines(choice, limit=limit, skip=skip), now)
 
 
-def with_money(store: Store, scale: Scale, lines: Sequence[JobLine], now: float | None = None) -> list[JobRow]:
+def with_money(store: Listings, scale: Scale, lines: Sequence[JobLine], now: float | None = None) -> list[JobRow]:
     """What these jobs have cost, and where they are."""
     spent = spent_on(store, scale, [line.id for line in lines], now)
     return [JobRow(line, spent[line.id]) for line in lines]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from sky_core.config import Scale
+from sky_core.measures.scale import Scale
 from sky_core.overview.jobs import JobRow
 from sky_core.planner.plan import Plan
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from sky_core.config import Scale
 from sky_core.job.bill import cluster_hours, lifetime
+from sky_core.measures.scale import Scale
 from sky_core.overview.jobs import JobRow, job_rows
 from sky_core.planner.plan import Plan
 from sky_core.store import Choice, RunLine, Store

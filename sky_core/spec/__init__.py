@@ -6,11 +6,12 @@ whose message names the field. Units: hours, GB (10^9 bytes) for data, GiB for m
 
 from __future__ import annotations
 
+from sky_core.measures.durations import parse_hours
 from sky_core.spec.data import Artifact, Checkpoint, Mount, OutputRef
 from sky_core.spec.pipeline import Objective, Pipeline
 from sky_core.spec.resources import Resources
 from sky_core.spec.task import HoursFunction, Task
-from sky_core.spec.values import ENV_NAME, NAME, Amount, did_you_mean, parse_hours
+from sky_core.spec.values import ENV_NAME, NAME, Amount, did_you_mean
 
 __all__ = [
     "ENV_NAME",

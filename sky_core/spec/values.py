@@ -6,7 +6,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import (
@@ -17,12 +17,11 @@ from pydantic import (
 )
 
 from sky_core.errors import SpecError
+from sky_core.measures.durations import DURATION, parse_hours
 
 NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_.\-\[\]]{0,199}$")
 ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 AMOUNT = re.compile(r"^(?P<low>\d+(?:\.\d+)?)(?:(?P<plus>[+x])|-(?P<high>\d+(?:\.\d+)?))?$")
-DURATION = re.compile(r"^(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>s|m|h|d)$")
-HOURS_PER_UNIT = {"s": 1 / 3600, "m": 1 / 60, "h": 1.0, "d": 24.0}
 
 
 class Spec(BaseModel):
@@ -53,26 +52,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     alike = [difflib.SequenceMatcher(None, name, other).ratio() for other in near]
     near = [other for other, ratio in zip(near, alike, strict=True) if ratio > max(alike) - 0.05]
     return f"did you mean {' or '.join(near)}?" if near else ""
-
-
-def parse_hours(value: str | float | timedelta) -> float:
-    """Turn ``"10m"``, ``"1.5h"``, ``timedelta`` or a number of hours into hours.
-
-    Raises:
-        ValueError: for anything else, or a duration that is not positive and finite.
-    """
-    if isinstance(value, timedelta):
-        hours = value.total_seconds() / 3600
-    elif isinstance(value, str):
-        match = DURATION.match(value.strip())
-        if match is None:
-            raise ValueError(f"{value!r} is not a duration; write e.g. '30s', '10m', '1.5h' or '2d'")
-        hours = float(match["number"]) * HOURS_PER_UNIT[match["unit"]]
-    else:
-        hours = float(value)
-    if not (math.isfinite(hours) and hours > 0):
-        raise ValueError(f"a duration must be positive and finite, not {value!r}")
-    return hours
 
 
 Hours = Annotated[float, BeforeValidator(parse_hours)]

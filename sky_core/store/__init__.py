@@ -1,7 +1,14 @@
-"""Durable state: plans, jobs, clusters, events, logs, observations (SQLAlchemy; SQLite or PostgreSQL)."""
+"""Durable state: plans, jobs, clusters, events, logs, observations (SQLAlchemy; SQLite or PostgreSQL).
 
-from sky_core.store.leases import LeaseLost, PlanChanged
-from sky_core.store.reading.listing import Choice
+``Store`` is loaded on first use: what lists jobs reads the same tables without SQLAlchemy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from sky_core.store.reading.listing import Choice, Listings
 from sky_core.store.records import (
     TERMINAL,
     Cluster,
@@ -15,12 +22,24 @@ from sky_core.store.records import (
     Lease,
     Observation,
     Reach,
-    Result,
     Run,
     RunLine,
     StoredPlan,
 )
-from sky_core.store.store import Store
+
+if TYPE_CHECKING:
+    from sky_core.store.leases import LeaseLost, PlanChanged
+    from sky_core.store.results import Result
+    from sky_core.store.store import Store
+
+LATE = {"LeaseLost": "leases", "PlanChanged": "leases", "Result": "results", "Store": "store"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in LATE:
+        return getattr(import_module(f"{__name__}.{LATE[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "TERMINAL",
@@ -35,6 +54,7 @@ __all__ = [
     "Launch",
     "Lease",
     "LeaseLost",
+    "Listings",
     "Observation",
     "PlanChanged",
     "Reach",

@@ -23,10 +23,10 @@ from sky_core.store.records import (
     JobState,
     Launch,
     Observation,
-    Result,
     Run,
     StoredPlan,
 )
+from sky_core.store.results import Result
 from sky_core.store.tables import CLUSTERS, EVENTS, JOBS, LAUNCHES, LOGS, OBSERVATIONS, PLANS, RUNS
 
 

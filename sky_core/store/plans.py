@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Collection
 
 import sqlalchemy as sa
@@ -56,12 +55,6 @@ class Plans(Part):
         ]
         query = sa.select(PLANS.c.key).where(PLANS.c.version == 1, *conditions)
         return list(db.execute(query.order_by(PLANS.c.created_at.desc(), PLANS.c.key).limit(limit)).scalars())
-
-    @reads
-    def pipeline_names(self, db: sa.Connection) -> dict[str, str]:
-        """The name of each plan's pipeline, by the plan's key."""
-        found = db.execute(sa.select(PLANS.c.key, PLANS.c.pipeline).where(PLANS.c.version == 1))
-        return {row.key: json.loads(row.pipeline)["name"] for row in found}
 
     @reads
     def plan_versions(self, db: sa.Connection, key: str) -> list[str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
-from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
-
-from sky_core.errors import Scope
-from sky_core.events import EventKind, Happening, read
+if TYPE_CHECKING:
+    from sky_core.errors import Scope
+    from sky_core.events import EventKind, Happening
+    from sky_core.store.results import Result
 
 JobState = Literal["submitted", "provisioning", "running", "recovering", "stopping", "succeeded", "failed", "cancelled"]
 STATES: tuple[JobState, ...] = get_args(JobState)
@@ -30,30 +30,8 @@ class StoredPlan:
     plan: str
 
 
-class Produced(TypedDict):
-    """An output of a job that has succeeded. ``location`` is the ``"cloud/region"`` of its bucket."""
-
-    uri: str
-    location: str
-    size_gb: float
-
-
-class Result(TypedDict, total=False):
-    """What came of a job.
-
-    Attributes:
-        exit_code: Of its command; None if that never ended.
-        error: Why it failed, or was cancelled.
-        outputs: By name.
-        value: Names the bytes that its function has returned, see :meth:`Store.payload`…
-        value_error: …or why they are not here.
-    """
-
-    exit_code: int | None
-    error: str | None
-    outputs: Mapping[str, Produced]
-    value: str
-    value_error: str
+def _nothing_yet() -> Result:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -88,7 +66,7 @@ class Job:
     wake_at: float
     cancel_reason: str | None
     memory: Mapping[str, object] = field(default_factory=dict)
-    result: Result = field(default_factory=lambda: Result())
+    result: Result = field(default_factory=_nothing_yet)
     needs: Mapping[str, Any] = field(default_factory=dict, repr=False)
     profile: str | None = None
     key_id: str | None = None
@@ -275,6 +253,8 @@ class Event:
     @property
     def what(self) -> Happening | None:
         """What has happened; None if another version wrote it in a way that this one cannot read."""
+        from sky_core.events import read  # which listings come without
+
         return read(self.kind, self.data)
 
 

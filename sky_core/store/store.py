@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -20,7 +21,8 @@ from sky_core.store.launches import Launches
 from sky_core.store.leases import Leases
 from sky_core.store.observed import Observed
 from sky_core.store.plans import Plans
-from sky_core.store.reading.listing import Listings
+from sky_core.store.reading.glimpse import json_member
+from sky_core.store.reading.listing import Listings, Values
 from sky_core.store.reading.news import Newspaper
 
 PATIENCE_S = 60.0
@@ -71,6 +73,15 @@ class Store(Plans, Jobs, Listings, Newspaper, Leases, Launches, Interests, Obser
         that people read are told by the wall clock.
         """
         return self._now(db)
+
+    @reads
+    def _ask(self, db: sa.Connection, sql: str, values: Values) -> Sequence[Sequence[Any]]:
+        return db.execute(sa.text(sql), values).all()
+
+    def _member(self, column: str, name: str) -> str:
+        if self._database.is_sqlite:
+            return json_member(column, name)
+        return f"(CAST({column} AS json) ->> '{name}')"
 
     def close(self) -> None:
         """Give up this store's share in the connections; done by itself when nobody refers to the store any more."""

@@ -17,7 +17,8 @@ from alembic.script import ScriptDirectory
 
 from sky_core.errors import StoreTooNew
 from sky_core.store import Launch, Observation, Store
-from sky_core.store.database.schema import HEAD, MIGRATIONS, VERSION_TABLE
+from sky_core.store.database.revision import HEAD, VERSION_TABLE
+from sky_core.store.database.schema import MIGRATIONS
 from sky_core.store.database.urls import parse
 from sky_core.store.tables import METADATA
 

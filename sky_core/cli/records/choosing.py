@@ -40,12 +40,13 @@ def choice_of(state: list[str] | None, since: str | None, name: str, run: str | 
 
 
 def _states(said: str) -> list[str]:
-    from sky_core.spec import did_you_mean
     from sky_core.store.records import LIVE, STATES, TERMINAL
 
     groups: dict[str, list[str]] = {"live": list(LIVE), "over": [one for one in STATES if one in TERMINAL]}
     groups |= {one: [one] for one in STATES}
     if said not in groups:
+        from sky_core.spec import did_you_mean
+
         cure = did_you_mean(said, groups) or f"there are {', '.join(groups)}"
         raise SpecError(f"--state: no job is ever {said!r}", cure=cure)
     return groups[said]
@@ -57,7 +58,7 @@ def moment(said: str, option: str) -> float:
     Raises:
         SpecError: if it is neither.
     """
-    from sky_core.spec.values import parse_hours
+    from sky_core.measures.durations import parse_hours
 
     try:
         at = datetime.fromisoformat(said)

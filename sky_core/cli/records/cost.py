@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sky_core.cli.terminal import new_table, open_broker, say, show, write
+from sky_core.cli.terminal import new_table, open_broker, open_records, say, show, write
 from sky_core.cli.terminal.schemas import CsvOption, JsonOption, one_of, schema_option
 from sky_core.cli.terminal.spinner import spinner
 from sky_core.errors import SpecError
 
 if TYPE_CHECKING:
-    from sky_core.broker import Broker
-    from sky_core.config import Settings
     from sky_core.job.cost.charges import Charge
-    from sky_core.job.cost.document import CostDocument, Saved, Spent
-    from sky_core.job.cost.groups import Dimension
+    from sky_core.job.cost.document import Saved
+    from sky_core.job.cost.groups import Dimension, Group
 
 AMOUNTS = ("jobs", "hours", "compute_usd", "egress_usd", "usd", "so_far")
 HEADS = ("jobs", "hours", "machines $", "egress $", "$ ")
@@ -42,28 +41,33 @@ def cost(
     The sum is that of the bills of all jobs in the store; "so far" where machines may still run.
     """
     one_of(as_json, as_csv, focus)
-    broker = open_broker()
+    store, scale = open_records()
     from sky_core.job.cost.charges import charges
-    from sky_core.job.cost.document import CostDocument
     from sky_core.job.cost.groups import grouped, total
 
     dimensions, first = _dimensions(by), _day(since)
-    found = charges(broker.store, broker.settings.scale, first=first)
+    found = charges(store, scale, first=first)
     if focus:
-        _write_focus(found, broker.settings)
+        _write_focus(found)
         return
-    document = CostDocument.of(
-        grouped(found, dimensions), total(found), dimensions, first, _saved(broker, first) if saved else None
-    )
+    groups, everything = grouped(found, dimensions), total(found)
+    spared = _saved(first) if saved else None
     if as_json:
-        write(document.model_dump_json(indent=2) + "\n")
+        from sky_core.job.cost.document import CostDocument
+
+        write(CostDocument.of(groups, everything, dimensions, first, spared).model_dump_json(indent=2) + "\n")
     elif as_csv:
-        _write_csv(document)
+        _write_csv(groups, dimensions)
+    elif groups:
+        _show(groups, everything, dimensions)
     else:
-        _show(document)
+        say("nothing was spent" if first is None else f"nothing was spent since {first}")
+    if spared is not None and not (as_json or as_csv):
+        _show_saved(spared)
 
 
-def _saved(broker: Broker, first: str | None) -> Saved:
+def _saved(first: str | None) -> Saved:
+    broker = open_broker()
     from sky_core.overview.savings import savings
 
     spinner.say("reading the plans")
@@ -73,12 +77,13 @@ def _saved(broker: Broker, first: str | None) -> Saved:
 
 def _dimensions(by: str) -> list[Dimension]:
     from sky_core.job.cost.groups import DIMENSIONS
-    from sky_core.spec import did_you_mean
 
     known: dict[str, Dimension] = {name: name for name in DIMENSIONS}
     asked = [name.strip() for name in by.split(",")]
     for name in asked:
         if name not in known:
+            from sky_core.spec import did_you_mean
+
             cure = did_you_mean(name, DIMENSIONS) or f"there are {', '.join(DIMENSIONS)}"
             raise SpecError(f"--by: nothing is added up by {name!r}", cure=cure)
     return [known[name] for name in dict.fromkeys(asked)]
@@ -93,17 +98,19 @@ def _day(since: str | None) -> str | None:
         raise SpecError(f"--since: {since!r} is not a day", cure="write it as 2026-11-26") from None
 
 
-def _write_csv(document: CostDocument) -> None:
+def _write_csv(groups: Sequence[Group], by: Sequence[Dimension]) -> None:
     spinner.stop()
     rows = csv.writer(sys.stdout, lineterminator="\n")
-    rows.writerow([*document.by, *AMOUNTS])
-    for spent in document.groups:
-        rows.writerow([*spent.of.values(), *(getattr(spent, name) for name in AMOUNTS)])
+    rows.writerow([*by, *AMOUNTS])
+    for group in groups:
+        rows.writerow([*group.key, *(getattr(group, name) for name in AMOUNTS)])
 
 
-def _write_focus(found: list[Charge], settings: Settings) -> None:
+def _write_focus(found: list[Charge]) -> None:
+    from sky_core.config import Settings
     from sky_core.job.cost.focus import focus_rows
 
+    settings = Settings.load()
     spinner.stop()
     rows: csv.DictWriter[str] | None = None
     for row in focus_rows(found, {name: config.account for name, config in settings.clouds.items()}):
@@ -113,22 +120,17 @@ def _write_focus(found: list[Charge], settings: Settings) -> None:
         rows.writerow(row)
 
 
-def _show(document: CostDocument) -> None:
-    if not document.groups:
-        say("nothing was spent" if document.since is None else f"nothing was spent since {document.since}")
-        return
-    table = new_table(show_footer=len(document.groups) > 1)
-    footer = ["all", *[""] * (len(document.by) - 1), *_amounts(document.total)]
-    for name, last in zip([*document.by, *HEADS], footer, strict=True):
+def _show(groups: Sequence[Group], everything: Group, by: Sequence[Dimension]) -> None:
+    table = new_table(show_footer=len(groups) > 1)
+    footer = ["all", *[""] * (len(by) - 1), *_amounts(everything)]
+    for name, last in zip([*by, *HEADS], footer, strict=True):
         justify: Literal["left", "right"] = "right" if name in HEADS else "left"
         table.add_column(name, last, overflow="fold", no_wrap=name in COPIED, justify=justify)
-    for spent in document.groups:
-        table.add_row(*spent.of.values(), *_amounts(spent))
+    for group in groups:
+        table.add_row(*group.key, *_amounts(group))
     show(table)
-    if document.total.so_far:
+    if everything.so_far:
         say("so far: machines of what is marked + may still run")
-    if document.saved is not None:
-        _show_saved(document.saved)
 
 
 def _show_saved(saved: Saved) -> None:
@@ -141,6 +143,6 @@ def _show_saved(saved: Saved) -> None:
     say(f"saved by spot, against today's on-demand prices: {spot}")
 
 
-def _amounts(spent: Spent) -> list[str]:
+def _amounts(spent: Group) -> list[str]:
     usd = f"{spent.usd:.2f}" + ("+" if spent.so_far else " ")
     return [str(spent.jobs), f"{spent.hours:.2f}", f"{spent.compute_usd:.2f}", f"{spent.egress_usd:.2f}", usd]

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sky_core.cli.records.choosing import NameOption, RunOption, SinceOption, StateOption, choice_of
-from sky_core.cli.terminal import complain, console, new_table, open_broker, say, show, write
+from sky_core.cli.terminal import complain, console, new_table, open_records, say, show, write
 from sky_core.cli.terminal.schemas import CsvOption, JsonOption, one_of, schema_option
 from sky_core.cli.terminal.spinner import spinner
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from sky_core.config import Settings
     from sky_core.overview.jobs import JobRow
 
 COLUMNS = ("job", "task", "state", "try", "machine", "$", "run")
@@ -36,12 +35,12 @@ def jobs(
 ) -> None:
     """List jobs: where they run, how far they are, what they have cost."""
     one_of(as_json, as_csv)
-    broker = open_broker()
+    store, scale = open_records()
     from sky_core.overview.jobs import job_rows
 
     choice = choice_of(state, since, name, run)
-    matching = sum(broker.store.count_jobs(choice).values())
-    rows = job_rows(broker.store, broker.settings.scale, choice, limit=limit or None, skip=limit * (page - 1))
+    matching = sum(store.count_jobs(choice).values())
+    rows = job_rows(store, scale, choice, limit=limit or None, skip=limit * (page - 1))
     if as_json or as_csv:
         _write(rows, matching, as_csv=as_csv)
         return
@@ -49,7 +48,7 @@ def jobs(
         say("no jobs yet" if not matching and choice == type(choice)() else f"no such jobs ({matching} in all)")
         return
     show(_table(rows))
-    _say_what_waits(rows, broker.settings)
+    _say_what_waits(rows)
     if console().is_terminal and matching > len(rows):
         more = f"--page {page + 1} has the next" if matching > limit * page else "none follow"
         say(f"{len(rows)} of {matching}; {more}; skyloom top has what is live", "dim")
@@ -80,11 +79,14 @@ def _table(rows: Sequence[JobRow]) -> Table:
     return table
 
 
-def _say_what_waits(rows: Sequence[JobRow], settings: Settings) -> None:
+def _say_what_waits(rows: Sequence[JobRow]) -> None:
+    waiting = [row.job for row in rows if not row.job.over and row.job.key_id is not None]
+    if not waiting:
+        return
+    from sky_core.config import Settings
     from sky_core.remote.keys import team_key
 
-    waiting = [row.job for row in rows if not row.job.over and row.job.key_id is not None]
-    here = team_key(settings).id if waiting else None
+    here = team_key(Settings.load()).id
     for job in waiting:
         if job.key_id != here:
             complain(f"{job.id} waits for a driver with the team key {job.key_id}; this home has {here}", "yellow")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sky_core.cli.terminal import console, new_table, open_broker, show, write
+from sky_core.cli.terminal import console, new_table, open_records, show, write
 from sky_core.cli.terminal.schemas import JsonOption, schema_option
 
 if TYPE_CHECKING:
@@ -32,10 +32,9 @@ def top(
     schema: Annotated[bool, schema_option("sky_core.overview.documents:TopDocument")] = False,
 ) -> None:
     """Show all live jobs and what they cost, until Ctrl-C."""
-    broker = open_broker()
+    store, scale = open_records()
     from sky_core.overview.glance import look
 
-    store, scale = broker.store, broker.settings.scale
     if as_json:
         from sky_core.overview.documents import TopDocument
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from sky_core.broker import Broker
+    from sky_core.measures.scale import Scale
+    from sky_core.store import Listings
 
 WIDEST = 10_000  # columns of a table that no terminal limits
 
@@ -42,6 +44,20 @@ def open_broker() -> Broker:
     from sky_core.broker import Broker
 
     return Broker.open()
+
+
+def open_records() -> tuple[Listings, Scale]:
+    """What listings read, and what time counts for in it: quickly, unless the whole of the store has to be opened."""
+    spinner.say("opening the store")
+    from sky_core.home import records
+    from sky_core.store.reading.glimpse import Glimpse
+
+    said = records()
+    glimpse = Glimpse.at(said.store_url) if said else None
+    if said and glimpse:
+        return glimpse, said.scale
+    broker = open_broker()
+    return broker.store, broker.settings.scale
 
 
 def say(text: str, style: str = "") -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from datetime import datetime
 
-from sky_core.config import Scale
 from sky_core.driver.lead.berths import sold_at
 from sky_core.driver.step import Step
 from sky_core.driver.urls import location_of
 from sky_core.events import DeadlineInDanger, Happening, TooSlow
 from sky_core.job.memory import Changes, Promise, Saved
 from sky_core.job.outcome import Outcome
+from sky_core.measures.scale import Scale
 from sky_core.planner.deadlines import task_hours
 from sky_core.planner.offers import CHECKPOINT_HOURS
 from sky_core.planner.plan import Placement

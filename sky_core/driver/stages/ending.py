@@ -18,7 +18,7 @@ from sky_core.remote.functions import RESULT
 from sky_core.remote.gangs.together import together
 from sky_core.spec.engine import SPREAD
 from sky_core.store import Cluster, Result, Run
-from sky_core.store.records import Produced
+from sky_core.store.results import Produced
 
 ASK_S = 120.0  # a bucket that does not answer for so long, while others do, is not waited for before a relaunch
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 from functools import lru_cache
 from typing import NamedTuple
 
-from sky_core.config import Scale
-from sky_core.events import Moved, Restored
-from sky_core.job.bill import cluster_hours
-from sky_core.store import Cluster, Event, Store
+from sky_core.job.bill import charged_hours, existed
+from sky_core.measures.scale import Scale
+from sky_core.store import Listings
+from sky_core.store.reading.listing import Paid, Sent
 
 DAY_S = 24 * 3600.0
 EPOCH = date(1970, 1, 1).toordinal()
 NOT_KNOWN = "?"
-
-Name = tuple[str, str, str, str]
-"""Pipeline, run, task and job: the first fields of a charge."""
 
 
 class Charge(NamedTuple):
@@ -53,7 +50,7 @@ class Charge(NamedTuple):
         return self.compute_usd + self.egress_usd
 
 
-def charges(store: Store, scale: Scale, now: float | None = None, *, first: str | None = None) -> list[Charge]:
+def charges(store: Listings, scale: Scale, now: float | None = None, *, first: str | None = None) -> list[Charge]:
     """All that the jobs of a store have cost, or what they have since the ``first`` day, which is in UTC.
 
     A few questions to the store, however many jobs there are.
@@ -61,52 +58,27 @@ def charges(store: Store, scale: Scale, now: float | None = None, *, first: str 
     since = (date.fromisoformat(first).toordinal() - EPOCH) * DAY_S if first is not None else None
     moment = time.time() if now is None else now
     pipelines = store.pipeline_names()
-    names = {
-        job.id: (pipelines.get(job.plan_key, NOT_KNOWN), job.plan_key, job.task, job.id) for job in store.job_names()
-    }
-    clusters = [cluster for cluster in store.clusters(since=since) if cluster.job_id in names]
-    found = [charge for one in clusters for charge in _of_launch(names[one.job_id], one, scale, moment)]
-    restored = store.events_of((Restored.kind,), since=since)
-    # Of all times: a checkpoint may have been written on a day before the first.
-    places = _places(store.clusters_of(list({event.job_id for event in restored})))
-    for event in (*store.events_of((Moved.kind,), since=since), *restored):
-        if event.job_id in names:
-            found += _of_transfer(names[event.job_id], event, places.get(event.job_id, ()))
+    found = [charge for one in store.paid(since) for charge in _of_launch(pipelines, one, scale, moment)]
+    found += [_of_transfer(pipelines, one) for one in store.sent(since)]
     return found if first is None else [charge for charge in found if charge.day >= first]
 
 
-def _of_launch(name: Name, cluster: Cluster, scale: Scale, now: float) -> Iterator[Charge]:
-    hours = cluster_hours(cluster, scale, now)
-    if not hours and not cluster.open:
+def _of_launch(pipelines: Mapping[str, str], one: Paid, scale: Scale, now: float) -> Iterator[Charge]:
+    hours = charged_hours(one.cloud, one.instance_type, one.num_nodes, existed(one.began, one.ended, scale, now))
+    if not hours and not one.open:
         return  # a launch that was refused
-    began = cluster.started_at or cluster.launched_at or cluster.intended_at
-    ended = cluster.stopped_at or cluster.ended_at or now
-    for day, share in days(began, ended):
+    name = (pipelines.get(one.run, NOT_KNOWN), one.run, one.task, one.job)
+    market = "spot" if one.use_spot else "on-demand"
+    running = bool(one.open)
+    for day, share in days(one.began or one.intended_at, one.ended or now):
         part = hours * share
-        usd = part * cluster.price
-        yield Charge(*name, cluster.cloud, cluster.region, cluster.market, day, usd, 0.0, part, cluster.open)
+        yield Charge(*name, one.cloud, one.region, market, day, part * one.price, 0.0, part, running)
 
 
-def _places(clusters: Iterable[Cluster]) -> dict[str, list[Cluster]]:
-    """Where each job had machines, in the order of its attempts."""
-    found: dict[str, list[Cluster]] = {}
-    for cluster in clusters:
-        if cluster.launched_at is not None:
-            found.setdefault(cluster.job_id, []).append(cluster)
-    return found
-
-
-def _of_transfer(name: Name, event: Event, launched: Iterable[Cluster]) -> Iterator[Charge]:
-    what = event.what
-    if isinstance(what, Moved):
-        cloud, _, region = what.from_.partition("/")
-    elif isinstance(what, Restored):
-        # The event does not say where the checkpoint lay: beside the machines of the attempt that wrote it.
-        before = [cluster for cluster in launched if cluster.attempt < what.attempt]
-        cloud, region = (before[-1].cloud, before[-1].region) if before else (NOT_KNOWN, NOT_KNOWN)
-    else:
-        return  # written by another version, in words that this one cannot read
-    yield Charge(*name, cloud, region, "egress", _day(event.at), egress_usd=what.usd)
+def _of_transfer(pipelines: Mapping[str, str], one: Sent) -> Charge:
+    cloud, _, region = one.source.partition("/") if one.source else (NOT_KNOWN, "", NOT_KNOWN)
+    name = (pipelines.get(one.run, NOT_KNOWN), one.run, one.task, one.job)
+    return Charge(*name, cloud, region, "egress", _day(one.at), egress_usd=one.usd)
 
 
 def days(began: float, ended: float) -> list[tuple[str, float]]:

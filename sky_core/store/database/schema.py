@@ -14,11 +14,10 @@ from sky_core.errors import StoreTooNew
 from sky_core.store.database.attempt import transact
 from sky_core.store.database.database import Database
 from sky_core.store.database.patience import Patience
+from sky_core.store.database.revision import HEAD, VERSION_TABLE
 from sky_core.store.database.transactions import insert_if_absent
 from sky_core.store.tables import META
 
-HEAD = "0006"  # the newest revision; told here, so that a store in order is opened without importing Alembic
-VERSION_TABLE = "skyloom_version"  # Airflow and Prefect have an alembic_version each
 VERSION = sa.table(VERSION_TABLE, sa.column("version_num", sa.Text))  # made by Alembic
 LOCK = 0x736B796C6F6F6D  # "skyloom": PostgreSQL's advisory lock for changes of the schema
 MIGRATIONS = Path(__file__).parents[1] / "migrations"

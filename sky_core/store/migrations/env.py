@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from sky_core.store.database.schema import VERSION_TABLE
+from sky_core.store.database.revision import VERSION_TABLE
 from sky_core.store.tables import METADATA
 
 context.configure(

@@ -1,19 +1,34 @@
-"""Listings of jobs: a few columns of many rows, chosen and counted by the database."""
+"""Listings of jobs: a few columns of many rows, chosen and counted by the database.
+
+In SQL that both databases understand, so that a listing needs no SQLAlchemy: it takes longer to import than all of
+what a listing shows takes to read.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+import json
+from abc import abstractmethod
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import sqlalchemy as sa
-
-from sky_core.store.database.transactions import Part, reads
-from sky_core.store.reading import rows
 from sky_core.store.records import TERMINAL, Cluster, Event, JobLine, JobName, RunLine
-from sky_core.store.tables import CLUSTERS, EVENTS, JOBS
 
+if TYPE_CHECKING:
+    from sky_core.events import EventKind
+
+MOVED: EventKind = "moved"
+RESTORED: EventKind = "restored"
+TRANSFERS = f"kind IN ('{MOVED}', '{RESTORED}')"
 AT_ONCE = 500  # ids in one statement
-LINE = [JOBS.c[name] for name in JobLine._fields]
+LINE = ", ".join(JobLine._fields)
+CLUSTER = ", ".join(f"clusters.{field.name}" for field in fields(Cluster))
+IN_THEIR_ORDER = "ORDER BY clusters.intended_at, clusters.attempt, clusters.token"
+NEWEST_FIRST = "ORDER BY created_at DESC, id"
+
+Values = Mapping[str, object]
+Condition = tuple[str, Values]
+NONE: Values = {}
 
 
 @dataclass(frozen=True)
@@ -32,113 +47,207 @@ class Choice:
     name: str = ""
     runs: tuple[str, ...] = ()
 
-    def condition(self) -> sa.ColumnElement[bool]:
-        """The same for the database."""
-        wanted: list[sa.ColumnElement[bool]] = [sa.true()]
+    def condition(self) -> Condition:
+        """The same for the database: after WHERE, and the values in it."""
+        wanted: list[Condition] = [("1 = 1", NONE)]
         if self.states:
-            wanted.append(JOBS.c.state.in_(self.states))
+            wanted.append(among("state", self.states))
         if self.since is not None:
-            wanted.append(JOBS.c.created_at >= self.since)
+            wanted.append(("created_at >= :since", {"since": self.since}))
         if self.name:
-            names = (sa.func.lower(column) for column in (JOBS.c.task, JOBS.c.plan_key))
-            wanted.append(sa.or_(*(name.contains(self.name.lower(), autoescape=True) for name in names)))
+            alike = "lower({}) LIKE :name ESCAPE '/'".format
+            wanted.append((f"({alike('task')} OR {alike('plan_key')})", {"name": f"%{_literal(self.name.lower())}%"}))
         if self.runs:
-            wanted.append(JOBS.c.plan_key.in_(self.runs))
-        return sa.and_(*wanted)
+            wanted.append(among("plan_key", self.runs))
+        return " AND ".join(text for text, _ in wanted), {
+            name: at for _, values in wanted for name, at in values.items()
+        }
 
 
 ALL = Choice()
 
 
-class Listings(Part):
+class Paid(NamedTuple):
+    """A launch as bills need it: columns of its job and of its cluster."""
+
+    run: str
+    task: str
+    job: str
+    cloud: str
+    region: str
+    instance_type: str
+    use_spot: bool
+    num_nodes: int
+    price: float
+    open: bool
+    began: float | None
+    ended: float | None
+    intended_at: float
+
+
+class Sent(NamedTuple):
+    """Data that was paid for on its way: an input that was moved, or a checkpoint that was restored.
+
+    Attributes:
+        source: ``cloud/region`` that it left; of a checkpoint where the attempt before had its machines. None if that
+            is not known.
+    """
+
+    run: str
+    task: str
+    job: str
+    at: float
+    usd: float
+    source: str | None
+
+
+class Listings:
     """What listings ask of a store."""
 
-    @reads
-    def job_lines(
-        self, db: sa.Connection, choice: Choice = ALL, *, limit: int | None = None, skip: int = 0
-    ) -> list[JobLine]:
+    @abstractmethod
+    def _ask(self, sql: str, values: Values) -> Sequence[Sequence[Any]]:
+        """The rows of a SELECT with values named like ``:this``."""
+
+    @abstractmethod
+    def _member(self, column: str, name: str) -> str:
+        """SQL for the number or text of that name in a column of JSON."""
+
+    def job_lines(self, choice: Choice = ALL, *, limit: int | None = None, skip: int = 0) -> list[JobLine]:
         """The jobs meant, newest first, without what only drivers need."""
-        query = sa.select(*LINE).where(choice.condition()).order_by(JOBS.c.created_at.desc(), JOBS.c.id)
-        return [JobLine(*row) for row in db.execute(query.limit(limit).offset(skip))]
+        condition, values = choice.condition()
+        sql = f"SELECT {LINE} FROM jobs WHERE {condition} {NEWEST_FIRST}"
+        if limit is not None:
+            sql, values = f"{sql} LIMIT :limit OFFSET :skip", {**values, "limit": limit, "skip": skip}
+        return [JobLine(*row) for row in self._ask(sql, values)]
 
-    @reads
-    def count_jobs(self, db: sa.Connection, choice: Choice = ALL) -> dict[str, int]:
+    def count_jobs(self, choice: Choice = ALL) -> dict[str, int]:
         """How many of the jobs meant are in each state."""
-        query = sa.select(JOBS.c.state, sa.func.count().label("jobs")).where(choice.condition()).group_by(JOBS.c.state)
-        return {row.state: row.jobs for row in db.execute(query)}
+        condition, values = choice.condition()
+        return _dict(self._ask(f"SELECT state, count(*) FROM jobs WHERE {condition} GROUP BY state", values))
 
-    @reads
-    def run_lines(self, db: sa.Connection, choice: Choice = ALL, *, limit: int, skip: int = 0) -> list[RunLine]:
+    def run_lines(self, choice: Choice = ALL, *, limit: int, skip: int = 0) -> list[RunLine]:
         """Runs that have a job which is meant, the one begun last first."""
-        live = sa.case((JOBS.c.state.not_in(TERMINAL), 1), else_=0)
-        failed = sa.case((JOBS.c.state.in_(("failed", "cancelled")), 1), else_=0)
-        began = sa.func.min(JOBS.c.created_at)
-        query = sa.select(
-            JOBS.c.plan_key, began, sa.func.max(JOBS.c.updated_at), sa.func.count(), sa.func.sum(live),
-            sa.func.sum(failed),
-        )  # fmt: skip
-        query = query.where(choice.condition()).group_by(JOBS.c.plan_key).order_by(began.desc(), JOBS.c.plan_key)
-        return [RunLine(*row) for row in db.execute(query.limit(limit).offset(skip))]
+        over = ", ".join(f"'{state}'" for state in sorted(TERMINAL))
+        condition, values = choice.condition()
+        sql = f"""SELECT plan_key, min(created_at) AS began, max(updated_at), count(*),
+                    sum(CASE WHEN state IN ({over}) THEN 0 ELSE 1 END),
+                    sum(CASE WHEN state IN ('failed', 'cancelled') THEN 1 ELSE 0 END)
+                  FROM jobs WHERE {condition} GROUP BY plan_key
+                  ORDER BY began DESC, plan_key LIMIT :limit OFFSET :skip"""
+        return [RunLine(*row) for row in self._ask(sql, {**values, "limit": limit, "skip": skip})]
 
-    @reads
-    def count_runs(self, db: sa.Connection, choice: Choice = ALL) -> int:
+    def count_runs(self, choice: Choice = ALL) -> int:
         """How many runs have a job which is meant."""
-        query = sa.select(sa.func.count(JOBS.c.plan_key.distinct())).where(choice.condition())
-        return int(db.execute(query).scalar_one())
+        condition, values = choice.condition()
+        ((count,),) = self._ask(f"SELECT count(DISTINCT plan_key) FROM jobs WHERE {condition}", values)
+        return int(count)
 
-    @reads
-    def count_events(self, db: sa.Connection) -> dict[str, int]:
+    def count_events(self) -> dict[str, int]:
         """How many events of each kind there are."""
-        query = sa.select(EVENTS.c.kind, sa.func.count().label("events")).group_by(EVENTS.c.kind)
-        return {row.kind: row.events for row in db.execute(query)}
+        return _dict(self._ask("SELECT kind, count(*) FROM events GROUP BY kind", NONE))
 
-    @reads
-    def job_names(self, db: sa.Connection) -> list[JobName]:
+    def job_names(self) -> list[JobName]:
         """All jobs by name only, oldest first."""
-        query = sa.select(JOBS.c.id, JOBS.c.plan_key, JOBS.c.task).order_by(JOBS.c.created_at, JOBS.c.id)
-        return [JobName(*row) for row in db.execute(query)]
+        return [JobName(*row) for row in self._ask("SELECT id, plan_key, task FROM jobs ORDER BY created_at, id", NONE)]
 
-    @reads
-    def called(self, db: sa.Connection, text: str, limit: int) -> list[JobLine]:
+    def pipeline_names(self) -> dict[str, str]:
+        """The name of each plan's pipeline, by the plan's key."""
+        name = self._member("pipeline", "name")
+        return _dict(self._ask(f"SELECT key, {name} FROM plans WHERE version = 1", NONE))
+
+    def called(self, text: str, limit: int) -> list[JobLine]:
         """Jobs that a user may mean by ``text``: by id; else by its beginning, task, ``run/task`` or key.
 
         Args:
             limit: How many at most, newest first.
         """
-        query = sa.select(*LINE).order_by(JOBS.c.created_at.desc(), JOBS.c.id).limit(limit)
-        exact = db.execute(query.where(JOBS.c.id == text)).all()
-        if exact:
-            return [JobLine(*row) for row in exact]
-        begins = [JOBS.c.id.startswith(start, autoescape=True) for start in (text, f"job-{text}")]
-        whole = JOBS.c.plan_key + "/" + JOBS.c.task
-        meant = sa.or_(*begins, JOBS.c.task == text, JOBS.c.key == text, whole == text)
-        return [JobLine(*row) for row in db.execute(query.where(meant))]
+        found = self._ask(f"SELECT {LINE} FROM jobs WHERE id = :text", {"text": text})
+        if not found:
+            begins = {"begin": f"{_literal(text)}%", "begin_job": f"job-{_literal(text)}%"}
+            sql = f"""SELECT {LINE} FROM jobs
+                      WHERE id LIKE :begin ESCAPE '/' OR id LIKE :begin_job ESCAPE '/' OR task = :text OR key = :text
+                        OR plan_key || '/' || task = :text
+                      {NEWEST_FIRST} LIMIT :limit"""
+            found = self._ask(sql, {"text": text, "limit": limit, **begins})
+        return [JobLine(*row) for row in found]
 
-    @reads
-    def clusters_of(self, db: sa.Connection, jobs: Sequence[str]) -> list[Cluster]:
+    def clusters_of(self, jobs: Collection[str]) -> list[Cluster]:
         """The clusters of these jobs, each job's in the order of its attempts."""
-        query = sa.select(CLUSTERS).order_by(CLUSTERS.c.intended_at, CLUSTERS.c.attempt, CLUSTERS.c.token)
-        return [rows.cluster(row) for part in parts(CLUSTERS.c.job_id, jobs) for row in db.execute(query.where(part))]
+        sql = f"SELECT {CLUSTER} FROM clusters WHERE {{}} {IN_THEIR_ORDER}"
+        return [_cluster(row) for row in self._of(sql, "job_id", jobs)]
 
-    @reads
     def events_of(
-        self,
-        db: sa.Connection,
-        kinds: Sequence[str],
-        *,
-        jobs: Sequence[str] | None = None,
-        since: float | None = None,
+        self, kinds: Sequence[str], *, jobs: Collection[str] | None = None, since: float | None = None
     ) -> list[Event]:
         """The events of these kinds, each job's oldest first: of all jobs or of some, of all times or from one on."""
-        query = sa.select(EVENTS).where(EVENTS.c.kind.in_(kinds)).order_by(EVENTS.c.id)
+        condition, values = among("kind", kinds)
         if since is not None:
-            query = query.where(EVENTS.c.at >= since)
-        wanted = [sa.true()] if jobs is None else parts(EVENTS.c.job_id, jobs)
-        return [rows.event(row) for part in wanted for row in db.execute(query.where(part))]
+            condition, values = f"{condition} AND at >= :since", {**values, "since": since}
+        sql = f"SELECT id, job_id, at, kind, data FROM events WHERE {condition} AND {{}} ORDER BY id"
+        rows = self._ask(sql.format("1 = 1"), values) if jobs is None else self._of(sql, "job_id", jobs, values)
+        return [Event(number, job, at, kind, json.loads(data)) for number, job, at, kind, data in rows]
+
+    def egress_of(self, jobs: Collection[str], since: float = 0.0) -> dict[str, float]:
+        """What the transfers of these jobs have cost since then, USD; those that had none are missing."""
+        sql = f"SELECT job_id, sum({self._usd}) FROM events WHERE {TRANSFERS} AND at >= :since AND {{}} GROUP BY job_id"
+        return {job: usd for job, usd in self._of(sql, "job_id", jobs, {"since": since}) if usd is not None}
+
+    def paid(self, since: float | None = None) -> list[Paid]:
+        """The launches of all jobs, or those that may have had machines after ``since``."""
+        sql = f"""SELECT jobs.plan_key, jobs.task, jobs.id, cloud, region, instance_type, use_spot, num_nodes, price,
+                    clusters.state IN ('intended', 'launched'), coalesce(started_at, launched_at),
+                    coalesce(stopped_at, ended_at), intended_at
+                  FROM clusters JOIN jobs ON jobs.id = clusters.job_id
+                  WHERE {"1 = 1" if since is None else "(ended_at IS NULL OR ended_at >= :since)"}"""
+        return [Paid(*row) for row in self._ask(sql, NONE if since is None else {"since": since})]
+
+    def sent(self, since: float | None = None) -> list[Sent]:
+        """The transfers of all jobs, or those after ``since``."""
+        attempt = self._member("data", "attempt")
+        before = f"""(SELECT cloud || '/' || region FROM clusters
+                      WHERE clusters.job_id = events.job_id AND launched_at IS NOT NULL
+                        AND attempt < CAST({attempt} AS INTEGER)
+                      ORDER BY attempt DESC, intended_at DESC LIMIT 1)"""
+        sql = f"""SELECT plan_key, task, jobs.id, at, {self._usd},
+                    CASE WHEN kind = '{MOVED}' THEN {self._member("data", "from")} ELSE {before} END
+                  FROM events JOIN jobs ON jobs.id = events.job_id
+                  WHERE {TRANSFERS} {"" if since is None else "AND at >= :since"}
+                  ORDER BY events.id"""
+        rows = self._ask(sql, NONE if since is None else {"since": since})
+        return [Sent(*row) for row in rows if row[4] is not None]
+
+    @property
+    def _usd(self) -> str:
+        return f"CAST({self._member('data', 'usd')} AS DOUBLE PRECISION)"
+
+    def _of(self, sql: str, column: str, ids: Iterable[str], values: Values = NONE) -> Iterator[Sequence[Any]]:
+        """The rows of a SELECT, ``{}`` in which is to be a condition on these ids: however many they are."""
+        wanted = list(ids)
+        for at in range(0, len(wanted), AT_ONCE):
+            condition, named = among(column, wanted[at : at + AT_ONCE])
+            yield from self._ask(sql.format(condition), {**values, **named})
 
 
-def parts(column: sa.ColumnElement[str], ids: Collection[str]) -> Iterator[sa.ColumnElement[bool]]:
-    """Conditions that together let these ids pass, none longer than what every database takes."""
-    wanted = list(ids)
-    for at in range(0, len(wanted), AT_ONCE):
-        yield column.in_(wanted[at : at + AT_ONCE])
+def among(column: str, values: Sequence[str]) -> Condition:
+    """That a column has one of these values."""
+    named = {f"{column}_{number}": value for number, value in enumerate(values)}
+    return f"{column} IN ({', '.join(f':{name}' for name in named)})", named
+
+
+def _dict(pairs: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    return {name: value for name, value in pairs}  # noqa: C416  # rows are no pairs for those who check types
+
+
+def _literal(text: str) -> str:
+    """A pattern of LIKE that means just this."""
+    return text.replace("/", "//").replace("%", "/%").replace("_", "/_")
+
+
+USE_SPOT, INSTANCE_IDS = (list(Cluster.__dataclass_fields__).index(name) for name in ("use_spot", "instance_ids"))
+
+
+def _cluster(row: Sequence[Any]) -> Cluster:
+    values = list(row)
+    values[USE_SPOT] = bool(values[USE_SPOT])  # SQLite has numbers
+    values[INSTANCE_IDS] = tuple(json.loads(values[INSTANCE_IDS]))
+    return Cluster(*values)

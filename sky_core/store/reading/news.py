@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from sky_core.store.database.transactions import Part, reads
 from sky_core.store.reading import rows
-from sky_core.store.reading.listing import parts
+from sky_core.store.reading.listing import AT_ONCE
 from sky_core.store.records import Event, Job
 from sky_core.store.tables import EVENTS, JOBS, LOGS
 
@@ -75,8 +75,9 @@ class Newspaper(Part):
         A job that is not there is left out.
         """
         seen = list(seen)
-        conditions = parts(JOBS.c.id, {one.job_id for one in seen})
-        found = [rows.job(row) for part in conditions for row in db.execute(sa.select(JOBS).where(part))]
+        wanted = list({one.job_id for one in seen})
+        parts = (JOBS.c.id.in_(wanted[at : at + AT_ONCE]) for at in range(0, len(wanted), AT_ONCE))
+        found = [rows.job(row) for part in parts for row in db.execute(sa.select(JOBS).where(part))]
         jobs = {job.id: job for job in found}  # read first: what belongs to a job's end is there by then
         return {one: _news(db, one, jobs[one.job_id]) for one in seen if one.job_id in jobs}
 

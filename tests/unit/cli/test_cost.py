@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from sky_core.cli.app import app
-from sky_core.config import Scale, Settings
+from sky_core.config import Settings
 from sky_core.job.bill import make_bill
 from sky_core.job.cost.charges import Charge, charges, days
 from sky_core.job.cost.document import CostDocument
 from sky_core.job.cost.groups import DIMENSIONS, grouped, total
+from sky_core.measures.scale import Scale
 from sky_core.store import Store
 from tests.unit.cli.few_jobs import BEGAN, HOUR, RUN, fill, launch, submitted
 

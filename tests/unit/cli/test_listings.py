@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import csv
 import json
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import closing
 
 import jsonschema
 import pytest
 from typer.testing import CliRunner
 
 from sky_core.cli.app import app
-from sky_core.config import Scale, Settings
+from sky_core.config import Settings
 from sky_core.errors import SkyloomError
 from sky_core.job.bill import make_bill
+from sky_core.job.cost.charges import charges
+from sky_core.measures.scale import Scale
 from sky_core.overview.glance import look
 from sky_core.store import Choice, Store
+from sky_core.store.database.revision import VERSION_TABLE
+from sky_core.store.reading.glimpse import Glimpse
 from tests.unit.cli.few_jobs import BEGAN, HOUR, RUN, fill, launch, submitted
 
 NOW = BEGAN + 3 * HOUR
@@ -84,6 +92,45 @@ class TestChoosing:
         one = submitted(store, "one")
         submitted(store, one.id, run="other")  # a task that is called like a job
         assert [line.id for line in store.called(one.id, 9)] == [one.id]
+
+
+class TestGlimpse:
+    """A SQLite store looked at by Python's own library says what the whole store says."""
+
+    def test_it_sees_what_the_store_sees(self, home):
+        glimpse, ids = Glimpse.at(Settings.load().store_url), [line.id for line in home.job_lines()]
+        assert glimpse is not None
+        for ask in (
+            lambda of: of.job_lines(Choice(states=("failed", "running"), name="job", since=BEGAN), limit=3),
+            lambda of: of.run_lines(limit=9),
+            lambda of: of.count_jobs(),
+            lambda of: of.called("running-job", 9),
+            lambda of: of.clusters_of(ids),
+            lambda of: of.events_of(("moved", "restored", "submitted")),
+            lambda of: of.egress_of(ids),
+            lambda of: charges(of, Scale(), NOW),
+        ):
+            assert ask(home), "nothing was asked"
+            assert ask(glimpse) == ask(home)
+
+    def test_what_it_does_not_know_it_leaves_to_the_store(self, home, tmp_path):
+        url = Settings.load().store_url
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as db, db:
+            db.execute(f"UPDATE {VERSION_TABLE} SET version_num = '0999'")
+        (tmp_path / "odd.db").write_text("no database at all")
+        for other in (url, f"sqlite:///{tmp_path}/none.db", f"sqlite:///{tmp_path}/odd.db", "postgresql:///x"):
+            assert Glimpse.at(other) is None, other
+        assert not (tmp_path / "none.db").exists(), "nor is anything made"
+
+    def test_a_listing_starts_without_what_only_drivers_need(self, home, tmp_path):
+        code = (
+            "import sys\nsys.argv = ['skyloom', *sys.argv[1].split()]\nfrom sky_core.cli.app import app\n"
+            "app(standalone_mode=False)\n"
+            "print(*sorted({'sqlalchemy', 'pydantic', 'polars', 'alembic', 'asyncio'} & sys.modules.keys()))"
+        )
+        for words in ("jobs --since 9d", "top --once", "cost --by day,cloud"):
+            out = subprocess.run([sys.executable, "-c", code, words], capture_output=True, text=True, check=True).stdout
+            assert out.splitlines()[-1] == "", f"skyloom {words} imports {out.splitlines()[-1]}"
 
 
 class TestGlance:

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from sky_core.cli.runs.screen import Board, span
-from sky_core.config import Scale
+from sky_core.measures.scale import Scale
 from sky_core.overview.against import against
 from sky_core.overview.jobs import job_rows
 from sky_core.overview.now import TaskNow, run_now

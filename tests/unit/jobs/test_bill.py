@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from sky_core.config import Scale
 from sky_core.job.bill import cluster_hours, lifetime, sharpened
+from sky_core.measures.scale import Scale
 from sky_core.store import Cluster
 
 HOUR = 3600.0

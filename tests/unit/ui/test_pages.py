@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 import pytest
 
-from sky_core.config import Scale, Settings
+from sky_core.config import Settings
+from sky_core.measures.scale import Scale
 from sky_core.overview.pipelines import pipelines
 from sky_core.overview.runs import timeline
 from sky_core.overview.spot import spot_market

@@ -4,11 +4,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from sky_core.config import Scale
 from sky_core.job.memory import Promise
 from sky_core.job.narrate import describe
 from sky_core.job.story import tell
 from sky_core.job.story_picture import lanes, svg
+from sky_core.measures.scale import Scale
 from sky_core.planner.plan import Placement
 from sky_core.store import Cluster, Event
 

@@ -1,0 +1,1 @@
+"""What is measured, and how people write it: time and size, durations."""
