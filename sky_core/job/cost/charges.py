@@ -67,12 +67,27 @@ def _of_launch(pipelines: Mapping[str, str], one: Paid, scale: Scale, now: float
     hours = charged_hours(one.cloud, one.instance_type, one.num_nodes, existed(one.began, one.ended, scale, now))
     if not hours and not one.open:
         return  # a launch that was refused
-    name = (pipelines.get(one.run, NOT_KNOWN), one.run, one.task, one.job)
-    market = "spot" if one.use_spot else "on-demand"
-    running = bool(one.open)
+    pipeline, market, running = (
+        pipelines.get(one.run, NOT_KNOWN),
+        "spot" if one.use_spot else "on-demand",
+        bool(one.open),
+    )
     for day, share in days(one.began or one.intended_at, one.ended or now):
         part = hours * share
-        yield Charge(*name, one.cloud, one.region, market, day, part * one.price, 0.0, part, running)
+        yield Charge(
+            pipeline,
+            one.run,
+            one.task,
+            one.job,
+            one.cloud,
+            one.region,
+            market,
+            day,
+            part * one.price,
+            0.0,
+            part,
+            running,
+        )
 
 
 def _of_transfer(pipelines: Mapping[str, str], one: Sent) -> Charge:
@@ -83,7 +98,7 @@ def _of_transfer(pipelines: Mapping[str, str], one: Sent) -> Charge:
 
 def days(began: float, ended: float) -> list[tuple[str, float]]:
     """The days (UTC) from one time to another, seconds since the epoch, with the share that each has of it."""
-    if ended <= began:
+    if ended <= began or began // DAY_S == ended // DAY_S:
         return [(_day(began), 1.0)]
     shares, at = [], began
     while at < ended:

@@ -199,7 +199,7 @@ class Listings:
                     coalesce(stopped_at, ended_at), intended_at
                   FROM clusters JOIN jobs ON jobs.id = clusters.job_id
                   WHERE {"1 = 1" if since is None else "(ended_at IS NULL OR ended_at >= :since)"}"""
-        return [Paid(*row) for row in self._ask(sql, NONE if since is None else {"since": since})]
+        return list(map(Paid._make, self._ask(sql, NONE if since is None else {"since": since})))
 
     def sent(self, since: float | None = None) -> list[Sent]:
         """The transfers of all jobs, or those after ``since``."""
@@ -214,7 +214,7 @@ class Listings:
                   WHERE {TRANSFERS} {"" if since is None else "AND at >= :since"}
                   ORDER BY events.id"""
         rows = self._ask(sql, NONE if since is None else {"since": since})
-        return [Sent(*row) for row in rows if row[4] is not None]
+        return [sent for sent in map(Sent._make, rows) if sent.usd is not None]
 
     @property
     def _usd(self) -> str:

@@ -41,7 +41,7 @@ SLIPS = [
     ("sky_core/driver/stages/closing.py", 'comes_to(state="recovering"', 'comes_to(state="recoverin"', "'recoverin'"),
     ("sky_core/driver/lead/promise.py", "[TooSlow(attempt", "[ToSlow(attempt", '"ToSlow"'),
     ("sky_core/driver/stages/running.py", "Lost(attempt=cluster.attempt, detail", "Lost(attempt=1, detial", '"detial"'),
-    ("sky_core/job/bill.py", "sum(what.usd for", "sum(what.us for", '"us"'),
+    ("sky_core/overview/outputs.py", "(job_id, what.output)", "(job_id, what.out)", '"out"'),
     ("sky_core/events/running.py", 'kind="too slow"', 'kind="to slow"', "'to slow'"),
     ("sky_core/driver/stages/placing.py", 'Result = {"exit_code"', 'Result = {"exitcode"', '"exitcode"'),
     ("sky_core/driver/stages/launch.py", "use_spot=placement.use_spot", "use_spot=placement.spot", '"spot"'),
