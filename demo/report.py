@@ -30,22 +30,36 @@ ACCURACY = re.compile(rb"^accuracy[ =:]+([0-9.]+)", re.MULTILINE)
 def engine_report(broker: Broker, leaked: int) -> dict[str, Any]:
     """One engine's part of the report: the newest plan in the store and its jobs."""
     key = broker.store.plan_keys()[-1]
-    first = Plan.model_validate_json(broker.store.plan_versions(key)[0])
+    first, newest = _plans(broker, key)
     jobs = {job.task: job for job in broker.store.jobs(plan_key=key)}
     bill = {line.task: line for line in broker.bill(key).lines}
     accuracies = [ACCURACY.findall(broker.store.log(job.id)) for job in jobs.values()]
     return {
         "tasks": [
-            _task(broker, jobs[name]) | {"cost_usd": bill[name].compute_usd, "egress_usd": bill[name].egress_usd}
+            _task(broker, jobs[name])
+            | {"cost_usd": bill[name].compute_usd, "egress_usd": bill[name].egress_usd}
+            | {"plan_cost_usd": _usd(first, name), "replanned_cost_usd": _usd(newest, name)}
             for name in first.placements
         ],
         "plan_cost_usd": first.cost_usd,
+        "replanned_cost_usd": newest.cost_usd,
         "plan_hours": first.hours,
         "bill_usd": sum(line.usd for line in bill.values()),
         "best_single_cloud": {cloud: first.single_cloud.get(cloud) for cloud in ("aws", "gcp", "azure")},
         "accuracy": max(float(found[-1]) for found in accuracies if found),
         "leaked_instances": leaked,
     }
+
+
+def _plans(broker: Broker, key: str) -> tuple[Plan, Plan]:
+    """The plan that the run began with, and the one made when it was known what had gone wrong."""
+    versions = broker.store.plan_versions(key)
+    return Plan.model_validate_json(versions[0]), Plan.model_validate_json(versions[-1])
+
+
+def _usd(plan: Plan, task: str) -> float:
+    placed = plan.placements[task]
+    return placed.compute_usd + placed.egress_usd
 
 
 def _task(broker: Broker, job: Job) -> dict[str, Any]:
@@ -80,15 +94,20 @@ def show(console: Console, engine: str, broker: Broker, report: dict[str, Any], 
                 f"  [bold]{task['name']}[/bold] was taken back after epoch {preempted_after} and resumed from epoch "
                 f"{task['resumed_from_epoch']}: {lost} finished epoch(s) of work lost"
             )
-    table = Table("task", "ran at", "attempts", "compute $", "egress $", title="Bill", title_justify="left")
+    heads = ("task", "ran at", "attempts", "planned $", "replanned $", "billed $", "of it egress $")
+    table = Table(*heads, title="Bill", title_justify="left")
     for task in report["tasks"]:
         place = f"{task['cloud']}/{task['zone'] or task['region']} {task['instance_type']}"
         outcomes = ", ".join(attempt["outcome"] for attempt in task["attempts"])
-        table.add_row(task["name"], place, outcomes, f"{task['cost_usd']:.3f}", f"{task['egress_usd']:.4f}")
+        billed = task["cost_usd"] + task["egress_usd"]
+        planned = (f"{usd:.3f}" for usd in (task["plan_cost_usd"], task["replanned_cost_usd"], billed))
+        table.add_row(task["name"], place, outcomes, *planned, f"{task['egress_usd']:.4f}")
     console.print(table)
-    off = report["bill_usd"] / report["plan_cost_usd"] - 1
+    off = report["bill_usd"] / report["replanned_cost_usd"] - 1
     console.print(
-        f"bill ${report['bill_usd']:.3f}, {off:+.0%} against the plan's ${report['plan_cost_usd']:.3f}, because:"
+        f"planned ${report['plan_cost_usd']:.3f}; ${report['replanned_cost_usd']:.3f} by the newest plan, made when it "
+        "was known what had gone wrong; "
+        f"bill ${report['bill_usd']:.3f}, {off:+.0%} against that. Against the first plan:"
     )
     for reason in _against_plan(broker, key).reasons[:MOST_REASONS]:
         console.print(f"  {money(reason.usd, sign=True)}: {reason.task} {reason.why}", highlight=False)
@@ -96,9 +115,9 @@ def show(console: Console, engine: str, broker: Broker, report: dict[str, Any], 
 
 
 def _against_plan(broker: Broker, key: str) -> Against:
-    first = Plan.model_validate_json(broker.store.plan_versions(key)[0])
+    first, newest = _plans(broker, key)
     scale = broker.settings.scale
-    return against(first, job_rows(broker.store, scale, Choice(runs=(key,))), scale, time.time())
+    return against(first, newest, job_rows(broker.store, scale, Choice(runs=(key,))), scale, time.time())
 
 
 def page(broker: Broker) -> str:

@@ -30,18 +30,20 @@ class Against:
     """What was planned and what came of it, USD.
 
     Attributes:
+        replanned_usd: What the newest plan says, made when it was known what had gone wrong; as planned if nothing had.
         reasons: They add up to the difference; those that matter most first.
         alone: The best that one cloud alone could have done by the first plan, and that cloud; None if none could.
     """
 
     planned_usd: float
+    replanned_usd: float
     usd: float
     reasons: tuple[Reason, ...]
     alone: tuple[str, float] | None
 
 
-def against(first: Plan, rows: Sequence[JobRow], scale: Scale, now: float) -> Against:
-    """The jobs of a run, newest first, against the plan that it began with."""
+def against(first: Plan, newest: Plan, rows: Sequence[JobRow], scale: Scale, now: float) -> Against:
+    """The jobs of a run, newest first, against the plan that it began with, and what incidents have made of it."""
     tries: dict[str, list[JobRow]] = {task: [] for task in first.placements}
     for row in rows:
         tries.setdefault(row.job.task, []).append(row)
@@ -49,10 +51,13 @@ def against(first: Plan, rows: Sequence[JobRow], scale: Scale, now: float) -> Ag
     for task, found in tries.items():
         reasons += _of_task(task, first.placements.get(task), found[0] if found else None, scale, now)
         reasons += [Reason(task, f"was tried before ({row.job.state})", row.spent.usd) for row in found[1:]]
-    planned = sum(place.compute_usd + place.egress_usd for place in first.placements.values())
     ordered = sorted(reasons, key=lambda reason: -abs(reason.usd))
     usd = sum(row.spent.usd for row in rows)
-    return Against(planned, usd, tuple(ordered), first.best_single_cloud())
+    return Against(_planned(first), _planned(newest), usd, tuple(ordered), first.best_single_cloud())
+
+
+def _planned(plan: Plan) -> float:
+    return sum(place.compute_usd + place.egress_usd for place in plan.placements.values())
 
 
 def _of_task(task: str, planned: Placement | None, row: JobRow | None, scale: Scale, now: float) -> list[Reason]:

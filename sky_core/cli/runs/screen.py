@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from sky_core.broker import Broker
+    from sky_core.overview.against import Against
     from sky_core.overview.now import RunNow, TaskNow
     from sky_core.planner.plan import Plan
     from sky_core.store import Event
@@ -29,6 +30,7 @@ LOOK_S = 1.0  # between two looks at the store
 AROUND = 10  # lines of a screen that are not rows of tasks
 MOST_REASONS = 6
 WORTH_TELLING = 0.02  # of plan or bill, whichever is more
+CENT = 0.01
 MOST_SHARE = 2  # the table takes one part of so many of the screen
 ORDER = (
     "running",
@@ -171,18 +173,28 @@ def summary(broker: Broker, key: str, first: Plan) -> None:
     """Say what the run has cost against its first plan, why that differs, and what was saved."""
     from sky_core.overview.against import against
     from sky_core.overview.jobs import job_rows
+    from sky_core.overview.runs import newest_plan
     from sky_core.planner.view.words import money
     from sky_core.store import Choice
 
     scale, now = broker.settings.scale, time.time()
-    found = against(first, job_rows(broker.store, scale, Choice(runs=(key,)), now=now), scale, now)
-    say(f"bill: {money(found.usd)}; planned: {money(found.planned_usd)}")
+    rows = job_rows(broker.store, scale, Choice(runs=(key,)), now=now)
+    found = against(first, newest_plan(broker.store, key) or first, rows, scale, now)
+    say(f"bill: {money(found.usd)}; planned: {in_words(found)}")
     for reason in found.reasons[:MOST_REASONS]:
         if abs(reason.usd) >= WORTH_TELLING * max(found.planned_usd, found.usd):
             say(f"  {money(reason.usd, sign=True)}: {reason.task} {reason.why}")
     for what, other in _others(broker, key, found.alone):
         way = "less" if found.usd <= other else "more"
         say(f"{money(abs(other - found.usd))} {way} than {what} ({money(other)})")
+
+
+def in_words(found: Against) -> str:
+    """What was planned: at first, and once it was known what went wrong."""
+    from sky_core.planner.view.words import money
+
+    anew = abs(found.replanned_usd - found.planned_usd) >= CENT
+    return money(found.planned_usd) + (f", then {money(found.replanned_usd)} by the newest plan" if anew else "")
 
 
 def _others(broker: Broker, key: str, alone: tuple[str, float] | None) -> Iterator[tuple[str, float]]:

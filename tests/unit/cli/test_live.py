@@ -9,7 +9,7 @@ import time
 import pytest
 from rich.console import Console
 
-from sky_core.cli.runs.screen import Board, span
+from sky_core.cli.runs.screen import Board, in_words, span
 from sky_core.measures.scale import Scale
 from sky_core.overview.against import against
 from sky_core.overview.jobs import job_rows
@@ -103,8 +103,11 @@ def test_reasons_come_to_the_difference_between_bill_and_plan(store):
     store.put_cluster(launch(exact, 1, hours=1, began=now - HOUR, price=1.0))
     added = submitted(store, "added", "succeeded", run=RUN)
     store.put_cluster(launch(added, 1, hours=1, began=now - HOUR, price=0.25))
-    found = against(plan, job_rows(store, Scale(), Choice(runs=(RUN,)), now=now), Scale(), now)
+    anew = plan_of(placed("moved", 2, 2.0), placed("never", 1, 3.0), placed("as-planned", 1, 1.0))
+    found = against(plan, anew, job_rows(store, Scale(), Choice(runs=(RUN,)), now=now), Scale(), now)
     assert found.planned_usd == pytest.approx(6.5)
+    assert found.replanned_usd == pytest.approx(8)
+    assert in_words(found) == "$6.50, then $8.00 by the newest plan"
     assert found.usd == pytest.approx(1 + 6 + 1 + 0.25)
     assert sum(reason.usd for reason in found.reasons) == pytest.approx(found.usd - found.planned_usd)
     told = {(reason.task, reason.why): reason.usd for reason in found.reasons}

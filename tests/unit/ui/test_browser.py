@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 
 import pytest
 
+from benchmarks import listings
 from sky_core.config import Settings
+from sky_core.store import Store
 from sky_core.ui.answers import Asked
 from sky_core.ui.pages import PAGES
 from tests.chromium import CHROMIUM, DARK, axe, looked, served
@@ -22,22 +25,23 @@ LOOK = """async (inside, window, path) => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory):
+def drawn(store: Store, settings: Settings, queries: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """The pages as they are served, without the policy that keeps foreign scripts such as axe out."""
-    from sky_core.store import Store
-
-    settings = Settings.load({"SKYLOOM_HOME": str(tmp_path_factory.mktemp("home"))})
-    store = Store(settings.store_url)
-    jobs = fill(store, time.time() - 2 * HOUR)
-    queries = {"/run": {"key": RUN}, "/plan": {"key": RUN}, "/job": {"id": jobs["train"]}}
     script = axe()
     found = {}
     for path, page in PAGES.items():
         text = page(Asked(store, settings, queries.get(path, {}))).text
         found[path] = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', lambda _: script, text)
-    store.close()
     return found
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    settings = Settings.load({"SKYLOOM_HOME": str(tmp_path_factory.mktemp("home"))})
+    store = Store(settings.store_url)
+    jobs = fill(store, time.time() - 2 * HOUR)
+    yield drawn(store, settings, {"/run": {"key": RUN}, "/plan": {"key": RUN}, "/job": {"id": jobs["train"]}})
+    store.close()
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +53,21 @@ def address(pages):
 @pytest.mark.parametrize(("width", "options"), [(1000, []), (1600, [DARK]), (400, [])], ids=["light", "dark", "phone"])
 def test_axe_finds_nothing_and_no_page_is_wider_than_its_window(address, tmp_path, width, options):
     found = looked(address, tmp_path, width, options)
+    assert [path for path, _, _ in found] == list(PAGES)
+    assert {path: wrong for path, _, wrong in found if wrong} == {}
+    assert [path for path, wide, _ in found if wide] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "options"), [(1600, [DARK]), (400, [])], ids=["dark", "phone"])
+def test_so_it_is_with_ten_thousand_jobs(tmp_path, width, options):
+    settings = Settings.load({"SKYLOOM_HOME": str(tmp_path)})
+    listings.fill(settings.store_url, 10_000)
+    store = Store(settings.store_url)
+    queries = {"/run": {"key": store.run_lines(limit=1)[0].key}, "/job": {"id": store.job_lines(limit=1)[0].id}}
+    with served(drawn(store, settings, queries | {"/plan": queries["/run"]}), LOOK) as address:
+        found = looked(address, tmp_path / "profile", width, options)
+    store.close()
     assert [path for path, _, _ in found] == list(PAGES)
     assert {path: wrong for path, _, wrong in found if wrong} == {}
     assert [path for path, wide, _ in found if wide] == []
