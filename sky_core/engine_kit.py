@@ -6,6 +6,8 @@ plan and run a Prefect flow or an Airflow DAG without knowing either.
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,3 +81,20 @@ def nearest_ours(node: Node, parents: Callable[[Node], Iterable[Node]], ours: Ca
         else:
             ahead += parents(up)
     return found
+
+
+def keep_google_key(home: Path, key: str) -> str:
+    """The file of a service account's key, which Google's SDKs want as one: for its owner alone, named by its content.
+
+    Args:
+        home: Skyloom's home, where it is kept.
+        key: The key as JSON.
+    """
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = home / f"google-{hashlib.sha256(key.encode()).hexdigest()[:12]}.json"
+    if not file.exists():
+        draft = file.with_suffix(f".{os.getpid()}")
+        with os.fdopen(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as out:
+            out.write(key)
+        draft.replace(file)
+    return str(file)

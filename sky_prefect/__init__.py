@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sky_prefect.background import serve
+    from sky_prefect.blocks import SkyloomConfig
     from sky_prefect.needs import resources, resources_override
     from sky_prefect.task_runner import SkyTaskRunner
 
 _HOMES = {
+    "SkyloomConfig": "sky_prefect.blocks",
     "SkyTaskRunner": "sky_prefect.task_runner",
     "resources": "sky_prefect.needs",
     "resources_override": "sky_prefect.needs",
@@ -24,4 +26,4 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(_HOMES[name]), name)
 
 
-__all__ = ["SkyTaskRunner", "resources", "resources_override", "serve"]
+__all__ = ["SkyTaskRunner", "SkyloomConfig", "resources", "resources_override", "serve"]

@@ -15,6 +15,7 @@ from prefect.task_worker import serve as serve_here
 
 from sky_core.broker import Broker
 from sky_core.spec import Objective
+from sky_prefect.blocks.config import SkyloomConfig, settings_of
 from sky_prefect.futures import SkyFuture
 from sky_prefect.needs import needs_of
 from sky_prefect.remote.call import remote_clone
@@ -23,16 +24,21 @@ from sky_prefect.remote.values import Values
 from sky_prefect.window import Node, node_name, pipeline_of
 
 
-def serve(*tasks: Task[..., Any], **options: Any) -> None:
+def serve(*tasks: Task[..., Any], config: SkyloomConfig | str | None = None, **options: Any) -> None:
     """Prefect's ``serve`` for background tasks, each planned and run by itself: those with ``@resources`` in a cloud.
 
     Args:
+        config: Which Skyloom is used, as ``SkyTaskRunner`` takes it.
         options: As Prefect's own takes them: limit, status_server_port, timeout.
     """
-    serve_here(*[in_a_cloud(task) if needs_of(task, {}) is not None else task for task in tasks], **options)
+    serve_here(
+        *[in_a_cloud(task, config=config) if needs_of(task, {}) is not None else task for task in tasks], **options
+    )
 
 
-def in_a_cloud(task: Task[..., Any], objective: Objective | None = None) -> Task[..., Any]:
+def in_a_cloud(
+    task: Task[..., Any], objective: Objective | None = None, config: SkyloomConfig | str | None = None
+) -> Task[..., Any]:
     """The task with its function replaced by one that plans a machine for each call, makes it there and waits."""
     needs = needs_of(task, {})
     clone, values = copy.copy(task), Values()
@@ -41,7 +47,7 @@ def in_a_cloud(task: Task[..., Any], objective: Objective | None = None) -> Task
     def elsewhere(*args: Any, **kwargs: Any) -> Any:
         context = TaskRunContext.get()
         assert context is not None  # Prefect's engine calls this
-        run, broker = context.task_run, Broker.open()
+        run, broker = context.task_run, Broker.open(settings_of(config))
         future = SkyFuture(task_run_id=run.id, wrapped_future=Future())
         node = Node(node_name(task.name, 0), task, {}, None, run, copy_context(), future, needs, set(), set())
         pipeline = pipeline_of(task.name, {run.id: node})

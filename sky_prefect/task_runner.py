@@ -28,6 +28,7 @@ from sky_core.planner import Plan
 from sky_core.planner.view.table import plan_text
 from sky_core.spec import Objective, Pipeline
 from sky_prefect import compat, reports
+from sky_prefect.blocks.config import SkyloomConfig, settings_of
 from sky_prefect.futures import SkyFuture
 from sky_prefect.needs import needs_of
 from sky_prefect.planning.batches import gather
@@ -54,6 +55,8 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
         debounce_s: How long after the last submission the window closes by itself.
         max_machines: How many machines the flow run may have at the same time. Where there are more like tasks than
             that, they share so many, one after the other; other tasks wait for a machine to end.
+        config: Which Skyloom is used, and what logs in to the clouds: a ``SkyloomConfig`` block or its name; None for
+            what the environment says.
         dry_run: End the flow with :class:`DryRun` when its first window closes; nothing is planned or launched, and
             ``drafted`` has the pipeline.
 
@@ -70,6 +73,7 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
         debounce_s: float = 0.5,
         max_machines: int | None = None,
         dry_run: bool = False,
+        config: SkyloomConfig | str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Prefect leaves it without types
         self.objective = Objective(minimize=minimize, deadline=deadline, budget_usd=budget_usd)
@@ -79,13 +83,14 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
             raise SpecError(f"SkyTaskRunner.max_machines: {max_machines} lets no task run; give 1 or more, or None")
         self.max_machines = max_machines
         self.dry_run = dry_run
+        self.config = config
         self.drafted: list[Pipeline] = []  # by dry runs, also by those of duplicates
 
     def duplicate(self) -> SkyTaskRunner:
         """A fresh runner with the same settings: Prefect starts one for every attempt of a flow run."""
         copy = type(self)(
             self.objective.minimize, self.objective.deadline, self.objective.budget_usd, self.resources,
-            self.debounce_s, self.max_machines, self.dry_run,
+            self.debounce_s, self.max_machines, self.dry_run, self.config,
         )  # fmt: skip
         copy.drafted = self.drafted
         return copy
@@ -128,10 +133,10 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
 
     @property
     def broker(self) -> Broker:
-        """The broker of this process's Skyloom home, opened on first use."""
+        """The broker of the block's or this process's Skyloom home, opened on first use."""
         if self._broker is None:
             compat.outlive_the_console()
-            self._broker = Broker.open()
+            self._broker = Broker.open(settings_of(self.config))
         return self._broker
 
     @property

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sky_core.engine_kit import keep_google_key
 from sky_core.errors import SpecError
 
 Variables = dict[str, str]
@@ -50,7 +49,7 @@ def _gcp(connection: Any, home: Path) -> Mapping[str, Any]:
     extra = connection.extra_dejson
     path, key = extra.get("key_path"), extra.get("keyfile_dict")
     if key:
-        path = _kept(home, key if isinstance(key, str) else json.dumps(key))
+        path = keep_google_key(home, key if isinstance(key, str) else json.dumps(key))
     return {"GOOGLE_APPLICATION_CREDENTIALS": path, "GOOGLE_CLOUD_PROJECT": extra.get("project")}
 
 
@@ -68,15 +67,3 @@ FIELDS: Mapping[str, Callable[[Any, Path], Mapping[str, Any]]] = {
     "aws_conn_id": _aws, "gcp_conn_id": _gcp, "azure_conn_id": _azure,
 }  # fmt: skip
 """What reads the connection that is named by each of these extras of a ``skyloom`` connection."""
-
-
-def _kept(home: Path, key: str) -> str:
-    """The file of a key, for its owner alone, by a name that changes with it."""
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = home / f"google-{hashlib.sha256(key.encode()).hexdigest()[:12]}.json"
-    if not file.exists():
-        draft = file.with_suffix(f".{os.getpid()}")
-        with os.fdopen(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as out:
-            out.write(key)
-        draft.replace(file)
-    return str(file)

@@ -33,7 +33,7 @@ from tests.conftest import until
 from tests.prefect.servers import FAST, SILENT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-FLOWS = Path(__file__).parent / "flows"
+FLOWS = Path(__file__).parent.parent / "flows"
 PHASES = ("before", "launching", "running", "publishing")
 LIMIT_S = 25.0  # of time-outs: each phase is reached by then, and held for longer
 
