@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sky_core.broker import Broker
     from sky_core.planner.plan import Plan
 
+TOLD = "sky_job"  # the XCom of each Sky task that says which its job and plan are
 # What a task may turn out to need other than was planned.
 _NEEDS = ("resources", "num_nodes", "hours", "checkpoint", "deadline", "max_attempts", "budget_usd", "outputs")
 
@@ -62,6 +63,12 @@ def make_plan(broker: Broker, context: Context, task_id: str, truth: Task | None
     plan = broker.plan(key, pipeline, objective)
     log.info("\n%s", plan_text(plan))
     return key, plan, name
+
+
+def tell_plan(context: Context, key: str, sky_conn_id: str | None, **more: str) -> None:
+    """Leave in XCom, for people and for the plan's page, where a task's plan is to be found."""
+    where = {} if sky_conn_id is None else {"sky_conn_id": sky_conn_id}
+    context["ti"].xcom_push(key=TOLD, value={"plan": key, **where, **more})
 
 
 def draft_reading(dag: DAG, now: datetime) -> Reading:

@@ -1,4 +1,4 @@
-"""A link from a task instance to its run's plan."""
+"""Links from a task instance to its run's plan, and to its job."""
 
 from __future__ import annotations
 
@@ -16,6 +16,17 @@ class SkyPlanLink(BaseOperatorLink):
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
         """The page's address below Airflow's own."""
         return f"{base_path()}/skyloom/plan?{urlencode({'dag_id': ti_key.dag_id, 'run_id': ti_key.run_id})}"
+
+
+class SkyJobLink(BaseOperatorLink):
+    """Opens the page of the task instance's newest job: its machines, its events, the end of its log."""
+
+    name = "Skyloom job"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """The page's address below Airflow's own."""
+        names = ("dag_id", "run_id", "task_id", "map_index")
+        return f"{base_path()}/skyloom/job?{urlencode({name: getattr(ti_key, name) for name in names})}"
 
 
 def base_path() -> str:

@@ -14,16 +14,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from sky_core.planner.view import words
 from sky_core.planner.view.page import STYLE, tone
-from sky_core.ui.answers import Answer
+from sky_core.ui.answers import Answer, Asked
 
 HERE = Path(__file__).parent
 
 
-def drawn(name: str, **values: Any) -> Answer:
+def drawn(name: str, asked: Asked, **values: Any) -> Answer:
     """The page of a template."""
     nonce = secrets.token_urlsafe(16)  # nothing that a user named can run as a script: it has no nonce
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    return Answer(_templates().get_template(f"{name}.html.j2").render(here=name, nonce=nonce, now=now, **values))
+    template, addresses = _templates().get_template(f"{name}.html.j2"), asked.addresses
+    return Answer(
+        template.render(here=name, nonce=nonce, now=now, address=addresses.of, leading_to=addresses.pages, **values)
+    )
 
 
 @cache

@@ -53,7 +53,7 @@ def cost_page(asked: Asked) -> Answer:
     """What was spent in the last days."""
     found, days, first = _charges(asked)
     tables = [(title, by, grouped(found, by)) for title, by in TABLES]
-    return drawn("cost", days=days, first=first, total=total(found), chart=day_chart(found, first, days),
+    return drawn("cost", asked, days=days, first=first, total=total(found), chart=day_chart(found, first, days),
                  tables=tables, most=MOST_ROWS)  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def pipelines_page(asked: Asked) -> Answer:
     """Pipelines that ran in the last days, and whether they get cheaper."""
     found, days, first = _charges(asked)
     rows = pipelines(found)
-    return drawn("pipelines", days=days, first=first, rows=[(row, spark(row)) for row in rows[:MOST_ROWS]],
+    return drawn("pipelines", asked, days=days, first=first, rows=[(row, spark(row)) for row in rows[:MOST_ROWS]],
                  more=max(0, len(rows) - MOST_ROWS))  # fmt: skip
 
 

@@ -25,7 +25,7 @@ def runs_page(asked: Asked) -> Answer:
     scale = asked.settings.scale
     rows = run_rows(asked.store, scale, choice, limit=A_PAGE, skip=A_PAGE * (page - 1))
     count = asked.store.count_runs(choice)
-    return drawn("runs", glance=look(asked.store, scale), rows=rows, **_paged(asked, page, count))
+    return drawn("runs", asked, glance=look(asked.store, scale), rows=rows, **_paged(asked, page, count))
 
 
 def run_page(asked: Asked) -> Answer:
@@ -36,7 +36,7 @@ def run_page(asked: Asked) -> Answer:
         raise Missing(NO_RUN.format(key))
     total = found.hours or 1.0
     axis = [(100 * hours / total, hours) for hours in ticks(0, found.hours)] if found.hours else []
-    return drawn("run", run=found, axis=axis, percent=lambda hours: min(100.0, 100 * hours / total))
+    return drawn("run", asked, run=found, axis=axis, percent=lambda hours: min(100.0, 100 * hours / total))
 
 
 def plan_of_run(asked: Asked) -> Answer:
@@ -55,7 +55,7 @@ def jobs_page(asked: Asked) -> Answer:
     choice, page = _choice(asked), asked.number("page", 1, 10**6)
     rows = job_rows(asked.store, asked.settings.scale, choice, limit=A_PAGE, skip=A_PAGE * (page - 1))
     count = sum(asked.store.count_jobs(choice).values())
-    return drawn("jobs", rows=rows, **_paged(asked, page, count))
+    return drawn("jobs", asked, rows=rows, **_paged(asked, page, count))
 
 
 def job_page(asked: Asked) -> Answer:
@@ -68,7 +68,7 @@ def job_page(asked: Asked) -> Answer:
     told = [(event.at, describe(event)) for event in asked.store.events(row.job.id)]
     log = asked.store.log(row.job.id)
     return drawn(
-        "job", row=row, told=told[-MOST_EVENTS:], more=max(0, len(told) - MOST_EVENTS),
+        "job", asked, row=row, told=told[-MOST_EVENTS:], more=max(0, len(told) - MOST_EVENTS),
         log=log[-LOG_TAIL:].decode(errors="replace"), cut=len(log) > LOG_TAIL,
     )  # fmt: skip
 

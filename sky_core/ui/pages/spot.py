@@ -22,7 +22,7 @@ def spot_page(asked: Asked) -> Answer:
     clusters = asked.store.clusters(since=since)
     markets = spot_market(seen, (one for one in clusters if one.intended_at >= since), now)
     rows = [(one, _strip(one, since, now)) for one in markets[:MOST_ROWS]]
-    return drawn("spot", days=days, rows=rows, more=max(0, len(markets) - MOST_ROWS), signs=len(seen))
+    return drawn("spot", asked, days=days, rows=rows, more=max(0, len(markets) - MOST_ROWS), signs=len(seen))
 
 
 def _strip(market: ZoneMarket, since: float, now: float) -> list[tuple[float, float, bool]]:

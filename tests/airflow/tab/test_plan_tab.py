@@ -1,5 +1,8 @@
 """The plan page of a DAG run, as Airflow's API server would mount it."""
 
+import re
+from html import unescape
+
 import pytest
 from fastapi.testclient import TestClient
 
@@ -15,8 +18,10 @@ def client(tmp_path, monkeypatch):
     from airflow.api_fastapi.core_api.security import get_user
     from airflow.models import dag
 
+    from sky_airflow.plugins import sky
     from sky_airflow.plugins.sky import app
 
+    monkeypatch.setattr(sky, "connections_of", lambda *_: [])  # which asks Airflow's database: see test_survival.py
     create_auth_manager()  # Airflow's simple one
     monkeypatch.setitem(dag._team_name_cache, "d", None)  # which is looked up in Airflow's database else
     monkeypatch.setenv("SKYLOOM_HOME", str(tmp_path))
@@ -44,19 +49,44 @@ def test_the_tab_shows_the_newest_plan_of_the_run(client):
     assert "<h1>d, run&lt;1&gt;</h1>" in page.text
 
 
+def planned(dag="d"):
+    """A run with a plan and a job, each of its own DAG; the job."""
+    requires = {"cloud": "aws", "instance_type": "m5.large"}
+    task = Task(name="count", run="true", hours=1, resources=requires)
+    broker = Broker.open()
+    broker.plan(f"airflow/{dag}/r/0", Pipeline(name=dag, tasks=(task,)))
+    return broker.store.submit(f"airflow/{dag}/r/count/-1/0/0", plan_key=f"airflow/{dag}/r/0", task="count",
+                               spec=task.model_dump_json(exclude={"hours"}), owner=None)  # fmt: skip
+
+
+def test_the_runs_page_leads_to_its_jobs_and_nowhere_else(client):
+    logged_in(client)
+    job, other = planned(), planned("other")
+    run = client.get("/run", params={"dag_id": "d", "run_id": "r"})
+    assert (run.status_code, "count" in run.text) == (200, True)
+    links = {unescape(link) for link in re.findall(r'href="(/[^"]*)"', run.text)}
+    same = "dag_id=d&run_id=r"
+    assert links == {f"/skyloom/plan?{same}", f"/skyloom/run?{same}", f"/skyloom/job?{same}&id={job.id}",
+                     f"/skyloom/plan?{same}&key=airflow%2Fd%2Fr%2F0"}  # fmt: skip
+    for asked in ({"id": job.id}, {"task_id": "count"}):
+        page = client.get("/job", params={"dag_id": "d", "run_id": "r", **asked})
+        assert (page.status_code, job.id in page.text) == (200, True)
+    for asked in ({"id": other.id}, {"task_id": "none"}, {"task_id": "count", "map_index": 3}):
+        assert client.get("/job", params={"dag_id": "d", "run_id": "r", **asked}).status_code == 404
+
+
+@pytest.mark.parametrize("page", ["/plan", "/run", "/job"])
+def test_no_page_without_a_login_or_for_who_may_not_see_the_dag(client, page):
+    where = {"dag_id": "d", "run_id": "r"}
+    assert client.get(page, params=where).status_code in (401, 403)
+    logged_in(client, role=None)
+    assert client.get(page, params=where).status_code == 403
+
+
 def test_a_run_without_a_plan_says_so(client):
     logged_in(client)
     page = client.get("/plan", params={"dag_id": "d", "run_id": "r"})
     assert (page.status_code, "has no plan yet" in page.text) == (404, True)
-
-
-def test_nobody_sees_it_without_a_login(client):
-    assert client.get("/plan", params={"dag_id": "d", "run_id": "r"}).status_code in (401, 403)
-
-
-def test_who_may_not_see_the_dag_does_not_see_its_plan(client):
-    logged_in(client, role=None)
-    assert client.get("/plan", params={"dag_id": "d", "run_id": "r"}).status_code == 403
 
 
 def test_links_begin_where_airflow_is_served(monkeypatch):
