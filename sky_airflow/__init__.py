@@ -84,6 +84,21 @@ def get_provider_info() -> dict[str, Any]:
                 },
             }
         ],
-        "extra-links": ["sky_airflow.links.sky.SkyPlanLink"],
+        "config": {
+            "skyloom": {
+                "description": "Skyloom, which places tasks on the clouds.",
+                "options": {
+                    "sky_conn_id": {
+                        "description": "The skyloom connection of operators that name none. Without it the environment "
+                        "counts (SKYLOOM_HOME, SKYLOOM_STORE, SKYLOOM_PROFILE, SKYLOOM_CLOUDS).",
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "skyloom_default",
+                        "default": "",
+                    }
+                },
+            }
+        },
+        "extra-links": ["sky_airflow.links.sky.SkyPlanLink", "sky_airflow.links.sky.SkyJobLink"],
         "task-decorators": [{"name": "sky", "class-name": "sky_airflow.decorators.sky.sky_task"}],
     }

@@ -25,12 +25,13 @@ def on_task_instance_failed(previous_state: Any, task_instance: Any, error: Any)
 
 def _end(owner: str) -> None:
     try:
-        from sky_core.broker import Broker
+        from sky_airflow.hooks.sky import SkyHook
         from sky_core.home import default_home
 
-        if not default_home().is_dir():
+        hook = SkyHook()
+        if hook.sky_conn_id is None and not default_home().is_dir():
             return  # nothing was ever submitted from here
-        broker = Broker.open()
+        broker = hook.broker
         for job in broker.store.jobs(owner=owner, live=True):
             broker.cancel(job.id, "the Airflow task has failed", owner=owner)
     except Exception:

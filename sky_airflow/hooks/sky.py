@@ -20,8 +20,8 @@ class SkyHook(BaseHook):
     Args:
         sky_conn_id: A connection of type ``skyloom``: host is the home, password the store URL, extras ``profile``,
             ``clouds``, what it allows besides (:mod:`.allowed`), and ``aws_conn_id``, ``gcp_conn_id`` and
-            ``azure_conn_id``, which name the connections that log in to the clouds. None takes all from the
-            environment.
+            ``azure_conn_id``, which name the connections that log in to the clouds. None means the one that
+            ``[skyloom] sky_conn_id`` of Airflow's configuration names; without that all is taken from the environment.
     """
 
     conn_name_attr = "sky_conn_id"
@@ -31,7 +31,7 @@ class SkyHook(BaseHook):
 
     def __init__(self, sky_conn_id: str | None = None) -> None:
         super().__init__()
-        self.sky_conn_id = sky_conn_id
+        self.sky_conn_id = sky_conn_id or of_all()
 
     @cached_property
     def settings(self) -> Settings:
@@ -95,3 +95,10 @@ class SkyHook(BaseHook):
             return True, f"store {self.broker.store.id}, clouds {', '.join(self.broker.settings.enabled_clouds())}"
         except Exception as error:  # noqa: BLE001 - the form shows whatever it is
             return False, str(error)
+
+
+def of_all() -> str | None:
+    """The connection of those who name none, as Airflow's configuration says."""
+    from airflow.sdk.configuration import conf
+
+    return conf.get("skyloom", "sky_conn_id", fallback="") or None

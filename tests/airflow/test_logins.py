@@ -107,3 +107,10 @@ def test_a_connection_allows_regions_and_money_within_what_the_home_allows(conne
 def test_what_a_connection_cannot_mean(connections, extra, message):
     with pytest.raises(SpecError, match=re.escape(message)):
         connections(**extra)
+
+
+def test_a_connection_for_all_who_name_none(connections, monkeypatch):
+    connections(usd_per_job=3)
+    assert SkyHook().settings.granted.usd_per_job is None
+    monkeypatch.setenv("AIRFLOW__SKYLOOM__SKY_CONN_ID", "sky")
+    assert SkyHook().settings.granted.usd_per_job == 3
