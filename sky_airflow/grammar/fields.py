@@ -10,7 +10,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from sky_airflow.exchange import is_object_path, uri_of
+from sky_airflow.exchange import as_artifact, is_object_path, only_output, uri_of
 from sky_core.engine_kit import TASK_FIELDS
 from sky_core.errors import SpecError
 from sky_core.spec import Artifact, Resources, Task, did_you_mean
@@ -137,6 +137,8 @@ def mapping(where: str, text: str) -> Any:
 
 
 def _as_text(value: Any) -> str:
+    if isinstance(one := as_artifact(only_output("envs", value)), Artifact):
+        return one.uri or ""
     return json.dumps(value) if isinstance(value, Mapping | list | tuple) else str(value)
 
 

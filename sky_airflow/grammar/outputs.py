@@ -10,6 +10,7 @@ from airflow.sdk.definitions._internal.types import NOTSET
 from airflow.sdk.definitions.xcom_arg import ConcatXComArg, MapXComArg, PlainXComArg, XComArg, ZipXComArg
 from airflow.sdk.exceptions import XComNotFound
 
+from sky_airflow.exchange import MARK
 from sky_core.errors import SpecError
 from sky_core.spec import did_you_mean
 
@@ -23,6 +24,11 @@ class Output(PlainXComArg):
         """Where it is going to be, as far as its author said so; a template once it is rendered."""
         declared = getattr(self.operator, "declared_outputs", {}).get(self.key) or {}
         return declared if isinstance(declared, str) else declared.get("uri")
+
+    def __str__(self) -> str:
+        """What an f-string makes of it: a template that gives its URI."""
+        pulled = super().__str__()
+        return pulled if self.operator.is_mapped else pulled.replace(" }}", f"['{MARK}']['uri'] }}}}")
 
     def resolve(self, context: Mapping[str, Any]) -> Any:
         """The reference, or None where its task was skipped: the input is left out then."""

@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from sky_airflow.operators.sky import SkyOperator
 from tests.airflow.grammar.kit import NEEDS, SMALL, PlainCommand
-from tests.airflow.grammar.registry import case
+from tests.airflow.grammar.registry import case, sky_only
 
 WRITE = "echo {} > $SKY_OUTPUT_O"
 OUT = {"outputs": {"o": {}}}
@@ -247,6 +247,14 @@ def a_policy_for_retries(kit):
         return "at last"
 
     kit.result(again("{{ ti.try_number }}"))
+
+
+@sky_only("3")
+def where_an_output_lies(kit):
+    made = kit.command("made", WRITE.format(4), **OUT)
+    run = f"""echo "{made.outputs["o"]} $ONE $WHOLE" | tr " " "\\n" | grep -c "^[a-z0-9]*://.*/o$" > $SKY_OUTPUT_O"""
+    use = kit.command("use", run, envs={"ONE": made.outputs["o"], "WHOLE": made.output}, **OUT)
+    kit.result(kit.output(use, "o"))
 
 
 @case()
