@@ -101,7 +101,7 @@ def noted(step: Step, cluster: Cluster, state: JobState) -> Changes:
             hours=scale.hours(state.checkpoint_seconds),
         )
     promise, since = memory.promise, memory.running_since
-    if promise is None or state.phase not in ("running", "outputs", "done"):
+    if promise is None or not _has_begun(state):
         return changes
     if since is None:  # the first look at the running command
         took = scale.hours(now - (cluster.launched_at or now))
@@ -112,6 +112,13 @@ def noted(step: Step, cluster: Cluster, state: JobState) -> Changes:
     else:
         told = {"looked": now}
     return {**changes, "promise": promise.model_copy(update=told)}
+
+
+def _has_begun(state: JobState) -> bool:
+    """Whether the command has run: an attempt may be taken back before, and then nothing is lost that was saved."""
+    if state.phase == "done":
+        return state.exit_code is not None or "running" in state.seconds
+    return state.phase in ("running", "outputs")
 
 
 def too_slow(step: Step, cluster: Cluster) -> Outcome | None:
