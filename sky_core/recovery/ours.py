@@ -28,6 +28,9 @@ AWAY_HOURS = 0.3
 is in new tables only."""
 FIRST_STEP = (1 / 12, 1 / 4)
 """Hours: the least and the longest first step of the tables."""
+WORTH_LEAVING = 0.5
+"""Changeovers that are to be gained by leaving a spot machine to wait for a better one. It is asked at every look, and
+estimates waver; to leave is for good, to stay is not."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class ExpectedCost:
 
     def _solved(self, situation: Situation, names: list[str]) -> _Tables:
         tables, slack = self._tables, situation.time_to_deadline - situation.remaining_work
-        stays = situation.state == "spot" and situation.spot_available.get(situation.zone or "", False)
+        stays = _has_spot(situation)
         if (
             tables is None
             or (tables.names, tables.home) != (names, self._seen.home)
@@ -120,7 +123,7 @@ class _Costs:
         self._ahead = situation.now - tables.solved
         self._slack = situation.time_to_deadline - situation.remaining_work
         prices = situation.spot_price
-        stays = situation.state == "spot" and situation.spot_available.get(situation.zone or "", False)
+        stays = _has_spot(situation)
         most = prices.get(situation.zone or "", np.inf) if stays else np.inf
         self._zones = [
             (i, name)
@@ -162,7 +165,18 @@ class _Costs:
         home = names.index(self._seen.home) if self._seen.home in names else int(np.argmin(prices))
         state = (self._seen.zones.get(names[home]) or Zone()).forecast()
         undone = max(0.0, self._situation.changeover_left - self._situation.changeover)  # of a move: to do again
-        return float(values.at(values.idle, self._ahead, np.array([home]), np.array([self._slack - undone]))[0] @ state)
+        waits = float(
+            values.at(values.idle, self._ahead, np.array([home]), np.array([self._slack - undone]))[0] @ state
+        )
+        return waits + self._leaving()
+
+    def _leaving(self) -> float:
+        """USD that are to be gained by leaving the spot machine where the job is, if it has one."""
+        if not _has_spot(self._situation):
+            return 0.0
+        return (
+            WORTH_LEAVING * self._situation.changeover * self._situation.spot_price.get(self._situation.zone or "", 0.0)
+        )
 
     def up(self) -> dict[str, float]:
         """How probable it is held that spot is there, by zone."""
@@ -190,6 +204,10 @@ class _Costs:
 
 def _cost(option: tuple[float, Decision]) -> float:
     return option[0]
+
+
+def _has_spot(situation: Situation) -> bool:
+    return situation.state == "spot" and situation.spot_available.get(situation.zone or "", False)
 
 
 def _worth_a_look(situation: Situation, home: str | None) -> list[str]:

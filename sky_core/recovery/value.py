@@ -28,10 +28,12 @@ Doubles = NDArray[np.float64]
 
 STATES = 2 * PHASES  # of a market: down by phase, then up by phase
 FORBIDDEN = 1e7  # USD: what the safety net will not have
-SPARE = 1.5
+SPARE = 3.0
 """Changeovers that must be left after a start on spot. The safety net asks for one. To count on more keeps the
-policy from spending the slack without which it has to stay on demand: a mean of cents bought with a tail of
-hundreds."""
+policy from spending the slack without which it has to stay on demand when spot is back for good: the model knows
+of no such turns of a market, and a job that lived through a bad one would hop its last slack away."""
+SPARE_AFAR = 1.5
+"""The same where a move may take longer than a changeover. Then few moves are made, so that there is less to keep."""
 LATE = 3.0  # price of an hour of missing slack, in on-demand hours: the safety net never lets it come to that
 SLACKS = 28  # values of slack
 FINE = 8  # of them, halves of a changeover
@@ -196,7 +198,8 @@ class _Recursion:
         starts += zones.changeover
         self.group, self.zone = group.reshape(count, count), np.arange(count)
         self.starts = np.stack([_shift(slacks, hours) for hours in starts.tolist()])[:, None]  # (starts, 1, S, S)
-        unsafe = slacks < starts[:, None] + SPARE * zones.changeover - 1e-6
+        spare = SPARE if starts[-1] <= 2 * zones.changeover + 1e-3 else SPARE_AFAR
+        unsafe = slacks < starts[:, None] + spare * zones.changeover - 1e-6
         self.unsafe = np.where(unsafe, np.float32(FORBIDDEN), np.float32(0))[:, None]
         self.missing = (np.maximum(0.0, starts[:, None] - slacks) * zones.late).astype(np.float32)[:, None]
         self.usd = np.where(np.eye(count, dtype=bool), FORBIDDEN, zones.usd).astype(np.float32)[..., None]
