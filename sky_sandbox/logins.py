@@ -104,16 +104,28 @@ def _tests(pattern: re.Pattern[str], expression: str) -> tuple[str, ...]:
     return tuple(json.loads(found) for found in pattern.findall(expression))
 
 
-def signature_holds(query: Mapping[str, str], account: str, container: str, key: str, *, write: bool) -> Verdict:
-    """Whether a container's shared access signature is the account's, has not ended and allows this.
+def signature_holds(query: Mapping[str, str], container: str, key: str, right: str, name: str) -> Verdict:
+    """Whether a container's or a folder's shared access signature is the account's, has not ended and allows this.
 
     https://learn.microsoft.com/rest/api/storageservices/create-service-sas
+
+    Args:
+        container: ``account/container``.
+        right: The letter of what is to be done.
+        name: The blob's; empty for a listing, which is about what its prefix names.
     """
-    fields = {**query, "canonical": f"/blob/{account}/{container}"}
-    text = "\n".join(fields.get(name, "") for name in SIGNED)
+    signed = f"/blob/{container}"
+    if query.get("sr") == "d":
+        folders = (name or query.get("prefix", "")).split("/")[:-1]
+        depth = int(query.get("sdd", "0"))
+        if len(folders) < depth or (not name and right != "l"):
+            return "unknown"  # "Signed Directory Depth Invalid"
+        signed = "/".join([signed, *folders[:depth]])
+    fields = {**query, "canonical": signed}
+    text = "\n".join(fields.get(field, "") for field in SIGNED)
     meant = base64.b64encode(hmac.new(base64.b64decode(key), text.encode(), hashlib.sha256).digest()).decode()
     if not hmac.compare_digest(meant, query["sig"]):
         return "unknown"
     if time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()) >= query["se"]:
         return "expired"
-    return "yes" if not write or "w" in query.get("sp", "") else "no"
+    return "yes" if right in query.get("sp", "") else "no"

@@ -126,7 +126,15 @@ class Sandbox:
             "gcp": Listener(compute.app(self.world, logins)),
             "azure": Listener(arm, self.certificates),
             "azure inside": Listener(arm),  # machines do not have our certificates
-            "storage": Listener(storage.app(self.folder / "objects", self.outages, logins, self.world.lacks)),
+            "storage": Listener(
+                storage.app(
+                    self.folder / "objects",
+                    self.outages,
+                    logins,
+                    self.world.lacks,
+                    lambda: self.world.account.hierarchical,
+                )
+            ),
             "admin": Listener(admin.app(self)),
         }
 

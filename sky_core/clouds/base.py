@@ -118,10 +118,15 @@ class Instance:
 
 @dataclass(frozen=True)
 class Reach:
-    """What a machine may touch: what lies at ``url`` and below."""
+    """What a machine may touch: what lies at ``url`` and below.
+
+    Attributes:
+        folder: Whether what lies there is known to be a folder; else it may be a single file.
+    """
 
     url: str
     write: bool
+    folder: bool = True
 
 
 @dataclass(frozen=True)

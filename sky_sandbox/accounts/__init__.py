@@ -31,6 +31,7 @@ class Account:
         spot_role: Whether the role that AWS needs for spot is there.
         default_network: Whether AWS and Google have the default network of a fresh account.
         public_addresses: Whether a policy lets machines have any.
+        hierarchical: Whether Azure's storage account has a hierarchical namespace.
         forbidden: Permissions that whoever drives lacks, by each cloud's names for them.
         allowed: All that whoever drives has, by each cloud's names; None for everything.
     """
@@ -42,6 +43,7 @@ class Account:
     spot_role: bool = True
     default_network: bool = True
     public_addresses: bool = True
+    hierarchical: bool = True
     forbidden: tuple[str, ...] = ()
     allowed: tuple[str, ...] | None = None
 

@@ -40,13 +40,15 @@ def app(
     outages: Outages | None = None,
     logins: Logins | None = None,
     lacks: Callable[[str], bool] = lambda permission: False,
+    hierarchical: Callable[[], bool] = lambda: True,
 ) -> Starlette:
     """The object store over the folder ``root``, as an ASGI application. What it holds survives a restart.
 
-    ``lacks`` tells of a permission whether the account's own login is without it.
+    ``lacks`` tells of a permission whether the account's own login is without it, ``hierarchical`` whether Azure's
+    account has folders.
     """
     objects = Objects(root)
-    s3, gcs, gcs_xml, blob = S3(objects), Gcs(objects), GcsXml(objects), Blob(objects)
+    s3, gcs, gcs_xml, blob = S3(objects), Gcs(objects), GcsXml(objects), Blob(objects, hierarchical)
 
     def there(bucket: str, key: str) -> bool:
         return objects.get("s3", bucket, key) is not None
@@ -66,7 +68,7 @@ def app(
                 refusal = None if logins is None else await gcs_refusal(request, path, logins, lacks)
                 response = refusal or await gcs.answer(request, path)
             elif "x-ms-version" in request.headers:  # every request of Azure's clients carries it
-                refusal = None if logins is None else blob_refusal(request, path)
+                refusal = None if logins is None else blob_refusal(request, path, hierarchical())
                 response = refusal or await blob.answer(request, path)
             elif request.headers.get("authorization", "").startswith("Bearer "):
                 refusal = None if logins is None else gcs_xml_refusal(request, path, logins, lacks)

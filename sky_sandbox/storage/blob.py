@@ -9,12 +9,13 @@ import re
 import time
 import uuid
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import quote, unquote, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sky_sandbox.storage.folders import IS_FOLDER, folders_of, in_the_way, is_folder, listed_folder
 from sky_sandbox.storage.objects import Body, Object, Objects
 from sky_sandbox.storage.reply import content, http_date, node, xml
 
@@ -24,8 +25,8 @@ META = "x-ms-meta-"
 class Blob:
     """Answers Blob requests. Uncommitted blocks live in memory and end with the process."""
 
-    def __init__(self, objects: Objects) -> None:
-        self._objects = objects
+    def __init__(self, objects: Objects, hierarchical: Callable[[], bool]) -> None:
+        self._objects, self._hierarchical = objects, hierarchical
         self._blocks: dict[tuple[str, str], dict[str, Body]] = {}
 
     async def answer(self, request: Request, path: str) -> Response:
@@ -39,6 +40,8 @@ class Blob:
         return response
 
     async def _answer(self, request: Request, container: str, key: str) -> Response:
+        if request.query_params.get("restype") == "account":
+            return self._about()
         if not container:
             return await self._batch(request, "") if request.method == "POST" else self._containers()
         if not key and request.method == "PUT" and "comp" not in request.query_params:
@@ -49,8 +52,12 @@ class Blob:
         if not key:
             return await self._container(request, container)
         if request.method == "PUT":
+            if self._hierarchical() and in_the_way(self._objects, container, key):
+                return error(409, "ResourceTypeMismatch")
             return await self._put(request, container, key)
         found = self._objects.get("blob", container, key)
+        if found is None and self._hierarchical() and is_folder(self._objects, container, key):
+            return self._folder(request)
         if found is None:
             return error(404, "BlobNotFound")
         if request.method == "DELETE":
@@ -60,6 +67,17 @@ class Blob:
         if response.status_code == 416:
             return error(416, "InvalidRange")
         return response
+
+    def _about(self) -> Response:
+        """https://learn.microsoft.com/rest/api/storageservices/get-account-information"""
+        told = {"x-ms-sku-name": "Standard_LRS", "x-ms-account-kind": "StorageV2"}
+        return Response(status_code=200, headers={**told, "x-ms-is-hns-enabled": str(self._hierarchical()).lower()})
+
+    def _folder(self, request: Request) -> Response:
+        """What a folder answers by its name: it looks like an empty blob. It can be deleted when it is one."""
+        if request.method == "DELETE":
+            return error(409, "DirectoryIsNotEmpty")
+        return Response(status_code=200, headers={**changed(200, 0).headers, f"{META}{IS_FOLDER}": "true"})
 
     # --- containers ------------------------------------------------------------------------------------------
 
@@ -94,7 +112,16 @@ class Blob:
             after=unquote(query.get("marker", "")),
             limit=int(query.get("maxresults", "5000")),
         )
-        blobs = [listed(key, found) for key, found in page.objects]
+        if self._hierarchical() and not query.get("delimiter"):
+            after = unquote(query.get("marker", ""))
+            ahead = dict(folders_of([key for key, _ in page.objects], query.get("prefix", ""), after))
+        else:
+            ahead = {}
+        blobs: list[ET.Element] = []
+        for key, found in page.objects:
+            blobs += map(listed_folder, ahead.get(key, ()))
+            if not (key.endswith("/") and ahead):  # that one is a folder, and listed as such
+                blobs.append(listed(key, found))
         blobs += [node("BlobPrefix", node("Name", name)) for name in page.prefixes]
         return xml(
             node(

@@ -177,17 +177,25 @@ async def _uploaded(request: Request) -> str:
     return str(told.get("name", ""))
 
 
-def blob_refusal(request: Request, path: str) -> Response | None:
+def blob_refusal(request: Request, path: str, hierarchical: bool) -> Response | None:
     """Why Azure's Blob service refuses a request, or None."""
     if request.headers.get("authorization", "").startswith("SharedKey "):
         return None
     query = request.query_params
     account, _, rest = path.lstrip("/").partition("/")
-    container = unquote(rest).partition("/")[0]
+    container, _, key = unquote(rest).partition("/")
     if "sig" not in query:
         return blob.error(401, "NoAuthenticationInformation")
-    write = request.method not in ("GET", "HEAD")
-    verdict = signature_holds(dict(query), account, container, ACCOUNT_KEY, write=write)
+    verdict = signature_holds(dict(query), f"{account}/{container}", ACCOUNT_KEY, _blob_right(request, key), key)
+    if query.get("sr") == "d" and not hierarchical:
+        verdict = "unknown"
     if verdict == "yes":
         return None
     return blob.error(403, "AuthorizationPermissionMismatch" if verdict == "no" else "AuthenticationFailed")
+
+
+def _blob_right(request: Request, key: str) -> str:
+    """The letter that a signature needs: https://learn.microsoft.com/rest/api/storageservices/create-service-sas"""
+    if not key:
+        return "l" if request.query_params.get("comp") == "list" else "d"
+    return {"GET": "r", "HEAD": "r", "DELETE": "d"}.get(request.method, "w")

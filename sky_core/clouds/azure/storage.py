@@ -1,8 +1,9 @@
 """Azure's object store for :class:`~sky_core.clouds.azure.provider.Azure`: account, container and rights.
 
 With ``storage_account`` set there is one account. Without it each region gets an account of its own, made on first use,
-so that data stays where its tasks run. Machines of whatever cloud are lent signatures of single containers that end
-within hours; the driver itself reads by its login.
+so that data stays where its tasks run. Machines of whatever cloud are lent signatures that end within hours: of the
+folders of their job where the account has a hierarchical namespace, as those that are made here have, else of whole
+containers. The driver itself reads by its login.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from azure.core.exceptions import HttpResponseError, ResourceExistsError
+from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.core.rest import HttpRequest
 from azure.mgmt.resource.resources import ResourceManagementClient
-from azure.storage.blob import BlobServiceClient, ContainerSasPermissions, generate_container_sas
+from azure.storage.blob import BlobServiceClient, generate_blob_sas, generate_container_sas
 
 from sky_core.clouds.azure.errors import cloud_errors
 from sky_core.clouds.base import Leftover, Loan, Reach, Storage
@@ -32,10 +33,16 @@ GROUP = "skyloom-storage-"  # how the resource group of a region's account begin
 EMULATOR_KEY = "c2FuZGJveA=="  # any key does: the emulator does not check it
 
 
-def place_of(url: str) -> str:
-    """``container`` or ``container@account…`` of a URL: what it is signed for."""
+READING, WRITING = "rl", "racwdl"  # letters of https://learn.microsoft.com/rest/api/storageservices/create-service-sas
+
+
+def place_of(url: str) -> tuple[str, str]:
+    """``container`` or ``container@account…`` of a URL, and the path in it: what can be signed for."""
     first, _, rest = url.partition("://")[2].partition("/")
-    return f"{rest.partition('/')[0]}@{first}" if url.startswith("az://") else first
+    if url.startswith("az://"):
+        container, _, rest = rest.partition("/")
+        first = f"{container}@{first}"
+    return first, rest.strip("/")
 
 
 class AzureStorage:
@@ -49,6 +56,7 @@ class AzureStorage:
         self._containers: dict[str, Storage] = {}
         self._account_ids: dict[str, str] = {}
         self._keys: dict[str, tuple[Any, datetime]] = {}  # what signs, by account, and until when
+        self._folders: dict[str, bool] = {}  # by account: whether it has any, beyond the look of names
 
     def name(self, region: str) -> str:
         """The name of the region's container, whether it is there or not."""
@@ -94,32 +102,36 @@ class AzureStorage:
         return {"signatures": _Signatures(self), **({"account_name": account} if account else {})}
 
     def lend(self, reaches: Sequence[Reach], machine: str) -> Loan:
-        """A signature for each container that a machine reaches, by the URL's ``container`` or ``container@account``.
+        """A signature for each place that a machine reaches: ``container`` or ``container@account``, and the folder.
 
-        Azure has none for a folder, but in accounts with a hierarchical namespace: it is the whole container's. A
-        user-assigned identity of the settings needs none.
+        Azure signs for a folder in accounts with a hierarchical namespace only; in others it is the whole container's.
+        Of what may be a single file its folder is signed. A user-assigned identity of the settings needs none.
         """
         account = self._config.storage_account
         named = {"account_name": account} if account else {}
         if self._config.machine_identity and machine == "azure":
             return Loan({"identity": self._config.machine_identity, **named})
         ends = datetime.now(UTC) + timedelta(hours=self._config.lent_h)
-        places: dict[str, bool] = {}
-        for reach in reaches:
-            place = place_of(reach.url)
-            places[place] = places.get(place, False) or reach.write
+        places: dict[tuple[str, str], bool] = {}
         with cloud_errors():
-            signed = {place: self.sign(place, ends, write=write) for place, write in places.items()}
+            for reach in reaches:
+                container, path = place_of(reach.url)
+                folder = path if reach.folder else path.rpartition("/")[0]
+                place = (container, folder if self._has_folders(container) else "")
+                places[place] = places.get(place, False) or reach.write
+            signed = {
+                "/".join(filter(None, place)): self.sign(*place, ends, write=_writable(place, places))
+                for place in places
+            }
         options: dict[str, Any] = {"signatures": signed, **named}
         if self._config.storage_endpoint:
             options["endpoint"] = f"{self._config.storage_endpoint}/{account}"
         return Loan(options, ends.timestamp())
 
-    def sign(self, place: str, ends: datetime, *, write: bool) -> str:
+    def sign(self, place: str, folder: str, ends: datetime, *, write: bool) -> str:
         """A shared access signature by a key that is delegated to our login, else by the account's own."""
-        container, _, host = place.partition("@")
-        account = host.partition(".")[0] or str(self._config.storage_account)
-        allowed = ContainerSasPermissions(read=True, list=True, write=write, delete=write, add=write, create=write)
+        container, account = place.partition("@")[0], self._account_of(place)
+        allowed = WRITING if write else READING
         with_key: dict[str, Any]
         if self._config.storage_endpoint:
             with_key = {"account_key": EMULATOR_KEY}
@@ -129,7 +141,36 @@ class AzureStorage:
             except HttpResponseError as error:
                 log.info("%s delegates no key to this login, so its own one signs: %s", account, error)
                 with_key = {"account_key": self._key(account)}
+        if folder:
+            how = {"permission": allowed, "expiry": ends, "is_directory": True, **with_key}
+            return str(generate_blob_sas(account, container, folder, **how))
         return str(generate_container_sas(account, container, permission=allowed, expiry=ends, **with_key))
+
+    def _account_of(self, place: str) -> str:
+        return place.partition("@")[2].partition(".")[0] or str(self._config.storage_account)
+
+    def _has_folders(self, place: str) -> bool:
+        """Whether the account has a hierarchical namespace; one that is not in our subscription is taken to have none.
+
+        https://learn.microsoft.com/azure/storage/blobs/data-lake-storage-namespace
+        """
+        account = self._account_of(place)
+        if account not in self._folders:
+            if self._config.storage_endpoint:
+                about = BlobServiceClient.from_connection_string(self._emulator()).get_account_information()
+                self._folders[account] = bool(about["is_hns_enabled"])
+            else:
+                with suppress(InvalidRequest):
+                    self._folders[account] = bool((self._about(self._account(account)) or {}).get("isHnsEnabled"))
+        return self._folders.setdefault(account, False)
+
+    def _about(self, id_: str) -> Mapping[str, Any] | None:
+        """The properties of an account; None if there is none."""
+        try:
+            found = self._client.resources.get_by_id(id_, api_version=STORAGE_API)
+        except ResourceNotFoundError:
+            return None
+        return dict(found.properties or {})
 
     def _delegated(self, account: str, ends: datetime) -> Any:
         """A key to sign with till then, kept for as long as it serves."""
@@ -172,7 +213,10 @@ class AzureStorage:
         self._client.resource_groups.create_or_update(group, {"location": region})
         path = f"/subscriptions/{self._subscription}/resourceGroups/{group}"
         id_ = f"{path}/providers/Microsoft.Storage/storageAccounts/{name}"
-        settings = {"minimumTlsVersion": "TLS1_2", "allowBlobPublicAccess": False, "supportsHttpsTrafficOnly": True}
+        if self._about(id_) is not None:  # it may be one without folders, which cannot be given any by asking again
+            return id_
+        settings = {"minimumTlsVersion": "TLS1_2", "allowBlobPublicAccess": False, "supportsHttpsTrafficOnly": True,
+                    "isHnsEnabled": True}  # fmt: skip
         body = {"location": region, "sku": {"name": "Standard_LRS"}, "kind": "StorageV2", "properties": settings}
         self._put(id_, body)
         return id_
@@ -181,8 +225,17 @@ class AzureStorage:
         self._client.resources.begin_create_or_update_by_id(id_, dict(body), api_version=STORAGE_API).result()
 
 
+def _writable(place: tuple[str, str], places: Mapping[tuple[str, str], bool]) -> bool:
+    """Whether a place, or a folder that it lies in, is written to."""
+    container, folder = place
+    return any(
+        write and other == container and (not above or f"{folder}/".startswith(f"{above}/"))
+        for (other, above), write in places.items()
+    )
+
+
 class _Signatures(Mapping[str, str]):
-    """Signatures by place, each made when it is asked for, and anew before it ends."""
+    """Signatures by container, each made when it is asked for, and anew before it ends."""
 
     def __init__(self, storage: AzureStorage) -> None:
         self._storage = storage
@@ -193,9 +246,12 @@ class _Signatures(Mapping[str, str]):
         if ends < datetime.now(UTC) + OWN / 2:
             ends = datetime.now(UTC) + OWN
             with cloud_errors():
-                signature = self._storage.sign(place, ends, write=True)
+                signature = self._storage.sign(place, "", ends, write=True)
             self._made[place] = signature, ends
         return signature
+
+    def __contains__(self, place: object) -> bool:
+        return "/" not in str(place)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._made)

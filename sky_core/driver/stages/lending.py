@@ -50,7 +50,8 @@ def reaches(step: Step, cluster: Cluster, bucket: str) -> list[Reach]:
     task, memory = step.task, step.memory
     verdicts = verdict_url(step, cluster, bucket).rpartition("/")[0]  # one of each rank
     written = [*output_urls(step, cluster, bucket).values(), verdicts]
-    read = [source.uri for source in task.inputs.values() if isinstance(source, Artifact) and source.uri]
+    given = [source.uri for source in task.inputs.values() if isinstance(source, Artifact) and source.uri]
+    read: list[str] = []
     if task.checkpoint:
         written.append(checkpoint_url(step, bucket))
         read += memory.checkpoint_urls
@@ -60,6 +61,7 @@ def reaches(step: Step, cluster: Cluster, bucket: str) -> list[Reach]:
     return [
         *(Reach(url, write=True) for url in dict.fromkeys(written)),
         *(Reach(url, write=False) for url in dict.fromkeys(read) if url not in written),
+        *(Reach(url, write=False, folder=False) for url in dict.fromkeys(given) if url not in (*written, *read)),
     ]
 
 

@@ -41,13 +41,45 @@ def test_a_machine_reaches_its_own_prefix_and_no_other(sandbox: Sandbox, name: s
     with pytest.raises(FileNotFoundError):
         stores.read(*at("mine/nothing"))
     assert stores.read(*at("read/data")) == b"read"
-    if name == "azure":
-        return  # it signs for containers, not for folders in them
     with pytest.raises(Exception, match=r"(?i)forbidden|denied|403"):
         stores.write(*at("read/data"), b"changed")
     for look in (stores.read, stores.names):
-        with pytest.raises(Exception, match=r"(?i)forbidden|denied|403"):
+        with pytest.raises(Exception, match=r"(?i)forbidden|denied|403|lent nothing"):
             look(*at("theirs/data" if look is stores.read else "theirs"))
+    if name == "azure":  # somebody takes what was signed for another folder
+        for signature in lent[scheme].pop("signatures").values():
+            taken = {scheme: {**lent[scheme], "sas_token": signature}}
+            for look, place in ((stores.read, "theirs/data"), (stores.names, "theirs"), (stores.names, "")):
+                with pytest.raises(Exception, match="AuthenticationFailed"):
+                    look(*stores.connect(f"{bucket}/{run}/{place}", taken))
+
+
+def test_what_may_be_a_single_file_is_lent_with_its_folder_only(sandbox: Sandbox) -> None:
+    cloud = connect("azure", sandbox.settings)
+    bucket, run = cloud.storage("eastus").url, uuid.uuid4().hex
+    own = {"abfs": cloud.storage_options()}
+    for path in ("given/table.csv", "given/more/parts/1", "other"):
+        stores.write(*stores.connect(f"{bucket}/{run}/{path}", own), path.encode())
+    for url in (f"{bucket}/{run}/given/table.csv", f"{bucket}/{run}/given/more"):
+        loan = {"abfs": dict(cloud.lend([Reach(url, write=False, folder=False)], "azure").options)}
+        store, path = stores.connect(url, loan)
+        assert store.size(path) == (len("given/table.csv") if url.endswith("csv") else None)
+        assert list(store.find(path)) == ([] if url.endswith("csv") else ["parts/1"])
+        with pytest.raises(PermissionError):
+            stores.connect(f"{bucket}/{run}/other", loan)
+
+
+def test_an_account_without_folders_lends_the_container(sandbox: Sandbox) -> None:
+    sandbox.control.account(hierarchical=False)
+    cloud = connect("azure", sandbox.settings)
+    bucket, run = cloud.storage("eastus").url, uuid.uuid4().hex
+    lent = {"abfs": dict(cloud.lend([Reach(f"{bucket}/{run}/mine", write=True)], "azure").options)}
+    store, path = stores.connect(f"{bucket}/{run}/mine", lent)
+    for name in ("a", "b/c"):
+        stores.write(store, f"{path}/{name}", name.encode())
+    assert store.find(path) == {"a": 1, "b/c": 3}
+    stores.remove(store, path)
+    assert stores.names(store, path) == []
 
 
 @pytest.fixture(scope="module")

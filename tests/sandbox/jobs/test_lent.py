@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,11 @@ from tests.sandbox.driving import home_of
 
 LIFE_S = 30  # of what is lent; a job takes longer
 CLOUDS = ("aws", "azure", "gcp")  # a signature of Azure's is for longer, whatever we say
+PLACES = {
+    "aws": {"cloud": "aws", "region": "us-east-1", "instance_type": "t3.small"},
+    "gcp": {"cloud": "gcp", "region": "us-central1", "instance_type": "e2-standard-2"},
+    "azure": {"cloud": "azure", "region": "eastus", "instance_type": "Standard_D2s_v3"},
+}
 CHECKPOINT = '[ -f "$SKY_CHECKPOINT_DIR/n" ] || echo kept > "$SKY_CHECKPOINT_DIR/n"'
 
 LOOK = """
@@ -65,12 +71,15 @@ def test_jobs_outlive_what_they_are_lent_and_find_nothing_of_ours(hasty: Sandbox
             assert "SKY_JOB_ID" in found, "it did look"
 
 
-def test_a_checkpointed_job_goes_on_in_another_cloud_without_further_secrets(hasty: Sandbox, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pair", combinations(PLACES, 2), ids="-".join)
+def test_a_checkpointed_job_goes_on_in_another_cloud_without_further_secrets(
+    hasty: Sandbox, tmp_path: Path, pair: tuple[str, str]
+) -> None:
     there = "mkdir -p $SKY_OUTPUT_SEEN; cp $SKY_CHECKPOINT_DIR/n $SKY_OUTPUT_SEEN/"
     run = f'if [ -f "$SKY_CHECKPOINT_DIR/n" ]; then {there}; else {CHECKPOINT}; sleep 600; fi'
-    places = [{"cloud": "aws", "region": "us-east-1"}, {"cloud": "gcp", "region": "us-central1"}]
+    hasty.control.reset()
     with home_of(hasty, tmp_path / "home") as home:
-        wanted = Resources.model_validate({"any_of": places, "cpus": "2", "use_spot": False})
+        wanted = Resources.model_validate({"any_of": [PLACES[cloud] for cloud in pair], "use_spot": False})
         moving = task("any", run, resources=wanted, checkpoint="1m")
         job = home.submit(moving)
 
@@ -83,4 +92,4 @@ def test_a_checkpointed_job_goes_on_in_another_cloud_without_further_secrets(has
         [over] = home.drive(job)
         assert over.state == "succeeded", home.store.events(job.id)[-3:]
         last = home.store.clusters(job_id=job.id)[-1]
-        assert {first.cloud, last.cloud} == {"aws", "gcp"}
+        assert {first.cloud, last.cloud} == set(pair)

@@ -84,7 +84,7 @@ def place_of(url: str, options: Options) -> Place:
     """Where a URL leads to, and by what.
 
     ``az://account/container/path`` and ``abfs://container@account.host/path`` name the account;
-    ``abfs://container/path`` leaves it to the options. Of an account's signatures the container's is picked.
+    ``abfs://container/path`` leaves it to the options. Of an account's signatures the nearest folder's is picked.
 
     Raises:
         PermissionError: if nothing was lent for this place.
@@ -102,8 +102,11 @@ def place_of(url: str, options: Options) -> Place:
         found["account_name"] = host.partition(".")[0]
         rest = f"{container}/{rest.partition('/')[2]}"
     if "signatures" in found:
-        try:
-            found["sas_token"] = found.pop("signatures")[signed_as]
-        except KeyError:
-            raise PermissionError(f"this machine was lent nothing for {url}") from None
+        signatures = found.pop("signatures")
+        folders = [folder for folder in rest.split("/")[1:] if folder]
+        above = ("/".join([signed_as, *folders[:depth]]) for depth in range(len(folders), -1, -1))
+        signed = next((place for place in above if place in signatures), None)
+        if signed is None:
+            raise PermissionError(f"this machine was lent nothing for {url}")
+        found["sas_token"] = signatures[signed]
     return Place(kind, rest.rstrip("/"), found)

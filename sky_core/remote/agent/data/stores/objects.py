@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .base import Place
+from .blobs import Refused, delete_blob, signed_for_folder
 from .logins import open_bucket
 
 PART = 8 << 20  # bytes, at least: a larger object goes in parts
@@ -31,7 +32,8 @@ class Bucket:
     local = False
 
     def __init__(self, place: Place) -> None:
-        self._name, self._where, self._store = place.bucket, f"{place.kind}://", open_bucket(place)
+        self._place, self._name, self._where = place, place.bucket, f"{place.kind}://"
+        self._store = open_bucket(place)
         # Large objects go one after another, each in several parts: two would take twice the memory and no less time.
         self._large = threading.Lock()
 
@@ -83,7 +85,9 @@ class Bucket:
         if self._key(path):
             try:
                 with self._errors(path):
-                    return int(obstore.head(self._store, self._key(path))["size"])
+                    size = int(obstore.head(self._store, self._key(path))["size"])
+                # On Azure a folder, too, has a name of its own, and looks like an empty object.
+                return None if size == 0 and next(self._below(path), None) else size
             except FileNotFoundError:
                 pass
         if next(self._below(path), None) is None:
@@ -109,8 +113,14 @@ class Bucket:
     def delete(self, paths: Sequence[str]) -> None:
         import obstore
 
+        keys = [self._key(path) for path in paths]
         with contextlib.suppress(FileNotFoundError), self._errors(paths[0] if paths else ""):
-            obstore.delete(self._store, [self._key(path) for path in paths])
+            if not signed_for_folder(self._place):
+                obstore.delete(self._store, keys)
+                return
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                for _ in pool.map(lambda key: delete_blob(self._place, key), keys):
+                    pass
 
     def remove(self, path: str) -> None:
         below = [f"{self._name}/{key}" for key, _ in self._below(path)]
@@ -148,11 +158,11 @@ class Bucket:
             yield
         except FileNotFoundError:
             raise FileNotFoundError(f"there is nothing at {where}") from None
-        except BaseError as error:
+        except (BaseError, Refused) as error:
             line = f"{where}: {_words(str(error))}"
             if LAPSED.search(line):
                 raise Lapsed(line) from None
-            if isinstance(error, PermissionDeniedError):
+            if isinstance(error, (PermissionDeniedError, Refused)):
                 raise PermissionError(line) from None
             raise ConnectionError(line) from None
 
