@@ -19,7 +19,7 @@ from sky_core.catalog import Catalog
 from sky_core.errors import SkyloomError, SpecError
 from sky_core.planner.planning import Market, make_plan
 from sky_core.spec_yaml import Given, load
-from sky_core.spec_yaml.fields import AS_WRITTEN, TaskFields
+from sky_core.spec_yaml.fields import AS_WRITTEN, HEAD, TaskFields
 from sky_core.spec_yaml.reading import read_documents
 
 TELLING = frozenset({"run", "setup", "resources", "num_nodes", "file_mounts"})  # a task has one of these
@@ -87,8 +87,8 @@ def kind_of(file: Path) -> str:
 
 
 def _is_foreign(body: dict[str, object]) -> bool:
-    """Whether most of its fields are none of a task's."""
-    known = TaskFields.model_fields.keys()
+    """Whether most of its fields are none of a task's, nor of a pipeline's."""
+    known = TaskFields.model_fields.keys() | HEAD
     return len(body.keys() - known) > len(body.keys() & known)
 
 

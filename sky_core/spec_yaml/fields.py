@@ -54,6 +54,9 @@ class RecoveryFields(Fields):
     recover_on_exit_codes: Annotated[list[Annotated[int, Field(ge=1, le=255)]] | None, BeforeValidator(_as_list)] = (
         described("exit codes after which it always is", "recover_on_exit_codes: [33]", "skypilot")
     )
+    min_nodes: int | None = described(
+        "accepted; all machines of a gang run, or none does", "min_nodes: 2", "skypilot", ge=1
+    )
 
 
 class ResourceFields(Fields):
@@ -120,6 +123,8 @@ class ResourceFields(Fields):
     )
     priority: int | None = described("accepted; all jobs start at once", "priority: 500", "skypilot")
     priority_class: str | None = described("accepted, as `priority`", "priority_class: high", "skypilot")
+    hooks: Any = described("accepted, and not run", "hooks: []", "skypilot")
+    termination_hook: Any = described("accepted, and not run", "termination_hook: {command: ./bye.sh}", "skypilot")
     volumes: list[Any] | None = described("refused: disks that outlive a job", "volumes: []", "skypilot")
     any_of: list[ResourceFields] | None = described(
         "alternatives, of which the best is taken; each may differ in whatever is said here",

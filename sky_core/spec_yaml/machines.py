@@ -18,7 +18,7 @@ KUBERNETES = frozenset({"k8s", "kubernetes"})
 # What SkyPilot also runs on, https://docs.skypilot.co/en/latest/reference/yaml-spec.html
 ELSEWHERE = {
     "lambda", "runpod", "vast", "oci", "ibm", "nebius", "cudo", "paperspace", "do", "fluidstack", "scp", "vsphere",
-    "hyperbolic", "seeweb", "primeintellect", "shadeform", "slurm", "mithril", "verda", "yotta",
+    "hyperbolic", "seeweb", "primeintellect", "shadeform", "slurm", "mithril", "verda", "yotta", "coreweave", "local",
 }  # fmt: skip
 FEATURES = frozenset(
     {"confidential", "generation", "withdrawn", "retirement"}
@@ -31,6 +31,8 @@ ACCEPTED = {
     "autostop": "left out: a job ends its machines when it is over",
     "priority": "left out: all jobs start at once",
     "priority_class": "left out: all jobs start at once",
+    "hooks": "not run; a command is sent SIGTERM when its machine is to end, see $SKY_EVICTION_FILE",
+    "termination_hook": "not run; a command is sent SIGTERM when its machine is to end, see $SKY_EVICTION_FILE",
 }
 SAME = ("exclude", "instance_type", "arch", "use_spot", "max_hourly_cost", "cpus")  # as they are in Resources
 PLACES = ("cloud", "region", "zone")

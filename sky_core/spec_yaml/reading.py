@@ -33,6 +33,7 @@ PLAIN: tuple[tuple[re.Pattern[str], Any], ...] = (
 TAG, PLAIN_TAG = "tag:yaml.org,2002:", "plain"
 TAGS = frozenset({PLAIN_TAG, *(TAG + name for name in ("str", "int", "float", "bool", "null", "seq", "map", "set"))})
 MERGE = "<<"
+AS_YAML = "each line is `name: value`, indented as its neighbours; text with ': ' or ' #' in it goes in quotes"
 
 
 class _Syntax(yaml.BaseLoader):
@@ -85,7 +86,7 @@ def read_documents(source: str | Path | Mapping[str, Any], as_written: Collectio
             nodes.append(syntax.get_node())
         found = [_Builder(str(source), as_written).document(node) for node in nodes]
     except yaml.YAMLError as error:
-        raise SpecError(_said(str(source), error)) from None
+        raise SpecError(_said(str(source), error), cure=AS_YAML) from None
     except RecursionError:
         raise SpecError(f"{source}: nested too deeply") from None
     return [document for document in found if document.value is not None]

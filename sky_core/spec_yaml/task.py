@@ -214,6 +214,8 @@ class TaskReader:
             said = {"restarts": asked.max_restarts_on_errors, "restart_on": asked.recover_on_exit_codes}
         if asked is not None and (isinstance(asked, str) or asked.strategy):
             self.note("resources.job_recovery", "the strategy is left out: what follows a preemption is decided anew")
+        if isinstance(asked, RecoveryFields) and asked.min_nodes:
+            self.note("resources.job_recovery.min_nodes", "left out: all machines of a gang run, or none does")
         found = {name: value for name, value in said.items() if value}
         if found and data.get("num_nodes", 1) > 1:
             self.note("resources.job_recovery", "left out: only the command of a single machine is run again")

@@ -108,6 +108,9 @@ REFUSED = {
     "tasks:\n- {name: a, run: x}\norder: [[a, c]]": "task.yaml:3: Pipeline: order.0: 'c' is no task of this pipeline",
     "tasks:\n- {name: a, run: x}\nbudgt: 4": "task.yaml:3: Pipeline: budgt: no such field (did you mean budget",
     "tasks:\n- {name: a, run: x}\nsetup: y": "task.yaml:3: Pipeline: setup: is said by each task",
+    "run: x\nenvs:\n  A: 1\n\n4\n": "task.yaml:6: while scanning a simple key could not find expected ':' (each line",
+    "run: echo a: b": "task.yaml:1: mapping values are not allowed here (each line is `name: value`, indented",
+    "run: x\nresources: {cloud: local}": "task.yaml:2: Task.task: resources.cloud: local is none of Skyloom's clouds (",
     "tasks: [x]": "task.yaml:1: Pipeline: tasks.0: has to be a mapping",
 }
 
@@ -302,6 +305,9 @@ def test_what_is_empty_is_as_if_it_were_not_there(tmp_path):
         ("event_callback: ./tell.sh", "event_callback: not run"),
         ("experimental: {config_overrides: {}}", "experimental: not read (config_overrides)"),
         ("resources: {spot_recovery: failover}", "resources.spot_recovery: left out"),
+        ("resources: {hooks: [{event: preemption, run: x}]}", "resources.hooks: not run; a command is sent SIGTERM"),
+        ("resources: {termination_hook: {command: x}}", "resources.termination_hook: not run"),
+        ("num_nodes: 3\nresources: {job_recovery: {min_nodes: 2}}", "resources.job_recovery.min_nodes: left out: all"),
         ("file_mounts: {/d: {name: abc, persistent: false}}", "file_mounts./d.persistent: left out"),
     ],
 )
