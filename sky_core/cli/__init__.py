@@ -9,6 +9,9 @@ def main() -> None:
     """Entry point: errors that users can meet end in one line on stderr and exit code 1."""
     # Imports, and listings of thousands of rows, make objects that stay: looking through them again finds no garbage.
     gc.set_threshold(50_000, 20, 20)
+    from sky_core.cli.terminal.spinner import spinner
+
+    spinner.appear()
     from sky_core.cli.app import run
 
     run()

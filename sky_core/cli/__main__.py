@@ -1,5 +1,5 @@
 """``python -m sky_core.cli``: the command line of this interpreter, wherever its script lies."""
 
-from sky_core.cli.app import run
+from sky_core.cli import main
 
-run()
+main()

@@ -10,8 +10,6 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from sky_core.cli.terminal.spinner import spinner
 
 if TYPE_CHECKING:
@@ -119,5 +117,7 @@ def agreed(question: str, *, usual: bool = False) -> bool:
     Raises:
         Abort: if nobody answers.
     """
+    import typer
+
     spinner.stop()
     return typer.confirm(question, default=usual)

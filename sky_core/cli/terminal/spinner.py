@@ -23,6 +23,11 @@ class Spinner:
         self._stopped.set()
         self._thread: threading.Thread | None = None
 
+    def appear(self) -> None:
+        """One frame, before it is known whether there is anything to wait for: whatever is printed covers it."""
+        if sys.stderr.isatty():
+            self._draw(0)
+
     def say(self, text: str) -> None:
         """Start, or say something else from now on."""
         self._text = text
