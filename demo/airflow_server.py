@@ -50,7 +50,7 @@ class AirflowServer:
         if database is not None:
             url = database.replace("postgresql://", "postgresql+psycopg://", 1)
             self.environment |= dict.fromkeys(DATABASES, url)
-        self._client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
+        self._client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=180)
 
     def __enter__(self) -> AirflowServer:
         self.folder.mkdir(parents=True, exist_ok=True)
