@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable
 from contextvars import Context
@@ -18,6 +19,7 @@ from uuid import uuid4
 from prefect import Task
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import RunInput, State, TaskRun
+from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectFuture
 from prefect.task_engine import _create_task_run_locally, run_task_async, run_task_sync
 from prefect.utilities.engine import emit_task_run_state_change_event
@@ -105,3 +107,13 @@ def outlive_the_console() -> None:
             console = getattr(handler, "console", None)
             if isinstance(console, Console):
                 console.on_broken_pipe = functools.partial(setattr, console, "quiet", True)  # type: ignore[method-assign]
+
+
+def rescheduled(left_by: type[BaseException] | None) -> bool:
+    """Whether a flow run's process ends for the run to be begun again in another one.
+
+    So a Kubernetes work pool does with a pod that is taken away: ``prefect flow-run execute`` schedules the run anew
+    and ends the process with SIGTERM.
+    """
+    behavior = os.environ.get("PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR", "").lower()
+    return left_by is not None and issubclass(left_by, TerminationSignal) and behavior == "reschedule"

@@ -101,7 +101,7 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
         self._lock = threading.RLock()
         self._schedule = Schedule(self._run, self.max_machines)
         self._values = Values()
-        self._stopped = threading.Event()
+        self._stopped, self._left = threading.Event(), threading.Event()
         self._timer: threading.Timer | None = None
         self._nodes: dict[UUID, Node] = {}
         self._buffer: list[Node] = []
@@ -119,6 +119,8 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
         if not failed:
             self._flush()
             self._schedule.wait()
+        if compat.rescheduled(exc_type):
+            self._left.set()
         self._stopped.set()
         if self._timer is not None:
             self._timer.cancel()
@@ -252,7 +254,7 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
         for_a_machine.set(node.needs is not None)  # in the node's own context
         task = node.task
         if node.needs is not None:
-            task = remote_clone(node, Calls(self.broker, self.plan_key, self._stopped, self._values))
+            task = remote_clone(node, Calls(self.broker, self.plan_key, self._stopped, self._values, self._left))
         try:
             state = compat.run_task(task, node.task_run, node.parameters, node.wait_for, self._stopped)
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from prefect.client.schemas.objects import State, StateType, TaskRun
@@ -34,12 +34,14 @@ class Calls:
     Attributes:
         plan_key: The key of the run's plan.
         stopped: Set once the flow run is over: nobody waits any more.
+        left: Set before that if another process goes on with the flow run, and will find its jobs.
     """
 
     broker: Broker
     plan_key: str
     stopped: threading.Event
     values: Values
+    left: threading.Event = field(default_factory=threading.Event)
 
 
 def run_job(
@@ -58,7 +60,8 @@ def run_job(
     """Make a call on a machine; returns its job, which has succeeded, and whether it was over before.
 
     Left in any other way than by its return (a time-out, Ctrl-C, a cancelled flow, an error of a log handler), it
-    cancels the job at once: nobody waits for it any more. Only a store that is away for too long leaves it running.
+    cancels the job at once: nobody waits for it any more. Only a store that is away for too long leaves it running, and
+    a flow run that goes on in another process.
 
     Args:
         stem: What the keys of its tries begin with.
@@ -88,6 +91,8 @@ def run_job(
     except StoreTrouble:
         raise  # the job goes on, and a retry finds it
     except BaseException as left:
+        if calls.left.is_set():
+            raise
         if found := broker.store.find_job(key):  # by its key: the interruption may have hit submit itself
             broker.cancel(found.id, f"Prefect does not wait for it any more: {str(left) or type(left).__name__}")
         raise

@@ -51,7 +51,7 @@ def processes(*commands: list[str], ready: Callable[[], bool]) -> Iterator[list[
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     started = [subprocess.Popen(command, start_new_session=True, **silent) for command in commands]
     try:
-        until(ready)
+        until(ready, pause_s=2.0)  # to ask Ray takes a process of its own
         yield started
     finally:
         for one in started:
@@ -68,13 +68,13 @@ def kill(pid: int) -> None:
                 process.kill()
 
 
-def until(condition: Callable[[], Any], seconds: float = LONG_S) -> Any:
+def until(condition: Callable[[], Any], seconds: float = LONG_S, pause_s: float = 0.2) -> Any:
     """The condition's value once it is true."""
     end = time.monotonic() + seconds
     while not (value := condition()):
         if time.monotonic() > end:
             raise TimeoutError
-        time.sleep(0.2)
+        time.sleep(pause_s)
     return value
 
 

@@ -25,7 +25,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Cancelling
+from prefect.states import AwaitingRetry, Cancelling
 
 from sky_core.broker.spawn import try_lock
 from sky_core.store import Store
@@ -88,7 +88,7 @@ def prefect(world, prefect_server):
 class Life:
     """One run of a flow, its job brought to a phase and held there."""
 
-    def __init__(self, world, prefect, phase, name="living", **parameters):
+    def __init__(self, world, prefect, phase, name="living", environment=None, **parameters):
         self.world, self.prefect = world, prefect
         self.store = Store(world.settings.store_url)
         self.stack = ExitStack()
@@ -97,7 +97,8 @@ class Life:
         self.before = {job.id for job in self.store.jobs()}
         getattr(self, f"_hold_{phase}")()
         given = {"folder": str(self.folder), **parameters}
-        self.run = run_deployment(f"{name}/life", parameters=given, timeout=0).id
+        variables = {"env": environment or {}}
+        self.run = run_deployment(f"{name}/life", parameters=given, timeout=0, job_variables=variables).id
         getattr(self, f"_until_{phase}")()
 
     def jobs(self):
@@ -191,6 +192,17 @@ class Life:
         self.prefect.worker.wait()
         self.prefect.start_worker()
 
+    def evict(self):
+        """What becomes of a pod that is taken away with notice, as ``prefect flow-run execute`` sees to it."""
+        self.prefect.worker.kill()
+        self.prefect.worker.wait()
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(self.run, AwaitingRetry(), force=True)
+        process = self.process
+        process.terminate()
+        until(lambda: not process.is_running())
+        self.prefect.start_worker()
+
     def kill_server(self):
         self.prefect.server.kill()
         self.prefect.server.start()
@@ -251,6 +263,17 @@ SOME = {
 @pytest.mark.parametrize(("event", "phase"), rows(OUTLIVED, SOME))
 def test_outlived(live, event, phase):
     life = live(phase)
+    event(life)
+    life.enough()
+    assert life.end("COMPLETED", "FAILED", "CRASHED", "CANCELLED") == "Completed", life.said
+    (job,) = life.jobs()
+    assert job.state == "succeeded"
+    assert len(life.world.launches(job.id)) == 1
+
+
+@pytest.mark.parametrize(("event", "phase"), rows([("pod evicted", Life.evict, PHASES)], SOME))
+def test_evicted(live, event, phase):
+    life = live(phase, environment={"PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR": "reschedule"})
     event(life)
     life.enough()
     assert life.end("COMPLETED", "FAILED", "CRASHED", "CANCELLED") == "Completed", life.said
