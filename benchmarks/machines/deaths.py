@@ -164,8 +164,7 @@ def attempt(
         while not ended and time.monotonic() - began < (LONGEST_S if dies_s is None else dies_s):
             time.sleep(0.01)
             ended = phase(state) == "done"
-        power.send_signal(signal.SIGKILL)
-        power.wait()
+        cut(power)
         seen.quiet_s = seen.quiet_s or time.monotonic() - began
     judge(home, job, number, lent, seen)
     over = read_object(f"s3://data/{job}/verdict", lent) is not None
@@ -189,8 +188,16 @@ def machine(home: Path, program: Path, description: Mapping[str, object]) -> Ite
     try:
         yield power
     finally:
-        power.kill()
-        power.wait()
+        cut(power)
+
+
+def cut(power: subprocess.Popen[bytes]) -> None:
+    """Kill the namespace's first process, with which all others go; returns when they have gone."""
+    first = Path(f"/proc/{power.pid}/task/{power.pid}/children")
+    with contextlib.suppress(OSError):  # gone already
+        for child in first.read_text().split():
+            os.kill(int(child), signal.SIGKILL)
+    power.wait()
 
 
 def phase(state: Path) -> str:
