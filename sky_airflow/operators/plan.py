@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from sky_airflow.hooks.sky import SkyHook
 from sky_airflow.links.sky import SkyPlanLink
 from sky_airflow.operators.errors import permanent_errors
-from sky_airflow.planning import make_plan
+from sky_airflow.planning import make_plan, tell_plan
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -47,6 +47,7 @@ class SkyPlanOperator(BaseOperator):
         """
         with permanent_errors():
             key, plan, _ = make_plan(SkyHook(self.sky_conn_id).broker, context, self.task_id)
+        tell_plan(context, key, self.sky_conn_id)
         for limit, is_so, unit in ((self.max_usd, plan.cost_usd, "USD"), (self.max_hours, plan.hours, "hours")):
             if limit is not None and is_so > float(limit):
                 raise AirflowFailException(f"the plan takes {is_so:.2f} {unit}, and at most {limit} are allowed")

@@ -26,9 +26,9 @@ from sky_airflow.grammar.outputs import Outputs
 from sky_airflow.grammar.partials import SkyPartial
 from sky_airflow.grammar.templates import check_syntax, read_script, script_name
 from sky_airflow.hooks.sky import SkyHook
-from sky_airflow.links.sky import SkyPlanLink
+from sky_airflow.links.sky import SkyJobLink, SkyPlanLink
 from sky_airflow.operators.errors import permanent_errors
-from sky_airflow.planning import make_plan, plan_stem
+from sky_airflow.planning import TOLD, make_plan, plan_stem, tell_plan
 from sky_core.errors import JobCancelled, StoreTrouble, TaskFailed
 from sky_core.spec import Artifact, Task
 
@@ -64,7 +64,7 @@ class SkyOperator(BaseOperator, Sky):
         "num_nodes", "engine", "checkpoint", "deadline", "max_attempts", "budget_usd", "mounts",
     )  # fmt: skip
     template_fields_renderers = {"run": "bash", "setup": "bash", "inputs": "json", "requires": "json"}  # noqa: RUF012
-    operator_extra_links = (SkyPlanLink(),)
+    operator_extra_links = (SkyPlanLink(), SkyJobLink())
     ui_color = "#bfe3f5"
 
     def __init__(
@@ -183,7 +183,7 @@ class SkyOperator(BaseOperator, Sky):
         how = how_of(ti)
         waiter = waiter_of(self._owner, how)
         waiter.renew(broker.store, broker.settings, job.id)
-        ti.xcom_push(key="sky_job", value={"job_id": job.id, "plan": plan_key})
+        tell_plan(context, plan_key, self.sky_conn_id, job_id=job.id)
         if job.over:
             return self._finish(context, broker, job)
         if self.deferrable:
@@ -212,7 +212,7 @@ class SkyOperator(BaseOperator, Sky):
     def resume_execution(self, next_method: str, next_kwargs: Any, context: Context) -> Any:
         """As the base class; when the trigger itself failed or timed out, nobody waits for the job: cancel it."""
         if next_method == "__fail__":
-            sent = context["ti"].xcom_pull(task_ids=self.task_id, key="sky_job", map_indexes=context["ti"].map_index)
+            sent = context["ti"].xcom_pull(task_ids=self.task_id, key=TOLD, map_indexes=context["ti"].map_index)
             if sent:
                 self.broker.cancel(sent["job_id"], "the deferral failed or timed out", owner=str(context["ti"].id))
         return super().resume_execution(next_method, next_kwargs, context)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,10 +21,23 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def airflow(world, tmp_path_factory):
+def metrics():
+    """What receives the metrics that Airflow sends as StatsD."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+        receiver.bind(("127.0.0.1", 0))
+        receiver.setblocking(False)
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def airflow(world, metrics, tmp_path_factory):
     folder = tmp_path_factory.mktemp("airflow-home")
     (world.home / "config.toml").write_text(f"interest_ttl_s = {INTEREST_TTL_S}\n")
-    with AirflowServer(folder, dags=Path(__file__).parent / "dags", environment=world.environ) as server:
+    sent = {"STATSD_ON": "True", "STATSD_PORT": str(metrics.getsockname()[1]), "STATSD_INFLUXDB_ENABLED": "True",
+            "METRICS_ALLOW_LIST": "skyloom"}  # fmt: skip
+    environment = {**world.environ, **{f"AIRFLOW__METRICS__{name}": value for name, value in sent.items()}}
+    with AirflowServer(folder, dags=Path(__file__).parent / "dags", environment=environment) as server:
         yield server
 
 
@@ -59,6 +75,21 @@ def test_a_killed_task_process_finds_its_job_again(world, airflow, store):
     assert airflow.task_instances("ticking_blocking", run)["blocking"]["try_number"] == 2
     assert [found.id for found in store.jobs() if found.task == "blocking"] == [job.id]
     assert len(world.launches(job.id)) == 1
+
+
+def test_metrics_tell_of_jobs(world, airflow, store, metrics):
+    run = airflow.trigger("ticking_blocking")
+    assert airflow.wait("ticking_blocking", run) == "success"
+    told = []
+    with suppress(BlockingIOError):
+        while True:
+            told += metrics.recv(65536).decode().splitlines()
+    mine = [line for line in told if "task_id=blocking" in line]
+    place = "cloud=aws,region=us-east-1,market=on-demand"
+    wanted = (f"finished,.*state=succeeded,{place}:1.c", f"launches,.*{place},outcome=succeeded:1.c",
+              r"usd,.*:0\.\d+.c", r"duration,.*:\d+\.\d+.ms", r"waiting,.*:\d+\.\d+.ms")  # fmt: skip
+    for one in wanted:
+        assert any(re.search(rf"airflow\.skyloom\.job\.{one}", line) for line in mine), (one, mine)
 
 
 def test_marking_a_task_failed_takes_its_machine_down(world, airflow, store):
