@@ -249,7 +249,7 @@ def a_policy_for_retries(kit):
     kit.result(again("{{ ti.try_number }}"))
 
 
-@sky_only("3")
+@sky_only(3)
 def where_an_output_lies(kit):
     made = kit.command("made", WRITE.format(4), **OUT)
     run = f"""echo "{made.outputs["o"]} $ONE $WHOLE" | tr " " "\\n" | grep -c "^[a-z0-9]*://.*/o$" > $SKY_OUTPUT_O"""
