@@ -294,7 +294,7 @@ def test_ended(live, event, phase):
 @pytest.mark.parametrize(("limit", "phase"), rows([("task", "living", PHASES), ("flow", "limited", PHASES)], SOME))
 def test_timed_out(live, limit, phase):
     life = live(phase, limit, **({"limit_s": LIMIT_S} if limit == "living" else {}))
-    until(lambda: not life.process.is_running())
-    life.end("FAILED")
+    until(lambda: life.state.is_final(), 300)
+    assert life.end("FAILED") == "TimedOut"
     (job,) = life.jobs()
     assert job.state == "cancelled"
