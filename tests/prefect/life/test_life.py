@@ -286,6 +286,7 @@ def test_evicted(live, event, phase):
 def test_ended(live, event, phase):
     life = live(phase)
     event(life)
+    until(lambda: life.state.is_final(), 300)  # what is held is let go only then
     life.end("CANCELLED", "CRASHED")
     (job,) = life.jobs()
     assert job.state == "cancelled"
