@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -228,6 +229,7 @@ def live(world, prefect):
         life.stack.close()
         with suppress(psutil.NoSuchProcess, FileNotFoundError):
             life.process.kill()
+        shutil.rmtree(life.folder)
     world.control.clear_faults()
 
 
