@@ -96,8 +96,10 @@ class Entry:
             return "Succeeded", ["ProvisioningState/succeeded", "PowerState/running"]
         if self.machine.cause == "failed":
             return "Failed", ["ProvisioningState/failed/OSProvisioningTimedOut", "PowerState/stopped"]
-        power = "deallocated" if self.machine.cause in ("preempted", "deallocated") else "stopped"
-        return "Succeeded", ["ProvisioningState/succeeded", f"PowerState/{power}"]
+        power = "deallocat" if self.machine.cause in ("preempted", "deallocated") else "stopp"
+        if self.machine.state == "stopping":
+            return "Updating", ["ProvisioningState/updating", f"PowerState/{power}ing"]
+        return "Succeeded", ["ProvisioningState/succeeded", f"PowerState/{power}ed"]
 
 
 @dataclass(frozen=True)

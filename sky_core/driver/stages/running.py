@@ -52,6 +52,7 @@ log = logging.getLogger(__name__)
 
 LEAVE_GRACE_S = 10.0  # for a command to end by itself when its job moves
 LINK_TIMEOUT_S = 180.0  # without an answer from a machine that its cloud calls running
+CLOCKS_S = 60.0  # what a cloud's clock may be behind this machine's
 LONGEST_PAUSE_S = 30.0  # between two looks at a machine that does not answer
 TOLD_AFTER = 4  # looks in vain the driver's log says what for
 # A stranger that answers under the machine's address is told nothing; what has become of ours, its cloud knows.
@@ -230,9 +231,11 @@ def _as_stopped(step: Step, cluster: Cluster, gone: Sequence[Instance]) -> Clust
     """
     if len(gone) < len(cluster.instance_ids):
         return cluster
-    if (stopped_at := end_on_record(gone, cluster.intended_at)) is not None:
-        return replace(cluster, stopped_at=stopped_at)
     memory, orphan_ttl_s = step.memory, step.driving.settings.orphan_ttl_s
+    stopped_at = end_on_record(gone, cluster.intended_at)
+    # A record of an end long before the machine was last heard is of something else, such as its making.
+    if stopped_at is not None and stopped_at > (memory.heard_at or 0.0) - CLOCKS_S:
+        return replace(cluster, stopped_at=stopped_at)
     if memory.heard_at is None:
         return cluster
     promised = (memory.running_since or memory.heard_at) + _promised_s(step) if memory.phase != "done" else 0.0

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sky_core.clouds import connect as connect_cloud
+from sky_sandbox.azure.resources import Entry as Resource
 from sky_sandbox.ledger import Entry, Ledger
 from sky_sandbox.machines.record import Cause, Machine
 from sky_sandbox.world import World
@@ -46,6 +47,16 @@ class Slow(Instant):
         self.clock.now += 10
 
 
+class Watched(Instant):
+    """What Azure says of a machine while it dies."""
+
+    said: tuple[str, ...] = ()
+
+    def kill(self, machine: Machine) -> None:
+        entry = Resource({"properties": {"provisioningState": "Succeeded"}}, machine)
+        self.said = (*self.said, *entry.statuses()[1])
+
+
 def world(clock: Clock, hours_per_second: float = 1 / 3600, host: Instant | None = None) -> World:
     return World(host or Instant(), boot_s=0.0, ledger=Ledger(hours_per_second), clock=clock)
 
@@ -58,6 +69,18 @@ def start(world: World, cloud: str, rests: set[Cause], **extra: Any) -> Machine:
     world.start(machine)
     until(lambda: machine.state == "running")
     return machine
+
+
+def test_azure_calls_a_machine_deallocated_once_it_is() -> None:
+    """Before, the time of its last operation is that of its making: it would have ended as it began."""
+    host = Watched()
+    there = world(Clock(), host=host)
+    machine = start(there, "azure", {"preempted"})
+    there.stop(machine.id, "preempted")
+    assert host.said == ("ProvisioningState/updating", "PowerState/deallocating")
+    entry = Resource({"properties": {"provisioningState": "Succeeded"}}, machine)
+    assert entry.statuses()[1] == ["ProvisioningState/succeeded", "PowerState/deallocated"]
+    assert entry.changed_at() == machine.ended_at
 
 
 def bill(world: World) -> dict[str, tuple[float, bool]]:

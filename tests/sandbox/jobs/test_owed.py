@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -20,6 +21,7 @@ CREATE = {"aws": "RunInstances", "gcp": "instances.insert"}
 WHERE = {
     "aws": {},
     "gcp": {"cloud": "gcp", "region": "us-central1", "instance_type": "e2-standard-2"},
+    "azure": {"cloud": "azure", "region": "eastus", "instance_type": "Standard_D2s_v5"},
 }  # fmt: skip
 
 
@@ -167,3 +169,19 @@ def test_what_only_another_host_can_ask_about_stays_owed_and_keeps_no_driver_her
         assert Debts(here).settle() == 0
         assert [launch.job_id for launch in home.store.owed_launches()] == [job.id]
         until(lambda: settled(home))
+
+
+@pytest.mark.parametrize("cloud", WHERE)
+def test_a_machine_that_is_taken_back_is_on_the_bill_until_then(tidy, tmp_path, cloud):
+    with home_of(tidy, tmp_path) as home:
+        job = home.submit(small(run="sleep 600", use_spot=True, **WHERE[cloud]))
+        home.drive(job, stop=lambda: home.store.job(job.id).memory.get("running_since"))
+        time.sleep(1)
+        for machine in tidy.live():
+            tidy.control.preempt(machine, notice_s=0)
+        home.drive(job, stop=lambda: home.store.clusters(job_id=job.id)[0].state == "ended")
+        first = home.store.clusters(job_id=job.id)[0]
+        home.store.request_cancel(job.id, "enough")
+        home.drive(job)
+        assert first.outcome == "preempted"
+        assert first.stopped_at - first.started_at == pytest.approx(charged(tidy, job)[0], abs=1)
