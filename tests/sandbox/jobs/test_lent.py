@@ -71,7 +71,7 @@ def test_jobs_outlive_what_they_are_lent_and_find_nothing_of_ours(hasty: Sandbox
             assert "SKY_JOB_ID" in found, "it did look"
 
 
-@pytest.mark.parametrize("pair", combinations(PLACES, 2), ids="-".join)
+@pytest.mark.parametrize("pair", [*combinations(PLACES, 2)], ids="-".join)
 def test_a_checkpointed_job_goes_on_in_another_cloud_without_further_secrets(
     hasty: Sandbox, tmp_path: Path, pair: tuple[str, str]
 ) -> None:
