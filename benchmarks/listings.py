@@ -17,6 +17,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +158,8 @@ def main() -> None:
         empty, full = Path(folder) / "empty", Path(folder) / "full"
         for home, count in ((empty, 0), (full, jobs)):
             home.mkdir()
-            fill(Settings.load({"SKYLOOM_HOME": str(home)}).store_url, count)
+            with ProcessPoolExecutor(1, get_context("spawn")) as apart:  # what this process holds is for the pages
+                apart.submit(fill, Settings.load({"SKYLOOM_HOME": str(home)}).store_url, count).result()
         print(f"{jobs:,} jobs in the store")
         for name, words in COMMANDS.items():
             without, _ = used(empty, words)
