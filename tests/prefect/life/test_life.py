@@ -261,26 +261,24 @@ SOME = {
 }
 
 
-@pytest.mark.parametrize(("event", "phase"), rows(OUTLIVED, SOME))
-def test_outlived(live, event, phase):
-    life = live(phase)
+def goes_on(life: Life, event: Event) -> None:
+    """The run ends well after the event, with the one job that it had."""
     event(life)
     life.enough()
     assert life.end("COMPLETED", "FAILED", "CRASHED", "CANCELLED") == "Completed", life.said
     (job,) = life.jobs()
     assert job.state == "succeeded"
     assert len(life.world.launches(job.id)) == 1
+
+
+@pytest.mark.parametrize(("event", "phase"), rows(OUTLIVED, SOME))
+def test_outlived(live, event, phase):
+    goes_on(live(phase), event)
 
 
 @pytest.mark.parametrize(("event", "phase"), rows([("pod evicted", Life.evict, PHASES)], SOME))
 def test_evicted(live, event, phase):
-    life = live(phase, environment={"PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR": "reschedule"})
-    event(life)
-    life.enough()
-    assert life.end("COMPLETED", "FAILED", "CRASHED", "CANCELLED") == "Completed", life.said
-    (job,) = life.jobs()
-    assert job.state == "succeeded"
-    assert len(life.world.launches(job.id)) == 1
+    goes_on(live(phase, environment={"PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR": "reschedule"}), event)
 
 
 @pytest.mark.parametrize(("event", "phase"), rows(ENDING, SOME))
