@@ -125,10 +125,24 @@ def build(space: Space, goal: Goal, until: float = math.inf) -> Placement | None
             return None
         hops.append(_pair(placement, space, link, levels, goal.weights.cost))
     if goal.timed:
+        if levels:
+            _add_sides(placement, space, levels)
         _add_finish_times(placement, space, hops, goal.weights.time, goal.deadline_hours)
     if math.isfinite(goal.budget_usd):
         placement.budget = model.add_row(placement.spent, -math.inf, goal.budget_usd)
     return placement
+
+
+def _add_sides(placement: Placement, space: Space, levels: list[Level]) -> None:
+    """A column per task and outermost place: a branch on one cloud of three tells more than one on a zone of many."""
+    group = np.arange(space.places)
+    for level in levels:
+        group = level.group[group]
+    for x, at in zip(placement.x, space.at, strict=True):
+        there = group[at]
+        for outermost in np.unique(there):
+            side = placement.model.add_columns(np.zeros(1), 1.0, integer=True)
+            placement.model.add_row([(x[there == outermost], 1.0), (side, -1.0)], 0.0, 0.0)
 
 
 def _add_finish_times(
