@@ -59,7 +59,7 @@ class AirflowServer:
         )
         for name in COMPONENTS:
             self.start(name)
-        self._await_health()
+        self.await_health()
         return self
 
     def __exit__(
@@ -127,7 +127,8 @@ class AirflowServer:
             time.sleep(0.5)
         return state
 
-    def _await_health(self) -> None:
+    def await_health(self) -> None:
+        """Wait until all components answer; raises RuntimeError if one has ended or it takes too long."""
         deadline = time.monotonic() + START_S
         while True:
             try:
@@ -166,6 +167,7 @@ def _settings(folder: Path, dags: Path, port: int) -> dict[str, str]:
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
+        "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "20",
         "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",

@@ -193,8 +193,8 @@ class SkyOperator(BaseOperator, Sky):
             self.defer(trigger=trigger, method_name="execute_complete")
         try:
             job = broker.watch(job.id, on_event=self._log_event, on_log=self.log.info, waiter=waiter)
-        except StoreTrouble:
-            raise  # the job goes on, and a retry finds it
+        except (StoreTrouble, OSError):  # the store cannot be reached, or Airflow's own end of the log is gone
+            raise  # the job goes on: a retry finds it, or Airflow says that nobody waits for it any more
         except BaseException as left:  # a time-out, an error of a log handler: nobody waits any more
             broker.cancel(job.id, f"Airflow does not wait for it any more: {left!r}", owner=self._owner)
             raise

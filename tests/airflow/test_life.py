@@ -69,11 +69,17 @@ class Life:
     def kill_worker(self):
         os.kill(int((self.world.home / f"{self.name}.pid").read_text()), signal.SIGKILL)
 
+    def kill_supervisor(self):
+        """What runs the task for Airflow; the task's process outlives it, and nobody reads its log any more."""
+        task = int((self.world.home / f"{self.name}.pid").read_text())
+        os.kill(int(Path(f"/proc/{task}/stat").read_text().rpartition(")")[2].split()[1]), signal.SIGKILL)
+
     def away(self, component, *, kill, seconds=0.0):
         """One of Airflow's processes ends, and comes back."""
         self.airflow.stop(component, kill=kill)
         time.sleep(seconds)
         self.airflow.start(component)
+        self.airflow.await_health()
 
     def end(self):
         return self.airflow.wait(f"ticking_{self.name}", self.run)
@@ -87,7 +93,10 @@ class Life:
 
 
 def pause(life):
+    """Paused until the job is over: a paused DAG's deferred task is taken up again once it is not."""
     life.airflow.api("PATCH", f"/dags/ticking_{life.name}", json={"is_paused": True})
+    life.ended()
+    life.airflow.api("PATCH", f"/dags/ticking_{life.name}", json={"is_paused": False})
 
 
 def mark(state):
@@ -98,6 +107,7 @@ def mark(state):
 OUTLIVED: list[tuple[str, Callable[[Life], Any], tuple[str, ...]]] = [
     ("triggerer killed", lambda life: life.away("triggerer", kill=True), ("deferred",)),
     ("worker killed", Life.kill_worker, ("blocking",)),
+    ("supervisor killed", Life.kill_supervisor, ("blocking",)),
     ("triggerer ended", lambda life: life.away("triggerer", kill=False), ("deferred",)),
     ("scheduler killed", lambda life: life.away("scheduler", kill=True), ("deferred", "blocking")),
     ("API server away", lambda life: life.away("api-server", kill=True, seconds=5), ("deferred", "blocking")),
