@@ -82,8 +82,7 @@ class Job:
         return Lease(self.id, holder, self.lease_epoch)
 
 
-@dataclass(frozen=True)
-class JobName:
+class JobName(NamedTuple):
     """What a job is called, without all that its driver remembers."""
 
     id: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
 from datetime import date
 from functools import lru_cache
 from typing import NamedTuple
@@ -57,43 +56,37 @@ def charges(store: Listings, scale: Scale, now: float | None = None, *, first: s
     """
     since = (date.fromisoformat(first).toordinal() - EPOCH) * DAY_S if first is not None else None
     moment = time.time() if now is None else now
+    launches, transfers = store.paid(since), store.sent(since)
     pipelines = store.pipeline_names()
-    found = [charge for one in store.paid(since) for charge in _of_launch(pipelines, one, scale, moment)]
-    found += [_of_transfer(pipelines, one) for one in store.sent(since)]
+    owed = {job: Owed(pipelines.get(run, NOT_KNOWN), run, task, job) for job, run, task in store.job_names()}
+    found = [charge for one in launches for charge in _of_launch(owed[one.job], one, scale, moment)]
+    found += [_of_transfer(owed[one.job], one) for one in transfers]
     return found if first is None else [charge for charge in found if charge.day >= first]
 
 
-def _of_launch(pipelines: Mapping[str, str], one: Paid, scale: Scale, now: float) -> Iterator[Charge]:
+class Owed(NamedTuple):
+    """For what a charge is: its first columns."""
+
+    pipeline: str
+    run: str
+    task: str
+    job: str
+
+
+def _of_launch(owed: Owed, one: Paid, scale: Scale, now: float) -> list[Charge]:
     hours = charged_hours(one.cloud, one.instance_type, one.num_nodes, existed(one.began, one.ended, scale, now))
     if not hours and not one.open:
-        return  # a launch that was refused
-    pipeline, market, running = (
-        pipelines.get(one.run, NOT_KNOWN),
-        "spot" if one.use_spot else "on-demand",
-        bool(one.open),
-    )
-    for day, share in days(one.began or one.intended_at, one.ended or now):
-        part = hours * share
-        yield Charge(
-            pipeline,
-            one.run,
-            one.task,
-            one.job,
-            one.cloud,
-            one.region,
-            market,
-            day,
-            part * one.price,
-            0.0,
-            part,
-            running,
-        )
+        return []  # a launch that was refused
+    where = (one.cloud, one.region, "spot" if one.use_spot else "on-demand")
+    return [
+        Charge(*owed, *where, day, hours * share * one.price, 0.0, hours * share, bool(one.open))
+        for day, share in days(one.began or one.intended_at, one.ended or now)
+    ]
 
 
-def _of_transfer(pipelines: Mapping[str, str], one: Sent) -> Charge:
+def _of_transfer(owed: Owed, one: Sent) -> Charge:
     cloud, _, region = one.source.partition("/") if one.source else (NOT_KNOWN, "", NOT_KNOWN)
-    name = (pipelines.get(one.run, NOT_KNOWN), one.run, one.task, one.job)
-    return Charge(*name, cloud, region, "egress", _day(one.at), egress_usd=one.usd)
+    return Charge(*owed, cloud, region, "egress", _day(one.at), egress_usd=one.usd)
 
 
 def days(began: float, ended: float) -> list[tuple[str, float]]:

@@ -68,10 +68,8 @@ ALL = Choice()
 
 
 class Paid(NamedTuple):
-    """A launch as bills need it: columns of its job and of its cluster."""
+    """A launch as bills need it: columns of its cluster."""
 
-    run: str
-    task: str
     job: str
     cloud: str
     region: str
@@ -93,8 +91,6 @@ class Sent(NamedTuple):
             is not known.
     """
 
-    run: str
-    task: str
     job: str
     at: float
     usd: float
@@ -194,10 +190,10 @@ class Listings:
 
     def paid(self, since: float | None = None) -> list[Paid]:
         """The launches of all jobs, or those that may have had machines after ``since``."""
-        sql = f"""SELECT jobs.plan_key, jobs.task, jobs.id, cloud, region, instance_type, use_spot, num_nodes, price,
-                    clusters.state IN ('intended', 'launched'), coalesce(started_at, launched_at),
+        sql = f"""SELECT job_id, cloud, region, instance_type, use_spot, num_nodes, price,
+                    state IN ('intended', 'launched'), coalesce(started_at, launched_at),
                     coalesce(stopped_at, ended_at), intended_at
-                  FROM clusters JOIN jobs ON jobs.id = clusters.job_id
+                  FROM clusters
                   WHERE {"1 = 1" if since is None else "(ended_at IS NULL OR ended_at >= :since)"}"""
         return list(map(Paid._make, self._ask(sql, NONE if since is None else {"since": since})))
 
@@ -208,11 +204,11 @@ class Listings:
                       WHERE clusters.job_id = events.job_id AND launched_at IS NOT NULL
                         AND attempt < CAST({attempt} AS INTEGER)
                       ORDER BY attempt DESC, intended_at DESC LIMIT 1)"""
-        sql = f"""SELECT plan_key, task, jobs.id, at, {self._usd},
+        sql = f"""SELECT job_id, at, {self._usd},
                     CASE WHEN kind = '{MOVED}' THEN {self._member("data", "from")} ELSE {before} END
-                  FROM events JOIN jobs ON jobs.id = events.job_id
+                  FROM events
                   WHERE {TRANSFERS} {"" if since is None else "AND at >= :since"}
-                  ORDER BY events.id"""
+                  ORDER BY id"""
         rows = self._ask(sql, NONE if since is None else {"since": since})
         return [sent for sent in map(Sent._make, rows) if sent.usd is not None]
 
