@@ -58,7 +58,11 @@ class Prefect:
             self.start_worker()
             yield
         self.worker.terminate()
-        self.worker.wait()
+        try:
+            self.worker.wait(30)
+        except subprocess.TimeoutExpired:  # it may wait for the end of a flow run that is over
+            self.worker.kill()
+            self.worker.wait()
 
     def start_worker(self) -> None:
         command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "life", "--type", "process"]
