@@ -56,7 +56,7 @@ test-newest-airflow: $(VENV)/.ready
 		--editable '.[airflow,aws,gcp,azure,postgres,sandbox]' $(PROVIDERS) \
 		hypothesis jsonschema pytest pytest-timeout pytest-xdist
 	$(BIN)/uv pip check --python $(VENV)/newest-airflow/bin/python
-	AIRFLOW_HOME=$(VENV)/newest-airflow/home $(VENV)/newest-airflow/bin/airflow providers get skyloom --full
+	AIRFLOW_HOME=$(CURDIR)/$(VENV)/newest-airflow/home $(VENV)/newest-airflow/bin/airflow providers get skyloom --full
 	$(VENV)/newest-airflow/bin/pytest -q -n 2 --dist loadfile tests/airflow
 
 # Everything that can go wrong, once each, on both databases: an hour on two cores. QUICK=1: a sample, five minutes.
