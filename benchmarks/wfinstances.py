@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import multiprocessing
 import resource
-import subprocess
-import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,26 +46,43 @@ def problem_of(dag: dict[str, Any]) -> Problem:
     return Problem(names, {name: hours[name] * price for name in names}, hours, dict.fromkeys(names, at), edges)
 
 
-def solved(file: Path) -> None:
+@dataclass(frozen=True)
+class Took:
+    """What an answer took: CPU seconds of the process, its peak memory in MB, and the gap left (inf: no plan)."""
+
+    seconds: float
+    megabytes: float
+    gap: float
+
+
+def solved(file: Path) -> list[Took]:
     """One line: cost and makespan, CPU seconds and gap of each."""
     dag = json.loads(file.read_text())
-    problem, words = problem_of(dag), []
+    problem, words, took = problem_of(dag), [], []
     for minimize in ("cost", "time"):
-        begun = time.process_time()
+        begun, gap = time.process_time(), math.inf
         try:
             found = solve(problem, minimize=minimize)  # type: ignore[arg-type]
             value = found.cost if minimize == "cost" else found.hours
-            outcome = (
-                "optimal" if found.optimal else f"gap {value / found.bound - 1:.3%}" if found.bound else "no bound"
-            )
-            outcome = f"{value:10.4f} {outcome:11s} {found.method}"
+            gap = 0.0 if found.optimal else value / found.bound - 1 if found.bound else math.inf
+            outcome = f"{value:10.4f} {_proof(gap):11s} {found.method}"
         except Infeasible as error:
             outcome = f"INFEASIBLE: {error}"
-        words.append(f"{minimize} {time.process_time() - begun:6.2f} s {outcome:32s}")
+        took.append(Took(time.process_time() - begun, _peak(), gap))
+        words.append(f"{minimize} {took[-1].seconds:6.2f} s {outcome:32s}")
     print(f"{len(dag['seconds']):5d} {len(dag['edges']):5d} {'  '.join(words)} {dag['name']}", flush=True)
+    return took
 
 
-def planned(file: Path) -> None:
+def _proof(gap: float) -> str:
+    return "optimal" if gap == 0 else f"gap {gap:.3%}"
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def planned(file: Path) -> list[Took]:
     """One line: a plan of the whole pipeline over the embedded catalog."""
     from sky_core import Artifact, Pipeline, Resources, Task
     from sky_core.catalog import Catalog
@@ -89,9 +107,10 @@ def planned(file: Path) -> None:
         for number, seconds in enumerate(dag["seconds"])
     ]
     made = make_plan(Pipeline(name="p", tasks=tuple(tasks)), Market(Catalog.embedded(), ("aws", "azure", "gcp")))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    words = f"{time.process_time():6.2f} CPU s {peak:5.0f} MB ${made.cost_usd:9.4f}"
-    print(f"{len(tasks):5d} plan {words} {'optimal' if made.optimal else 'not proven'} {dag['name']}")
+    took = Took(time.process_time(), _peak(), 0.0 if made.optimal else made.cost_usd / made.bound - 1)
+    words = f"{took.seconds:6.2f} CPU s {took.megabytes:5.0f} MB ${made.cost_usd:9.4f} {_proof(took.gap)}"
+    print(f"{len(tasks):5d} plan {words} {dag['name']}", flush=True)
+    return [took]
 
 
 def main() -> None:
@@ -100,17 +119,20 @@ def main() -> None:
     parser.add_argument("--plans", action="store_true", help="plan over the catalog, each in a process of its own")
     parser.add_argument("--most", type=int, default=10_000, help="leave out DAGs of more tasks")
     asked = parser.parse_args()
-    if asked.folder.is_file():
-        planned(asked.folder) if asked.plans else solved(asked.folder)
-        return
-    files = sorted(asked.folder.glob("*.json"), key=lambda file: len(json.loads(file.read_text())["seconds"]))
-    for file in files:
-        if len(json.loads(file.read_text())["seconds"]) > asked.most:
-            continue
-        if asked.plans:
-            subprocess.run([sys.executable, __file__, str(file), "--plans"], check=True)
-        else:
-            solved(file)
+    sizes = {file: len(json.loads(file.read_text())["seconds"]) for file in asked.folder.glob("*.json")}
+    files = sorted((file for file in sizes if sizes[file] <= asked.most), key=lambda file: sizes[file])
+    if asked.plans:
+        with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+            all_took = pool.map(planned, files, chunksize=1)
+    else:
+        all_took = [solved(file) for file in files]
+    print(f"{len(files)} DAGs of {sizes[files[0]]} to {sizes[files[-1]]} tasks:")
+    for what, took in zip(("plan",) if asked.plans else ("cost", "time"), zip(*all_took, strict=True), strict=True):
+        slowest, widest = max(one.seconds for one in took), max(one.gap for one in took)
+        proven, peak = sum(one.gap == 0 for one in took), max(one.megabytes for one in took)
+        print(
+            f"  {what}: {proven} optimal, widest gap {widest:.2%}, slowest {slowest:.2f} CPU s, at most {peak:.0f} MB"
+        )
 
 
 if __name__ == "__main__":

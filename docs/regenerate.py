@@ -4,8 +4,9 @@ write docs/schemas/, the JSON Schemas of what --json prints.
     python docs/regenerate.py            # rewrite what stands between the markers
     python docs/regenerate.py --check    # only say which files are stale
 
-A marker is a comment ``<!-- plan FILE -->``, ``<!-- plan FILE as json -->``, ``<!-- fields of plan -->`` or
-``<!-- permissions CLOUD -->``; what is between it and the next ``<!-- end -->`` is made here. Plans are made over the
+A marker is a comment ``<!-- plan FILE -->``, ``<!-- plan FILE as json -->``, ``<!-- fields of plan -->``,
+``<!-- permissions CLOUD -->`` or ``<!-- measured NAME -->`` (what docs/measure.py has kept of a benchmark); what is
+between it and the next ``<!-- end -->`` is made here. Plans are made over the
 embedded catalog with all three clouds usable and the defaults that somebody has who has set none, but for what hangs on
 the day (the floor under old prices, the remarks on these and on machines that retire), so that they are the same on
 every machine and every day.
@@ -38,7 +39,9 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "plan": PlanDocument, "cost": CostDocument, "jobs": JobsDocument, "top": TopDocument
 }  # fmt: skip
 ROOT = Path(__file__).parents[1]
-BLOCK = re.compile(r"(<!-- (?P<what>plan [^>]*?|fields of plan|permissions \w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(
+    r"(<!-- (?P<what>plan [^>]*?|fields of plan|permissions \w+|measured [\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL
+)
 WIDTH = 100
 WHEN = {"always": "always", "optional": "", "user": "as an IAM user", "role": "as a role", "identity": "if that is set"}
 MADE_AT = 1767225600.0  # the beginning of 2026: when a plan was made is no part of what it says
@@ -113,6 +116,9 @@ def made(what: str) -> str:
     """What belongs between the markers."""
     if what == "fields of plan":
         return fields() + "\n"
+    if what.startswith("measured "):
+        kept = ROOT / "docs" / "figures" / f"{what.removeprefix('measured ')}.txt"
+        return f"```text\n{kept.read_text()}```\n"
     if what.startswith("permissions "):
         return permissions(what.removeprefix("permissions "))
     file, _, as_json = what.removeprefix("plan ").partition(" as ")
