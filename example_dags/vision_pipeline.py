@@ -4,6 +4,7 @@ The same stages and estimates as ``example_flows/vision_pipeline.py``: two as sh
 artifacts, one as a Python function.
 """
 
+import os
 from datetime import datetime
 from pathlib import Path
 
@@ -28,8 +29,9 @@ with DAG("vision_pipeline", schedule=None, start_date=datetime(2026, 1, 1), defa
         run="python stages.py train",
         workdir=STAGES,
         requires={"accelerators": ["A100:4", "H100", "tpu-v5litepod-8"], "use_spot": True},
-        hours={"A100:4": 3.9, "H100": 6.4, "tpu-v5litepod-8": 4.8},
+        hours={"A100:4": 3.9, "H100": 6.4, "tpu-v5litepod-8": 6.4},
         checkpoint="3m",
+        envs={"VISION_EPOCH_S": os.environ.get("VISION_EPOCH_S", "0")},
         inputs={"images": process.outputs["images"]},
         outputs={"model": Artifact(size_gb=0.1)},
     )

@@ -26,9 +26,10 @@ def process():
 @resources(
     accelerators=["A100:4", "H100", "tpu-v5litepod-8"],
     use_spot=True,
-    hours={"A100:4": 3.9, "H100": 6.4, "tpu-v5litepod-8": 4.8},
+    hours={"A100:4": 3.9, "H100": 6.4, "tpu-v5litepod-8": 6.4},
     checkpoint="3m",
     output_gb=0.1,
+    envs={"VISION_EPOCH_S": os.environ.get("VISION_EPOCH_S", "0")},
 )
 def train(images):
     return stages.train(images, Path(os.environ["SKY_CHECKPOINT_DIR"]))
