@@ -95,7 +95,15 @@ def get_provider_info() -> dict[str, Any]:
                         "type": "string",
                         "example": "skyloom_default",
                         "default": "",
-                    }
+                    },
+                    "deferrable": {
+                        "description": "Whether tasks that do not say so wait in the triggerer (true) or in their "
+                        "worker's slot. AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE counts, too, where it is set.",
+                        "version_added": "0.1.0",
+                        "type": "boolean",
+                        "example": "false",
+                        "default": "true",
+                    },
                 },
             }
         },

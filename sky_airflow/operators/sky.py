@@ -307,9 +307,16 @@ class SkyOperator(BaseOperator, Sky):
 
 @cache
 def waits_in_triggerer() -> bool:
-    """What the configuration says of it, if anybody has set that; Airflow's own default is left aside."""
+    """What the configuration says of it: ``[skyloom] deferrable``, or ``[operators] default_deferrable``.
+
+    That the latter is false in airflow.cfg tells nothing, since Airflow writes its own defaults there; in the
+    environment somebody has set it. Who has not asked for it wants no slot held for hours.
+    """
     from airflow.sdk.configuration import conf
 
-    where = ("operators", "default_deferrable")
-    said = RawConfigParser.has_option(conf, *where) or "__".join(("AIRFLOW", *where)).upper() in os.environ
-    return bool(conf.getboolean(*where)) if said else True
+    for where in (("skyloom", "deferrable"), ("operators", "default_deferrable")):
+        if "__".join(("AIRFLOW", *where)).upper() in os.environ:
+            return bool(conf.getboolean(*where))
+    if RawConfigParser.has_option(conf, "skyloom", "deferrable"):
+        return bool(conf.getboolean("skyloom", "deferrable"))
+    return True

@@ -2,10 +2,13 @@
 
 import asyncio
 import re
+from configparser import RawConfigParser
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 from airflow.sdk import DAG
+from airflow.sdk.configuration import conf
 
 from sky_airflow.operators import sky as operators
 from sky_airflow.operators.sky import SkyOperator
@@ -47,10 +50,26 @@ def test_the_next_triggerer_goes_on_with_the_log(store, capsys):
     assert watched(job, capsys, owner="try-2") == [f"tick {number}" for number in (1, 2, 3, 4)], "a log of its own"
 
 
-@pytest.mark.parametrize(("said", "waits"), [(None, True), ("true", True), ("false", False)])
-def test_where_tasks_wait_is_airflows_setting(said, waits, monkeypatch):
-    if said:
-        monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", said)
+@pytest.mark.parametrize(
+    ("variables", "written", "waits"),
+    [
+        ({}, {}, True),
+        ({"OPERATORS__DEFAULT_DEFERRABLE": "true"}, {}, True),
+        ({"OPERATORS__DEFAULT_DEFERRABLE": "false"}, {}, False),
+        ({}, {("operators", "default_deferrable"): "false"}, True),  # as Airflow itself writes it into airflow.cfg
+        ({}, {("skyloom", "deferrable"): "false"}, False),
+        ({"SKYLOOM__DEFERRABLE": "true", "OPERATORS__DEFAULT_DEFERRABLE": "false"}, {}, True),
+    ],
+)
+def test_where_tasks_wait_is_airflows_setting(variables, written, waits, monkeypatch, request):
+    for name, value in variables.items():
+        monkeypatch.setenv(f"AIRFLOW__{name}", value)
+    for (section, option), value in written.items():
+        if not RawConfigParser.has_section(conf, section):
+            RawConfigParser.add_section(conf, section)
+            request.addfinalizer(partial(RawConfigParser.remove_section, conf, section))
+        RawConfigParser.set(conf, section, option, value)
+        request.addfinalizer(partial(RawConfigParser.remove_option, conf, section, option))
     operators.waits_in_triggerer.cache_clear()
     with DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)):
         assert SkyOperator(task_id="a", run="x").deferrable is waits
