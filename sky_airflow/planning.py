@@ -8,22 +8,23 @@ import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow.sdk import DAG
 from airflow.sdk.definitions.param import process_params
 
 from sky_airflow.dags import Reading, pipeline_of
-from sky_airflow.grammar.limits import objective_of, still_to_be_met
+from sky_airflow.grammar.limits import as_agreed, objective_of, still_to_be_met
 from sky_airflow.grammar.naming import instance_name, task_name
 from sky_airflow.grammar.templates import Render, rendering
-from sky_core.spec import Artifact, Pipeline, Task
+from sky_core.spec import Artifact, Objective, Pipeline, Task
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from sky_core.broker import Broker
     from sky_core.planner.plan import Plan
+    from sky_core.store.records import StoredPlan
 
 TOLD = "sky_job"  # the XCom of each Sky task that says which its job and plan are
 # What a task may turn out to need other than was planned.
@@ -36,33 +37,61 @@ def plan_stem(context: Context) -> str:
     return f"airflow/{run.dag_id}/{run.run_id}"
 
 
-def make_plan(broker: Broker, context: Context, task_id: str, truth: Task | None = None) -> tuple[str, Plan, str]:
-    """Make sure the DAG run has a plan that fits this task; log it.
+class Asked(NamedTuple):
+    """What a DAG run's plan is to be made of.
+
+    Attributes:
+        name: Of the task that asks, in the plan.
+        late: What is to be said of a deadline that has passed; "" as a rule.
+    """
+
+    key: str
+    pipeline: Pipeline
+    objective: Objective | None
+    name: str
+    late: str
+
+
+def asked(broker: Broker, context: Context, task_id: str, truth: Task | None = None) -> Asked:
+    """What is known by now of a DAG run, and what its plan has to keep to.
 
     Args:
         truth: The task as it will be submitted, everything in it rendered; None for one that is not ours.
-
-    Returns:
-        The plan's key, the plan, and the task's name in it.
     """
-    from sky_core.planner.view.table import plan_text
-
-    log = logging.getLogger("airflow.task")
     run, dag, map_index = context["dag_run"], context["dag"], context["ti"].map_index
     key = f"{plan_stem(context)}/{run.clear_number}"
-    earlier, forecast = _earlier(broker, key, f"airflow/{run.dag_id}/")
+    found = broker.store.plan(key)
+    earlier, forecast = _earlier(broker, found, f"airflow/{run.dag_id}/")
     started = run.start_date or datetime.now(UTC)
     reading = Reading(lambda operator: _rendering(operator, context), {task_id: context}, earlier, forecast, started)
     pipeline, name = pipeline_of(dag, reading), task_id
     if truth is not None:
         pipeline, name = with_truth(pipeline, task_id, map_index, truth)
     limits = objective_of(dag, started, _rendering(dag.get_task(task_id), context), run.logical_date)
-    objective, late = still_to_be_met(limits)
+    objective, late = still_to_be_met(limits if found is None else as_agreed(limits, found.plan))
+    return Asked(key, pipeline, objective, name, late)
+
+
+def make_plan(broker: Broker, context: Context, task_id: str, truth: Task | None = None) -> tuple[str, Plan, str]:
+    """Make sure the DAG run has a plan that fits this task; log it.
+
+    Returns:
+        The plan's key, the plan, and the task's name in it.
+    """
+    meant = asked(broker, context, task_id, truth)
+    plan = broker.plan(meant.key, meant.pipeline, meant.objective)
+    log_plan(plan, meant.late)
+    return meant.key, plan, meant.name
+
+
+def log_plan(plan: Plan, late: str = "") -> None:
+    """Show a plan in the task's log."""
+    from sky_core.planner.view.table import plan_text
+
+    log = logging.getLogger("airflow.task")
     if late:
         log.warning(late)
-    plan = broker.plan(key, pipeline, objective)
     log.info("\n%s", plan_text(plan))
-    return key, plan, name
 
 
 def tell_plan(context: Context, key: str, sky_conn_id: str | None, **more: str) -> None:
@@ -134,11 +163,11 @@ def _rendering(operator: Any, context: Context) -> Render:
     return rendering(operator, {**context, "params": params})
 
 
-def _earlier(broker: Broker, key: str, dag_prefix: str) -> tuple[dict[str, Task], bool]:
+def _earlier(broker: Broker, found: StoredPlan | None, dag_prefix: str) -> tuple[dict[str, Task], bool]:
     """The tasks of this run's plan as far as it is made; else those of the DAG's last run, as a forecast (True)."""
-    found = of_this_run = broker.store.plan(key)
-    if found is None:
+    last = found
+    if last is None:
         others = broker.store.plan_keys(prefix=dag_prefix)
-        found = broker.store.plan(others[-1]) if others else None
-    tasks = Pipeline.model_validate_json(found.pipeline).tasks if found else ()
-    return {task.name: task for task in tasks}, of_this_run is None
+        last = broker.store.plan(others[-1]) if others else None
+    tasks = Pipeline.model_validate_json(last.pipeline).tasks if last else ()
+    return {task.name: task for task in tasks}, found is None

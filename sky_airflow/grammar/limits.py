@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Any
@@ -58,6 +59,24 @@ def still_to_be_met(objective: Objective | None, now: datetime | None = None) ->
         return objective, ""
     late = f"the run's deadline {deadline.isoformat()} has passed: planned to be done as soon as can be"
     return objective.model_copy(update={"deadline": None, "minimize": "time"}), late
+
+
+def lifted(objective: Objective | None, broken: str) -> Objective:
+    """An objective without the limit that nothing keeps (as :class:`Infeasible` calls it): what is asked about.
+
+    Without its deadline, what is left is to be late as little as can be.
+    """
+    gone = {"budget_usd": None} if broken == "budget_usd" else {"deadline": None, "minimize": "time"}
+    return (objective or Objective()).model_copy(update=gone)
+
+
+def as_agreed(objective: Objective | None, stored_plan: str) -> Objective | None:
+    """An objective without the limits that the run's plan was made without: somebody has agreed to that."""
+    if objective is None or (objective.deadline is None and objective.budget_usd is None):
+        return objective
+    goal = json.loads(stored_plan)["objective"]
+    without = {name: None for name in ("deadline", "budget_usd") if goal.get(name) is None}
+    return objective.model_copy(update=without | ({"minimize": goal["minimize"]} if without else {}))
 
 
 def task_deadline(task: str, said: Any, after: datetime, zone: tzinfo | None, now: datetime) -> tuple[Any, str]:

@@ -73,3 +73,14 @@ def test_a_secret_is_shown_and_stored_nowhere(answers, world):
     if world.settings.store_url.startswith("sqlite"):
         files = Path(world.settings.store_url.removeprefix("sqlite:///")).parent.glob("*.db*")
         assert not [file for file in files if SECRET.encode() in file.read_bytes()]
+
+
+def test_a_person_is_shown_the_plan(answers):
+    if not CHOSEN:
+        assert "error" not in answers["a_dear_plan_that_is_approved"]["sky"]
+    asked = [name for name in NAMES if CASES[name].answer and name != "a_plan_within_its_limits_asks_nobody"]
+    for name in asked:
+        question, *_ = answers[name]["sky"]["questions"]
+        for part in ("May ", "| cloud | machines | data |", "| aws |", "| work | aws/us-east-1"):
+            assert part in question
+    assert not answers.get("a_plan_within_its_limits_asks_nobody", {}).get("sky", {}).get("questions")

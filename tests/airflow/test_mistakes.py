@@ -1,6 +1,8 @@
 """A mistake is told at the earliest moment that it can be known, with its task, its field and what would be right."""
 
-from datetime import UTC, datetime
+import importlib
+import sys
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from airflow.sdk import DAG, Variable, task
@@ -11,8 +13,9 @@ from sky_airflow.dags import pipeline_of
 from sky_airflow.grammar.fields import artifacts, build_task
 from sky_airflow.grammar.inputs import read_inputs
 from sky_airflow.operators.errors import permanent_errors
+from sky_airflow.operators.plan import SkyPlanOperator
 from sky_airflow.operators.sky import SkyOperator
-from sky_core.errors import JobFailed, NoFeasibleOffering, SpecError
+from sky_core.errors import JobFailed, MissingExtra, NoFeasibleOffering, SpecError
 
 
 def dag(**kwargs):
@@ -159,3 +162,33 @@ def test_what_a_retry_cannot_mend_is_not_retried():
             raise permanent
     with pytest.raises(JobFailed), permanent_errors():
         raise JobFailed("no machine was to be had")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"over": "wait"}, "Task.plan: over: 'wait' is neither 'fail' nor 'ask'"),
+        ({"response_timeout": timedelta(hours=1)}, "Task.plan: response_timeout: nobody is asked (write over='ask')"),
+        ({"over": "fail", "body": "Mind the month's end."}, "Task.plan: body: nobody is asked"),
+    ],
+)
+def test_a_plan_that_cannot_be_asked_about(fields, message):
+    with dag(), pytest.raises(SpecError) as caught:
+        SkyPlanOperator(task_id="plan", **fields)
+    assert message in str(caught.value)
+
+
+def test_planning_has_a_limit_of_its_own_time():
+    hour = timedelta(hours=1)
+    with dag(default_args={"execution_timeout": hour}):
+        plan = SkyPlanOperator(task_id="plan", over="ask")
+        patient = SkyPlanOperator(task_id="patient", over="ask", response_timeout=2 * hour)
+    assert (plan.execution_timeout, plan.response_timeout) == (hour, None)
+    assert (patient.execution_timeout, patient.response_timeout) == (hour, 2 * hour)
+
+
+def test_without_operators_that_ask_people_it_is_said_at_once(monkeypatch):
+    monkeypatch.setitem(sys.modules, "airflow.providers.standard.operators.hitl", None)
+    monkeypatch.delitem(sys.modules, "sky_airflow.operators.plan")
+    with pytest.raises(MissingExtra, match="operators that ask people is not installed"):
+        importlib.import_module("sky_airflow.operators.plan")

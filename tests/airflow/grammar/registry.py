@@ -22,6 +22,7 @@ class Case:
         dag: Its DAG's arguments.
         conf: What its run is triggered with.
         right: The result, where Airflow's own tasks cannot have one.
+        answer: What a person answers who is asked.
     """
 
     build: Build
@@ -29,26 +30,27 @@ class Case:
     conf: Mapping[str, Any] | None = None
     right: Any = None
     alike: bool = True
+    answer: str = ""
 
 
 CASES: dict[str, Case] = {}
 
 
-def case(*, conf: Mapping[str, Any] | None = None, **dag: Any) -> Callable[[Build], Build]:
+def case(*, conf: Mapping[str, Any] | None = None, answer: str = "", **dag: Any) -> Callable[[Build], Build]:
     """Register a case; ``dag`` are its DAG's arguments."""
 
     def register(build: Build) -> Build:
-        CASES[build.__name__] = Case(build, dag, conf)
+        CASES[build.__name__] = Case(build, dag, conf, answer=answer)
         return build
 
     return register
 
 
-def sky_only(right: Any, **dag: Any) -> Callable[[Build], Build]:
+def sky_only(right: Any, *, answer: str = "", **dag: Any) -> Callable[[Build], Build]:
     """Register a case that Airflow's own tasks fail at, with the result it has to have."""
 
     def register(build: Build) -> Build:
-        CASES[build.__name__] = Case(build, dag, right=right, alike=False)
+        CASES[build.__name__] = Case(build, dag, right=right, alike=False, answer=answer)
         return build
 
     return register

@@ -43,6 +43,7 @@ def run(name: str, kind: str) -> dict[str, Any]:
     from airflow.sdk import DAG
     from airflow.utils.session import create_session
 
+    from tests.airflow.grammar.answering import answering
     from tests.airflow.grammar.cases import CASES
     from tests.airflow.grammar.kit import Kit
     from tests.airflow.grammar.registry import SECRET
@@ -53,7 +54,8 @@ def run(name: str, kind: str) -> dict[str, Any]:
     with DAG(f"{name}.{kind}", schedule=about.pop("schedule", None), **about) as dag:
         case.build(Kit(kind == "sky", dag))
     know(dag)
-    done = dag.test(run_conf=case.conf)
+    with answering(dag.dag_id, case.answer) as questions:
+        done = dag.test(run_conf=case.conf)
     with create_session() as session:
         mine = (XComModel.dag_id == dag.dag_id) & (XComModel.task_id == "result")
         rows = session.scalars(sa.select(XComModel).where(mine))
@@ -63,7 +65,8 @@ def run(name: str, kind: str) -> dict[str, Any]:
         )
         fields = str(session.scalars(shown).all())
         states = {f"{ti.task_id}[{ti.map_index}]": str(ti.state) for ti in done.get_task_instances(session=session)}
-    return {"states": states, "result": kept, "leaks": SECRET in fields, "cpu_s": round(time.process_time() - began, 2)}
+    used = round(time.process_time() - began, 2)
+    return {"states": states, "result": kept, "leaks": SECRET in fields, "questions": questions, "cpu_s": used}
 
 
 def know(dag: Any) -> None:

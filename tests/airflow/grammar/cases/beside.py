@@ -1,6 +1,7 @@
 """Our operators that run nothing themselves: the plan as a task, waiting for a job, tidying up."""
 
 from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowFailException
 
@@ -27,6 +28,52 @@ def a_plan_that_is_too_dear(kit):
     plan = SkyPlanOperator(task_id="plan", max_usd=1e-9, retries=2) if kit.sky else refused()
     plan >> (work := kit.function(lambda: 1, task_id="work")())
     kit.result(work)
+
+
+def plan_or_question(kit, **asking):
+    """Too dear for its limit; where there is no plan, a question that is asked in any case."""
+    if kit.sky:
+        return SkyPlanOperator(task_id="plan", max_usd="{{ params.most }}", over="ask", **asking)
+    return ApprovalOperator(task_id="plan", subject="May it?", **asking)
+
+
+def after(plan, kit):
+    plan >> (work := kit.function(lambda: 1, task_id="work")())
+    EmptyOperator(task_id="always", trigger_rule="all_done") << work
+    kit.result(work)
+
+
+@case(answer="Approve", params={"most": 1e-9})
+def a_dear_plan_that_is_approved(kit):
+    after(plan_or_question(kit), kit)
+
+
+@case(answer="Reject", params={"most": 1e-9})
+def a_dear_plan_that_is_rejected(kit):
+    after(plan_or_question(kit), kit)
+
+
+@case(answer="Reject", params={"most": 1e-9})
+def a_dear_plan_whose_rejection_fails(kit):
+    after(plan_or_question(kit, fail_on_reject=True), kit)
+
+
+@case(answer="Reject", params={"most": 1e-9})
+def a_dear_plan_whose_rejection_skips_all(kit):
+    after(plan_or_question(kit, ignore_downstream_trigger_rules=True), kit)
+
+
+@case(answer="Reject", params={"most": 5})
+def a_plan_within_its_limits_asks_nobody(kit):
+    after(plan_or_question(kit) if kit.sky else EmptyOperator(task_id="plan"), kit)
+
+
+@sky_only(["'1'", "True", "'Ada'"], answer="Approve", default_args={"sky": {"budget_usd": 1e-7, "deadline": 1e-6}})
+def a_person_lifts_the_runs_own_limits(kit):
+    plan = SkyPlanOperator(task_id="plan", over="ask")
+    plan >> (work := kit.function(lambda: "1", task_id="work", retries=0)())
+    show = task(lambda work, said: [work, said["approved"], said["by"]], task_id="show")
+    kit.result(show(work, plan.output))
 
 
 @sky_only(["'a'", ["'aws'"], "True"])
