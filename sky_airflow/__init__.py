@@ -38,6 +38,7 @@ def get_provider_info() -> dict[str, Any]:
         "integrations": [
             {
                 "integration-name": "Skyloom",
+                "how-to-guide": ["/docs/airflow.md"],
                 "tags": ["service"],
             }
         ],
