@@ -20,6 +20,8 @@ TRAVELS = frozenset(
      "prev_end_date_success", "task_reschedule_count", "map_index_template", "templates_dict", "try_number"}
 )  # fmt: skip
 
+OF_FAILURES = frozenset({"exception", "reason"})  # only what is called once a task has failed gets them
+
 
 def wanted(
     function: Callable[..., Any], args: Collection[Any], given: Mapping[str, Any], context: Mapping[str, Any]
@@ -55,8 +57,9 @@ def refuse_what_stays(
             f"Task.{task_id}: {name}: it is Airflow's to answer, and the function runs elsewhere",
             cure=f"pass what it needs of it as an argument: {ASKED[name]}",
         )
-    for name in sorted(_left(function, args, given) & (KNOWN_CONTEXT_KEYS - TRAVELS)):
-        if inspect.signature(function).parameters[name].default is inspect.Parameter.empty:
+    for name in sorted(_left(function, args, given) & (KNOWN_CONTEXT_KEYS - TRAVELS - OF_FAILURES)):
+        # ``ti=None`` asks for it as well: that is how type checkers are kept content.
+        if inspect.signature(function).parameters[name].default in (inspect.Parameter.empty, None):
             raise SpecError(
                 f"Task.{task_id}: argument {name}: it stays in Airflow, and the function runs elsewhere",
                 cure="pass what it needs of it as an argument, which may be a template such as '{{ run_id }}'",

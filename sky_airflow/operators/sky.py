@@ -89,7 +89,7 @@ class SkyOperator(BaseOperator, Sky):
         budget_usd: Any = None,
         restarts: Any = 0,
         restart_on: Any = (),
-        skip_on_exit_code: int | Sequence[int] | None = 99,
+        skip_on_exit_code: int | str | Sequence[int | str] | None = 99,
         sky: Any = None,
         deferrable: bool | None = None,
         sky_conn_id: str | None = None,
@@ -117,7 +117,7 @@ class SkyOperator(BaseOperator, Sky):
         self.restarts = restarts
         self.restart_on = restart_on
         codes = () if skip_on_exit_code is None else skip_on_exit_code
-        self.skip_on_exit_code = (codes,) if isinstance(codes, int) else tuple(codes)
+        self.skip_on_exit_code = tuple(map(int, [codes] if isinstance(codes, (int, str)) else codes))
         self.sky = sky
         self.deferrable = waits_in_triggerer() if deferrable is None else deferrable
         self.sky_conn_id = sky_conn_id

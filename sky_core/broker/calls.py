@@ -5,6 +5,7 @@ can make the call, with references to other tasks' results in place of their val
 from __future__ import annotations
 
 import copyreg
+import functools
 import operator
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,10 @@ from sky_core.spec import Artifact
 RESULT = "result"  # the output under which a function's value is published
 # What a module's import left in it: of no use elsewhere, and not always to be pickled.
 IMPORT_STATE = frozenset({"__builtins__", "__loader__", "__spec__", "__cached__", "__path__"})
+
+# What lru_cache and cache make of a function, which pickle takes for something that is found by its name.
+CACHED: Any = type(functools.cache(len))
+CACHE_INFO = functools._CacheInfo
 
 NO_STAND_INS: Mapping[type, type] = {}
 
@@ -109,6 +114,10 @@ def _reduce_by_value(pickler: Any, obj: Any) -> Any:
         return types.ModuleType, (obj.__name__,), state  # the state comes second: modules may refer to each other
     if isinstance(obj, types.FunctionType) and is_local(obj.__module__ or ""):
         return pickler._dynamic_function_reduce(obj)
+    if isinstance(obj, CACHED) and (obj.__module__ == "__main__" or is_local(obj.__module__ or "")):
+        said = obj.cache_parameters()
+        state = {name: value for name, value in vars(obj).items() if name != "cache_parameters"}
+        return CACHED, (obj.__wrapped__, said["maxsize"], said["typed"], CACHE_INFO), state
     if isinstance(obj, type) and is_local(obj.__module__ or ""):
         return _class_by_value(obj)
     return None

@@ -99,6 +99,7 @@ MAPPED = [
     (lambda: task.sky(lambda x: x, task_id="t", hours=-1).expand(x=[1]), "hours: an estimate must be positive"),
     (lambda: task.sky(lambda x: x, task_id="t", requires={"gpus": 1}).expand(x=[1]), "did you mean accelerators?"),
     (lambda: task.sky(lambda ti: ti, task_id="t")(), "argument ti: it stays in Airflow"),
+    (lambda: task.sky(lambda ti=None: ti, task_id="t")(), "argument ti: it stays in Airflow"),
     (lambda: task.sky(lambda: Variable.get("x"), task_id="t")(), "Variable: it is Airflow's to answer"),
     (lambda: task.sky(_asks_while_it_runs, task_id="t")(), "get_current_context: it is Airflow's to answer"),
     (lambda: task.sky(lambda: 1, task_id="t", resources={"cpus": 4})(), "resources: not a parameter here"),

@@ -115,7 +115,18 @@ def _called(payload: Path) -> Any:
     packed_call = io.BytesIO(unpack("call", payload.read_bytes()))
     function, args, kwargs = CallUnpickler(packed_call).load()
     sys.meta_path.append(CarriedModules(pickle.load(packed_call)))  # noqa: S301 - our submitter's, as the call is
+    _be_its_script(function)
     return function(*args, **kwargs)
+
+
+def _be_its_script(function: Any) -> None:
+    """Let ``__main__`` have what the function knows of the script it comes from: what the call itself pickles of that,
+    for a file or another process, is looked up there."""
+    function = inspect.unwrap(getattr(function, "func", function))
+    if getattr(function, "__module__", None) == "__main__" and hasattr(function, "__globals__"):
+        script = ModuleType("__main__")
+        vars(script).update({name: value for name, value in function.__globals__.items() if not name.startswith("__")})
+        sys.modules["__main__"] = script
 
 
 def answer_of(made: Callable[[], Any]) -> tuple[Answer, int]:

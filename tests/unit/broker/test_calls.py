@@ -288,3 +288,40 @@ def test_a_functions_own_error_comes_back(tmp_path, monkeypatch, error, kind, sa
     assert said in str(caught.value)
     if kind is Refused:
         assert caught.value.code == 42
+
+
+SCRIPT = """
+import functools, pickle, sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from sky_core.broker.calls import pack
+
+@functools.lru_cache(maxsize=50)
+def fib(n):
+    return n if n < 2 else fib(n - 1) + fib(n - 2)
+
+@dataclass
+class Point:
+    x: int
+
+def double(n):
+    return 2 * n
+
+def work():
+    with ProcessPoolExecutor(1) as pool:
+        doubled = list(pool.map(double, [1, 2]))
+    return fib(40), fib.cache_info().maxsize, pickle.loads(pickle.dumps(Point(3))).x, doubled
+
+Path(sys.argv[1]).write_bytes(pack(work, [], {})[0])
+"""
+
+
+def test_a_script_is_whole_where_it_is_called(tmp_path):
+    """A cached function that calls itself, and what the call pickles of the script it comes from."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    subprocess.run([sys.executable, "script.py", "packed"], cwd=tmp_path, check=True)
+    body = "import sys; from sky_core.remote.agent import call; sys.exit(call.main('packed'))"
+    environ = {**os.environ, "SKY_OUTPUT_RESULT": str(tmp_path / "result")}
+    subprocess.run([sys.executable, "-c", body], cwd=tmp_path, env=environ, check=True)
+    assert load_result((tmp_path / "result").read_bytes()) == (102334155, 50, 3, [2, 4])
