@@ -23,6 +23,7 @@ from sky_core.facts.geography import continent
 from sky_core.spec import Resources
 
 OLD = timedelta(days=30)  # a spot price of more than that is not believed below the floor
+SNAPSHOT_DAY = date(2026, 8, 3)  # that of the newest of the snapshot's prices
 NOTICE = timedelta(days=90)  # a machine type goes this long before its cloud ends it
 US = re.compile(r"us\d?$")  # Azure's regions of the United States: eastus, westus3
 
@@ -124,3 +125,10 @@ def at_home(frame: pl.DataFrame, usual: Defaults) -> NDArray[np.bool_]:
     here = (pl.col("cloud").cast(pl.String) == cloud) & (pl.col("region").cast(pl.String) == region)
     held: NDArray[np.bool_] = frame.select(here.alias("here"))["here"].to_numpy()
     return held
+
+
+def spot_day(cloud: str, as_of: date) -> date:
+    """The day of a row's spot price: the row's own, but in the snapshot some are older than what they stand beside."""
+    known = clouds().get(cloud)
+    older = known.embedded_spot if known is not None else None
+    return min(as_of, older) if older is not None and as_of <= SNAPSHOT_DAY else as_of

@@ -59,6 +59,9 @@ def run() -> None:
     except SkyloomError as error:
         complain(f"error: {error}")
         sys.exit(1)
+    except OSError as error:  # a full disk, a file that may not be written
+        complain(f"error: {error}")
+        sys.exit(1)
     finally:
         spinner.stop()
 

@@ -20,6 +20,7 @@ from sky_core.cli.taskfiles import EnvFileOption, EnvOption, SecretOption, given
 from sky_core.cli.terminal import open_broker, say, show, write
 from sky_core.cli.terminal.schemas import CsvOption, JsonOption, one_of, schema_option
 from sky_core.cli.terminal.spinner import spinner
+from sky_core.errors import SpecError
 
 if TYPE_CHECKING:
     from sky_core.engine_kit import Draft
@@ -51,6 +52,8 @@ def plan(
     from sky_core.spec_yaml import load
 
     one_of(as_json, as_csv)
+    if html is not None and not html.absolute().parent.is_dir():
+        raise SpecError(f"--html: there is no folder {html.absolute().parent}", cure="make it, or name another file")
     file = source.path
     refuse_choice(source, param)
     asked = objective_of(minimize, deadline, budget)

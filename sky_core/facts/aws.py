@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 
 from sky_core.facts.base import CloudFacts, CpuMaker, Credentials
 
@@ -27,6 +28,7 @@ FACTS = CloudFacts(
     on_machine="sky_core.remote.agent.host.clouds.aws",
     sdk=("boto3", "s3fs"),
     extra="aws",
+    embedded_spot=date(2025, 6, 28),
     schemes={"s3": "s3"},
     filesystem="s3fs",
     default_region="us-east-1",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 
 from sky_core.facts.base import CloudFacts, CpuMaker, Credentials
 
@@ -25,6 +26,7 @@ FACTS = CloudFacts(
     on_machine="sky_core.remote.agent.host.clouds.azure",
     sdk=("azure.identity", "azure.mgmt.compute", "azure.mgmt.network", "azure.mgmt.resource", "adlfs"),
     extra="azure",
+    embedded_spot=date(2024, 12, 31),
     schemes={"az": "abfs", "abfs": "abfs", "abfss": "abfs"},
     filesystem="adlfs",
     default_region="eastus",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Literal
 
 CpuMaker = Literal["intel", "amd", "arm"]
@@ -68,6 +69,7 @@ class CloudFacts:
         zone: The pattern of a zone's name, its region as the first group; None where zones have no names of their own.
         billed_gb_bytes: Bytes in a gigabyte of its egress bill.
         gbit_out: Gbit/s that one machine sends out of its region.
+        embedded_spot: The day of the embedded catalog's spot prices, where they are older than those beside them.
         preemptions_per_hour: What it publishes of spot machines' lives, where the catalog has nothing better.
         bills_pending: Whether a machine costs money from its creation on, rather than once it runs.
         bills_stopping: From a machine type to whether such a machine costs money until its end is complete, rather than
@@ -98,6 +100,7 @@ class CloudFacts:
     billed_gb_bytes: int = 10**9
     gbit_out: float = 1.0
     preemptions_per_hour: float = 0.025
+    embedded_spot: date | None = None
     bills_pending: bool = False
     bills_stopping: Callable[[str], bool] = _never
     least_billed_s: Callable[[str], float] = _nothing

@@ -145,7 +145,7 @@ def fastest_of_equal(
 def cheapest_of_equal(
     problem: Problem, allowed: Mapping[str, Ints], goal: Goal, best: Best, *, method: Method, effort: Effort
 ) -> Best:
-    """The cheapest plan that is as fast as ``best``; of a large DAG one that no change of a single task makes cheaper.
+    """The cheapest plan that is as fast as ``best``; of a large DAG the cheapest that is found while patience lasts.
 
     ``goal`` is to minimize cost under a deadline that is the makespan of ``best``.
     """
@@ -164,6 +164,11 @@ def cheapest_of_equal(
         value = _value(problem, goal, choice)
         found = labels.search(narrowed, question, cutoff=above(value), width=WIDTHS[0], until=effort.until)
         choice = narrowed.choice(found.picks) if found is not None and found.picks is not None else choice
+    elif narrowed is None and method == "auto":
+        patient = replace(effort, until=min(effort.until, effort.patient_until))
+        second = minimum(problem, allowed, goal, method="labels", effort=patient)
+        if second.choice is not None and second.value < _value(problem, goal, choice):
+            choice = second.choice
     return replace(best, choice=choice)
 
 

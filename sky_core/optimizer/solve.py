@@ -179,9 +179,15 @@ def _least(problem: Problem, allowed: Mapping[str, Ints], goal: Goal, method: Me
 
 def _short_of_time(goal: Goal, least: float, where: str) -> Infeasible:
     message = f"no plan ends within {goal.deadline_hours:g} h{where}"
-    return Infeasible("deadline_hours", least, message, cure=f"allow at least {least:.6g} h")
+    return Infeasible("deadline_hours", least, message, cure=f"allow at least {_up(least)} h")
 
 
 def _short_of_money(goal: Goal, least: float, where: str) -> Infeasible:
     message = f"no plan costs at most ${goal.budget_usd:g}{where}"
-    return Infeasible("budget_usd", least, message, cure=f"allow at least ${least:.6g}")
+    return Infeasible("budget_usd", least, message, cure=f"allow at least ${_up(least)}")
+
+
+def _up(least: float) -> str:
+    """A limit that can be kept, in six digits: to write less would ask for the impossible again."""
+    digit = 10.0 ** (math.floor(math.log10(least)) - 5) if least > 0 else 1.0
+    return f"{math.ceil(least / digit) * digit:.6g}"

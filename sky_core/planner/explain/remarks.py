@@ -11,7 +11,7 @@ import polars as pl
 from sky_core.catalog import Catalog
 from sky_core.catalog.facts import labels_of
 from sky_core.catalog.names import squeeze
-from sky_core.catalog.usual import OLD, retires
+from sky_core.catalog.usual import OLD, retires, spot_day
 from sky_core.planner.plan import Placement
 from sky_core.spec import Pipeline, Task
 
@@ -62,10 +62,17 @@ def _old_prices(placements: Iterable[Placement], catalog: Catalog, today: date) 
     for cloud, region, instance_type in sorted(kinds):
         here = (pl.col("cloud") == cloud) & (pl.col("region") == region) & (pl.col("instance_type") == instance_type)
         day = catalog.table.filter(here)["as_of"].max()
-        if isinstance(day, date) and today - day > OLD:
-            oldest[cloud] = min(day, oldest.get(cloud, day))
+        if not isinstance(day, date):
+            continue
+        told = spot_day(cloud, day)
+        if today - told > OLD:
+            oldest[cloud] = min(told, oldest.get(cloud, told))
     for cloud, day in oldest.items():
-        floor = f"; none is taken to be below {catalog.usual.spot_floor:.0%} of on demand" if catalog.usual else ""
+        floor = (
+            f"; none is taken to be below {catalog.usual.spot_floor:.0%} of on demand where that is known"
+            if catalog.usual
+            else ""
+        )
         yield f"spot prices of {cloud} are of {day}, {(today - day).days} days old{floor}"
 
 

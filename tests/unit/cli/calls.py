@@ -49,6 +49,7 @@ LOOKING: Sequence[Call] = (
     Call("doctor", code=1, says="nobody drives"),
     Call("init --regions us-* --usd-per-day 5 --yes", code=1, says="is there already"),
     Call("plan t.yaml --minimize time --deadline 9h --budget 50 --html plan.html --usable", says="page is plan.html"),
+    Call("plan t.yaml --html no/such/folder/plan.html", code=1, says="--html: there is no folder"),
     Call("plan t.yaml --env A=1 --secret S=2 --env-file env --csv", says="m5.large"),
     Call("plan t.yaml --json", says='"placements"'),
     Call("plan --json-schema", says="PlanDocument"),

@@ -11,7 +11,7 @@ import pytest
 from sky_core import Pipeline, Resources, Task
 from sky_core.catalog import Catalog
 from sky_core.catalog.facts import labels_of
-from sky_core.catalog.usual import retires
+from sky_core.catalog.usual import retires, spot_day
 from sky_core.config import Defaults, Settings
 from sky_core.errors import NoFeasibleOffering, SpecError
 from sky_core.planner.planning import Market, make_plan
@@ -103,7 +103,14 @@ def test_an_old_spot_price_is_told_and_not_believed_below_the_floor() -> None:
     old = usual.table.filter((pl.col("as_of") < today - timedelta(days=30)) & pl.col("price").is_not_null())
     assert (old["spot_price"] >= 0.5 * old["price"] * (1 - 1e-9)).all()
     spot = Task(name="t", run="true", hours=1, resources=Resources(accelerators="T4:1", use_spot=True))
-    assert "days old; none is taken to be below 50% of on demand" in " ".join(planned(spot, spot_floor=0.5).split())
+    told = " ".join(planned(spot, spot_floor=0.5).split())
+    assert "days old; none is taken to be below 50% of on demand where that is known" in told
+
+
+def test_a_spot_price_is_as_old_as_itself_not_as_what_stands_beside_it() -> None:
+    assert spot_day("aws", date(2026, 7, 20)) == date(2025, 6, 28)
+    assert spot_day("gcp", date(2026, 8, 3)) == date(2026, 8, 3)
+    assert spot_day("aws", date(2026, 11, 1)) == date(2026, 11, 1), "a refresh brings both"
 
 
 def test_a_new_spot_price_is_believed_whatever_it_is() -> None:
