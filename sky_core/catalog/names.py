@@ -47,6 +47,8 @@ OTHER_MAKERS = ("tpu", "gaudi", "mi", "radeon", "instinct")
 """How the names of accelerators begin that are neither NVIDIA's nor of AWS' own."""
 
 TPU = re.compile(r"^tpu-(?P<generation>v\d+[ep]?)-(?P<size>\d+)$")
+GOOGLES_OWN = re.compile(r"^v\d(e|p|litepod)?-\d+$", re.IGNORECASE)
+"""What Google's API calls accelerator types of TPUs: ``v6e-8``, ``v5litepod-16``."""
 TPU_CHIP_MEMORY_GIB = {"v2": 16, "v3": 32, "v4": 32, "v5e": 16, "v5p": 95, "v6e": 32}
 TPU_CORES_PER_NAMED_CHIP = {"v2": 2, "v3": 2, "v4": 2, "v5p": 2}
 """v2 to v4 and v5p slices are named by cores, two a chip; v5e and v6e by chips (Cloud TPU documentation)."""
@@ -57,6 +59,8 @@ def squeeze(name: str) -> str:
     stripped = name.strip()
     while (shorter := VENDOR_WORDS.sub("", stripped)) not in (stripped, ""):
         stripped = shorter
+    if GOOGLES_OWN.match(stripped):
+        stripped = f"tpu-{stripped}"
     plain = re.sub(r"[^a-z0-9]", "", stripped.lower()).replace("tpuv5litepod", "tpuv5e")  # as Google's own API has it
     return ALIASES.get(plain, plain)
 

@@ -95,3 +95,4 @@ def test_refresh_reports_and_keeps(home: Path) -> None:
 def test_show_of_an_accelerator_lists_every_count_it_is_sold_in() -> None:
     assert "H200:8" in say("show", "H200", "--limit", "2")
     assert "tpu-v5e-8" in say("show", "tpu-v5litepod-8", "--limit", "2")
+    assert "tpu-v6e-8" in say("show", "v6e-8", "--limit", "2")
