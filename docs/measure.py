@@ -24,15 +24,14 @@ FIGURES = ROOT / "docs" / "figures"
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A command, arguments that only say where data lies here, and which of its lines a page shows."""
+    """A command, and which of the lines that it prints a page shows."""
 
     command: str
-    here: str = ""
     shown: str = ""
 
-    def run(self) -> str:
-        """The command, the day, and the lines it printed; raises if the benchmark broke off."""
-        words = [word.replace("FOLDER", self.here) for word in shlex.split(self.command)]
+    def run(self, folder: str) -> str:
+        """The command, the day, and the lines it printed with FOLDER being there; raises if the benchmark broke off."""
+        words = [word.replace("FOLDER", folder) for word in shlex.split(self.command)]
         done = subprocess.run([sys.executable, *words], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode not in (0, 1):  # 1: a promise was broken, and the lines say which
             raise SystemExit(f"{self.command} ended with {done.returncode}")
@@ -60,7 +59,7 @@ def main() -> None:
         benchmark = BENCHMARKS[name]
         if "FOLDER" in benchmark.command and not asked.folder:
             parser.error(f"{name} needs --folder")
-        text = Benchmark(benchmark.command, asked.folder, benchmark.shown).run()
+        text = benchmark.run(asked.folder)
         (FIGURES / f"{name}.txt").write_text(text)
         print(text)
 

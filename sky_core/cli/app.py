@@ -56,10 +56,7 @@ def run() -> None:
     """Run the command line; a user's error is one line on stderr, not a traceback."""
     try:
         app()
-    except SkyloomError as error:
-        complain(f"error: {error}")
-        sys.exit(1)
-    except OSError as error:  # a full disk, a file that may not be written
+    except (SkyloomError, OSError) as error:  # the latter: a full disk, a file that may not be written
         complain(f"error: {error}")
         sys.exit(1)
     finally:
