@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import fsspec
 import pytest
 
@@ -12,7 +14,6 @@ from tests.conftest import Sandbox
 from tests.sandbox.lab import BUCKET, Lab
 
 WORK = 'echo "$SKY_JOB_ID" > "$SKY_OUTPUT_OUT"'
-SLOW = f"sleep 8; {WORK}"
 JOIN = 'cat "$SKY_INPUT_FROM_T0" "$SKY_INPUT_FROM_T1" "$SKY_INPUT_FROM_T2" "$SKY_INPUT_FROM_T3"'
 STAYS = """
 if [ -e "$SKY_CHECKPOINT_DIR/half" ]; then cp "$SKY_CHECKPOINT_DIR/half" "$SKY_OUTPUT_OUT"; exit; fi
@@ -35,18 +36,23 @@ def test_a_job_runs_on_a_host_and_leaves_nothing_but_its_output(sandbox: Sandbox
     assert sandbox.live() == []
 
 
-def test_four_tasks_share_two_hosts_and_a_cloud_and_others_queue(sandbox: Sandbox, lab: Lab) -> None:
+def test_four_tasks_share_two_hosts_and_a_cloud_and_others_queue(sandbox: Sandbox, lab: Lab, tmp_path: Path) -> None:
     small = Resources(cpus="2+", memory="2+")
-    four = [Task(name=f"t{n}", run=SLOW, hours=0.1, resources=small, outputs={"out": Artifact()}) for n in range(4)]
+    # They hold their machines until somebody queues: however slow the computer, two hosts are too few for four.
+    gate = tmp_path / "somebody-queues"
+    slow = f"for n in $(seq 300); do [ -e {gate} ] && break; sleep 0.2; done; {WORK}"
+    four = [Task(name=f"t{n}", run=slow, hours=0.1, resources=small, outputs={"out": Artifact()}) for n in range(4)]
     inputs = {f"from_{task.name}": OutputRef(task=task.name, output="out") for task in four}
     join = Task(name="join", run=JOIN,
                 hours=0.1, resources=small, inputs=inputs)  # fmt: skip
-    mine = Task(name="mine", run=SLOW, hours=0.1, resources=Resources(cloud="lab"), outputs={"out": Artifact()})
+    mine = Task(name="mine", run=slow, hours=0.1, resources=Resources(cloud="lab"), outputs={"out": Artifact()})
     most = 0
 
     def look() -> None:
         nonlocal most
         most = max(most, *(len(lab.claims(machine)) for machine in lab.machines))
+        if any(event.kind == "queued" for job in jobs for event in home.store.events(job.id)):
+            gate.touch()
 
     with lab.home(sandbox) as home:
         plan = home.broker.plan("run", Pipeline(name="p", tasks=(*four, join)))
