@@ -42,7 +42,7 @@ def engine_report(broker: Broker, leaked: int) -> dict[str, Any]:
             for name in first.placements
         ],
         "plan_cost_usd": first.cost_usd,
-        "replanned_cost_usd": newest.cost_usd,
+        "replanned_cost_usd": _against_plan(broker, key).replanned_usd,
         "plan_hours": first.hours,
         "bill_usd": sum(line.usd for line in bill.values()),
         "best_single_cloud": {cloud: first.single_cloud.get(cloud) for cloud in ("aws", "gcp", "azure")},
@@ -106,7 +106,7 @@ def show(console: Console, engine: str, broker: Broker, report: dict[str, Any], 
     off = report["bill_usd"] / report["replanned_cost_usd"] - 1
     console.print(
         f"planned ${report['plan_cost_usd']:.3f}; ${report['replanned_cost_usd']:.3f} by the newest plan, made when it "
-        "was known what had gone wrong; "
+        "was known what had gone wrong, with what earlier attempts had cost by then; "
         f"bill ${report['bill_usd']:.3f}, {off:+.0%} against that. Against the first plan:"
     )
     for reason in _against_plan(broker, key).reasons[:MOST_REASONS]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from pydantic import model_validator
+
 from sky_core.events import OfAttempt
 from sky_core.planner.plan import Block, Placement, Record
 from sky_core.store import Cluster, Event
@@ -16,6 +18,8 @@ from sky_core.store import Cluster, Event
 MOST_IN_A_PLACE = 2
 MOST_UNKEPT = 4
 """Times ``max_attempts``: launches on which the command did run, but since which no checkpoint was kept."""
+
+MOST_KEPT = 0.95  # of the work: what takes longer than was thought is never taken for done
 
 MOST_WORDS = 200  # characters of why an attempt has ended
 
@@ -58,7 +62,7 @@ class Tries(Record):
         generation: The newest checkpoint by then.
         places: The places of ``vain`` launches.
         shut: Clouds that cannot be connected from here, and places without what the job names, such as its image.
-        kept_hours: Hours of running that ended with a newer checkpoint.
+        kept: Share of the work that the newest checkpoint holds, by how long the command ran and was to run.
     """
 
     vain: int = 0
@@ -66,7 +70,13 @@ class Tries(Record):
     generation: int | None = None
     places: tuple[Vain, ...] = ()
     shut: tuple[Block, ...] = ()
-    kept_hours: float = 0.0
+    kept: float = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stored_before(cls, data: dict[str, object]) -> dict[str, object]:
+        # Jobs that earlier versions stored count hours, not shares.
+        return {name: value for name, value in data.items() if name != "kept_hours"}
 
     def after(self, place: Placement, why: str, *, hours: float | None, generation: int | None) -> Tries:
         """With one more launch, which ended for the reason ``why``.
@@ -88,7 +98,7 @@ class Tries(Record):
             update={
                 "vain": 0 if ran else self.vain + 1,
                 "unkept": 0 if newer else self.unkept + 1,
-                "kept_hours": self.kept_hours + (hours or 0.0 if newer else 0.0),
+                "kept": min(MOST_KEPT, self.kept + (_share(hours or 0.0, place) if newer else 0.0)),
                 "generation": generation,
                 "places": places,
             }
@@ -116,6 +126,10 @@ class Tries(Record):
         if self.unkept >= MOST_UNKEPT * limit:
             return f"{self.unkept} launches since the newest checkpoint, and none got further"
         return None
+
+
+def _share(hours: float, place: Placement) -> float:
+    return hours / (place.hours * (1 + place.overhead)) if place.hours > 0 else 0.0
 
 
 def told(clusters: Sequence[Cluster], events: Iterable[Event]) -> str:

@@ -12,12 +12,13 @@ from sky_core.store import Job
 
 
 def so_far(begun_at: float, jobs: Iterable[Job], scale: Scale) -> SoFar:
-    """Hours since the first plan, and those that each job still needs where it is."""
+    """Hours since the first plan, those that each job still needs where it is, and what its checkpoints hold."""
     now = time.time()
-    left = {}
+    left, kept = {}, {}
     for job in jobs:
         memory = Memory.model_validate(job.memory)
+        kept[job.task] = memory.tries.kept
         if memory.placement is not None:
             ran = scale.hours(now - memory.running_since) if memory.running_since else 0.0
             left[job.task] = 0.0 if job.state == "succeeded" else max(0.0, memory.placement.expected_hours - ran)
-    return SoFar(begun_at, scale.hours(now - begun_at), left)
+    return SoFar(begun_at, scale.hours(now - begun_at), left, kept)

@@ -50,8 +50,8 @@ def caps(settings: Settings, task: Task, goal: Objective) -> list[Cap]:
 
 def estimate(place: Placement, memory: Memory, *, first: bool) -> float:
     """USD that a launch there is expected to cost: what checkpoints hold is not done again, inputs are there once."""
-    hours = max(place.expected_hours - memory.tries.kept_hours, place.boot_hours)
-    return hours * place.price * place.num_nodes + (place.egress_usd if first else 0.0)
+    rest = place.model_copy(update={"done": max(place.done, memory.tries.kept)})
+    return rest.expected_hours * place.price * place.num_nodes + (place.egress_usd if first else 0.0)
 
 
 def exceeded(

@@ -30,7 +30,8 @@ class Against:
     """What was planned and what came of it, USD.
 
     Attributes:
-        replanned_usd: What the newest plan says, made when it was known what had gone wrong; as planned if nothing had.
+        replanned_usd: What the newest plan says, made when it was known what had gone wrong, and what attempts that
+            had ended by then have cost; as planned if nothing had gone wrong.
         reasons: They add up to the difference; those that matter most first.
         alone: The best that one cloud alone could have done by the first plan, and that cloud; None if none could.
     """
@@ -53,7 +54,15 @@ def against(first: Plan, newest: Plan, rows: Sequence[JobRow], scale: Scale, now
         reasons += [Reason(task, f"was tried before ({row.job.state})", row.spent.usd) for row in found[1:]]
     ordered = sorted(reasons, key=lambda reason: -abs(reason.usd))
     usd = sum(row.spent.usd for row in rows)
-    return Against(_planned(first), _planned(newest), usd, tuple(ordered), first.best_single_cloud())
+    replanned = _planned(newest) + sum(_gone(row, newest.created_at, scale, now) for row in rows)
+    return Against(_planned(first), replanned, usd, tuple(ordered), first.best_single_cloud())
+
+
+def _gone(row: JobRow, planned_at: float, scale: Scale, now: float) -> float:
+    """USD of a job's attempts that were over when a plan was made, and that it could not plan any more."""
+    before = [one for one in row.spent.clusters if one.launched_at is not None][:-1]
+    over = (one for one in before if (one.stopped_at or one.ended_at or now) <= planned_at)
+    return sum(_usd(one, scale, now) for one in over)
 
 
 def _planned(plan: Plan) -> float:

@@ -26,7 +26,8 @@ class Placement(Record):
         hours_at_most: Hours that all but one in twenty runs stay below, as far as past runs tell; else ``hours``.
         hours_source: Where the estimate came from, e.g. ``"user"``, ``"history (7 runs)"``, ``"default (1 h)"``.
         overhead: Expected extra hours for each hour on spot: preemptions, lost work, checkpoints.
-        compute_usd: (hours x (1 + overhead) + boot_hours) x price x num_nodes.
+        done: Share of the work that was done by then, on machines before this one: it is not done again.
+        compute_usd: (hours x (1 - done) x (1 + overhead) + boot_hours) x price x num_nodes.
         egress_usd: What moving its inputs to it costs.
         transfer_hours: How long its slowest input takes to arrive.
     """
@@ -47,6 +48,7 @@ class Placement(Record):
     hours_source: str
     boot_hours: float
     overhead: float = 0.0
+    done: float = 0.0
     compute_usd: float
     egress_usd: float = 0.0
     transfer_hours: float = 0.0
@@ -60,7 +62,7 @@ class Placement(Record):
     @property
     def expected_hours(self) -> float:
         """Hours that the machine is expected to be needed."""
-        return self.hours * (1 + self.overhead) + self.boot_hours
+        return self.hours * (1 - self.done) * (1 + self.overhead) + self.boot_hours
 
     @property
     def location(self) -> tuple[str, str]:

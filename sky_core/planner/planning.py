@@ -55,11 +55,13 @@ class SoFar:
         begun_at: When it was first planned, seconds since the epoch.
         hours: Hours since then.
         left: Hours that tasks which stay where they are still need; 0 for those that are done.
+        kept: Shares of the work of tasks that checkpoints hold: wherever those go on, only the rest is to be done.
     """
 
     begun_at: float
     hours: float
     left: Mapping[str, float]
+    kept: Mapping[str, float] = field(default_factory=dict)
 
 
 def make_plan(
@@ -110,7 +112,7 @@ def make_plan(
         schedule=model.schedule(solution),
         alone={cloud: single_cloud(model, cloud, rest, fixed) for cloud in market.clouds},
         next_best=next_best(model, rest, solution, fixed) if explain else {},
-        deals=deals(model) if trade else (),
+        deals=deals(model, solution) if trade else (),
         guesses=Sensitivity(model, shelf, solution, rest).guesses() if explain else (),
         left_out=dict(market.left_out),
         remarks=remarks(pipeline, placements, market.catalog),
@@ -127,9 +129,13 @@ def _candidates(pipeline: Pipeline, shelf: Shelf, fixed: Mapping[str, Placement]
     return {
         task.name: pinned(fixed[task.name], done.left.get(task.name))
         if task.name in fixed
-        else fast_enough(task, shelf.candidates(task))
+        else fast_enough(task, _rest(shelf.candidates(task), done.kept.get(task.name, 0.0)))
         for task in pipeline.tasks
     }
+
+
+def _rest(candidates: Candidates, kept: float) -> Candidates:
+    return candidates.rest(kept) if kept else candidates  # tasks that have not begun share theirs
 
 
 def _hours_left(objective: Objective, so_far: SoFar) -> float | None:

@@ -108,6 +108,9 @@ def test_reasons_come_to_the_difference_between_bill_and_plan(store):
     assert found.planned_usd == pytest.approx(6.5)
     assert found.replanned_usd == pytest.approx(8)
     assert in_words(found) == "$6.50, then $8.00 by the newest plan"
+    since = anew.model_copy(update={"created_at": now - 5 * HOUR})
+    rows = job_rows(store, Scale(), Choice(runs=(RUN,)), now=now)
+    assert against(plan, since, rows, Scale(), now).replanned_usd == pytest.approx(9), "the attempt before it is paid"
     assert found.usd == pytest.approx(1 + 6 + 1 + 0.25)
     assert sum(reason.usd for reason in found.reasons) == pytest.approx(found.usd - found.planned_usd)
     told = {(reason.task, reason.why): reason.usd for reason in found.reasons}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sky_core.job.attempts import MOST_UNKEPT, Tries, told
+import pytest
+
+from sky_core.job.attempts import MOST_KEPT, MOST_UNKEPT, Tries, told
 from sky_core.planner.candidates import is_blocked
 from sky_core.planner.plan import Placement
 from sky_core.store import Cluster, Event
@@ -61,7 +63,16 @@ def test_a_job_that_runs_and_keeps_nothing_ends_too_unless_it_takes_checkpoints(
     for generation in range(100):
         tries = tries.after(placement(), "preempted", hours=0.5, generation=generation)
     assert tries.enough(3) is None
-    assert tries.kept_hours == 50
+    assert tries.kept == MOST_KEPT, "whatever it was thought to take, it is not done yet"
+
+
+def test_what_checkpoints_hold_is_a_share_of_the_work_wherever_it_was_done():
+    slow, fast = placement(hours=8.0), placement(hours=4.0)
+    tries = Tries().after(slow, "preempted", hours=2.0, generation=1)
+    assert tries.kept == pytest.approx(0.25)
+    assert tries.after(fast, "preempted", hours=1.0, generation=2).kept == pytest.approx(0.5)
+    assert tries.after(fast, "preempted", hours=1.0, generation=1).kept == pytest.approx(0.25), "nothing newer was kept"
+    assert Tries.model_validate({"kept_hours": 3.0, "vain": 1}).vain == 1, "as stored by an earlier version"
 
 
 def test_the_error_lists_each_attempt_once_with_its_reason_and_what_to_look_at():

@@ -263,6 +263,21 @@ def test_spec_errors_are_errors_of_the_tree():
         Objective(minimize="beauty")
 
 
+def test_what_a_checkpoint_holds_is_neither_planned_nor_paid_again(market):
+    first = make_plan(vision(), market)
+    fixed = {"process": first.placements["process"]}
+    whole, rest = (
+        make_plan(vision(), market, fixed=fixed, so_far=SoFar(first.begun, 3.0, {"process": 0.0}, kept)).placements
+        for kept in ({}, {"train": 0.75})
+    )
+    place = rest["train"]
+    assert (place.done, place.hours) == (0.75, whole["train"].hours), "hours are the whole task's: shares of it add up"
+    work = whole["train"].expected_hours - whole["train"].boot_hours
+    assert place.expected_hours - place.boot_hours == pytest.approx(0.25 * work)
+    assert place.compute_usd == pytest.approx(place.expected_hours * place.price * place.num_nodes)
+    assert rest["infer"].compute_usd == whole["infer"].compute_usd
+
+
 def test_planning_anew_counts_the_time_that_has_passed_and_the_work_that_is_done(market):
     first = make_plan(vision(), market, Objective(deadline=14))
     done = SoFar(first.begun, 13.0, {"process": 0.0, "train": 0.5})
