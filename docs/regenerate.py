@@ -50,7 +50,7 @@ MADE_AT = 1767225600.0  # the beginning of 2026: when a plan was made is no part
 @cache
 def plan(file: str) -> Plan:
     """The plan of an example, with all that can be said of it."""
-    market = Market(Catalog.embedded().with_defaults(Defaults(spot_floor=0.0)), ("aws", "azure", "gcp"))
+    market = Market(Catalog.embedded().with_defaults(Defaults()), ("aws", "azure", "gcp"))
     made = make_plan(load_pipeline(ROOT / file), market, explain=True, trade=True)
     return made.model_copy(update={"created_at": MADE_AT, "begun_at": MADE_AT, "remarks": ()})
 

@@ -15,6 +15,7 @@ import polars as pl
 from sky_core.catalog import custom
 from sky_core.catalog.egress import EgressTable, Location
 from sky_core.catalog.merge import overlay
+from sky_core.catalog.names import only_elsewhere, resolve
 from sky_core.catalog.query import query
 from sky_core.catalog.refresh import shelf
 from sky_core.catalog.snapshot import DATA, read_snapshot
@@ -99,6 +100,17 @@ class Catalog:
             NoFeasibleOffering: if no row is left; says which field emptied the list, and what would come next.
         """
         return query(self.table, resources, task, clouds, self.usual)
+
+    def check_names(self, resources: Resources, *, task: str = "task") -> None:
+        """Refuse misspelt accelerators: that another alternative can be had does not make them right.
+
+        Raises:
+            UnknownAccelerator: if no cloud, here or elsewhere, sells an accelerator that an alternative names.
+        """
+        for wanted in resources.alternatives:
+            for name, _ in wanted.accelerators:
+                if not only_elsewhere(name, self.accelerators):
+                    resolve(name, self.accelerators, task)
 
     def ended(self, resources: Resources, clouds: Sequence[str] | None = None) -> dict[str, str]:
         """Accelerators that fit, and when their machines end or have ended, where :meth:`query` leaves those out.

@@ -150,7 +150,7 @@ class EgressTable:
             usd_per_gb=np.where(crosses_zones, per_hop[:, None], usd),
             leaves_cloud=cloud[:, None] != cloud,
             internet=tuple(self.internet(name, region) for name, region, _ in locations),
-            hours_per_gb=np.where(same_region & (zone[:, None] == zone), 0.0, hours),
+            hours_per_gb=hours,
         )
 
     def _usd_between(self, source: Place, destination: Place) -> float:

@@ -65,19 +65,19 @@ def squeeze(name: str) -> str:
     return ALIASES.get(plain, plain)
 
 
-def resolve(name: str, known: Iterable[str]) -> str:
-    """The catalog's spelling of an accelerator.
+def resolve(name: str, known: Iterable[str], task: str = "") -> str:
+    """The catalog's spelling of an accelerator; an error names the task, if one is given.
 
     Raises:
         UnknownAccelerator: if ``known`` has none like it, suggesting the nearest.
     """
     by_plain = {squeeze(item): item for item in known}
-    plain = squeeze(name)
+    plain, field = squeeze(name), f"Task.{task}: accelerators" if task else "accelerators"
     if plain in by_plain:
         return by_plain[plain]
     if plain in ELSEWHERE:
         raise UnknownAccelerator(
-            f"accelerators: {name!r} is sold by other clouds, by none of those in the catalog",
+            f"{field}: {name!r} is sold by other clouds, by none of those in the catalog",
             cure="add one that is sold, as in accelerators: [MI300X:8, A100:8]; skyloom catalog show lists them",
         )
     close = difflib.get_close_matches(plain, by_plain, n=3, cutoff=0.6)
@@ -86,7 +86,7 @@ def resolve(name: str, known: Iterable[str]) -> str:
     from sky_core.catalog.snapshot import read_sources  # brings polars; a DAG file needs names only
 
     day = max(source["as_of"] for source in read_sources().values())
-    raise UnknownAccelerator(f"accelerators: {name!r} is not in our snapshot of {day}", cure=cure)
+    raise UnknownAccelerator(f"{field}: {name!r} is not in our snapshot of {day}", cure=cure)
 
 
 def only_elsewhere(name: str, known: Iterable[str]) -> bool:

@@ -16,7 +16,7 @@ from sky_core.catalog.names import only_elsewhere, resolve
 from sky_core.catalog.schema import parse_labels
 from sky_core.catalog.usual import binding, filled_in, preferred
 from sky_core.config import Defaults
-from sky_core.errors import NoFeasibleOffering, UnknownAccelerator
+from sky_core.errors import NoFeasibleOffering
 from sky_core.spec import Amount, Resources, did_you_mean
 
 Filter = tuple[str, pl.Expr]
@@ -81,10 +81,7 @@ def _accelerators(table: pl.DataFrame, wanted: Resources, task: str) -> pl.Expr:
     """Rows with any of them. Of several, those that only other clouds sell may be there for other brokers."""
     known = [name for name in table["accelerator"].unique().to_list() if name is not None]
     sold = [pair for pair in wanted.accelerators if not only_elsewhere(pair[0], known)]
-    try:
-        pairs = [(resolve(name, known), count) for name, count in sold or wanted.accelerators]
-    except UnknownAccelerator as error:
-        raise UnknownAccelerator(f"Task.{task}: {error.args[0]}", cure=error.cure) from None
+    pairs = [(resolve(name, known, task), count) for name, count in sold or wanted.accelerators]
     return _any((pl.col("accelerator") == name) & (pl.col("accelerator_count") == count) for name, count in pairs)
 
 
@@ -135,7 +132,9 @@ def _nothing_left(
     near = _closest(near.sort(price, nulls_last=True, maintain_order=True), field, wanted)
     nearest = [describe(row, price) for row in near.head(NEAREST).iter_rows(named=True)]
     hint = f"; nearest: {', '.join(nearest)}" if nearest else ""
-    message = f"Task.{task}: {_reason(field, wanted, clouds, near)}{hint}"
+    known = not table.filter(filters[emptied][1]).is_empty()  # it is sold, but not with what was asked for before it
+    beside = _beside([name for name, _ in filters[:emptied]], wanted) if known else ""
+    message = f"Task.{task}: {_reason(field, wanted, clouds, near, beside)}{hint}"
     return NoFeasibleOffering(task, field, nearest, message, cure=CURES.get(field) or _meant(table, field, wanted))
 
 
@@ -165,7 +164,13 @@ def _closest(near: pl.DataFrame, field: str, wanted: Resources) -> pl.DataFrame:
     return near.unique(["instance_type", "accelerator_count"], keep="first", maintain_order=True)
 
 
-def _reason(field: str, wanted: Resources, clouds: Sequence[str] | None, near: pl.DataFrame) -> str:
+def _beside(fields: Sequence[str], wanted: Resources) -> str:
+    """In words what the fields ask for, as in ``" with accelerators V100:4"``; "" where they say nothing."""
+    told = [f"{field} {_value(field, wanted)}" for field in fields if field in Resources.model_fields]
+    return f" with {' and '.join(told)}".replace("accelerators none", "no accelerators") if told else ""
+
+
+def _reason(field: str, wanted: Resources, clouds: Sequence[str] | None, near: pl.DataFrame, beside: str) -> str:
     asked_for = ", ".join(sorted(near["region"].unique()))
     reasons = {
         "defaults.regions": f"no region that the settings allow offers it ({asked_for} would)",
@@ -179,11 +184,15 @@ def _reason(field: str, wanted: Resources, clouds: Sequence[str] | None, near: p
     }
     if field in reasons:
         return reasons[field]
+    return f"{field}: no offering{beside} has {_value(field, wanted)}"
+
+
+def _value(field: str, wanted: Resources) -> str:
     name, _, key = field.partition(".")
     value = getattr(wanted, name)
     if name == "accelerators":
         value = [f"{accelerator}:{count:g}" for accelerator, count in value] or "none"
-    return f"{field}: no offering has {_plain(value[key] if key else value)}"
+    return _plain(value[key] if key else value)
 
 
 def _plain(value: Any) -> str:

@@ -63,9 +63,18 @@ def preferred(found: pl.DataFrame, wanted: Resources, usual: Defaults, today: da
 
 
 def spot_floor(table: pl.DataFrame, usual: Defaults, today: date) -> pl.DataFrame:
-    """The table with old spot prices no lower than the floor."""
-    least = usual.spot_floor * pl.col("price")
-    doubted = (pl.col("as_of") < today - OLD) & (pl.col("spot_price") < least)
+    """The table with old spot prices no lower than the floor.
+
+    Where a machine has no on-demand price, as Google's of one to four H100s, what the cloud asks for that many of the
+    accelerator on its other machines stands for it: in the region, or else wherever they are cheapest.
+    """
+    each = pl.col("price") / pl.col("accelerator_count")
+    alike = [each.min().over("cloud", *place, "accelerator") for place in (("region",), ())]
+    of_accelerators = pl.coalesce(alike) * pl.col("accelerator_count")
+    machine_elsewhere = pl.col("price").min().over("cloud", "instance_type")
+    accelerated = pl.when(pl.col("accelerator").is_not_null()).then(of_accelerators)
+    least = usual.spot_floor * pl.coalesce(pl.col("price"), accelerated, machine_elsewhere)
+    doubted = (_spot_day() < today - OLD) & (pl.col("spot_price") < least)
     return table.with_columns(spot_price=pl.when(doubted).then(least).otherwise(pl.col("spot_price")))
 
 
@@ -132,3 +141,10 @@ def spot_day(cloud: str, as_of: date) -> date:
     known = clouds().get(cloud)
     older = known.embedded_spot if known is not None else None
     return min(as_of, older) if older is not None and as_of <= SNAPSHOT_DAY else as_of
+
+
+def _spot_day() -> pl.Expr:
+    """:func:`spot_day` of each row."""
+    older = {name: facts.embedded_spot for name, facts in clouds().items() if facts.embedded_spot is not None}
+    told = pl.col("cloud").cast(pl.String).replace_strict(older, default=None, return_dtype=pl.Date)
+    return pl.when(pl.col("as_of") <= SNAPSHOT_DAY).then(pl.min_horizontal("as_of", told)).otherwise(pl.col("as_of"))

@@ -68,11 +68,7 @@ def _old_prices(placements: Iterable[Placement], catalog: Catalog, today: date) 
         if today - told > OLD:
             oldest[cloud] = min(told, oldest.get(cloud, told))
     for cloud, day in oldest.items():
-        floor = (
-            f"; none is taken to be below {catalog.usual.spot_floor:.0%} of on demand where that is known"
-            if catalog.usual
-            else ""
-        )
+        floor = f"; none is taken to be below {catalog.usual.spot_floor:.0%} of on demand" if catalog.usual else ""
         yield f"spot prices of {cloud} are of {day}, {(today - day).days} days old{floor}"
 
 

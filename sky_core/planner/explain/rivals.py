@@ -16,6 +16,7 @@ EXPLAINED = 60  # tasks at most whose next best is looked for, the dearest first
 EXPLAIN_S = 1.5  # CPU seconds for all of them
 FRONTIER_S = 2.0
 DEALS = 8
+SAME = 1e-9  # relative
 LIMITS = {"deadline_hours": "deadline", "budget_usd": "budget"}
 
 
@@ -85,12 +86,22 @@ def _moves_usd(model: Model, solution: Solution) -> float:
     return solution.cost - machines
 
 
-def deals(model: Model) -> tuple[Deal, ...]:
-    """Money for time: plans that no other beats in both, the fastest first; none where a task has its own time."""
+def deals(model: Model, solution: Solution) -> tuple[Deal, ...]:
+    """Money for time: plans that no other beats in both, nor this one, the fastest first.
+
+    As many as are found in time; none where a task has its own time.
+    """
     if model.due:
         return ()
     try:
         found = frontier(model.problem, points=DEALS, time_limit_s=FRONTIER_S, limits=model.limits)
     except Infeasible:  # nothing forbids them; they were not found in time
         return ()
-    return tuple(Deal(hours=plan.hours, cost_usd=plan.cost, optimal=plan.optimal) for plan in found)
+    kept = [plan for plan in found if not _beats(solution, plan)]
+    return tuple(Deal(hours=plan.hours, cost_usd=plan.cost, optimal=plan.optimal) for plan in kept)
+
+
+def _beats(one: Solution, other: Solution) -> bool:
+    """Whether a plan is as fast and as cheap as another, and one of both by more than rounding."""
+    no_worse = one.hours <= other.hours * (1 + SAME) and one.cost <= other.cost * (1 + SAME)
+    return no_worse and (one.hours < other.hours * (1 - SAME) or one.cost < other.cost * (1 - SAME))

@@ -25,7 +25,8 @@ LOOK_S = 3.0  # CPU seconds for all defaults; those whose turn does not come are
 SOLVE_S = 0.5
 LONGER, SHORTER = (2.0, 4.0, 8.0, 16.0, 32.0), (1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32)  # times the default hours
 LARGER_GB = (0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0)
-HALVINGS = 4  # of the last step: a turn is told to within some percent of it
+NEAR = 1.02  # a turn is told to within two percent
+HALVINGS = 8  # of the last step at most, for a turn near zero
 SAME = 1e-6  # relative: what is better by less is not better
 
 Better = Callable[[float], str | None]  # what would be better at that value; None where the plan stays the best
@@ -87,7 +88,7 @@ class Sensitivity:
         def better(hours: float) -> str | None:
             longer = task.model_copy(update={"hours": hours})
             candidates = {**self.model.candidates, task.name: fast_enough(longer, self.shelf.candidates(longer))}
-            return self._beaten_in(self._model(self.model.pipeline, candidates))
+            return self._beaten_in(self._model(self.model.pipeline, candidates), task.name)
 
         return better
 
@@ -95,7 +96,7 @@ class Sensitivity:
         def better(gb: float) -> str | None:
             outputs = {name: output if output.size_gb is not None else output.model_copy(update={"size_gb": gb})
                        for name, output in task.outputs.items()}  # fmt: skip
-            return self._beaten_in(self._with(task.model_copy(update={"outputs": outputs})))
+            return self._beaten_in(self._with(task.model_copy(update={"outputs": outputs})), task.name)
 
         return better
 
@@ -103,7 +104,7 @@ class Sensitivity:
         def better(gb: float) -> str | None:
             inputs = {**task.inputs, **{name: given.model_copy(update={"size_gb": gb})
                                         for name, given in _unsized(task).items()}}  # fmt: skip
-            return self._beaten_in(self._with(task.model_copy(update={"inputs": inputs})))
+            return self._beaten_in(self._with(task.model_copy(update={"inputs": inputs})), task.name)
 
         return better
 
@@ -115,8 +116,8 @@ class Sensitivity:
     def _model(self, pipeline: Pipeline, candidates: Mapping[str, Candidates]) -> Model:
         return Model(pipeline, candidates, self.model.catalog, self.model.counts, self.model.held)
 
-    def _beaten_in(self, model: Model) -> str | None:
-        """The machines of a plan that beats this one in another model, or None."""
+    def _beaten_in(self, model: Model, task: str) -> str | None:
+        """What a plan that beats this one in another model gives the task, or whom else something; or None."""
         try:
             other = model.solve(self.objective, time_limit_s=SOLVE_S)
         except SkyloomError:
@@ -124,9 +125,8 @@ class Sensitivity:
         if other.hours > 0 and self._worth_here(model) <= self._worth(other.cost, other.hours) * (1 + SAME):
             return None
         places = {name: model.candidates[name].placement(number, name) for name, number in other.choice.items()}
-        moved = [place.machine for name, place in places.items() if not _alike(place, self._chosen(name))]
-        more = f" (and {len(moved) - 1} tasks more elsewhere)" if len(moved) > 1 else ""
-        return f"{moved[0]}{more}" if moved else None
+        moved = {name: place.machine for name, place in places.items() if not _alike(place, self._chosen(name))}
+        return _told(moved, task) if moved else None
 
     def _worth_here(self, model: Model) -> float:
         """The objective if every task stays where this plan has it; infinite if one cannot, or a limit breaks."""
@@ -150,6 +150,13 @@ class Sensitivity:
         ):
             return math.inf
         return objective_of(self.objective.minimize, cost, hours)
+
+
+def _told(moved: Mapping[str, str], task: str) -> str:
+    """Machines by task in words: the task's own where it moves, else one of the others' with its name."""
+    name = task if task in moved else next(iter(moved))
+    first = moved[name] if name == task else f"{name} on {moved[name]}"
+    return first + (f" (and {len(moved) - 1} more elsewhere)" if len(moved) > 1 else "")
 
 
 def _unsized(task: Task) -> dict[str, Artifact]:
@@ -183,6 +190,8 @@ def _turn(start: float, steps: tuple[float, ...], better: Better) -> tuple[float
 
 def _narrowed(kept: float, turned: float, then: str, better: Better) -> tuple[float, str]:
     for _ in range(HALVINGS):
+        if 1 / NEAR <= turned / (kept or math.inf) <= NEAR:
+            break
         middle = math.sqrt(kept * turned) if kept > 0 else turned / 2
         found = better(middle)
         if found is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from io import StringIO
@@ -84,7 +85,7 @@ def _table(plan: Plan) -> Table:
         table.add_row(*_row(placement))
     table.add_section()
     egress = sum(placement.egress_usd for placement in plan.placements.values())
-    table.add_row("total", "", "", "", f"{plan.hours:.2f}", words.money(plan.cost_usd - egress), words.money(egress))
+    table.add_row("total", "", "", "", "", words.money(plan.cost_usd - egress), words.money(egress))
     return table
 
 
@@ -113,13 +114,19 @@ def _notes(plan: Plan) -> list[str]:
     notes.append(f"{words.proof(plan)}; prices of catalog {plan.catalog_version}.")
     sources = {placement.hours_source for placement in plan.placements.values()}
     notes.append(f"Run times from: {', '.join(sorted(sources))}.")
-    notes += [f"{remark[0].upper()}{remark[1:]}." for remark in plan.remarks]
+    notes += [f"{_sentence(remark, plan)}." for remark in plan.remarks]
     notes += _grouped("Not told:", ((told.task, words.guess(told, named=False)) for told in plan.guesses))
     notes += [
         f"{'To be set up' if cloud in plan.alone else 'Left out'}: {cloud} ({why})."
         for cloud, why in plan.left_out.items()
     ]
     return notes
+
+
+def _sentence(remark: str, plan: Plan) -> str:
+    """With a capital letter, unless it begins with the name of a task."""
+    named = re.split("[:, ]", remark, maxsplit=1)[0] in plan.placements
+    return remark if named else f"{remark[0].upper()}{remark[1:]}"
 
 
 def _money(plan: Plan) -> str:

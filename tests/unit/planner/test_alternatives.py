@@ -48,6 +48,12 @@ def test_an_alternative_that_nobody_sells_is_passed_over(market):
         placed(market, accelerators="RTX4090")
     with pytest.raises(UnknownAccelerator, match="did you mean"):
         placed(market, accelerators=["A1000", "T4"])  # a slip of the pen is none of the alternatives
+    wrong, right, others = ({"accelerators": name} for name in ("A1000", "T4", "RTX4090"))
+    for how in ("any_of", "ordered"):
+        for choices in ([wrong, right], [right, wrong]):
+            with pytest.raises(UnknownAccelerator, match=r"Task\.t: accelerators: 'A1000'.*did you mean"):
+                placed(market, **here, **{how: choices})
+        assert placed(market, **here, **{how: [others, right]}).accelerator == "T4"
 
 
 def test_nothing_dearer_is_planned(market):

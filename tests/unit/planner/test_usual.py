@@ -104,7 +104,15 @@ def test_an_old_spot_price_is_told_and_not_believed_below_the_floor() -> None:
     assert (old["spot_price"] >= 0.5 * old["price"] * (1 - 1e-9)).all()
     spot = Task(name="t", run="true", hours=1, resources=Resources(accelerators="T4:1", use_spot=True))
     told = " ".join(planned(spot, spot_floor=0.5).split())
-    assert "days old; none is taken to be below 50% of on demand where that is known" in told
+    assert "days old; none is taken to be below 50% of on demand" in told
+
+
+def test_where_no_on_demand_price_is_known_that_of_the_same_accelerators_stands_for_it() -> None:
+    table = catalog(spot_floor=0.5).table.filter(pl.col("accelerator") == "H100", pl.col("cloud") == "gcp")
+    unknown = table.filter(pl.col("price").is_null(), pl.col("as_of") < datetime.now(UTC).date() - timedelta(days=30))
+    each = (table["price"] / table["accelerator_count"]).min()
+    assert not unknown.is_empty(), "Google sells one to four H100s on spot only"
+    assert (unknown["spot_price"] >= 0.5 * each * unknown["accelerator_count"] * (1 - 1e-9)).all()
 
 
 def test_a_spot_price_is_as_old_as_itself_not_as_what_stands_beside_it() -> None:
