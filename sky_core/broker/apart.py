@@ -71,17 +71,15 @@ def apart(function: Callable[..., Any], *args: Any) -> Any:
 
 
 def _main() -> None:
-    import cloudpickle
-
     answer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever is printed meanwhile is not the answer
     function, args, kwargs = pickle.loads(call.unpack("call", sys.stdin.buffer.read()))  # noqa: S301 - our parent's
     try:
-        said = ("value", function(*args, **kwargs))
+        said: call.Answer = ("value", function(*args, **kwargs))
     except Exception as error:  # noqa: BLE001 - raised again by whoever asked
         said = ("error", error)
     with answer:
-        answer.write(call.pack("result", cloudpickle.dumps(said)))
+        answer.write(call.packed(said)[0])
 
 
 if __name__ == "__main__":

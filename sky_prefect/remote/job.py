@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import State, StateType, TaskRun
 
 from sky_core.broker import Broker
 from sky_core.broker.calls import pack
-from sky_core.errors import JobCancelled, StoreTrouble, TaskFailed, TransferError
+from sky_core.errors import JobCancelled, StoreTrouble, TransferError
 from sky_core.events import EventKind
 from sky_core.job.narrate import describe
 from sky_core.store import Event, Job
@@ -96,18 +96,15 @@ def run_job(
         if found := broker.store.find_job(key):  # by its key: the interruption may have hit submit itself
             broker.cancel(found.id, f"Prefect does not wait for it any more: {str(left) or type(left).__name__}")
         raise
-    try:
-        broker.raise_for(job)
-    except TaskFailed as failed:
-        if own := _own_error(broker, job):
-            raise explained(own) from failed
-        raise
+    if own := _own_error(broker, job):
+        raise explained(own)
+    broker.raise_for(job)
     return job, before is not None and before.over
 
 
 def _own_error(broker: Broker, job: Job) -> Exception | None:
     """What the function itself has raised, if it could be sent here: flows catch it, retry conditions look at it."""
-    if "value" not in job.result:
+    if job.state != "failed" or job.result.get("exit_code") is None or "value" not in job.result:
         return None
     try:
         broker.value(job)

@@ -18,7 +18,8 @@ from typing import Any
 
 MARK = "\x1f"  # around a record's level, at the start of its line in the job's log
 TURN = "TURN"  # in place of a level: from here on it is the turn of the call of that number
-NEWLINE = "\x17"  # in place of the line ends within a record
+LINE_ENDS, IN_THEIR_PLACE = "\n\r", "\x17\x15"  # within a record
+TRACE = "\x16"  # between a record's message and its traceback
 
 
 class ToTheFlow(logging.Handler):
@@ -26,8 +27,10 @@ class ToTheFlow(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, with its traceback if it has one, to the job's log."""
-        text = self.format(record).replace("\n", NEWLINE)
-        print(f"{MARK}{record.levelname}{MARK} {text}", file=sys.stdout, flush=True)
+        message, whole = record.getMessage(), self.format(record)
+        text = message + TRACE * (len(whole) > len(message)) + whole[len(message) + 1 :]
+        text = text.translate(str.maketrans(LINE_ENDS, IN_THEIR_PLACE))
+        print(f"{MARK}{record.levelno}{MARK} {text}", file=sys.stdout, flush=True)
 
 
 def run_logger(context: Any = None, **extra: Any) -> logging.LoggerAdapter[logging.Logger]:

@@ -12,12 +12,13 @@ from prefect import Task, artifacts, states
 from prefect.events import emit_event
 from prefect.futures import PrefectFutureList
 
+from sky_core.remote.agent.call import RAISED
 from sky_prefect.remote import machine, standins
 from sky_prefect.remote.along import MODULES, TOLD, along, stand_in
 from sky_prefect.remote.standins import REFUSED
 
+LINE_ENDS = str.maketrans(machine.IN_THEIR_PLACE, machine.LINE_ENDS)
 Logger = logging.Logger | logging.LoggerAdapter[Any]
-LEVELS = logging.getLevelNamesMapping()
 API = {"PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false", "PREFECT_LOGGING_TO_API_ENABLED": "false"}
 """Variables of every task: code that asks for Prefect's API on a machine is refused, instead of starting a server."""
 
@@ -61,12 +62,16 @@ class Listener:
     def __init__(self, logger: Logger) -> None:
         self.logger, self._context = logger, copy_context()
         self._ids: dict[str, Any] = {}  # of artifacts here, by their id on the machine
+        self._raised = False
 
     def hear(self, line: str) -> None:
         """Take the next line."""
         level, text = marked(line)
+        self._raised = self._raised or line == RAISED
         if level == standins.SAYS:
             self._context.run(self._tell, text)
+        elif self._raised and not level:  # Prefect logs the exception itself, and its traceback is a note of it
+            self.logger.debug("%s", line)
         else:
             log_line(self.logger, line)
 
@@ -92,10 +97,27 @@ def marked(line: str) -> tuple[str, str]:
 def log_line(logger: Logger, line: str) -> None:
     """Log a line of a job's log: one that the task logged at its level, one that it printed as information."""
     level, text = marked(line)
-    if level not in LEVELS:
+    if not level.isdecimal():
         logger.info("%s", line)
         return
-    logger.log(LEVELS[level], "%s", text.removeprefix(" ").replace(machine.NEWLINE, "\n"))
+    message, _, trace = text.removeprefix(" ").translate(LINE_ENDS).partition(machine.TRACE)
+    if trace:
+        _log_with_trace(logger, int(level), message, trace)
+    else:
+        logger.log(int(level), "%s", message)
+
+
+def _log_with_trace(logger: Logger, level: int, message: str, trace: str) -> None:
+    """Log a record with a traceback that is a text: ``exc_info`` would have to be an exception."""
+    given: Any = {}
+    while isinstance(logger, logging.LoggerAdapter):
+        _, given = logger.process(message, given)
+        logger = logger.logger
+    if logger.isEnabledFor(level):
+        extra = given.get("extra")
+        record = logger.makeRecord(logger.name, level, __file__, 0, "%s", (message,), None, extra=extra)
+        record.exc_text = trace
+        logger.handle(record)
 
 
 def turn_of(line: str) -> int | None:

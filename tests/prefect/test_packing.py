@@ -17,6 +17,7 @@ from prefect.states import Failed
 from prefect.variables import Variable
 
 from sky_core.broker.calls import pack
+from sky_core.remote.agent.call import RAISED
 from sky_prefect.needs import build_task
 from sky_prefect.remote.packing import Listener, explained, for_machine, from_machine, log_line, ready
 
@@ -56,6 +57,11 @@ def nested(x):
 
     get_run_logger().warning("here\n  and there")
     get_run_logger().info("%d of %d", 1, 2)
+    try:
+        get_run_logger().log(25, "between")
+        raise KeyError(x)
+    except KeyError:
+        get_run_logger().exception("caught\r\nit")
     return shaky(x), asyncio.run(later(x)), countdown(2), shaky.submit(x).result(), shaky.name
 
 
@@ -83,11 +89,27 @@ def test_tasks_and_the_run_logger_go_along(tmp_path, caplog):
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
         ("WARNING", "here\n  and there"),
         ("INFO", "1 of 2"),
+        ("Level 25", "between"),
+        ("ERROR", "caught\r\nit"),
         ("INFO", "nested task 'shaky' failed with exception: ValueError(4) - retry 1/2 follows"),
         ("INFO", "nested task 'shaky' failed with exception: ValueError(4) - retry 2/2 follows"),
         ("INFO", "printed 100%"),
         ("INFO", "\x1fLOUD\x1f no level"),
     ]
+    traces = [record.exc_text for record in caplog.records if record.exc_text]
+    assert len(traces) == 1
+    assert traces[0].startswith("Traceback (most recent call last):\n")
+    assert traces[0].endswith("\nKeyError: 4")
+
+
+def test_a_traceback_in_the_job_s_log_is_not_said_again(caplog):
+    """Prefect logs the exception itself, with its traceback as a note."""
+    lines = ["before", RAISED, "Traceback", "ValueError: x", "\x1f30\x1f logged at exit"]
+    with caplog.at_level(logging.DEBUG, "raised"):
+        listener = Listener(logging.getLogger("raised"))
+        for line in lines:
+            listener.hear(line)
+    assert [record.levelname for record in caplog.records] == ["INFO", "DEBUG", "DEBUG", "DEBUG", "WARNING"]
 
 
 def test_a_state_made_on_a_machine_is_one_of_prefect_s_here(tmp_path):
@@ -119,7 +141,7 @@ def test_a_logger_that_the_function_imports_itself_works_too():
             sent()
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True)
-    assert done.stdout.splitlines() == 2 * ["\x1fINFO\x1f one", "\x1fERROR\x1f two"], done.stderr
+    assert done.stdout.splitlines() == 2 * ["\x1f20\x1f one", "\x1f40\x1f two"], done.stderr
 
 
 def the_limit():

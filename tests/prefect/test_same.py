@@ -35,7 +35,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from sky_core.broker import Broker
 from sky_core.broker.calls import Reference
 from sky_prefect import SkyTaskRunner
-from tests.prefect.same import api, endings, ordinary, values  # noqa: F401 - they register their flows
+from tests.prefect.same import api, endings, machines, ordinary, values  # noqa: F401 - they register their flows
 from tests.prefect.same.cases import CASES, NOTES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]  # the first test waits for all the flows

@@ -281,13 +281,68 @@ def test_the_driver_unpickles_nothing():
 )
 def test_a_functions_own_error_comes_back(tmp_path, monkeypatch, error, kind, said):
     monkeypatch.setenv("SKY_OUTPUT_RESULT", str(tmp_path / "result"))
-    monkeypatch.setattr(call, "answer_of", lambda made: (("error", error), 1))
+    monkeypatch.setattr(call.running, "answer_of", lambda made: (("error", error), 1))
     assert call.main(str(tmp_path / "call")) == 1
     with pytest.raises(kind) as caught:
         call.value_of(*call.load(call.unpack("result", (tmp_path / "result").read_bytes())))
     assert said in str(caught.value)
     if kind is Refused:
         assert caught.value.code == 42
+
+
+class Unsent(Exception):
+    """An error that holds what cannot be pickled."""
+
+    def __init__(self, text):
+        super().__init__(text)
+        self.held = threading.Lock()
+
+
+def raises_with_a_chain():
+    try:
+        try:
+            raise Unsent("deep")
+        except Unsent:
+            {}["x"]
+    except KeyError as error:
+        raise ValueError("outer") from error
+
+
+def raises_a_group():
+    try:
+        raise OSError(2, "gone", "file")
+    except OSError as error:
+        inner = LookupError("inner")
+        inner.__cause__ = error
+        raise ExceptionGroup("all", [inner, ExceptionGroup("more", [ValueError(1)])]) from None
+
+
+def test_an_error_comes_back_with_what_it_was_raised_from(capsys):
+    def sent(function):
+        answer, code = call.answer_of(function)
+        content, meant = call.packed(answer)
+        assert (code, meant) == (1, True)
+        return call.load(call.unpack("result", content))[1]
+
+    error = sent(raises_with_a_chain)
+    assert repr(error) == "ValueError('outer')"
+    assert error.__cause__ is error.__context__
+    assert (repr(error.__cause__), error.__suppress_context__) == ("KeyError('x')", True)
+    deepest = error.__cause__.__context__
+    assert (type(deepest), str(deepest)) == (call.RemoteError, f"{__name__}.Unsent: deep"), "it cannot be pickled"
+    (note,) = error.__notes__
+    assert note.startswith("On the machine:\nTraceback"), "where it was raised"
+    assert ("raise Unsent" in note, "answer_of" in note) == (True, False)
+    assert capsys.readouterr().err.startswith(f"{call.RAISED}\nTraceback")
+
+    group = sent(raises_a_group)
+    assert group.__suppress_context__
+    assert group.__cause__ is None
+    assert [repr(one) for one in group.exceptions] == [
+        "LookupError('inner')",
+        "ExceptionGroup('more', [ValueError(1)])",
+    ]
+    assert group.exceptions[0].__cause__.filename == "file"
 
 
 SCRIPT = """

@@ -1,0 +1,57 @@
+"""What functions find on their machine: it is to be what they would find in a thread of the flow's process."""
+
+from __future__ import annotations
+
+from prefect import get_run_logger
+
+from tests.prefect.same.cases import Mine, case, cloud
+
+
+def chain_of(error):
+    """What an error was raised from, and while handling what."""
+    found = []
+    while error is not None:
+        found.append((type(error).__name__, str(error), error.__suppress_context__))
+        error = error.__cause__ or error.__context__
+    return found
+
+
+@case
+def errors_with_what_they_were_raised_from():
+    @cloud
+    def outer(how):
+        try:
+            try:
+                raise Mine(1, "deep")
+            except Mine:
+                {}["x"]
+        except KeyError as error:
+            if how == "from":
+                raise ValueError("outer") from error
+            if how == "alone":
+                raise ValueError("outer") from None
+            raise ValueError("outer")  # noqa: B904 - that is one of the ways
+
+    errors = [one.result(raise_on_failure=False) for one in outer.map(["from", "alone", "while"])]
+    return [chain_of(error) for error in errors], [error.__cause__ is None for error in errors]
+
+
+@case
+def logged_at_levels_of_ones_own_and_with_tracebacks():
+    @cloud
+    def says():
+        log = get_run_logger()
+        log.log(25, "user: between\nINFO and WARNING")
+        try:
+            1 / 0  # noqa: B018 - it raises
+        except ZeroDivisionError:
+            log.exception("user: caught")
+
+    @cloud
+    def fails():
+        get_run_logger().info("user: before")
+        raise Mine(1, "bad")
+
+    says.submit().wait()
+    fails.submit().wait()
+    return 1
