@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
-from datetime import datetime
 from types import CodeType
 from typing import Any
 
@@ -32,7 +31,7 @@ def wanted(
     names = TRAVELS if takes_all else TRAVELS & _left(function, args, given)
     taken = set(list(parameters)[: len(args)])
     found = {name: context[name] for name in sorted(names - taken - set(given)) if name in context}
-    return {name: _plain(value) for name, value in found.items()}
+    return {name: getattr(value, "__wrapped__", value) for name, value in found.items()}  # some are looked up only now
 
 
 # What a function asks of Airflow itself, and how it comes along instead.
@@ -93,9 +92,3 @@ def _left(function: Callable[..., Any], args: Collection[Any], given: Mapping[st
     """The parameters that the call leaves open."""
     names = list(inspect.signature(function).parameters)
     return set(names[len(args) :]) - set(given)
-
-
-def _plain(value: Any) -> Any:
-    """Airflow's moments as Python's own, which every machine can read."""
-    value = getattr(value, "__wrapped__", value)  # looked up only now
-    return datetime.fromisoformat(value.isoformat()) if isinstance(value, datetime) else value

@@ -73,7 +73,7 @@ def pack(
     travelling: list[types.FunctionType] = []
 
     class Pickler(functions.CallPickler):
-        def persistent_id(self, obj: Any) -> tuple[str, str] | None:
+        def persistent_id(self, obj: Any) -> tuple[str, Any] | None:
             reference = obj if isinstance(obj, Reference) else lies(obj) if lies is not None else None
             if reference is None:
                 return super().persistent_id(obj)

@@ -10,7 +10,9 @@ import io
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import cloudpickle
 
@@ -33,10 +35,29 @@ class InputValue:
 
 
 class CallPickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """Pickles a call; :class:`InputValue` goes as a reference."""
+    """Pickles a call; :class:`InputValue` goes as a reference, pendulum's moments as they are and as Python's own."""
 
-    def persistent_id(self, obj: Any) -> tuple[str, str] | None:
-        return (call.INPUT, obj.name) if isinstance(obj, InputValue) else None
+    def persistent_id(self, obj: Any) -> tuple[str, Any] | None:
+        if isinstance(obj, InputValue):
+            return call.INPUT, obj.name
+        if isinstance(obj, MOMENTS) and type(obj).__module__.partition(".")[0] == "pendulum":
+            return call.RICHER, (pickle.dumps(obj), plain_moment(obj))
+        return None
+
+
+MOMENTS = (date, time, timedelta, tzinfo)  # a datetime is a date
+
+
+def plain_moment(value: Any) -> Any:
+    """Python's own form of a moment, a span or a time zone of pendulum's, which engines hand out and machines lack."""
+    if isinstance(value, timedelta):
+        return timedelta(seconds=value.total_seconds())
+    if isinstance(value, ZoneInfo) and value.key != "UTC":
+        return ZoneInfo(value.key)
+    if isinstance(value, tzinfo):
+        return timezone(value.utcoffset(None) or timedelta())
+    kind = datetime if isinstance(value, datetime) else date if isinstance(value, date) else time
+    return kind.fromisoformat(value.isoformat())
 
 
 def pack(

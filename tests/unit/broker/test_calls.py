@@ -9,8 +9,10 @@ import sys
 import textwrap
 import threading
 import zipfile
+from datetime import datetime
 from pathlib import Path
 
+import pendulum
 import pytest
 
 import sky_core.driver
@@ -58,6 +60,35 @@ def test_an_error_that_asks_for_more_than_it_hands_on_is_an_argument_too():
     payload, _ = pack(repr, [Odd(3, "bad"), FileNotFoundError(2, "none", "x")], {})
     _, (odd, missing), _ = unpack(payload, {})
     assert (odd.code, odd.args, missing.filename) == (3, ("3: bad",), "x")
+
+
+MOMENTS = [
+    pendulum.datetime(2026, 3, 1, 6, tz="Europe/Berlin"), pendulum.naive(2026, 3, 1), pendulum.date(2026, 3, 1),
+    pendulum.time(6, 30), pendulum.duration(hours=-30), pendulum.datetime(2026, 3, 1) - pendulum.datetime(2026, 1, 1),
+    datetime(2026, 3, 1, tzinfo=pendulum.timezone("UTC")), datetime(2026, 3, 1, tzinfo=pendulum.timezone(3600)),
+    datetime(2026, 3, 1, tzinfo=pendulum.timezone("Europe/Berlin")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_moments_are_pendulums_where_the_machine_has_it(there, tmp_path):
+    payload, _ = pack(list, [[*MOMENTS, MOMENTS[0].timezone]], {})
+    (tmp_path / "call").write_bytes(payload)
+    program = """
+        import io, pathlib, pickle, sys
+        if sys.argv[2] == "False":
+            sys.modules["pendulum"] = None
+        from sky_core.remote.agent import call
+        data = call.unpack("call", pathlib.Path(sys.argv[1]).read_bytes())
+        function, args, kwargs = call.CallUnpickler(io.BytesIO(data)).load()
+        pathlib.Path(sys.argv[1]).write_bytes(pickle.dumps(function(*args)))
+    """
+    run(program, tmp_path / "call", there, path=sys.path)
+    *found, zone = pickle.loads((tmp_path / "call").read_bytes())
+    assert found == MOMENTS
+    assert [one.utcoffset() for one in found[:2]] == [one.utcoffset() for one in MOMENTS[:2]]
+    kinds = {type(one).__module__.partition(".")[0] for one in [*found[:-3], *(one.tzinfo for one in found[-3:]), zone]}
+    assert kinds == ({"pendulum"} if there else {"datetime", "zoneinfo"})
 
 
 def run(program, *args, path=""):

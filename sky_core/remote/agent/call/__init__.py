@@ -21,6 +21,7 @@ from .packing import python_of as python_of
 from .packing import unpack as unpack
 from .raised import RemoteError as RemoteError
 from .running import INPUT as INPUT
+from .running import RICHER as RICHER
 from .running import CallUnpickler as CallUnpickler
 from .running import Carried as Carried
 from .running import CarriedModules as CarriedModules

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from datetime import timedelta
 
+import pendulum
 from airflow.sdk import task
 from airflow.sdk.definitions.context import Context
 
@@ -200,6 +201,17 @@ def a_default_for_a_context_name(kit):
         return [len(ts_nodash), x]
 
     kit.result(use())
+
+
+@case(schedule="@daily", catchup=False)
+def moments_with_their_own_methods(kit):
+    @kit.function
+    def use(rendered, logical_date, data_interval_start=None, **context):
+        before = logical_date.subtract(days=1).to_date_string() < context["ds"]
+        return [before, data_interval_start.day_of_week < 7, context["data_interval_end"].timezone_name, rendered.year]
+
+    made = task(lambda: pendulum.datetime(2026, 3, 1), task_id="made")
+    kit.result(use(made()))
 
 
 @case()
