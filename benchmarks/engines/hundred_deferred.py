@@ -5,10 +5,9 @@
 
 They come in four waves with a pause between them that is longer than an idle driver stays. Told, and held against
 what is asked: every task succeeded, with one launch each by the sandbox's own record and no machine left; how often
-the driver had left; how long at most the triggerer's event loop was held up, by Airflow's own watchdog; how many
-connections to the store the triggerer had; how much of their time the tasks held a worker's slot.
-
-The watchdog measures by the clock: on a host that is busy with other things it tells of them, too.
+the driver had left; how long at most a callback held up the triggerer's event loop (``probe/`` notes it there, without
+the time in which the host had other things to do); how many connections to the store the triggerer had; how much of
+their time the tasks held a worker's slot. What Airflow's own watchdog says, by the clock, is told beside it.
 """
 
 from __future__ import annotations
@@ -31,8 +30,9 @@ from sky_core.config import Settings
 from sky_core.store import Store
 from sky_sandbox import client
 
-HELD_UP_S = 0.2  # the watchdog itself sleeps for a tenth of a second
-HELD_UP = re.compile(r"was blocked for ([\d.]+) seconds")
+WATCHDOG_S = 0.2  # the watchdog itself sleeps for a tenth of a second
+PROBE = Path(__file__).with_name("probe")
+WATCHDOG = re.compile(r"was blocked for ([\d.]+) seconds")
 SLOTS = 0.05
 ON_A_SLOT = ("running", "restarting")
 
@@ -42,7 +42,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=100)
     parser.add_argument("--waves", type=int, default=4)
-    parser.add_argument("--seconds", type=int, default=120, help="how long a task's command takes")
+    parser.add_argument("--seconds", type=int, default=300, help="how long a task's command takes")
     parser.add_argument("--store", help="URL of an empty PostgreSQL database")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -53,7 +53,8 @@ def main() -> int:
             "SKYLOOM_HOME": str(home), "SKYLOOM_PROFILE": "sandbox",
             **({"SKYLOOM_STORE": asked.store} if asked.store else {}),
             "WAVES_TASKS": str(asked.tasks), "WAVES": str(asked.waves), "WAVES_SECONDS": str(asked.seconds),
-            "AIRFLOW__TRIGGERER__BLOCKED_MAIN_THREAD_WARNING_THRESHOLD": str(HELD_UP_S),
+            "AIRFLOW__TRIGGERER__BLOCKED_MAIN_THREAD_WARNING_THRESHOLD": str(WATCHDOG_S),
+            "LOOP_PROBE": str(Path(folder, "held-up.txt")), "PYTHONPATH": str(PROBE),
             "AIRFLOW__API__MAXIMUM_PAGE_LIMIT": "1000",
         }  # fmt: skip
         store = Store(Settings.load(environment).store_url)
@@ -61,7 +62,9 @@ def main() -> int:
         with AirflowServer(Path(folder, "airflow"), dags=dags, environment=environment) as server:
             seen = Seen(server, store)
             state = seen.follow(server.trigger("waves"))
-        held_up = [float(found) for found in HELD_UP.findall(Path(folder, "airflow", "triggerer.log").read_text())]
+        told = Path(folder, "held-up.txt")
+        held_up = told.read_text().splitlines() if told.exists() else []
+        watchdog = [float(found) for found in WATCHDOG.findall(Path(folder, "airflow", "triggerer.log").read_text())]
         left = (home / "driver.log").read_text().count("leaving")
         launches = Counter(
             entry["machine"]["tags"].get("skyloom-job") for entry in control.audit() if entry["event"] == "start"
@@ -75,12 +78,14 @@ def main() -> int:
             set(launches.values()) == {1} and len(launches) == asked.tasks and not live
         ),
         f"the idle driver left {left} times": left >= asked.waves - 1,
-        f"the event loop was held up {len(held_up)} times, {max(held_up, default=0):.2f} s at most": not held_up,
+        f"the event loop was held up {len(held_up)} times": not held_up,
         f"the triggerer's connections to the store: {seen.connections} at most": seen.connections <= 1,
         f"worker slots: {100 * share:.1f} % of the tasks' time": share < SLOTS,
     }
     for said, holds in right.items():
         print("right:" if holds else "WRONG:", said)
+    print(f"by Airflow's watchdog, by the clock: {len(watchdog)} times, {max(watchdog, default=0):.2f} s at most")
+    print(*held_up, sep="\n")
     return int(not all(right.values()))
 
 

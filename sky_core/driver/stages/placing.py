@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sky_core.driver.lead.berths import Pilot
 from sky_core.driver.lead.pilot import decide, elsewhere, pilot_of, thoughts
@@ -30,7 +30,7 @@ from sky_core.job.progress import so_far
 from sky_core.planner.candidates import free, is_blocked
 from sky_core.planner.offers import sold_for
 from sky_core.planner.plan import Placement, Plan
-from sky_core.planner.planning import Market, make_plan
+from sky_core.planner.planning import Market, SoFar, make_plan
 from sky_core.spec import Objective, Pipeline, Task
 from sky_core.store import Job, Result, StoredPlan
 
@@ -160,9 +160,7 @@ def _planned(step: Step) -> Chosen:
 
 def _apart(step: Step, task: Task, pipeline: Pipeline, plan: Plan, market: Market, why: str | None) -> Chosen:
     planned = plan.placements.get(task.name)
-    placed = plan_alone(
-        task, pipeline, plan, market, so_far(plan.begun, _placed_jobs(step), step.driving.settings.scale)
-    )
+    placed = plan_alone(task, pipeline, plan, market, _so_far(step, plan, _placed_jobs(step)))
     event = PlacedApart(why=why, from_=planned.machine if planned else None, to=placed.machine)
     return Chosen(placed, step.comes_to(events=[event]))
 
@@ -171,7 +169,7 @@ def _replan(step: Step, pipeline: Pipeline, plan: Plan, market: Market, reason: 
     """A plan of what is left: tasks whose jobs have machines, or had them to the end, stay where they are."""
     jobs = _placed_jobs(step)
     fixed = {job.task: place for job in jobs if (place := placement_of(job))}
-    done = so_far(plan.begun, jobs, step.driving.settings.scale)
+    done = _so_far(step, plan, jobs)
     try:
         return make_plan(pipeline, market, plan.objective, fixed=fixed, so_far=done, reason=reason), []
     except Infeasible as error:
@@ -179,6 +177,12 @@ def _replan(step: Step, pipeline: Pipeline, plan: Plan, market: Market, reason: 
         hurry = Objective(minimize="time")
         made = make_plan(pipeline, market, hurry, fixed=fixed, so_far=done, reason=reason)
         return made.model_copy(update={"objective": plan.objective}), [ObjectiveMissed(error=str(error))]
+
+
+def _so_far(step: Step, plan: Plan, others: list[Job]) -> SoFar:
+    """How far the plan's jobs are; this one has what its last checkpoint holds."""
+    done = so_far(plan.begun, others, step.driving.settings.scale)
+    return replace(done, kept={**done.kept, step.job.task: step.memory.tries.kept})
 
 
 def _placed_jobs(step: Step) -> list[Job]:

@@ -11,6 +11,7 @@ from sky_core import Artifact, Pipeline, Resources, Task
 from sky_core.broker.runner import PipelineRun
 from sky_core.driver.sweep import collect
 from sky_core.errors import JobCancelled, TaskFailed
+from sky_core.planner.plan import Plan
 from tests.conftest import until
 from tests.sandbox.brokers import drivers, own_broker
 from tests.sandbox.ssh import request
@@ -91,6 +92,9 @@ def test_a_sudden_death_is_survived_from_the_last_checkpoint(world, broker):
     resumed = [int(line.removeprefix("from ")) for line in log.splitlines() if line.startswith("from ")]
     assert resumed[0] == 0
     assert resumed[-1] > 0
+    newest = Plan.model_validate_json(broker.store.plan_versions(job.plan_key)[-1])
+    assert newest.reason != "first plan"
+    assert 0 < newest.placements[job.task].done < 1, "what the checkpoint holds is not planned again"
     assert len(world.launches(job.id)) == 2
 
 
