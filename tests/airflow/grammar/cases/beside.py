@@ -3,11 +3,12 @@
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import task
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from sky_airflow.operators.gc import SkyGcOperator
 from sky_airflow.operators.plan import SkyPlanOperator
 from sky_airflow.sensors.sky import SkySensor
+from tests.airflow.grammar.kit import NEEDS
 from tests.airflow.grammar.registry import case, sky_only
 
 
@@ -110,6 +111,63 @@ def waiting_for_a_job_that_is_not_there(kit):
     wait = SkySensor(task_id="wait", job="job-nowhere", retries=1) if kit.sky else refused()
     wait >> (work := kit.function(lambda: 1, task_id="work")())
     kit.result(work)
+
+
+def sensor_or(kit, task_id, meant, plain, **kwargs):
+    """A sensor of a job, or what a plain task does in its place: fails, skips, or hands on a value."""
+    if kit.sky:
+        return SkySensor(task_id=task_id, job=meant, poke_interval=0.2, **kwargs)
+
+    def instead():
+        if isinstance(plain, Exception):
+            raise plain
+        return plain
+
+    later = task(task_id=task_id, **{key: value for key, value in kwargs.items() if key == "trigger_rule"})(instead)()
+    return (getattr(meant, "operator", meant) >> later.operator) and later.operator
+
+
+@case()
+def waiting_for_a_job_that_failed(kit):
+    made, word = kit.command("made", "exit 3", outputs={"o": {}}), kit.function(lambda: 1 // 0, task_id="word")()
+    failed, skipped = AirflowFailException("it failed"), AirflowSkipException("it failed")
+    sensor_or(kit, "whole", made.output, failed, trigger_rule="all_done")
+    sensor_or(kit, "one", kit.output(made, "o"), failed, trigger_rule="all_done", deferrable=False)
+    sensor_or(kit, "soft", made.output, skipped, trigger_rule="all_done", soft_fail=True)
+    sensor_or(kit, "value", word, failed, trigger_rule="all_done")
+    away = kit.command("away", "exit 99")
+    sensor_or(kit, "nothing", away.output, skipped, trigger_rule="all_done")
+    kit.result(None)
+
+
+@case()
+def waiting_for_a_job_that_never_began(kit):
+    nobody = "t3.none" if kit.sky else "t3.small"
+    needs = {**NEEDS, "requires": {**NEEDS["requires"], "instance_type": nobody}}
+    dear = kit.command("dear", "exit 1", **needs)
+    after = kit.command("after", "true")
+    dear >> after
+    sensor_or(kit, "dears", dear.output, AirflowFailException("it failed"), trigger_rule="all_done")
+    sensor_or(kit, "afters", after.output, AirflowFailException("upstream"), trigger_rule="all_done")
+    kit.result(None)
+
+
+@case()
+def waiting_for_a_task_that_has_yet_to_end(kit):
+    word = kit.function(lambda: "word", task_id="word")()
+    ahead = {"trigger_rule": "always", "mode": "reschedule"}
+    sensor_or(kit, "ahead", word, "there", **ahead)
+    kit.result(word)
+
+
+@case()
+def waiting_for_each_of_several(kit):
+    each = kit.mapped("each", run="echo $A > $SKY_OUTPUT_O", outputs={"o": {}}).expand(envs=[{"A": "x"}, {"A": "y"}])
+    if kit.sky:
+        seen = SkySensor.partial(task_id="seen").expand(job=each.output)
+    else:
+        seen = task(lambda said: said, task_id="seen").expand(said=each.output).operator
+    kit.result(task(lambda said: [sorted(one["outputs"]) for one in said], task_id="show")(seen.output))
 
 
 @sky_only("True")
