@@ -199,13 +199,3 @@ def test_a_healthy_machine_outlives_our_own_network(world, broker, network, monk
     assert job.state == "succeeded"
     assert len(world.launches(job.id)) == 1
     assert kinds(broker, job).count("network out") == 1
-
-
-def test_the_end_of_a_long_log_comes_before_the_machine_goes(world, broker):
-    script = "head -c 20000000 /dev/zero | tr '\\0' 'x' | fold -w 1000; echo; echo THE-ERROR; exit 3"
-    job = submit(broker, task(run=script))
-    with driving(broker):
-        (job,) = over(broker, job)
-    log = broker.store.log(job.id)
-    assert log.endswith(b"THE-ERROR\n")
-    assert len(log) == 20_000_000 + 20_000 + 10
