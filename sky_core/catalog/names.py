@@ -1,13 +1,20 @@
-"""Accelerator names: one spelling per device, whatever the user types."""
+"""Accelerator names: one spelling per device, whatever the user types. And what can only be a slip in any name."""
 
 from __future__ import annotations
 
 import difflib
+import json
 import re
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
 
-from sky_core.errors import UnknownAccelerator
+from sky_core.errors import SpecError, UnknownAccelerator
+from sky_core.facts import clouds
+from sky_core.home import default_home
+from sky_core.inventory import FILE
+from sky_core.spec import Resources, did_you_mean
 
 # What other clouds sell and these three do not, squeezed as names are: a file that lists them for another broker is
 # not misspelt. From the accelerators of SkyPilot's catalogs.
@@ -19,6 +26,7 @@ ELSEWHERE = frozenset({
     "rtx4000ada", "rtx5000ada", "rtx6000ada", "rtxpro4000", "rtxpro5000", "gtx1080ti", "titanrtx", "titanv", "p40",
 })  # fmt: skip
 
+REFRESHED = "catalog"  # the folder of a home that has what a refresh has found
 VENDOR_WORDS = re.compile(r"^(nvidia|tesla|google|aws|amd|instinct|geforce|habana)[-_ ]*", re.IGNORECASE)
 ALIASES = {
     "a10040gb": "a100",
@@ -80,9 +88,7 @@ def resolve(name: str, known: Iterable[str], task: str = "") -> str:
             f"{field}: {name!r} is sold by other clouds, by none of those in the catalog",
             cure="add one that is sold, as in accelerators: [MI300X:8, A100:8]; skyloom catalog show lists them",
         )
-    close = difflib.get_close_matches(plain, by_plain, n=3, cutoff=0.6)
-    hint = f"did you mean {' or '.join(by_plain[item] for item in close)}?" if close else ""
-    cure = hint or "'skyloom catalog show' lists what there is"
+    cure = _alike(plain, by_plain) or "'skyloom catalog show' lists what there is"
     from sky_core.catalog.snapshot import read_sources  # brings polars; a DAG file needs names only
 
     day = max(source["as_of"] for source in read_sources().values())
@@ -93,6 +99,52 @@ def only_elsewhere(name: str, known: Iterable[str]) -> bool:
     """Whether it is an accelerator that clouds sell, none of them in the catalog."""
     plain = squeeze(name)
     return plain in ELSEWHERE and plain not in map(squeeze, known)
+
+
+@cache
+def embedded() -> Mapping[str, Any]:
+    """``accelerators``, and ``regions`` by cloud, that the snapshot has: for processes that may not load polars."""
+    names: Mapping[str, Any] = json.loads((Path(__file__).parent / "data" / "names.json").read_text())
+    return names
+
+
+def slip(wanted: Resources) -> SpecError | None:
+    """The first name that the snapshot does not have, where it has one like it; None where all may be meant."""
+    for name in filter(_is_plain, wanted.cloud):
+        if name not in clouds() and (cure := cloud_meant(name)):
+            return SpecError(f"cloud: there is none called {name!r}", cure=cure)
+    regions = embedded()["regions"]
+    known = [region for cloud in wanted.cloud or regions for region in regions.get(cloud, ())]
+    for name in filter(_is_plain, wanted.region):
+        if name.lower() not in known and (cure := did_you_mean(name.lower(), known)):
+            return SpecError(f"region: there is none called {name!r}", cure=cure)
+    sold = {squeeze(name): name for name in embedded()["accelerators"]}
+    for name, _ in wanted.accelerators:
+        plain = squeeze(name)
+        if plain not in sold and plain not in ELSEWHERE and not TPU.match(name) and (cure := _alike(plain, sold)):
+            return UnknownAccelerator(f"accelerators: there is none called {name!r}", cure=cure)
+    return None
+
+
+def more_is_known(home: Path | None = None) -> bool:
+    """Whether a home, or a package that is installed, may have names that the snapshot has not."""
+    home = home or default_home()
+    return len(clouds()) > len(embedded()["regions"]) or any((home / name).exists() for name in (FILE, REFRESHED))
+
+
+def cloud_meant(name: str) -> str:
+    """A cure for the name of a cloud that there is none of: "did you mean aws?", or ""."""
+    meant = [known for known, facts in clouds().items() if name in facts.also_called]
+    return f"did you mean {meant[0]}?" if meant else did_you_mean(name, clouds())
+
+
+def _is_plain(pattern: str) -> bool:
+    return not any(mark in pattern for mark in "*?[")
+
+
+def _alike(plain: str, sold: Mapping[str, str]) -> str:
+    close = difflib.get_close_matches(plain, sold, n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(sold[item] for item in close)}?" if close else ""
 
 
 def tpu_slice(name: str) -> tuple[str, int] | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from sky_core.catalog.names import only_elsewhere, resolve
+from sky_core.catalog.names import cloud_meant, only_elsewhere, resolve
 from sky_core.catalog.schema import parse_labels
 from sky_core.catalog.usual import binding, filled_in, preferred
 from sky_core.config import Defaults
@@ -144,7 +144,10 @@ def _meant(table: pl.DataFrame, field: str, wanted: Resources) -> str:
         return ""
     named = table if field == "cloud" or not wanted.cloud else table.filter(_matches(table, "cloud", wanted.cloud))
     known = sorted(name for name in named[field].unique().to_list() if name is not None)
-    return did_you_mean(getattr(wanted, field)[0], known) if not set(getattr(wanted, field)) & set(known) else ""
+    first, *_ = said = getattr(wanted, field)
+    if set(said) & set(known):
+        return ""
+    return (field == "cloud" and cloud_meant(first)) or did_you_mean(first, known)
 
 
 def _closest(near: pl.DataFrame, field: str, wanted: Resources) -> pl.DataFrame:

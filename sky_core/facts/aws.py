@@ -25,6 +25,7 @@ def cpu_maker(instance_type: str) -> CpuMaker | None:
 FACTS = CloudFacts(
     name="aws",
     provider="sky_core.clouds.aws.provider:Aws",
+    also_called=("amazon", "amazonaws", "ec2"),
     on_machine="sky_core.remote.agent.host.clouds.aws",
     sdk=("boto3", "s3fs"),
     extra="aws",

@@ -23,6 +23,7 @@ def cpu_maker(instance_type: str) -> CpuMaker | None:
 FACTS = CloudFacts(
     name="azure",
     provider="sky_core.clouds.azure.provider:Azure",
+    also_called=("microsoft", "ms", "az"),
     on_machine="sky_core.remote.agent.host.clouds.azure",
     sdk=("azure.identity", "azure.mgmt.compute", "azure.mgmt.network", "azure.mgmt.resource", "adlfs"),
     extra="azure",

@@ -49,6 +49,7 @@ class CloudFacts:
 
     Attributes:
         name: As users write it: ``cloud="aws"``, ``[clouds.aws]``.
+        also_called: What else people call it: told in a cure, never taken for the name.
         provider: ``module:class`` of what keeps :class:`~sky_core.clouds.base.Cloud`; imported in the driver only.
         executor: ``module:function`` that makes, from the settings, what runs jobs there
             (:class:`~sky_core.remote.executor.Executor`); imported in the driver only.
@@ -83,6 +84,7 @@ class CloudFacts:
 
     name: str
     provider: str
+    also_called: tuple[str, ...] = ()
     executor: str = "sky_core.remote.ssh_executor:connect"
     on_machine: str = ""
     sdk: tuple[str, ...] = ()

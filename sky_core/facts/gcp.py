@@ -26,6 +26,7 @@ def _is_tpu(instance_type: str) -> bool:
 FACTS = CloudFacts(
     name="gcp",
     provider="sky_core.clouds.gcp.provider:Gcp",
+    also_called=("google", "gcloud", "gce"),
     on_machine="sky_core.remote.agent.host.clouds.gcp",
     sdk=("google.cloud.compute_v1", "google.cloud.tpu_v2", "google.cloud.storage", "gcsfs"),
     extra="gcp",

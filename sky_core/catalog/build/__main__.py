@@ -185,7 +185,16 @@ def build(reference: Path, out: Path) -> dict[str, int]:
     sources |= {name: {**item, "as_of": str(item["as_of"])} for name, item in facts["sources"].items()}
     (out / "sources.json").write_text(json.dumps(sources, indent=1) + "\n")
     (out / "egress.json").write_text(json.dumps(egress_records(reference / "egress.csv"), indent=1) + "\n")
+    (out / "names.json").write_text(json.dumps(names_of(table), indent=1) + "\n")
     return {name: frame.height for name, frame in tables.items()} | {"offerings": table.height}
+
+
+def names_of(table: pl.DataFrame) -> dict[str, Any]:
+    """The names of accelerators, and of regions by cloud: for processes that may not load the tables."""
+    plain = table.select(pl.col("cloud", "region", "accelerator").cast(pl.String))
+    places = plain.select("cloud", "region").unique().sort("cloud", "region")
+    regions = {str(cloud): found["region"].to_list() for (cloud,), found in places.group_by("cloud", maintain_order=True)}
+    return {"accelerators": plain["accelerator"].drop_nulls().unique().sort().to_list(), "regions": regions}
 
 
 def main() -> None:

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import polars as pl
 
+from sky_core.catalog.names import REFRESHED
 from sky_core.catalog.schema import SCHEMA
 
-FOLDER = "catalog"
+FOLDER = REFRESHED
 COMPLETE = "skyloom.complete"
 FETCHED_AT = "skyloom.fetched_at"
 log = logging.getLogger(__name__)

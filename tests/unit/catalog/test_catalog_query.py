@@ -229,6 +229,7 @@ def test_withdrawn_machines_are_kept_but_not_offered() -> None:
         ),
         ({"accelerators": "V100:4", "region": "mars-*"}, "region", r"region: no offering has mars-\*; near.* V100:4"),
         ({"accelerators": "V100:4", "cloud": "oracle"}, "cloud", "cloud: no offering has oracle; nearest: .*V100:4"),
+        ({"cloud": "amazon"}, "cloud", r"cloud: no offering has amazon; .*\(did you mean aws\?\)"),
         ({"accelerators": "V100", "zone": "us-east-1z"}, "zone", "zone: no offering has us-east-1z"),
         ({"cpus": 7, "memory": "8+"}, "cpus", r"cpus: no offering has 7; nearest: .*\(8 vCPUs"),
         ({"accelerators": "tpu-v3-8", "cloud": "azure"}, "cloud", "cloud: no offering with .*tpu-v3-8:1 has azure"),

@@ -12,6 +12,7 @@ from lab.reference import REFERENCE
 from sky_core.catalog import Catalog
 from sky_core.catalog.build import __main__ as build
 from sky_core.catalog.facts import read_facts
+from sky_core.catalog.names import embedded
 from sky_core.catalog.snapshot import DATA, read_snapshot
 from sky_core.catalog.stats import TABLE_4_5, coverage, table_4_5
 from sky_core.facts import facts_of
@@ -51,7 +52,12 @@ def test_the_snapshot_is_what_the_build_makes(reference: pl.DataFrame, tmp_path:
     build.build(TABLES, tmp_path)
     assert read_snapshot(tmp_path).equals(read_snapshot(DATA))
     assert (tmp_path / "egress.json").read_text() == (DATA / "egress.json").read_text()
-    assert (tmp_path / "sources.json").read_text() == (DATA / "sources.json").read_text()
+    for name in ("sources", "names"):
+        assert (tmp_path / f"{name}.json").read_text() == (DATA / f"{name}.json").read_text()
+
+
+def test_its_names_can_be_had_without_it() -> None:
+    assert build.names_of(TABLE) == embedded()
 
 
 def test_no_price_is_zero_and_spot_is_never_dearer() -> None:
