@@ -28,6 +28,7 @@ from sky_airflow.grammar.fields import (
     unwrapped,
 )
 from sky_airflow.grammar.limits import task_deadline
+from sky_airflow.grammar.literals import refuse_slips
 from sky_airflow.grammar.naming import instance_name, task_name
 from sky_airflow.grammar.templates import UNKNOWN, Render, known, not_yet_of
 from sky_core.broker.calls import RESULT
@@ -126,7 +127,9 @@ def check(operator: Any) -> None:
         SpecError: naming the field that is wrong.
     """
     check_names(operator.task_id, parameters(operator))
-    _Instances.of(operator, PARSED).planned({})
+    planned = _Instances.of(operator, PARSED).planned({})
+    connection = operator.partial_kwargs.get("sky_conn_id") if operator.is_mapped else operator.sky_conn_id
+    refuse_slips(planned.tasks, connection)
 
 
 @dataclass(frozen=True)

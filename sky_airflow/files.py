@@ -74,6 +74,8 @@ def _dag_of(path: Path) -> DAG:
     dags = [dag for dag in in_order if any(map(is_sky, dag.tasks))]
     if not dags:
         raise SpecError(f"{path}: no DAG with a SkyOperator or @task.sky")
+    dags[0].fileloc = str(path.resolve())  # whatever helper has made it, as Airflow's own processor does
+    dags[0].resolve_template_files()
     return dags[0]
 
 

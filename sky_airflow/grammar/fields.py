@@ -13,7 +13,7 @@ from typing import Any
 from sky_airflow.exchange import as_artifact, is_object_path, only_output, uri_of
 from sky_core.engine_kit import TASK_FIELDS
 from sky_core.errors import SpecError
-from sky_core.spec import Artifact, Resources, Task, did_you_mean
+from sky_core.spec import Artifact, Resources, Task, did_you_mean, refuse_variables
 
 SPEC_FIELDS = tuple(sorted(TASK_FIELDS))
 MAPPINGS = ("requires", "envs", "inputs", "outputs", "mounts")
@@ -32,7 +32,9 @@ def build_task(name: str, said: Mapping[str, Any], **fields: Any) -> Task:
         given["envs"] = {key: _as_text(value) for key, value in given["envs"].items() if value is not None}
     resources = resources_of(name, said.get("requires"))
     try:
-        return Task(name=name, **{**given, "resources": resources, **fields})
+        task = Task(name=name, **{**given, "resources": resources, **fields})
+        refuse_variables(name, task.envs, task.secrets, task.inputs, task.outputs)
+        return task
     except SpecError as error:
         if str(error).startswith("Task."):
             raise
@@ -50,6 +52,8 @@ def check_names(task_id: str, said: Mapping[str, Any]) -> None:
         _refuse_unknown(f"Task.{task_id}: requires", requires, Resources.model_fields)
         for choice in (*_choices(requires, "any_of"), *_choices(requires, "ordered")):
             _refuse_unknown(f"Task.{task_id}: requires", choice, Resources.model_fields)
+    names = {field: map(str, found) for field, found in said.items() if isinstance(found, Mapping | list | tuple)}
+    refuse_variables(task_id, *(names.get(field, ()) for field in ("envs", "secrets", "inputs", "outputs")))
     for field in ("inputs", "outputs"):
         values = said.get(field)
         for name, value in values.items() if isinstance(values, Mapping) else ():
@@ -184,6 +188,8 @@ def command_of(name: str, run: Any) -> str:
         raise SpecError(f"Task.{name}: run: a task needs a command to run")
     if isinstance(run, list | tuple):
         raise SpecError(f"Task.{name}: run: {run!r} is a list", cure="write one text, of a list by shlex.join([...])")
+    if not str(run).strip():
+        raise SpecError(f"Task.{name}: run: there is nothing to run", cure="write true for a task that only waits")
     return str(run)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from airflow.sdk.definitions.mappedoperator import MappedOperator, OperatorPartial
@@ -12,6 +13,7 @@ from sky_airflow.dags import check, parameters
 from sky_airflow.grammar.fields import loose
 from sky_airflow.grammar.foreign import refuse_foreign
 from sky_airflow.grammar.limits import refuse_own_limits
+from sky_airflow.grammar.literals import refuse_missing
 from sky_airflow.grammar.outputs import Outputs, to_map_over
 from sky_airflow.grammar.templates import check_syntax
 
@@ -50,5 +52,7 @@ def check_mapped(operator: MappedOperator) -> None:
         XComArg.apply_upstream_relationship(operator, said.get(field))
     check_syntax(operator, {name: said.get(name) for name in operator.template_fields})
     check(operator)
+    # As of an operator that is not mapped: Airflow asks for it when it has parsed the DAG's file.
+    operator.resolve_template_files = partial(refuse_missing, operator, parameters(operator))  # type: ignore[method-assign]
     if said.get("sky") and operator.dag is not None:
         refuse_own_limits(operator, operator.dag)

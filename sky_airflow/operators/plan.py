@@ -4,6 +4,7 @@ refused, or a person is asked.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.exceptions import AirflowProviderDeprecationWarning
 from airflow.sdk.exceptions import AirflowFailException
 
+from sky_airflow.grammar.fields import NOTHING
 from sky_airflow.grammar.limits import lifted
+from sky_airflow.grammar.templates import UNKNOWN, known, not_yet_of
 from sky_airflow.hooks.sky import SkyHook
 from sky_airflow.links.sky import SkyPlanLink
 from sky_airflow.operators.asking import plan_body
@@ -82,6 +85,8 @@ class SkyPlanOperator(ApprovalOperator):
         self.max_hours = max_hours
         self.over = over
         self.sky_conn_id = sky_conn_id
+        for name in ("max_usd", "max_hours"):
+            amount(f"{where}: {name}", known(getattr(self, name), not_yet_of(self)))
 
     def execute(self, context: Context) -> Any:
         """Make the plan, or find it; ask if it exceeds a limit and that is what to do.
@@ -127,12 +132,17 @@ class SkyPlanOperator(ApprovalOperator):
         return {**told(meant.key, plan), **said}
 
     def _exceeded(self, plan: Plan, late: str) -> list[str]:
-        """What is to be said of a plan that is too dear or too long."""
-        limits = ((self.max_usd, plan.cost_usd, "USD"), (self.max_hours, plan.hours, "hours"))
+        """What is to be said of a plan that is too dear or too long.
+
+        Raises:
+            SpecError: for a limit that is no amount.
+        """
+        limits = (("max_usd", plan.cost_usd, "USD"), ("max_hours", plan.hours, "hours"))
+        most = {name: amount(f"Task.{self.task_id}: {name}", getattr(self, name)) for name, _, _ in limits}
         wrong = [
-            f"the plan takes {is_so:.2f} {unit}, and at most {limit} are allowed"
-            for limit, is_so, unit in limits
-            if limit is not None and is_so > float(limit)
+            f"the plan takes {is_so:.2f} {unit}, and at most {limit:g} are allowed"
+            for name, is_so, unit in limits
+            if (limit := most[name]) is not None and is_so > limit
         ]
         return [*wrong, late] if late and self.over == ASK else wrong
 
@@ -156,6 +166,23 @@ class SkyPlanOperator(ApprovalOperator):
             except Infeasible as more:
                 why = more
                 wrong.append(str(more))
+
+
+def amount(where: str, said: Any) -> float | None:
+    """A limit in numbers, whether it was one or a text that a template gave; None for none.
+
+    Raises:
+        SpecError: if it is neither.
+    """
+    if said is None or said is UNKNOWN or (isinstance(said, str) and said in NOTHING):
+        return None
+    try:
+        number = float(said)
+    except (TypeError, ValueError):
+        raise SpecError(f"{where}: {said!r} is not a number") from None
+    if not 0 <= number < math.inf:
+        raise SpecError(f"{where}: {said!r} is no amount")
+    return number
 
 
 def told(key: str, plan: Plan) -> dict[str, Any]:

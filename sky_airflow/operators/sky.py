@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from configparser import RawConfigParser
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from sky_airflow.grammar.fields import artifacts, build_task, command_of, loose,
 from sky_airflow.grammar.foreign import refuse_foreign
 from sky_airflow.grammar.inputs import read_inputs
 from sky_airflow.grammar.limits import objective_of, refuse_own_limits, task_deadline
+from sky_airflow.grammar.literals import refuse_missing
 from sky_airflow.grammar.naming import task_name
 from sky_airflow.grammar.outputs import Outputs
 from sky_airflow.grammar.partials import SkyPartial
@@ -29,7 +31,7 @@ from sky_airflow.hooks.sky import SkyHook
 from sky_airflow.links.sky import SkyJobLink, SkyPlanLink
 from sky_airflow.operators.errors import permanent_errors
 from sky_airflow.planning import TOLD, make_plan, plan_stem, tell_plan
-from sky_core.errors import JobCancelled, StoreTrouble, TaskFailed
+from sky_core.errors import JobCancelled, SpecError, StoreTrouble, TaskFailed
 from sky_core.spec import Artifact, Task
 
 if TYPE_CHECKING:
@@ -125,7 +127,8 @@ class SkyOperator(BaseOperator, Sky):
         self._owner: str | None = None
         self._killed = False
         if self.has_dag():  # type: ignore[no-untyped-call]  # Airflow leaves it without types
-            self.resolve_template_files()
+            with suppress(SpecError):  # a helper's file may have made the DAG: Airflow asks again, of the DAG's own
+                self._read_scripts()
         if not getattr(self, "_BaseOperator__from_mapped", False):  # which was looked at as a whole
             self._check()
 
@@ -146,7 +149,16 @@ class SkyOperator(BaseOperator, Sky):
         return SkyPartial.of(super().partial(**kwargs))
 
     def resolve_template_files(self) -> None:
-        """Read the command from its file, if one is named: Airflow asks for it when it has parsed the DAG."""
+        """Read the command from its file, if one is named, and see that all else that lies beside the DAG's file is
+        there: Airflow asks for it when it has parsed that file.
+
+        Raises:
+            SpecError: naming the field whose file or folder is missing.
+        """
+        self._read_scripts()
+        refuse_missing(self, vars(self))
+
+    def _read_scripts(self) -> None:
         for field in ("run", "setup"):
             if name := script_name(getattr(self, field)):
                 setattr(self, field, read_script(self, field, name))

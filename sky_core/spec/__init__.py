@@ -12,6 +12,7 @@ from sky_core.spec.pipeline import Objective, Pipeline
 from sky_core.spec.resources import Resources
 from sky_core.spec.task import HoursFunction, Task
 from sky_core.spec.values import ENV_NAME, NAME, Amount, did_you_mean
+from sky_core.spec.variables import refuse_variables
 
 __all__ = [
     "ENV_NAME",
@@ -28,4 +29,5 @@ __all__ = [
     "Task",
     "did_you_mean",
     "parse_hours",
+    "refuse_variables",
 ]

@@ -15,6 +15,9 @@ from pydantic import (
 
 from sky_core.spec.values import Hours, Spec
 
+TEMPLATE = "{{"
+TEMPLATED = "in a DAG write sky_airflow.Artifact, which takes templates"
+
 
 class Artifact(Spec):
     """Data a task reads or writes, a file or a folder of an object store.
@@ -28,9 +31,18 @@ class Artifact(Spec):
     size_gb: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     location: str | None = None
 
+    @field_validator("size_gb", mode="before")
+    @classmethod
+    def _known_size(cls, value: Any) -> Any:
+        if isinstance(value, str) and TEMPLATE in value:
+            raise ValueError(f"{value!r} is a template; {TEMPLATED}")
+        return value
+
     @field_validator("uri")
     @classmethod
     def _full_uri(cls, value: str | None) -> str | None:
+        if value is not None and "://" not in value and TEMPLATE in value:
+            raise ValueError(f"{value!r} is a template; {TEMPLATED}")
         if value is not None and "://" not in value:
             raise ValueError(f"{value!r} is not a URI; write e.g. 's3://bucket/path', or 'task.output' as an input")
         return value

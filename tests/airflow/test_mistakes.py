@@ -15,11 +15,19 @@ from sky_airflow.grammar.inputs import read_inputs
 from sky_airflow.operators.errors import permanent_errors
 from sky_airflow.operators.plan import SkyPlanOperator
 from sky_airflow.operators.sky import SkyOperator
+from sky_core import Artifact as PlainArtifact
 from sky_core.errors import JobFailed, MissingExtra, NoFeasibleOffering, SpecError
 
 
 def dag(**kwargs):
     return DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), **kwargs)
+
+
+def parsed(write, **kwargs):
+    """Make a DAG as Airflow does: its processor asks for the files that are named, once it knows whose DAG it is."""
+    with dag(**kwargs) as made:
+        write()
+    made.resolve_template_files()
 
 
 PARSED = [
@@ -65,22 +73,77 @@ PARSED = [
     ({"chekpoint": "5m"}, "chekpoint: not a parameter here (did you mean checkpoint?)"),
     ({"requires": [{"cpus": 4}]}, "write {'any_of': [...]}"),
     ({"run": ["python", "a.py"]}, "run: ['python', 'a.py'] is a list"),
+    ({"run": " "}, "Task.t: run: there is nothing to run"),
+    ({"requires": {"accelerators": "A1000"}}, "accelerators: there is none called 'A1000' (did you mean A100"),
+    ({"requires": {"any_of": [{"accelerators": {"H10": 8}}]}}, "did you mean H100"),
+    ({"requires": {"cloud": "amazon"}}, "requires: cloud: there is none called 'amazon' (did you mean aws?)"),
+    ({"requires": {"cloud": "gpc"}}, "did you mean gcp?"),
+    ({"requires": {"cloud": "{{ params.c }}", "region": "us-eest-1"}}, "region: there is none called 'us-eest-1'"),
+    ({"requires": {"cloud": "azure", "region": "eastus22"}}, "did you mean eastus2"),
+    ({"envs": {"SKY_JOB_ID": "1"}}, "envs: SKY_JOB_ID is set by the job itself (give it another name)"),
+    ({"envs": {"SKY_INPUT_X": "1"}, "inputs": {"x": "s3://b/x"}}, "envs: SKY_INPUT_X is set by the job itself"),
+    ({"envs": {"A-B": "{{ ds }}"}}, "envs: 'A-B' is not a name of an environment variable"),
+    ({"secrets": ["SKY_NODE_IPS"]}, "secrets: SKY_NODE_IPS is set by the job itself"),
+    ({"envs": {"A": "1"}, "secrets": ["A"]}, "secrets: A stands in envs, too (leave it out of one of them)"),
+    ({"envs": {"A": "{{ ds }}"}, "secrets": {"A": "{{ conn.x.password }}"}}, "secrets: A stands in envs, too"),
+    ({"workdir": "nope"}, "workdir: there is no folder nope in "),
+    ({"environment": "nope.lock"}, "environment: there is no file nope.lock in "),
+    ({"mounts": {"/data": {"source": "nope"}}}, "mounts./data: there is no file nope in "),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("fields", "message"), PARSED, ids=[str(fields) for fields, _ in PARSED])
 def test_when_the_file_is_parsed(fields, message):
-    with dag(), pytest.raises(SpecError) as caught:
-        SkyOperator(**{"task_id": "t", "run": "x", **fields})
+    with pytest.raises(SpecError) as caught:
+        parsed(lambda: SkyOperator(**{"task_id": "t", "run": "x", **fields}))
     assert message in str(caught.value)
     assert "Task.t" in str(caught.value)
 
 
 @pytest.mark.parametrize(("fields", "message"), [row for row in PARSED if "run" not in row[0]], ids=str)
 def test_of_a_mapped_operator(fields, message):
-    with dag(), pytest.raises(SpecError) as caught:
-        SkyOperator.partial(task_id="t", **fields).expand(run=["x", "y"])
+    with pytest.raises(SpecError) as caught:
+        parsed(lambda: SkyOperator.partial(task_id="t", **fields).expand(run=["x", "y"]))
     assert message in str(caught.value)
+
+
+MEANT = [
+    {"workdir": "{{ params.folder }}"}, {"workdir": "/nope"}, {"workdir": "../nope"}, {"workdir": "~/nope"},
+    {"workdir": "grammar"}, {"environment": "caller"}, {"run": "missing.sh", "template_searchpath": True},
+    {"requires": {"accelerators": ["nvidia-a100", "RTX4090", "v6e-8", "tpu-v5p-16", "Own"]}},
+    {"requires": {"cloud": ["lab", "g*"], "region": ["us-*", "mars"]}}, {"envs": {"SKY_OWN": "1"}},
+    {"envs": {"A": None}, "secrets": "B"}, {"requires": {"accelerators": "{{ params.what }}", "cloud": "GCP"}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fields", MEANT, ids=str)
+def test_what_may_be_meant(fields, tmp_path):
+    fields = dict(fields)
+    (tmp_path / "missing.sh").write_text("true\n")
+    where = {"template_searchpath": str(tmp_path)} if fields.pop("template_searchpath", False) else {}
+    parsed(lambda: SkyOperator(**{"task_id": "t", "run": "x", **fields}), **where)
+
+
+def test_files_lie_beside_the_dags_file_whatever_helper_has_made_it(tmp_path):
+    (tmp_path / "train.sh").write_text("make\n")
+    (tmp_path / "code").mkdir()
+    with dag() as made:  # as a helper in another folder does
+        found = SkyOperator(task_id="t", run="train.sh", workdir="code")
+    made.fileloc = str(tmp_path / "dag.py")
+    made.resolve_template_files()
+    assert found.run == "make\n"
+
+
+def test_a_name_that_another_catalog_may_have_is_left_to_the_plan(monkeypatch, tmp_path):
+    fields = {"task_id": "t", "run": "x", "requires": {"accelerators": "A1000"}}
+    with dag():
+        SkyOperator(**fields, sky_conn_id="elsewhere")
+    monkeypatch.setenv("SKYLOOM_HOME", str(tmp_path))
+    with dag(), pytest.raises(SpecError, match="did you mean A100"):
+        SkyOperator(**fields)
+    (tmp_path / "catalog.toml").write_text("")
+    with dag():
+        SkyOperator(**fields)
 
 
 def _asks_while_it_runs():
@@ -138,6 +201,12 @@ def test_of_a_dag_without_sky_tasks():
         pipeline_of(found)
 
 
+@pytest.mark.parametrize("fields", [{"size_gb": "{{ params.gb }}"}, {"uri": "{{ var.value.bucket }}/x"}])
+def test_of_an_artifact_that_takes_no_templates(fields):
+    with pytest.raises(SpecError, match=r"is a template; in a DAG write sky_airflow\.Artifact"):
+        PlainArtifact(**fields)
+
+
 RENDERED = [
     (lambda: build_task("t", {"requires": "none at all"}, run="x"), "requires: 'none at all' is not a mapping"),
     (lambda: build_task("t", {"requires": {"cpus": "4 or 5"}}, run="x"), "Task.t: requires: cpus: '4 or 5'"),
@@ -171,6 +240,8 @@ def test_what_a_retry_cannot_mend_is_not_retried():
         ({"over": "wait"}, "Task.plan: over: 'wait' is neither 'fail' nor 'ask'"),
         ({"response_timeout": timedelta(hours=1)}, "Task.plan: response_timeout: nobody is asked (write over='ask')"),
         ({"over": "fail", "body": "Mind the month's end."}, "Task.plan: body: nobody is asked"),
+        ({"max_usd": "ten"}, "Task.plan: max_usd: 'ten' is not a number"),
+        ({"max_hours": -1}, "Task.plan: max_hours: -1 is no amount"),
     ],
 )
 def test_a_plan_that_cannot_be_asked_about(fields, message):

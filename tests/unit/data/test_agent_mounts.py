@@ -15,6 +15,7 @@ from sky_core.remote.agent.data.placing import Unplaced
 from sky_core.remote.agent.job import Job, Place
 from sky_core.remote.agent.state import State
 from sky_core.remote.agent.variables import environment
+from sky_core.spec.variables import GIVEN
 from tests.conftest import until
 
 
@@ -164,3 +165,11 @@ def test_scripts_for_skypilot_find_their_variables():
     }  # fmt: skip
     assert found["SKYPILOT_NODE_IPS"] == found["SKYPILOT_SETUP_NODE_IPS"] == "10.0.0.1\n10.0.0.2"
     assert '"region": "us-east-1"' in found["SKYPILOT_CLUSTER_INFO"]
+
+
+def test_what_every_command_finds_cannot_be_said_otherwise():
+    job = Job("j-1", 2, "aws", envs=dict.fromkeys(GIVEN, "lost"), outputs={"model": ""})
+    found = environment(job, Place(Path("/nowhere")), {"x": "/x"}, {})
+    ours = {name for name in found if name.startswith("SKY_")}
+    assert ours == GIVEN | {"SKY_INPUT_X", "SKY_OUTPUT_MODEL"}
+    assert "lost" not in {found[name] for name in ours}

@@ -1,0 +1,67 @@
+"""Slips in what a DAG's file says outright, told when it is parsed: names that nothing has, files that are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sky_airflow.grammar.templates import UNKNOWN, known, not_yet_of, read_script, script_name
+from sky_airflow.hooks.sky import of_all
+from sky_core.catalog.names import more_is_known, slip
+from sky_core.errors import SpecError
+from sky_core.spec import Task
+
+
+def refuse_slips(tasks: Iterable[Task], sky_conn_id: Any) -> None:
+    """See that no cloud, region or accelerator is one that nothing has, and another nearly has.
+
+    Where a connection may lead to a catalog with more in it, the plan is the first to know.
+
+    Raises:
+        SpecError: naming the task and the field.
+    """
+    for task in tasks:
+        for wanted in task.resources.alternatives:
+            if (found := slip(wanted)) and not (sky_conn_id or of_all() or more_is_known()):
+                raise SpecError(f"Task.{task.name}: requires: {found.args[0]}", cure=found.cure)
+
+
+def refuse_missing(operator: Any, said: Mapping[str, Any]) -> None:
+    """See that what an operator takes along from beside its DAG's file is there, once it is known whose file that is.
+
+    What begins elsewhere (``/``, ``~``, ``..``) may be there on the workers alone: it is looked for when the job is
+    submitted.
+
+    Args:
+        said: What its author wrote, by field.
+
+    Raises:
+        SpecError: naming the field.
+    """
+    for field in ("run", "setup"):
+        if name := script_name(said.get(field)):
+            read_script(operator, field, name)
+    base, render = Path(operator.dag.fileloc).parent, not_yet_of(operator)
+    if not base.is_dir():  # in an archive
+        return
+    for field, value in _beside(said):
+        name = known(value, render)
+        if name is UNKNOWN or not isinstance(name, str) or name.startswith(("/", "~", "..")):
+            continue
+        path = base / name
+        if not (path.is_dir() if field == "workdir" else path.exists() or path.with_suffix(".toml").exists()):
+            kind = "folder" if field == "workdir" else "file"
+            raise SpecError(
+                f"Task.{operator.task_id}: {field}: there is no {kind} {name} in {base}",
+                cure="make it, correct the path, or give a whole one",
+            )
+
+
+def _beside(said: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    yield "workdir", said.get("workdir")
+    if said.get("environment") != "caller":
+        yield "environment", said.get("environment")
+    mounts = said.get("mounts")
+    for path, mount in mounts.items() if isinstance(mounts, Mapping) else ():
+        yield f"mounts.{path}", mount.get("source") if isinstance(mount, Mapping) else getattr(mount, "source", None)
