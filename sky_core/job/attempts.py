@@ -78,14 +78,15 @@ class Tries(Record):
         # Jobs that earlier versions stored count hours, not shares.
         return {name: value for name, value in data.items() if name != "kept_hours"}
 
-    def after(self, place: Placement, why: str, *, hours: float | None, generation: int | None) -> Tries:
+    def after(self, place: Placement, why: str, *, ran: bool, saved: float, generation: int | None) -> Tries:
         """With one more launch, which ended for the reason ``why``.
 
         Args:
-            hours: How long the command ran on it; None if it did not begin to.
+            ran: Whether the command began to run on it.
+            saved: Hours that it ran until the newest checkpoint.
             generation: The newest checkpoint.
         """
-        ran, newer = hours is not None, generation != self.generation
+        newer = generation != self.generation
         now = Vain(cloud=place.cloud, region=place.region, zone=place.zone, why=why,
                    use_spot=place.use_spot if why == "preempted" else None)  # fmt: skip
         before = next((vain.times for vain in self.places if vain.place == now.place), 0)
@@ -98,7 +99,7 @@ class Tries(Record):
             update={
                 "vain": 0 if ran else self.vain + 1,
                 "unkept": 0 if newer else self.unkept + 1,
-                "kept": min(MOST_KEPT, self.kept + (_share(hours or 0.0, place) if newer else 0.0)),
+                "kept": min(MOST_KEPT, self.kept + (_share(saved, place) if newer else 0.0)),
                 "generation": generation,
                 "places": places,
             }

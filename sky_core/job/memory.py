@@ -19,12 +19,14 @@ class Saved(Record):
     Attributes:
         location: ``"cloud/region"`` of the bucket that has it.
         hours: What it took to save.
+        seen_at: When it was first seen, seconds since the epoch; 0 where an earlier version did not say.
     """
 
     generation: int
     location: str
     gb: float
     hours: float
+    seen_at: float = 0.0
 
 
 class Promise(Record):
@@ -138,11 +140,12 @@ class Memory(Record):
         """Bytes kept of each machine's log; of one machine what an earlier version has told of it."""
         return self.log_offsets or (self.log_offset,)
 
-    def next_attempt(self, ran_hours: float | None) -> Memory:
+    def next_attempt(self, *, ran: bool, saved_hours: float = 0.0) -> Memory:
         """What is left of it when a new attempt begins: the log, the checkpoints, the promise, what was tried.
 
         Args:
-            ran_hours: How long the command ran in this attempt; None if it did not begin to.
+            ran: Whether the command began to run in this attempt.
+            saved_hours: How long it ran until its newest checkpoint.
         """
         return Memory(
             log_base=self.log_base + self.log_offset,
@@ -150,17 +153,17 @@ class Memory(Record):
             checkpoint_urls=self.checkpoint_urls,
             checkpoint=self.checkpoint,
             promise=self.promise and self.promise.model_copy(update={"looked": None}),
-            tries=self._tries(ran_hours),
+            tries=self._tries(ran, saved_hours),
             unwanted=self.unwanted,
             dismissed=self.dismissed,
         )
 
-    def _tries(self, ran_hours: float | None) -> Tries:
+    def _tries(self, ran: bool, saved_hours: float) -> Tries:
         if self.placement is None:
             return self.tries
         generation = self.checkpoint.generation if self.checkpoint else None
         why = self.closing or "ended"
-        return self.tries.after(self.placement, why, hours=ran_hours, generation=generation)
+        return self.tries.after(self.placement, why, ran=ran, saved=saved_hours, generation=generation)
 
 
 def placement_of(job: Job) -> Placement | None:

@@ -99,6 +99,7 @@ def noted(step: Step, cluster: Cluster, state: JobState) -> Changes:
             location=location_of(step, cluster),
             gb=scale.gb(state.checkpoint_bytes),
             hours=scale.hours(state.checkpoint_seconds),
+            seen_at=now,
         )
     promise, since = memory.promise, memory.running_since
     if promise is None or not _has_begun(state):

@@ -16,8 +16,9 @@ from sky_core.events import Cancelled, Failed, Over, Recovering, Succeeded, Term
 from sky_core.facts import facts_of
 from sky_core.job.attempts import MOST_IN_A_PLACE
 from sky_core.job.bill import lifetime, sharpened
-from sky_core.job.memory import Verdict
+from sky_core.job.memory import Memory, Verdict
 from sky_core.job.outcome import Outcome
+from sky_core.measures.scale import Scale
 from sky_core.store import Cluster, Result
 from sky_core.store.records import Seen
 
@@ -67,12 +68,19 @@ def _begun_anew(step: Step) -> Outcome:
     if isinstance(found, Outcome):
         return found
     memory, scale = step.memory, step.driving.settings.scale
-    ran = None if memory.running_since is None else scale.hours(max(0.0, time.time() - memory.running_since))
-    fresh = memory.next_attempt(ran)
+    ran, saved = memory.running_since is not None, _hours_saved(memory, scale, time.time())
+    fresh = memory.next_attempt(ran=ran, saved_hours=saved)
     if step.successor is not None:
         fresh = fresh.model_copy(update={"waiting_since": time.time()})
     told = step.comes_to(state="recovering", events=[*found, Recovering(after=memory.closing)])
     return replace(told, memory=fresh)
+
+
+def _hours_saved(memory: Memory, scale: Scale, now: float) -> float:
+    """Hours that the command ran in this attempt until its newest checkpoint."""
+    if memory.running_since is None or memory.checkpoint is None:
+        return 0.0
+    return scale.hours(max(0.0, (memory.checkpoint.seen_at or now) - memory.running_since))
 
 
 def drop(step: Step, successor: Cluster) -> Outcome:

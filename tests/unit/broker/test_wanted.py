@@ -98,7 +98,7 @@ def test_a_job_that_was_dismissed_is_not_begun_again(step, later):
     ask_for(one)
     later.s = 400
     one.look()
-    one.memory, one.cluster = one.memory.next_attempt(ran_hours=0.0), None
+    one.memory, one.cluster = one.memory.next_attempt(ran=True), None
     assert one.look().job.cancel_reason is not None
 
 

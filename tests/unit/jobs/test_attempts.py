@@ -25,7 +25,7 @@ def placement(zone="z1", **fields):
 
 def after(*launches, tries=Tries(), generation=None):  # noqa: B008 - frozen
     for place, why, ran in launches:
-        tries = tries.after(place, why, hours=1.0 if ran else None, generation=generation)
+        tries = tries.after(place, why, ran=ran, saved=0.0, generation=generation)
     return tries
 
 
@@ -61,17 +61,19 @@ def test_a_job_that_runs_and_keeps_nothing_ends_too_unless_it_takes_checkpoints(
     assert "newest checkpoint" in (after(*[ran] * 3 * MOST_UNKEPT).enough(3) or "")
     tries = Tries()
     for generation in range(100):
-        tries = tries.after(placement(), "preempted", hours=0.5, generation=generation)
+        tries = tries.after(placement(), "preempted", ran=True, saved=0.5, generation=generation)
     assert tries.enough(3) is None
     assert tries.kept == MOST_KEPT, "whatever it was thought to take, it is not done yet"
 
 
 def test_what_checkpoints_hold_is_a_share_of_the_work_wherever_it_was_done():
     slow, fast = placement(hours=8.0), placement(hours=4.0)
-    tries = Tries().after(slow, "preempted", hours=2.0, generation=1)
+    tries = Tries().after(slow, "preempted", ran=True, saved=2.0, generation=1)
     assert tries.kept == pytest.approx(0.25)
-    assert tries.after(fast, "preempted", hours=1.0, generation=2).kept == pytest.approx(0.5)
-    assert tries.after(fast, "preempted", hours=1.0, generation=1).kept == pytest.approx(0.25), "nothing newer was kept"
+    assert tries.after(fast, "preempted", ran=True, saved=1.0, generation=2).kept == pytest.approx(0.5)
+    assert tries.after(fast, "preempted", ran=True, saved=1.0, generation=1).kept == pytest.approx(0.25), (
+        "nothing newer was kept"
+    )
     assert Tries.model_validate({"kept_hours": 3.0, "vain": 1}).vain == 1, "as stored by an earlier version"
 
 
