@@ -1,7 +1,12 @@
-"""The example DAGs are parsed quickly and planned over the embedded catalog."""
+"""The example DAGs are parsed quickly, planned over the embedded catalog, and run to their ends.
+
+Of these runs few by default, all with ``TEST_GRAMMAR=all``.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import runpy
 import time
@@ -12,9 +17,12 @@ import pytest
 from sky_airflow.files import DagFiles
 from sky_core.broker import Broker
 from sky_core.config import Settings
+from tests.airflow.grammar.run import ANSWER
+from tests.airflow.test_grammar import started_process
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "example_dags").glob("*.py"))
+RUN = [path for path in EXAMPLES if path.stem in ("etl", "gang", "sweep") or os.environ.get("TEST_GRAMMAR") == "all"]
 PARSED_S = 1.0
 # The tasks that each is planned with.
 TASKS = {
@@ -37,6 +45,25 @@ def test_it_is_parsed_and_planned(path, tmp_path):
     plan = broker.preview(draft.pipeline, draft.objective, base=draft.base, anywhere=True)
     assert set(plan.placements) == TASKS[path.stem]
     assert plan.cost_usd > 0
+
+
+@pytest.fixture(scope="module")
+def ends(world, tmp_path_factory):
+    """How the tasks of each example's run ended."""
+    process = started_process("example", [path.stem for path in RUN], world, tmp_path_factory.mktemp("airflow"))
+    said, _ = process.communicate()
+    assert process.returncode == 0, said[-4000:]
+    answers = [json.loads(line.removeprefix(ANSWER)) for line in said.splitlines() if line.startswith(ANSWER)]
+    return {name: states for name, states, _ in answers}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("path", RUN, ids=lambda path: path.stem)
+def test_it_runs(path, ends, world):
+    assert set(ends[path.stem].values()) == {"success"}
+    assert {name.partition("[")[0] for name in ends[path.stem]} >= TASKS[path.stem]
+    assert world.live() == []
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

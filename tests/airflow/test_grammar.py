@@ -28,7 +28,7 @@ PROCESSES = 2 if len(NAMES) > 20 else 1
 def answers(world, tmp_path_factory):
     """What came of each case, by name and kind."""
     shares = [NAMES[number::PROCESSES] for number in range(PROCESSES)]
-    started = [started_process(names, world, tmp_path_factory.mktemp("airflow")) for names in shares]
+    started = [started_process("run", names, world, tmp_path_factory.mktemp("airflow")) for names in shares]
     found = {name: {} for name in NAMES}
     for process in started:
         said, _ = process.communicate()
@@ -40,13 +40,13 @@ def answers(world, tmp_path_factory):
     return found
 
 
-def started_process(names, world, folder):
-    """A process that runs cases in an Airflow of its own."""
+def started_process(program, names, world, folder):
+    """A process that runs cases, or examples, in an Airflow of its own."""
     (folder / "dags").mkdir()
     settings = {"AIRFLOW_HOME": str(folder), "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
                 "AIRFLOW__CORE__LOAD_EXAMPLES": "False", "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
                 "PYTHONPATH": str(Path(__file__).parents[2])}  # fmt: skip
-    command = [sys.executable, "-m", "tests.airflow.grammar.run", *names]
+    command = [sys.executable, "-m", f"tests.airflow.grammar.{program}", *names]
     with (folder / "errors.log").open("w") as errors:
         return subprocess.Popen(
             command, env={**os.environ, **world.environ, **settings}, stdout=subprocess.PIPE, stderr=errors, text=True
