@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 from airflow.sdk import exceptions
 
-from sky_core.remote.agent.call import Carried
-
 if TYPE_CHECKING:
     from sky_core.broker import Broker
     from sky_core.store import Job
@@ -22,7 +20,7 @@ class AirflowFailException(Exception):
 
 
 # What a function finds that imports them itself, while it runs.
-_SOURCE = """
+_SOURCE = b"""
 class AirflowException(Exception):
     pass
 
@@ -32,11 +30,11 @@ class AirflowSkipException(AirflowException):
 class AirflowFailException(AirflowException):
     pass
 """
-STAND_IN_MODULES: dict[str, Carried] = {
-    "airflow": (True, ""),
-    "airflow.exceptions": (False, _SOURCE),
-    "airflow.sdk": (True, ""),
-    "airflow.sdk.exceptions": (False, _SOURCE),
+STAND_IN_MODULES: dict[str, bytes] = {
+    "airflow/__init__.py": b"",
+    "airflow/exceptions.py": _SOURCE,
+    "airflow/sdk/__init__.py": b"",
+    "airflow/sdk/exceptions.py": _SOURCE,
 }
 STAND_INS: dict[type, type] = {
     exceptions.AirflowSkipException: AirflowSkipException,

@@ -64,7 +64,7 @@ class SkyDecoratedOperator(DecoratedOperator, SkyOperator):
         kwargs = {**wanted(self.python_callable, self.op_args, self.op_kwargs, context), **self.op_kwargs}
         payload, inputs = pack(
             self.python_callable, to_references(list(self.op_args)), to_references(kwargs), stand_ins=STAND_INS,
-            modules=STAND_IN_MODULES,
+            files=STAND_IN_MODULES,
         )  # fmt: skip
         sha = broker.store.put_payload(payload)
         outputs = artifacts(name, self.declared_outputs)

@@ -11,7 +11,6 @@ lets system calls go on after a SIGINT, so that a lock is waited for although Ct
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -63,7 +62,7 @@ def apart(function: Callable[..., Any], *args: Any) -> Any:
         SpecError: if the call cannot be pickled.
         BaseException: whatever the function raised.
     """
-    payload, _ = pack(function, args, {})
+    payload, _ = pack(function, args, {}, elsewhere=False)
     done = subprocess.run(
         [sys.executable, "-m", "sky_core.broker.apart"], input=payload, stdout=subprocess.PIPE, check=True
     )
@@ -73,7 +72,7 @@ def apart(function: Callable[..., Any], *args: Any) -> Any:
 def _main() -> None:
     answer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever is printed meanwhile is not the answer
-    function, args, kwargs = pickle.loads(call.unpack("call", sys.stdin.buffer.read()))  # noqa: S301 - our parent's
+    function, args, kwargs = call.loaded(call.unpack("call", sys.stdin.buffer.read()))
     try:
         said: call.Answer = ("value", function(*args, **kwargs))
     except Exception as error:  # noqa: BLE001 - raised again by whoever asked

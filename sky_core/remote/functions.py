@@ -18,7 +18,9 @@ import cloudpickle
 
 from sky_core.errors import SpecError
 from sky_core.remote.agent import call
-from sky_core.remote.agent.call import RESULT, Carried, RemoteError
+from sky_core.remote.agent.call import RESULT, RemoteError
+
+UNSENT = (pickle.PicklingError, TypeError, AttributeError, RecursionError, ValueError)  # what pickling raises
 
 __all__ = ["RESULT", "CallPickler", "InputValue", "RemoteError", "pack"]
 
@@ -65,13 +67,16 @@ def pack(
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
     pickler: type[CallPickler] = CallPickler,
-    modules: Callable[[], Mapping[str, Carried]] = dict,
+    files: Callable[[], Mapping[str, bytes]] = dict,
+    culprit: Callable[[Callable[[Any], bool]], str] = lambda fits: "",
 ) -> bytes:
     """A call as a job's payload. The job must have an output named ``result`` (:data:`RESULT`) if its value is wanted.
 
     Args:
         pickler: May know further references.
-        modules: Asked once the call is pickled: what is to be importable while it runs.
+        files: Asked once the call is pickled: what is to lie there while it runs, by its place in a folder that modules
+            are found in.
+        culprit: Asked where it cannot be pickled, with a test of single objects: what is to blame.
 
     Raises:
         SpecError: if the function or an argument cannot be pickled.
@@ -79,11 +84,18 @@ def pack(
     buffer = io.BytesIO()
     try:
         pickler(buffer).dump((function, tuple(args), dict(kwargs or {})))
-    except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:
-        name = getattr(function, "__qualname__", repr(function))
+    except UNSENT as error:
+
+        def fits(thing: Any) -> bool:
+            try:
+                pickler(io.BytesIO()).dump(thing)
+            except UNSENT:
+                return False
+            return True
+
+        name, blamed = getattr(function, "__qualname__", repr(function)), culprit(fits)
         raise SpecError(
-            f"the call of {name} cannot be sent to another machine: {error}",
+            f"the call of {name} cannot be sent to another machine: {f'{blamed}: ' if blamed else ''}{error}",
             cure="open files, locks, connections and the like inside the function instead of passing them in",
         ) from error
-    pickle.dump(dict(modules()), buffer)
-    return call.pack("call", buffer.getvalue())
+    return call.pack("call", pickle.dumps(dict(files())) + buffer.getvalue())

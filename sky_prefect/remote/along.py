@@ -18,7 +18,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import deployment, flow_run, task_run
 from prefect.variables import Variable
 
-from sky_core.broker.local import is_local
+from sky_core.broker.calls.local import is_local
 from sky_prefect.remote import machine, standins
 
 FIELDS: Mapping[str, tuple[Any, tuple[str, ...]]] = {

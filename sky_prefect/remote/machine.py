@@ -1,7 +1,7 @@
 """What goes along with a task's function to its machine. Needs the standard library only.
 
 On a machine there is no flow run and no Prefect API, and perhaps no Prefect. What a function uses of Prefect and can
-be had without them is replaced by what is here; all of this file travels by value (:mod:`sky_core.broker.local`).
+be had without them is replaced by what is here; all of this file travels by value (:mod:`sky_core.broker.calls.local`).
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ RECEIVE = """
     import pickle, sys
     sys.modules["prefect"] = sys.modules["sky_prefect"] = sys.modules["sky_core"] = None
     with open(sys.argv[1], "rb") as file:
-        file.readline()
+        file.readline(), pickle.load(file)
         function, args, kwargs = pickle.load(file)
     print("value", function(*args, **kwargs))
 """

@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
+import json
+from contextvars import ContextVar
+from functools import lru_cache, singledispatch
+from importlib.resources import files
+from pathlib import Path
+
 from prefect import get_run_logger
 
 from tests.prefect.same.cases import Mine, case, cloud
+
+HERE = Path(__file__).parent
+TENANT = ContextVar("tenant", default="nobody")
+
+
+@lru_cache
+def words():
+    return json.loads((HERE / "data" / "words.json").read_text())
+
+
+@singledispatch
+def said(value):
+    return str(value)
+
+
+@said.register(list)
+def said_of_a_list(value):
+    return [said(each) for each in value]
 
 
 def chain_of(error):
@@ -55,3 +79,26 @@ def logged_at_levels_of_ones_own_and_with_tracebacks():
     says.submit().wait()
     fails.submit().wait()
     return 1
+
+
+@case
+def files_beside_the_module():
+    @cloud
+    def reads():
+        from tests.prefect.same import cases
+
+        text = files("tests.prefect.same").joinpath("data", "words.json").read_text()
+        return words()["a"], text, Path(__file__).name, cases.SMALL["cloud"]
+
+    return reads.submit().result()
+
+
+@case
+def functions_that_look_at_types_and_variables_of_the_context():
+    @cloud
+    def says(values):
+        return TENANT.get(), said(values)
+
+    before = says.submit([1])
+    TENANT.set("acme")
+    return before.result(), says.submit(["a", [2]]).result()

@@ -31,7 +31,9 @@ def unpack(payload, values):
         def persistent_load(self, pid):
             return values[pid[1]]
 
-    return Unpickler(io.BytesIO(call.unpack("call", payload))).load()
+    packed = io.BytesIO(call.unpack("call", payload))
+    assert pickle.load(packed) == {}, "no files go along"
+    return Unpickler(packed).load()
 
 
 def test_references_become_inputs_however_deep_and_once_each():
@@ -75,12 +77,12 @@ def test_moments_are_pendulums_where_the_machine_has_it(there, tmp_path):
     payload, _ = pack(list, [[*MOMENTS, MOMENTS[0].timezone]], {})
     (tmp_path / "call").write_bytes(payload)
     program = """
-        import io, pathlib, pickle, sys
+        import pathlib, pickle, sys
         if sys.argv[2] == "False":
             sys.modules["pendulum"] = None
         from sky_core.remote.agent import call
         data = call.unpack("call", pathlib.Path(sys.argv[1]).read_bytes())
-        function, args, kwargs = call.CallUnpickler(io.BytesIO(data)).load()
+        function, args, kwargs = call.loaded(data)
         pathlib.Path(sys.argv[1]).write_bytes(pickle.dumps(function(*args)))
     """
     run(program, tmp_path / "call", there, path=sys.path)
@@ -104,7 +106,7 @@ RECEIVE = """
     import pickle, sys
     for path in sys.argv[1:]:
         with open(path, "rb") as file:
-            file.readline()
+            file.readline(), pickle.load(file)
             print(pickle.load(file)[0]())
 """
 

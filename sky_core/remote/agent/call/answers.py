@@ -9,6 +9,7 @@ import traceback
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from .files import ABSENT, missing_from
 from .packing import WrongPython, pack
 from .raised import RemoteError, loaded_chain, noted, packed_chain
 
@@ -55,6 +56,8 @@ def answer_of(made: Callable[[], Any]) -> tuple[Answer, int]:
         print(f"[skyloom] {error}", file=sys.stderr)
         return ("failure", str(error)), 1
     except BaseException as error:  # noqa: BLE001 - the user's code may raise anything; all of it is an answer
+        if missing_from(error):
+            noted(error, ABSENT)
         said = _traceback(error)
         sys.stdout.flush()  # what it has printed came before
         print(RAISED, said, sep="\n", file=sys.stderr, flush=True)

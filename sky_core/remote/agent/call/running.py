@@ -7,20 +7,16 @@ import io
 import os
 import pickle
 import sys
-from importlib.machinery import ModuleSpec
-from importlib.util import spec_from_loader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from .answers import RESULT, answer_of, load, packed, value_of
+from .files import lay_out
 from .packing import MAGIC, unpack
 
 INPUT = "skyloom-input"  # persistent ids are (INPUT, name)
 RICHER = "skyloom-richer"  # or (RICHER, (a pickle, what stands for its value where that cannot be loaded))
-
-Carried = tuple[bool, str]
-"""A module that came along with a call: whether it is a package, and its source."""
 
 
 def main(payload: str) -> int:
@@ -43,11 +39,16 @@ def _find_modules() -> None:
 
 def _called(payload: Path) -> Any:
     """What the function of the call in a file has returned."""
-    packed_call = io.BytesIO(unpack("call", payload.read_bytes()))
-    function, args, kwargs = CallUnpickler(packed_call).load()
-    sys.meta_path.append(CarriedModules(pickle.load(packed_call)))  # noqa: S301 - our submitter's, as the call is
+    function, args, kwargs = loaded(unpack("call", payload.read_bytes()))
     _be_its_script(function)
     return function(*args, **kwargs)
+
+
+def loaded(data: bytes) -> Any:
+    """The function of a packed call's pickles, and its arguments; the files that came along are laid out before."""
+    packed_call = io.BytesIO(data)
+    lay_out(pickle.load(packed_call))  # noqa: S301 - our submitter's, as the call is
+    return CallUnpickler(packed_call).load()
 
 
 def _be_its_script(function: Any) -> None:
@@ -58,30 +59,6 @@ def _be_its_script(function: Any) -> None:
         script = ModuleType("__main__")
         vars(script).update({name: value for name, value in function.__globals__.items() if not name.startswith("__")})
         sys.modules["__main__"] = script
-
-
-class CarriedModules:
-    """Finds the modules that came along with a call, where the machine has none of that name."""
-
-    def __init__(self, modules: dict[str, Carried]) -> None:
-        self._modules = modules
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """As importlib asks."""
-        if name not in self._modules:
-            return None
-        return spec_from_loader(name, self, is_package=self._modules[name][0])  # type: ignore[arg-type]
-
-    def create_module(self, spec: ModuleSpec) -> None:
-        """An ordinary module."""
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Run its source."""
-        exec(compile(self.get_source(module.__name__), f"<{module.__name__}>", "exec"), module.__dict__)  # noqa: S102
-
-    def get_source(self, name: str) -> str:
-        """Its source, for tracebacks too."""
-        return self._modules[name][1]
 
 
 class CallUnpickler(pickle.Unpickler):

@@ -1,26 +1,30 @@
-"""Local modules that a function imports only when it runs: no pickle of the function reaches them, so their sources go.
+"""Local modules that a function imports only when it runs: no pickle of the function reaches them, so their files go.
 
-They are found without being run: by the import instructions of the functions that travel, and by the import statements
-of what those lead to. A module whose name is only known at run time (``importlib.import_module(name)``) is not found.
+They are found without being run: by the import instructions of the functions that travel, by names in those that
+import or read what they name (``importlib.import_module("project.part")``), and by the import statements of what those
+lead to.
 """
 
 from __future__ import annotations
 
 import ast
 import dis
+import re
 import sys
 import types
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.machinery import all_suffixes
 from pathlib import Path
 
-from sky_core.broker.local import is_local_file, is_ours
-from sky_core.remote.agent.call import Carried
+from sky_core.broker.calls.local import is_local_file, is_ours
+
+BY_NAME = frozenset({"import_module", "__import__", "resources", "files", "get_data"})  # take modules' names
+MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
-def carried(functions: Iterable[types.FunctionType]) -> dict[str, Carried]:
-    """The local modules that these functions, and what they import, may ask for while they run, by name."""
-    found: dict[str, Carried] = {}
+def imported_later(functions: Iterable[types.FunctionType]) -> dict[str, Path]:
+    """The files of local modules that these functions, and what they import, may ask for while they run, by name."""
+    found: dict[str, Path] = {}
     asked: list[str] = []
     for function in functions:
         asked += _asked_by(function.__code__, function.__globals__.get("__package__") or "")
@@ -29,7 +33,7 @@ def carried(functions: Iterable[types.FunctionType]) -> dict[str, Carried]:
     return found
 
 
-def _carry(name: str, found: dict[str, Carried], asked: list[str]) -> None:
+def _carry(name: str, found: dict[str, Path], asked: list[str]) -> None:
     """Put a local module and the packages that it is in among those found; what they import is asked for."""
     parts, folders = name.split("."), sys.path
     if is_ours(name) or parts[0] in sys.stdlib_module_names:
@@ -41,12 +45,10 @@ def _carry(name: str, found: dict[str, Carried], asked: list[str]) -> None:
             if file.suffix != ".py" or not is_local_file(str(file)):
                 return
             package = file.name == "__init__.py"
-            found[whole] = (package, file.read_text())
-            asked += _imported(found[whole][1], whole if package else ".".join(parts[: end - 1]))
-        elif file is None and folders and whole not in found:
-            if not any(map(is_local_file, folders)):
-                return
-            found[whole] = (True, "")  # a package without a file of its own
+            found[whole] = file
+            asked += _imported(file.read_bytes(), whole if package else ".".join(parts[: end - 1]))
+        elif file is None and not any(map(is_local_file, folders)):
+            return
 
 
 def _find(name: str, folders: Sequence[str]) -> tuple[Path | None, list[str]]:
@@ -71,16 +73,19 @@ def _asked_by(code: types.CodeType, package: str) -> Iterator[str]:
             level, names = before[-2:]
             yield from _names(str(step.argval), names if isinstance(names, tuple) else (), level, package)
         before = [before[-1], step.argval]
+    by_name = not BY_NAME.isdisjoint(part for name in code.co_names for part in name.split("."))
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _asked_by(constant, package)
+        elif by_name and isinstance(constant, str) and MODULE.fullmatch(constant):
+            yield constant
 
 
-def _imported(source: str, package: str) -> list[str]:
+def _imported(source: bytes, package: str) -> list[str]:
     """What a module's text imports, anywhere in it."""
     try:
         tree = ast.parse(source)
-    except SyntaxError:  # whoever imports it is told
+    except (SyntaxError, ValueError):  # whoever imports it is told
         return []
     names: list[str] = []
     for node in ast.walk(tree):

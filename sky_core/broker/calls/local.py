@@ -19,7 +19,9 @@ STANDARD_LIBRARY = tuple(str(Path(sysconfig.get_path(name)).resolve()) for name 
 OURS = ("sky_core", "sky_sandbox", "sky_prefect", "sky_airflow")
 # Need the standard library only: an upstream's error may be handed on to a machine that has nothing of ours, and a
 # Prefect task's function finds there what stands for Prefect.
-TRAVELLING = frozenset({"sky_core.errors", "sky_prefect.remote.machine", "sky_prefect.remote.standins"})
+TRAVELLING = frozenset(
+    {"sky_core.errors", "sky_core.broker.calls.remade", "sky_prefect.remote.machine", "sky_prefect.remote.standins"}
+)
 
 
 def is_local(name: str) -> bool:
