@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import base64
+import pickle
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -76,7 +77,7 @@ def along(function: Callable[..., Any]) -> Along | None:
         "secrets": variable_of,
         "absent": frozenset(text.rpartition("/")[2] for text in said) - set(found) - set(secrets),
     }
-    return Along(about, {variable_of[name]: json.dumps(value, default=str) for name, value in secrets.items()})
+    return Along(about, {variable_of[name]: as_variable(value) for name, value in secrets.items()})
 
 
 def _codes(function: Any, seen: set[int]) -> Iterator[CodeType]:
@@ -133,10 +134,15 @@ def _asked(names: Iterable[str], variables: bool, secrets: bool) -> tuple[dict[s
                 block = name.rpartition("/")[2]
                 load: Any = Secret.load
                 try:
-                    sealed[block] = load(block, _sync=True).get()
+                    sealed[block] = load(block, _sync=True).value.get_secret_value()
                 except ValueError:
                     continue  # there is none of that name
     return found, sealed
+
+
+def as_variable(value: Any) -> str:
+    """A secret as the content of an environment variable, which :class:`standins.SealedValue` reads."""
+    return base64.b64encode(pickle.dumps(value)).decode()
 
 
 def stand_in(thing: Any) -> Any:

@@ -16,8 +16,8 @@ from sky_core.events import EventKind
 from sky_core.job.narrate import describe
 from sky_core.store import Event, Job
 from sky_prefect import compat
-from sky_prefect.needs import build_task
-from sky_prefect.remote.packing import Logger, explained, for_machine
+from sky_prefect.needs import build_task, with_secrets
+from sky_prefect.remote.packing import Logger, Sealed, explained
 from sky_prefect.remote.values import Values
 from sky_prefect.reports import tell_event
 from sky_prefect.wanting import waiter_of
@@ -76,9 +76,10 @@ def run_job(
     gone = JobCancelled(f"{name}: the flow run ended before this task")
     if calls.stopped.is_set():
         raise gone
-    payload, inputs = pack(function, args, kwargs, plain=for_machine, lies=calls.values.reference)
+    sealed = Sealed()
+    payload, inputs = pack(function, args, kwargs, plain=sealed.for_machine, lies=calls.values.reference)
     sha = broker.store.put_payload(payload)
-    task = build_task(name, needs, function=sha, inputs=inputs)
+    task = build_task(name, with_secrets(needs, sealed.values), function=sha, inputs=inputs)
     key = broker.resumable_key(stem)
     before = broker.store.find_job(key)
     try:

@@ -8,13 +8,16 @@ from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from typing import Any
 
+import pydantic
 from prefect import Task, artifacts, states
+from prefect.blocks.system import Secret
 from prefect.events import emit_event
 from prefect.futures import PrefectFutureList
+from pydantic import SecretBytes, SecretStr
 
 from sky_core.remote.agent.call import RAISED
 from sky_prefect.remote import machine, standins
-from sky_prefect.remote.along import MODULES, TOLD, along, stand_in
+from sky_prefect.remote.along import MODULES, TOLD, along, as_variable, stand_in
 from sky_prefect.remote.standins import REFUSED
 
 LINE_ENDS = str.maketrans(machine.IN_THEIR_PLACE, machine.LINE_ENDS)
@@ -24,6 +27,30 @@ API = {"PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false", "PREFECT_LOGGING_TO_API_E
 
 NO_API = f"{REFUSED}."
 NO_PREFECT = f"machines have no Prefect but what goes along; for more, have setup install it. Even so: {NO_API}"
+
+
+class Sealed:
+    """The secrets among what a call is given: each goes sealed, as a variable of its job's environment.
+
+    Attributes:
+        values: By variable.
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+        self._seen: dict[int, tuple[Any, standins.SealedValue]] = {}  # with the object, so that its id stays its own
+
+    def for_machine(self, thing: Any) -> Any:
+        """As :func:`for_machine`; for a secret what reads it from there."""
+        if isinstance(thing, Secret):
+            return standins.Secret(thing.value)
+        if not isinstance(thing, SecretStr | SecretBytes | pydantic.Secret):
+            return for_machine(thing)
+        if id(thing) not in self._seen:
+            variable = f"SKY_PREFECT_GIVEN_{len(self._seen)}"
+            self.values[variable] = as_variable(thing.get_secret_value())
+            self._seen[id(thing)] = thing, standins.SealedValue(variable)
+        return self._seen[id(thing)][1]
 
 
 def for_machine(thing: Any) -> Any:

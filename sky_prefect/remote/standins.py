@@ -9,9 +9,11 @@ its log. Whatever else would need the API is refused.
 from __future__ import annotations
 
 import asyncio
+import base64
 import importlib
 import json
 import os
+import pickle
 import uuid
 from typing import Any, ClassVar
 
@@ -30,7 +32,7 @@ class Here:
         runs: What ``prefect.runtime`` says, by ``flow_run``, ``task_run`` and ``deployment``.
         variables: Values of those that the function names.
         absent: Names in the function that no variable or secret has.
-        secrets: By block, the environment variable that has its value as JSON.
+        secrets: By block, the environment variable that has its value.
     """
 
     runs: ClassVar[dict[str, dict[str, Any]]] = {}
@@ -104,15 +106,50 @@ class Variable:
         )
 
 
+class SealedValue:
+    """A secret value, as pydantic's ``SecretStr``: it came sealed, as a variable of the job's environment."""
+
+    def __init__(self, variable: str) -> None:
+        self._variable = variable
+
+    def get_secret_value(self) -> Any:
+        """The secret itself."""
+        if self._variable not in os.environ:
+            raise RuntimeError("this secret was sealed for a machine, and can only be read there")
+        return pickle.loads(base64.b64decode(os.environ[self._variable]))  # noqa: S301 - the flow's process wrote it
+
+    def __len__(self) -> int:
+        return len(self.get_secret_value())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SealedValue) and self.get_secret_value() == other.get_secret_value()
+
+    def __hash__(self) -> int:
+        return hash(self.get_secret_value())
+
+    def __repr__(self) -> str:
+        return "SecretStr('**********')"
+
+    def __str__(self) -> str:
+        return "**********"
+
+
 class Secret:
-    """``prefect.blocks.system.Secret``: those that the task's function names."""
+    """``prefect.blocks.system.Secret``: those that the task's function names, and those that it is given."""
 
     def __init__(self, value: Any) -> None:
-        self._value = value
+        self.value = value
 
     def get(self) -> Any:
-        """The secret itself."""
-        return self._value
+        """The secret itself; of a text that is JSON what it says, as Prefect has it."""
+        value = self.value.get_secret_value()
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except json.JSONDecodeError:
+            return value
+
+    def __repr__(self) -> str:
+        return f"Secret(value={self.value!r})"
 
     @classmethod
     def load(cls, name: str, **_: Any) -> Any:
@@ -128,7 +165,7 @@ class Secret:
     def _load(cls, name: str) -> Any:
         name = name.rpartition("/")[2]
         if name in Here.secrets:
-            return cls(json.loads(os.environ[Here.secrets[name]]))
+            return cls(SealedValue(Here.secrets[name]))
         if name in Here.absent:
             raise ValueError(f"Unable to find block document named {name} for block type secret")
         raise RuntimeError(f"the secret {name!r} did not come along: {UNNAMED}. {REFUSED}")

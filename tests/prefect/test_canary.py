@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from prefect import flow, get_run_logger, task
+from prefect.blocks.system import Secret
 from prefect.settings import PREFECT_API_KEY, temporary_settings
+from pydantic import SecretStr
 
 from sky_prefect import SkyTaskRunner, resources
 from sky_sandbox.aws.api import SECRET_KEY
@@ -23,6 +25,7 @@ CANARIES = {
 }
 KEY = "pnu_canaryOfPrefect0123456789"  # how keys of Prefect's cloud begin
 SECRETS = [*CANARIES.values(), KEY, SECRET_KEY]
+GIVEN = "canaryOfAnArgument0123456789"  # is on the machine, where the function may have it, and nowhere else
 
 
 def within(content, halves):
@@ -58,14 +61,23 @@ def fails(halves):
     raise ValueError("as errors do, this one carries where it was raised")
 
 
+@task
+@resources(**SMALL)
+def logs_in(block, password):
+    get_run_logger().info("logging in with %s and %s", block, password)
+    return len(block.get()), len(password.get_secret_value())
+
+
 @flow(task_runner=SkyTaskRunner(), persist_result=True)
 def looks(halves):
     fails.submit(halves).wait()
+    secret = "".join(halves[-1])
+    assert logs_in.submit(Secret(value=secret), SecretStr(secret)).result() == (len(secret), len(secret))
     return looks_around.submit(halves).result()
 
 
 def test_no_secret_is_on_a_machine_in_the_store_in_a_log_or_at_the_server(world, broker, server, monkeypatch, tmp_path):
-    halves = [(secret[: len(secret) // 2], secret[len(secret) // 2 :]) for secret in SECRETS]
+    halves = [(secret[: len(secret) // 2], secret[len(secret) // 2 :]) for secret in [*SECRETS, GIVEN]]
     for name, value in CANARIES.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PREFECT_API_KEY", KEY)

@@ -5,6 +5,7 @@ import logging
 import subprocess
 import sys
 import textwrap
+from dataclasses import dataclass
 
 import prefect
 import prefect.artifacts
@@ -15,11 +16,14 @@ from prefect.events import emit_event
 from prefect.runtime import flow_run, task_run
 from prefect.states import Failed
 from prefect.variables import Variable
+from pydantic import SecretBytes, SecretStr
 
 from sky_core.broker.calls import pack
+from sky_core.remote.agent import call
 from sky_core.remote.agent.call import RAISED
 from sky_prefect.needs import build_task
-from sky_prefect.remote.packing import Listener, explained, for_machine, from_machine, log_line, ready
+from sky_prefect.remote.along import as_variable
+from sky_prefect.remote.packing import Listener, Sealed, explained, for_machine, from_machine, log_line, ready
 
 # What a machine does with a call, without Prefect and with nothing of ours.
 RECEIVE = """
@@ -185,10 +189,10 @@ def test_what_a_function_asks_of_prefect_goes_along_and_what_it_tells_comes_back
     sent, secrets = ready(asks_and_tells)
     assert {"limit", "word", "absent"} < asked[0][0]
     assert asked[0][1:] == (True, True)
-    assert list(secrets.values()) == ['{"a": "pass"}'], "to be sealed"
+    assert list(secrets.values()) == [as_variable({"a": "pass"})], "to be sealed"
     payload, _ = pack(sent, (4,), {}, plain=for_machine)
     assert b"pass" not in payload
-    monkeypatch.setenv(next(iter(secrets)), '{"a": "pass"}')
+    monkeypatch.setenv(*next(iter(secrets.items())))
     *told, value = on_a_machine(asks_and_tells, (4,), tmp_path)
     assert json.loads(value.removeprefix("value ")) == [
         3, {"a": "pass"}, "a-1", {}, "none",
@@ -209,6 +213,33 @@ def test_what_a_function_asks_of_prefect_goes_along_and_what_it_tells_comes_back
         {"event": "seen", "resource": {"prefect.resource.id": "x"}, "payload": {"x": 4}},
     ]
     assert [record.levelname for record in caplog.records] == ["INFO", "WARNING", "WARNING"], "and does nothing else"
+
+
+@dataclass
+class Login:
+    user: str
+    password: SecretStr
+
+
+def uses_secrets(block, login, key, again):
+    texts = [block.get(), block.value.get_secret_value(), login.password.get_secret_value(), key.get_secret_value()]
+    return texts, isinstance(block, Secret), str(login), len(key), key == again, key is again
+
+
+def test_secrets_that_a_function_is_given_go_sealed(tmp_path, monkeypatch):
+    key = SecretBytes(b"canary-key")
+    given = Secret(value="[1]"), Login("me", SecretStr("canary-word")), key, key
+    sealed = Sealed()
+    payload, _ = pack(uses_secrets, given, {}, plain=sealed.for_machine)
+    assert b"canary" not in payload
+    assert len(sealed.values) == 3
+    for name, value in sealed.values.items():
+        monkeypatch.setenv(name, value)
+    function, args, kwargs = call.loaded(call.unpack("call", payload))
+    assert function(*args, **kwargs) == (
+        [[1], "[1]", "canary-word", b"canary-key"],
+        True, "Login(user='me', password=SecretStr('**********'))", 10, True, True,
+    )  # fmt: skip
 
 
 def test_the_api_is_refused_on_a_machine_and_the_refusal_says_what_to_do():

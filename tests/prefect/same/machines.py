@@ -9,6 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from prefect import get_run_logger
+from prefect.blocks.system import Secret
+from pydantic import SecretStr
 
 from tests.prefect.same.cases import Mine, case, cloud
 
@@ -102,3 +104,13 @@ def functions_that_look_at_types_and_variables_of_the_context():
     before = says.submit([1])
     TENANT.set("acme")
     return before.result(), says.submit(["a", [2]]).result()
+
+
+@case
+def secrets_that_are_given():
+    @cloud
+    def uses(block, given):
+        password = given["password"]
+        return block.get(), password.get_secret_value(), str(password), repr(password), isinstance(block, Secret)
+
+    return uses.submit(Secret(value='{"a": 1}'), {"password": SecretStr("word")}).result()
