@@ -31,6 +31,9 @@ def environment(job: Job, place: Place, inputs: Mapping[str, str], base: Mapping
     return {**found, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
 
 
+CLOUDS_THERE = {"aws": "AWS", "gcp": "GCP", "azure": "Azure"}  # as SkyPilot's scripts compare them
+
+
 def skypilot(job: Job) -> dict[str, str]:
     """What SkyPilot's users find in the environment, by its names.
 
@@ -41,12 +44,14 @@ def skypilot(job: Job) -> dict[str, str]:
         "NODE_IPS": "\n".join(job.node_ips),
         "NUM_GPUS_PER_NODE": str(job.gpus_per_node),
     }
+    cloud = str(job.place.get("cloud", ""))
+    cluster = {"cluster_name": job.job_id, **job.place, "cloud": CLOUDS_THERE.get(cloud, cloud)}
     about = {
         **nodes,
         **{f"SETUP_{name}": value for name, value in nodes.items()},
         "NUM_NODES": str(len(job.node_ips)),
         "TASK_ID": job.job_id,
-        "CLUSTER_INFO": json.dumps({"cluster_name": job.job_id, **job.place}),
+        "CLUSTER_INFO": json.dumps(cluster),
     }
     return {f"SKYPILOT_{name}": value for name, value in about.items()}
 

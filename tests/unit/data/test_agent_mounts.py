@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -157,14 +158,21 @@ class TestPlacing:
 
 def test_scripts_for_skypilot_find_their_variables():
     job = Job(
-        "j-1", 2, "aws", rank=1, node_ips=("10.0.0.1", "10.0.0.2"), gpus_per_node=8, place={"region": "us-east-1"}
+        "j-1",
+        2,
+        "aws",
+        rank=1,
+        node_ips=("10.0.0.1", "10.0.0.2"),
+        gpus_per_node=8,
+        place={"cloud": "aws", "region": "us-east-1"},
     )
     found = environment(job, Place(Path("/nowhere")), {}, {})
     assert {name: found[f"SKYPILOT_{name}"] for name in ("NODE_RANK", "NUM_NODES", "NUM_GPUS_PER_NODE", "TASK_ID")} == {
         "NODE_RANK": "1", "NUM_NODES": "2", "NUM_GPUS_PER_NODE": "8", "TASK_ID": "j-1",
     }  # fmt: skip
     assert found["SKYPILOT_NODE_IPS"] == found["SKYPILOT_SETUP_NODE_IPS"] == "10.0.0.1\n10.0.0.2"
-    assert '"region": "us-east-1"' in found["SKYPILOT_CLUSTER_INFO"]
+    cluster = json.loads(found["SKYPILOT_CLUSTER_INFO"])
+    assert (cluster["cloud"], cluster["region"]) == ("AWS", "us-east-1")
 
 
 def test_what_every_command_finds_cannot_be_said_otherwise():
