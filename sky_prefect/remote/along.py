@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from types import CodeType, FunctionType
 from typing import Any
 
-from prefect import Task, artifacts, states
+from prefect import Task, artifacts, context, states
 from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.events import emit_event
 from prefect.logging import get_run_logger
 from prefect.runtime import deployment, flow_run, task_run
+from prefect.transactions import get_transaction
 from prefect.variables import Variable
 
 from sky_core.broker.calls.local import is_local
@@ -37,7 +39,10 @@ TOLD: Mapping[str, tuple[str, ...]] = {
     "update_progress_artifact": ("artifact_id", "progress", "description"),
 }
 """Functions of ``prefect.artifacts`` whose call goes back to the flow's process, with their parameters in order."""
-USED = frozenset({"flow_run", "task_run", "deployment", "runtime", "Variable", "Secret"})
+CONTEXTS = frozenset({"get_run_context", "TaskRunContext", "FlowRunContext"})
+USED = frozenset({"flow_run", "task_run", "deployment", "runtime", "Variable", "Secret", "get_transaction"}) | CONTEXTS
+RUN_FIELDS = ("id", "name", "tags", "run_count", "start_time", "expected_start_time")
+"""Of the runs in a context, beside what only one of them has."""
 NAME = re.compile(r"^(secret/)?[A-Za-z0-9_-]{1,255}$")
 
 
@@ -73,11 +78,39 @@ def along(function: Callable[..., Any]) -> Along | None:
     variable_of = {name: f"SKY_PREFECT_SECRET_{number}" for number, name in enumerate(sorted(secrets))}
     about = {
         "runs": runs,
+        "contexts": _contexts(names) if names & CONTEXTS else {},
+        "written": {},
         "variables": found,
         "secrets": variable_of,
         "absent": frozenset(text.rpartition("/")[2] for text in said) - set(found) - set(secrets),
     }
     return Along(about, {variable_of[name]: as_variable(value) for name, value in secrets.items()})
+
+
+def _contexts(names: set[str]) -> dict[str, Any]:
+    """What a function may ask of its run's contexts; of parameters only if it names them: they may be large."""
+    found: dict[str, Any] = {}
+    parameters = {"parameters"} & names
+    more: dict[str, Any]
+    if task := TaskRunContext.get():
+        run = _known("task_run", task.task_run, (*RUN_FIELDS, "flow_run_id", "task_key", "dynamic_key"))
+        known = _known("task", task.task, ("name", "task_key", "description", "tags", "retries", "version"))
+        more = dict.fromkeys(parameters, task.parameters)
+        found["TaskRunContext"] = standins.TaskRunContext(
+            "TaskRunContext", task_run=run, task=known, start_time=task.start_time, **more
+        )
+    if (flow := FlowRunContext.get()) and flow.flow_run and flow.flow:
+        run = _known("flow_run", flow.flow_run, (*RUN_FIELDS, "flow_id", "deployment_id", *parameters))
+        known = _known("flow", flow.flow, ("name", "version", "description"))
+        more = dict.fromkeys(parameters, flow.parameters)
+        found["FlowRunContext"] = standins.FlowRunContext(
+            "FlowRunContext", flow_run=run, flow=known, start_time=flow.start_time, **more
+        )
+    return found
+
+
+def _known(what: str, thing: Any, fields: Iterable[str]) -> standins.Known:
+    return standins.Known(what, **{name: getattr(thing, name) for name in fields})
 
 
 def _codes(function: Any, seen: set[int]) -> Iterator[CodeType]:
@@ -159,6 +192,7 @@ def _tree() -> dict[str, dict[str, Any]]:
     logger = {"get_run_logger": machine.run_logger}
     state_makers = {name: machine.StateMaker(name) for name in STATES}
     system = standins.Module("prefect.blocks.system", {"Secret": standins.Secret})
+    contexts = {name: getattr(standins, name) for name in CONTEXTS}
     modules: dict[str, dict[str, Any]] = {
         "prefect.logging": logger,
         "prefect.logging.loggers": logger,
@@ -167,6 +201,8 @@ def _tree() -> dict[str, dict[str, Any]]:
         "prefect.artifacts": tellers,
         "prefect.events": {"emit_event": emit},
         "prefect.states": state_makers,
+        "prefect.context": contexts,
+        "prefect.transactions": {"get_transaction": standins.get_transaction},
         "prefect.blocks": {"system": system},
         "prefect.blocks.system": {"Secret": standins.Secret},
     }
@@ -190,6 +226,8 @@ _STAND_INS: Mapping[int, Any] = {  # by the identity of what they stand for, whi
         (get_run_logger, machine.run_logger),
         (Variable, standins.Variable),
         (Secret, standins.Secret),
+        (get_transaction, standins.get_transaction),
+        *((getattr(context, name), made) for name, made in _TREE["prefect.context"].items()),
         (emit_event, _TREE["prefect.events"]["emit_event"]),
         *((getattr(states, name), made) for name, made in _TREE["prefect.states"].items()),
         *((getattr(artifacts, name), teller) for name, teller in _TREE["prefect.artifacts"].items()),

@@ -13,6 +13,7 @@ from prefect import Task, artifacts, states
 from prefect.blocks.system import Secret
 from prefect.events import emit_event
 from prefect.futures import PrefectFutureList
+from prefect.transactions import get_transaction
 from pydantic import SecretBytes, SecretStr
 
 from sky_core.remote.agent.call import RAISED
@@ -108,6 +109,11 @@ class Listener:
             what, said = told["what"], told["said"]
             if "artifact_id" in said:
                 said["artifact_id"] = self._ids[said["artifact_id"]]
+            if what == "set":
+                transaction = get_transaction()
+                assert transaction is not None, "there is no transaction"
+                transaction.set(said["name"], said["value"])
+                return
             do: Any = emit_event if what == "emit_event" else getattr(artifacts, what) if what in TOLD else None
             self._ids[told["id"]] = do(**said) if what == "emit_event" else do(**said, _sync=True)
         except Exception as error:  # noqa: BLE001 - what a machine wrote may be anything, and must not end the flow

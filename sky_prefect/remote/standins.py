@@ -23,6 +23,7 @@ REFUSED = (
     "function does not name itself in the flow"
 )
 UNNAMED = "its name has to stand in the task's function"
+BY_NAME = "by its name, in the task's function or in a local one that it calls"
 
 
 class Here:
@@ -31,11 +32,15 @@ class Here:
     Attributes:
         runs: What ``prefect.runtime`` says, by ``flow_run``, ``task_run`` and ``deployment``.
         variables: Values of those that the function names.
+        written: What the call has set in its transaction.
+        contexts: What ``TaskRunContext.get()`` and ``FlowRunContext.get()`` say, by class.
         absent: Names in the function that no variable or secret has.
         secrets: By block, the environment variable that has its value.
     """
 
     runs: ClassVar[dict[str, dict[str, Any]]] = {}
+    contexts: ClassVar[dict[str, Any]] = {}
+    written: ClassVar[dict[str, Any]] = {}
     variables: ClassVar[dict[str, Any]] = {}
     absent: ClassVar[frozenset[str]] = frozenset()
     secrets: ClassVar[dict[str, str]] = {}
@@ -53,6 +58,69 @@ class Runtime:
             return Here.runs[self.__dict__["kind"]][name]
         except KeyError:
             raise AttributeError(f"prefect.runtime: {name} is not known on a machine") from None
+
+
+class Known:
+    """An object of Prefect's: as much of it as came along."""
+
+    def __init__(self, what: str, **fields: Any) -> None:
+        self.__dict__.update(fields, _what=what)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # Python's own are asked for while this is unpickled
+            raise AttributeError(name)
+        raise AttributeError(f"{self.__dict__.get('_what')}.{name} is not known on a machine. {REFUSED}")
+
+
+class Context(Known):
+    """One of ``prefect.context``'s, as it was when the call was sent."""
+
+    @classmethod
+    def get(cls) -> Any:
+        """The present one."""
+        return Here.contexts.get(cls.__name__)
+
+
+class TaskRunContext(Context):
+    """``prefect.context.TaskRunContext``."""
+
+
+class FlowRunContext(Context):
+    """``prefect.context.FlowRunContext``."""
+
+
+def get_run_context() -> Any:
+    """``prefect.context.get_run_context``: the task run's."""
+    found = TaskRunContext.get()
+    if found is None:
+        raise RuntimeError(f"No run context is known on this machine: call get_run_context {BY_NAME}. {REFUSED}")
+    return found
+
+
+class Transaction:
+    """The task run's transaction: what is set is set there, for its hooks."""
+
+    def set(self, name: str, value: Any) -> None:
+        """Set a value, which is JSON: it goes by way of the log.
+
+        Raises:
+            TypeError: if it is not.
+        """
+        if json.loads(json.dumps(value)) != value:
+            raise TypeError(f"{name!r}: a transaction on a machine takes what JSON can say, not {value!r}: return it")
+        Here.written[name] = value
+        say("set", uuid.uuid4(), {"name": name, "value": value})
+
+    def get(self, name: str, default: Any = ...) -> Any:
+        """What this call has set itself."""
+        if name in Here.written:
+            return Here.written[name]
+        raise RuntimeError(f"the transaction's {name!r} is not known on a machine: get it in the flow and pass it")
+
+
+def get_transaction() -> Transaction:
+    """``prefect.transactions.get_transaction``."""
+    return Transaction()
 
 
 class Awaited:
@@ -181,9 +249,14 @@ class Teller:
         """Say so in the log. What is told has an id of its own there; by the one given here it can be updated."""
         said = {**dict(zip(self.parameters, args)), **kwargs}  # noqa: B905 - as Python binds them
         id = uuid.uuid4()
-        text = json.dumps({"what": self.name, "id": str(id), "said": said}, default=str)
-        print(f"\x1f{SAYS}\x1f {text}", flush=True)
+        say(self.name, id, said)
         return _given(id)
+
+
+def say(what: str, id: uuid.UUID, said: dict[str, Any]) -> None:
+    """Let the flow's process hear of it, in the log."""
+    text = json.dumps({"what": what, "id": str(id), "said": said}, default=str)
+    print(f"\x1f{SAYS}\x1f {text}", flush=True)
 
 
 class Module:

@@ -181,7 +181,7 @@ def test_what_a_function_asks_of_prefect_goes_along_and_what_it_tells_comes_back
 
     def asks(names, variables, secrets):
         asked.append((set(names), variables, secrets))
-        return {"limit": 3}, {"word": {"a": "pass"}}
+        return {"limit": 3}, {"word": {"a": "canary"}}
 
     monkeypatch.setattr("sky_prefect.remote.along._asked", asks)
     for name, value in {"TASK_RUN__NAME": "a-1", "TASK_RUN__RUN_COUNT": "2"}.items():
@@ -189,13 +189,13 @@ def test_what_a_function_asks_of_prefect_goes_along_and_what_it_tells_comes_back
     sent, secrets = ready(asks_and_tells)
     assert {"limit", "word", "absent"} < asked[0][0]
     assert asked[0][1:] == (True, True)
-    assert list(secrets.values()) == [as_variable({"a": "pass"})], "to be sealed"
+    assert list(secrets.values()) == [as_variable({"a": "canary"})], "to be sealed"
     payload, _ = pack(sent, (4,), {}, plain=for_machine)
-    assert b"pass" not in payload
+    assert b"canary" not in payload
     monkeypatch.setenv(*next(iter(secrets.items())))
     *told, value = on_a_machine(asks_and_tells, (4,), tmp_path)
     assert json.loads(value.removeprefix("value ")) == [
-        3, {"a": "pass"}, "a-1", {}, "none",
+        3, {"a": "canary"}, "a-1", {}, "none",
         [True, True, True],
     ]  # fmt: skip
 

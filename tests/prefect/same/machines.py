@@ -8,11 +8,13 @@ from functools import lru_cache, singledispatch
 from importlib.resources import files
 from pathlib import Path
 
-from prefect import get_run_logger
+from prefect import get_run_logger, task
 from prefect.blocks.system import Secret
+from prefect.context import FlowRunContext, TaskRunContext, get_run_context
+from prefect.transactions import get_transaction, transaction
 from pydantic import SecretStr
 
-from tests.prefect.same.cases import Mine, case, cloud
+from tests.prefect.same.cases import Mine, case, cloud, note
 
 HERE = Path(__file__).parent
 TENANT = ContextVar("tenant", default="nobody")
@@ -31,6 +33,11 @@ def said(value):
 @said.register(list)
 def said_of_a_list(value):
     return [said(each) for each in value]
+
+
+@task
+def here(value):
+    return value
 
 
 def chain_of(error):
@@ -114,3 +121,32 @@ def secrets_that_are_given():
         return block.get(), password.get_secret_value(), str(password), repr(password), isinstance(block, Secret)
 
     return uses.submit(Secret(value='{"a": 1}'), {"password": SecretStr("word")}).result()
+
+
+@case
+def the_run_s_context():
+    @cloud(tags=["a"], name="knows")
+    def knows(x):
+        here, flow = get_run_context(), FlowRunContext.get()
+        assert isinstance(here, TaskRunContext)
+        assert here.task_run.flow_run_id == flow.flow_run.id
+        return here.task.name, here.task_run.tags, here.parameters, here.task_run.run_count, flow.flow.name
+
+    return knows.submit(here.submit(3)).result()
+
+
+@case
+def what_a_transaction_is_told():
+    @cloud
+    def writes():
+        get_transaction().set("written", {"rows": [1, 2]})
+        return get_transaction().get("written")
+
+    @writes.on_rollback
+    def undo(txn):
+        note(f"undone: {txn.get('written')}")
+
+    with transaction():
+        note(f"wrote {writes.submit().result()}")
+        writes()
+        raise ValueError("undo it")
