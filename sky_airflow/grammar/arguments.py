@@ -66,18 +66,25 @@ def refuse_what_stays(
 
 
 def _asked(function: Callable[..., Any]) -> set[str]:
-    """What a function itself names of :data:`ASKED`, imported by its file or by itself."""
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    if code is None:
-        return set()
-    of_file = getattr(inspect.unwrap(function), "__globals__", {})
-    return {
-        name
-        for one in _codes(code)
-        for name in ASKED.keys() & set(one.co_names)
-        if getattr(of_file.get(name), "__module__", "").startswith("airflow.")
-        or any(module.startswith("airflow.") for module in one.co_names)
-    }
+    """What a function, or one of its own module that it calls, names of :data:`ASKED`, whoever imports that."""
+    found: set[str] = set()
+    seen: list[Any] = []
+    todo = [inspect.unwrap(function)]
+    while todo:
+        one = todo.pop()
+        of_file = getattr(one, "__globals__", {})
+        codes = list(_codes(one.__code__)) if hasattr(one, "__code__") else []
+        seen.append(one)
+        for code in codes:
+            asked_inside = any(module.startswith("airflow.") for module in code.co_names)
+            for name in code.co_names:
+                meant = of_file.get(name)
+                module = getattr(meant, "__module__", None) or ""
+                if name in ASKED and (asked_inside or module.startswith("airflow.")):
+                    found.add(name)
+                elif inspect.isfunction(meant) and module == one.__module__ and meant not in seen + todo:
+                    todo.append(meant)
+    return found
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

@@ -155,6 +155,18 @@ def _asks_while_it_runs():
     return inner()
 
 
+def _asks_a_helper():
+    return _first(1)
+
+
+def _first(n):
+    return n and _second(n)
+
+
+def _second(n):
+    return Variable.get("x") if n else _first(n)
+
+
 MAPPED = [
     (lambda: SkyOperator.partial(task_id="t", run="x").expand(hours=[1, -1]), "hours: an estimate must be positive"),
     (lambda: SkyOperator.partial(task_id="t", run="x").expand(requires=[{"cpus": 1}, {"gpu": 1}]), "gpu: no such"),
@@ -165,6 +177,7 @@ MAPPED = [
     (lambda: task.sky(lambda ti=None: ti, task_id="t")(), "argument ti: it stays in Airflow"),
     (lambda: task.sky(lambda: Variable.get("x"), task_id="t")(), "Variable: it is Airflow's to answer"),
     (lambda: task.sky(_asks_while_it_runs, task_id="t")(), "get_current_context: it is Airflow's to answer"),
+    (lambda: task.sky(_asks_a_helper, task_id="t")(), "Variable: it is Airflow's to answer"),
     (lambda: task.sky(lambda: 1, task_id="t", resources={"cpus": 4})(), "resources: not a parameter here"),
     (lambda: task.sky(lambda x: x, task_id="t", resources={"cpus": 4}).expand(x=[1]), "resources: not a parameter"),
     (lambda: task.sky(lambda: 1, task_id="t", gpu="T4")(), 'write requires={"accelerators": …}'),
