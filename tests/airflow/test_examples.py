@@ -22,7 +22,7 @@ from tests.airflow.test_grammar import started_process
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "example_dags").glob("*.py"))
-RUN = [path for path in EXAMPLES if path.stem in ("etl", "gang", "sweep") or os.environ.get("TEST_GRAMMAR") == "all"]
+RUN = [path for path in EXAMPLES if path.stem in ("etl", "gang") or os.environ.get("TEST_GRAMMAR") == "all"]
 PARSED_S = 1.0
 # The tasks that each is planned with.
 TASKS = {

@@ -1,6 +1,17 @@
 """All cases, by name."""
 
-from tests.airflow.grammar.cases import authors, beside, commands, fields, functions, mapping, order, rules, values
+from tests.airflow.grammar.cases import (
+    authors,
+    beside,
+    commands,
+    fields,
+    functions,
+    habits,
+    mapping,
+    order,
+    rules,
+    values,
+)
 from tests.airflow.grammar.registry import CASES
 
 __all__ = [
@@ -11,6 +22,7 @@ __all__ = [
     "commands",
     "fields",
     "functions",
+    "habits",
     "mapping",
     "order",
     "rules",
