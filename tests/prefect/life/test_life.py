@@ -74,13 +74,17 @@ class Prefect:
 
     def as_the_ui_does(self, run: Any, **state: str) -> None:
         """What the UI's buttons send."""
+        assert self.post(f"flow_runs/{run}/set_state", {"state": state})["status"] == "ACCEPT"
+
+    def post(self, path: str, content: Any) -> Any:
+        """What the server answers."""
         request = urllib.request.Request(
-            f"{self.server.variables['PREFECT_API_URL']}/flow_runs/{run}/set_state",
-            json.dumps({"state": state}).encode(),
+            f"{self.server.variables['PREFECT_API_URL']}/{path}",
+            json.dumps(content).encode(),
             {"Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request) as reply:
-            assert json.load(reply)["status"] == "ACCEPT"
+            return json.load(reply)
 
 
 @pytest.fixture(scope="module")
@@ -181,9 +185,15 @@ class Life:
         self.process.send_signal(number)
 
     def kill(self):
-        """kill -9 of the flow's process; its worker notices."""
+        """kill -9 of the flow's process; its worker notices, and is done with it.
+
+        A worker reports a crash twice, some seconds apart. Its second report would end a run that is retried between.
+        """
         self.process.kill()
         until(lambda: self.state.is_crashed())
+        told = {"event": {"name": ["prefect.worker.executed-flow-run"]}}
+        related = {"related": {"id": [f"prefect.flow-run.{self.run}"]}}
+        until(lambda: self.prefect.post("events/filter", {"filter": {**told, **related}})["events"])
 
     def retry_by_command(self):
         self.kill()
