@@ -49,6 +49,7 @@ def train(images: dict[str, np.ndarray], checkpoints: Path, epochs: int = EPOCHS
 
     Told that the machine will be taken back (SIGTERM), it finishes the epoch, keeps its checkpoint and leaves.
     """
+    begun = time.monotonic()  # what a slow computer takes to import the rest is made up for by the epochs
     from sklearn.neural_network import MLPClassifier
     from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
@@ -62,12 +63,11 @@ def train(images: dict[str, np.ndarray], checkpoints: Path, epochs: int = EPOCHS
         model = MLPClassifier(hidden_layer_sizes=(512, 256), learning_rate_init=1e-3, batch_size=64, random_state=0)
     else:
         print(f"resuming from epoch {done}", flush=True)
-    for epoch in range(done + 1, epochs + 1):
-        begun = time.monotonic()
+    for number, epoch in enumerate(range(done + 1, epochs + 1), start=1):
         order = np.random.default_rng(epoch).permutation(len(x))
         with threadpool_limits(1):  # threads that wait for busy cores would slow each other down many times over
             model.partial_fit(x[order], y[order], classes=np.arange(10))
-        time.sleep(max(0.0, begun + EPOCH_S - time.monotonic()))
+        time.sleep(max(0.0, begun + number * EPOCH_S - time.monotonic()))
         save(checkpoints, model, epoch)
         print(f"epoch {epoch} of {epochs}: loss {model.loss_:.4f}", flush=True)
         if leaving:
