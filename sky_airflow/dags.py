@@ -28,7 +28,7 @@ from sky_airflow.grammar.fields import (
     unwrapped,
 )
 from sky_airflow.grammar.limits import task_deadline
-from sky_airflow.grammar.literals import refuse_slips
+from sky_airflow.grammar.literals import RETURN_VALUE, refuse_misplaced, refuse_slips
 from sky_airflow.grammar.naming import instance_name, task_name
 from sky_airflow.grammar.templates import UNKNOWN, Render, known, not_yet_of
 from sky_core.broker.calls import RESULT
@@ -36,7 +36,6 @@ from sky_core.engine_kit import nearest_ours
 from sky_core.errors import SpecError
 from sky_core.spec import Artifact, OutputRef, Pipeline, Task
 
-RETURN_VALUE = "return_value"
 FIELDS = ("run", "requires", "inputs", *SPEC_FIELDS, "python_callable", "op_args", "op_kwargs")
 # What planning reads of a task: where one of these was not known, a plan made later may know it.
 PLANNED_FIELDS = {"requires": "resources", "num_nodes": "num_nodes", "hours": "hours", "checkpoint": "checkpoint",
@@ -126,7 +125,10 @@ def check(operator: Any) -> None:
     Raises:
         SpecError: naming the field that is wrong.
     """
-    check_names(operator.task_id, parameters(operator))
+    said = parameters(operator)
+    check_names(operator.task_id, said)
+    secrets = operator.partial_kwargs.get("secrets") if operator.is_mapped else operator.secrets
+    refuse_misplaced(operator.task_id, said, secrets)
     planned = _Instances.of(operator, PARSED).planned({})
     connection = operator.partial_kwargs.get("sky_conn_id") if operator.is_mapped else operator.sky_conn_id
     refuse_slips(planned.tasks, connection)

@@ -6,11 +6,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from airflow.sdk import BaseOperator, XComArg
+from airflow.sdk.definitions.mappedoperator import MappedOperator
+
+from sky_airflow.grammar.outputs import Outputs
 from sky_airflow.grammar.templates import UNKNOWN, known, not_yet_of, read_script, script_name
 from sky_airflow.hooks.sky import of_all
 from sky_core.catalog.names import more_is_known, slip
 from sky_core.errors import SpecError
 from sky_core.spec import Task
+
+RETURN_VALUE = "return_value"
 
 
 def refuse_slips(tasks: Iterable[Task], sky_conn_id: Any) -> None:
@@ -25,6 +31,40 @@ def refuse_slips(tasks: Iterable[Task], sky_conn_id: Any) -> None:
         for wanted in task.resources.alternatives:
             if (found := slip(wanted)) and not (sky_conn_id or of_all() or more_is_known()):
                 raise SpecError(f"Task.{task.name}: requires: {found.args[0]}", cure=found.cure)
+
+
+def refuse_misplaced(task_id: str, said: Mapping[str, Any], secrets: Any) -> None:
+    """See that no function stands for a command, no task for its output, and no secret is nothing.
+
+    Args:
+        secrets: As their author wrote them, values and all.
+
+    Raises:
+        SpecError: naming the field.
+    """
+    run = said.get("run")
+    if callable(run) and not hasattr(run, "template_fields"):
+        name = getattr(run, "__name__", type(run).__name__)
+        raise SpecError(f"Task.{task_id}: run: {name} is a function, no command", cure="decorate it with @task.sky")
+    inputs = said.get("inputs")
+    for name, value in inputs.items() if isinstance(inputs, Mapping) else [("", inputs)]:
+        for one in value if isinstance(value, list | tuple) else [value]:
+            where = f"Task.{task_id}: inputs{name and '.'}{name}"
+            if isinstance(one, BaseOperator | MappedOperator):
+                raise SpecError(f"{where}: {one.task_id} is a task", cure='write task.outputs["name"], or task.output')
+            for operator, key in XComArg.iter_xcom_references(one):
+                _refuse_unknown_output(operator, key)
+    for name, value in secrets.items() if isinstance(secrets, Mapping) else ():
+        if value is None:
+            raise SpecError(f"Task.{task_id}: secrets: {name} is None", cure="list names to take them where it runs")
+
+
+def _refuse_unknown_output(operator: Any, key: str) -> None:
+    kind = operator.operator_class if operator.is_mapped else type(operator)
+    is_command = getattr(kind, "__module__", "").startswith("sky_airflow.") and not hasattr(operator, "python_callable")
+    outputs = getattr(operator, "outputs", None)
+    if is_command and isinstance(outputs, Outputs) and key != RETURN_VALUE:
+        outputs[key]  # or it says which there are
 
 
 def refuse_missing(operator: Any, said: Mapping[str, Any]) -> None:
@@ -50,7 +90,7 @@ def refuse_missing(operator: Any, said: Mapping[str, Any]) -> None:
         if name is UNKNOWN or not isinstance(name, str) or name.startswith(("/", "~", "..")):
             continue
         path = base / name
-        if not (path.is_dir() if field == "workdir" else path.exists() or path.with_suffix(".toml").exists()):
+        if not (path.is_dir() if field == "workdir" else path.exists()):
             kind = "folder" if field == "workdir" else "file"
             raise SpecError(
                 f"Task.{operator.task_id}: {field}: there is no {kind} {name} in {base}",
@@ -60,8 +100,9 @@ def refuse_missing(operator: Any, said: Mapping[str, Any]) -> None:
 
 def _beside(said: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "workdir", said.get("workdir")
-    if said.get("environment") != "caller":
+    if str(said.get("environment")).endswith((".lock", ".txt", ".toml")):
         yield "environment", said.get("environment")
     mounts = said.get("mounts")
     for path, mount in mounts.items() if isinstance(mounts, Mapping) else ():
-        yield f"mounts.{path}", mount.get("source") if isinstance(mount, Mapping) else getattr(mount, "source", None)
+        source = mount.get("source") if isinstance(mount, Mapping) else getattr(mount, "source", mount)
+        yield f"mounts.{path}", None if "://" in str(source) else source

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from sky_airflow.grammar.templates import UNKNOWN, known, not_yet_of
 from sky_airflow.hooks.sky import SkyHook
-from sky_core.errors import SkyloomError
+from sky_airflow.operators.errors import permanent_errors
+from sky_core.errors import SkyloomError, SpecError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+TRUE, FALSE = ("true", "1", "yes"), ("false", "0", "no", "none", "")
 
 
 class SkyGcOperator(BaseOperator):
@@ -34,10 +38,12 @@ class SkyGcOperator(BaseOperator):
         super().__init__(**kwargs)
         self.list_only = list_only
         self.sky_conn_id = sky_conn_id
+        truth(f"Task.{self.task_id}: list_only", known(list_only, not_yet_of(self)))
 
     def execute(self, context: Context) -> list[str]:
         """The lines that the command prints, which are in the task's log, too."""
-        only_list = str(self.list_only).strip().lower() in ("true", "1", "yes")
+        with permanent_errors():
+            only_list = truth(f"Task.{self.task_id}: list_only", self.list_only)
         command = [sys.executable, "-m", "sky_core.cli", "gc", *(["--dry-run"] if only_list else [])]
         # A process of its own, since it imports the clouds' SDKs.
         hook = SkyHook(self.sky_conn_id)
@@ -51,3 +57,15 @@ class SkyGcOperator(BaseOperator):
         if done.returncode:
             raise SkyloomError("not all clouds could be swept: " + "; ".join(lines[-3:]))
         return lines
+
+
+def truth(where: str, said: Any) -> bool:
+    """A truth, or the text of one that a template gave.
+
+    Raises:
+        SpecError: if it is neither: what is removed is not to hang on a slip.
+    """
+    text = str(said).strip().lower()
+    if said is not UNKNOWN and text not in TRUE + FALSE:
+        raise SpecError(f"{where}: {said!r} is neither true nor false")
+    return text in TRUE

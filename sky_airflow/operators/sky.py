@@ -99,11 +99,11 @@ class SkyOperator(BaseOperator, Sky):
     ) -> None:
         refuse_foreign(type(self), kwargs.get("task_id"), kwargs)
         super().__init__(**kwargs)
-        self.run = run
+        self.run = _as_text(run)
         self.requires = requires
         self.inputs = loose(inputs)
         self.declared_outputs = loose(outputs) or {}
-        self.setup = setup
+        self.setup = _as_text(setup)
         self.workdir = workdir
         self.environment = environment
         self.envs = envs
@@ -118,8 +118,7 @@ class SkyOperator(BaseOperator, Sky):
         self.budget_usd = budget_usd
         self.restarts = restarts
         self.restart_on = restart_on
-        codes = () if skip_on_exit_code is None else skip_on_exit_code
-        self.skip_on_exit_code = tuple(map(int, [codes] if isinstance(codes, (int, str)) else codes))
+        self.skip_on_exit_code = exit_codes(f"Task.{self.task_id}: skip_on_exit_code", skip_on_exit_code)
         self.sky = sky
         self.deferrable = waits_in_triggerer() if deferrable is None else deferrable
         self.sky_conn_id = sky_conn_id
@@ -263,6 +262,8 @@ class SkyOperator(BaseOperator, Sky):
             secrets = plain(self.task_id, "envs", secrets) if secrets.lstrip().startswith("{") else (secrets,)
         if not isinstance(secrets, Mapping):
             return {"secrets": tuple(secrets or ())}
+        if empty := [name for name, value in secrets.items() if value is None]:
+            raise SpecError(f"Task.{self.task_id}: secrets: {empty[0]} is None")
         values = {str(name): str(value) for name, value in secrets.items()}
         for value in values.values():
             mask_secret(value)
@@ -315,6 +316,23 @@ class SkyOperator(BaseOperator, Sky):
             "job_id": job.id,
             "outputs": {name: self._reference(job, artifact) for name, artifact in produced.items()},
         }
+
+
+def exit_codes(where: str, said: Any) -> tuple[int, ...]:
+    """Exit codes, written as one number or several.
+
+    Raises:
+        SpecError: for what is none.
+    """
+    codes = () if said is None else [said] if isinstance(said, (int, str)) else said
+    try:
+        return tuple(map(int, codes))
+    except (TypeError, ValueError):
+        raise SpecError(f"{where}: {said!r} is no exit code, nor several") from None
+
+
+def _as_text(command: Any) -> Any:
+    return os.fspath(command) if isinstance(command, os.PathLike) else command
 
 
 @cache

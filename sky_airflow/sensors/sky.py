@@ -7,7 +7,8 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseSensorOperator, PokeReturnValue, XComArg
+from airflow.sdk import BaseOperator, BaseSensorOperator, PokeReturnValue, XComArg
+from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.sdk.definitions.xcom_arg import PlainXComArg
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, XComNotFound
 
@@ -49,6 +50,9 @@ class SkySensor(BaseSensorOperator):
         from sky_airflow.operators.sky import waits_in_triggerer
 
         super().__init__(**{"poke_interval": 30.0, **kwargs})
+        if job is None or isinstance(job, BaseOperator | MappedOperator):
+            given = "there is none" if job is None else f"{job.task_id} is a task"
+            raise SpecError(f"Task.{self.task_id}: job: {given}", cure="write task.output, or a job's id")
         self.job = job
         self.deferrable = waits_in_triggerer() if deferrable is None else deferrable
         self.sky_conn_id = sky_conn_id

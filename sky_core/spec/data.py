@@ -73,6 +73,15 @@ class Mount(Spec):
         return self
 
 
+def _parse_mount(value: Any) -> Any:
+    if isinstance(value, str):
+        return Mount(uri=value) if "://" in value else Mount(source=value)
+    return value
+
+
+MountSource = Annotated[Mount, BeforeValidator(_parse_mount)]
+
+
 class OutputRef(Spec):
     """One output of another task of the same pipeline, used as an input: a data edge."""
 

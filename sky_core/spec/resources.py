@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from sky_core.spec.values import Amount, Places, Spec, _parse_accelerators
+from sky_core.spec.values import Amount, Places, Spec, _parse_accelerators, one_or_several
 
 DOCKER = "docker:"  # before the name of a container's image
 
@@ -44,7 +44,7 @@ class Resources(Spec):
     use_spot: bool = False
     disk_size: Annotated[int, Field(gt=0)] = 64
     image: str | None = None
-    ports: tuple[int, ...] = ()
+    ports: Annotated[tuple[int, ...], BeforeValidator(one_or_several)] = ()
     labels: Mapping[str, str | bool] = Field(default_factory=dict)
     tags: Mapping[str, str] = Field(default_factory=dict)
     max_hourly_cost: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None

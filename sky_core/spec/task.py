@@ -17,10 +17,10 @@ from pydantic import (
 )
 
 from sky_core.errors import SpecError
-from sky_core.spec.data import Artifact, Checkpoint, Input, Mount, Output, OutputRef, _parse_checkpoint
+from sky_core.spec.data import Artifact, Checkpoint, Input, MountSource, Output, OutputRef, _parse_checkpoint
 from sky_core.spec.engine import SPREAD, Engine
 from sky_core.spec.resources import Resources
-from sky_core.spec.values import ENV_NAME, NAME, Deadline, Spec, parse_estimate
+from sky_core.spec.values import ENV_NAME, NAME, Deadline, Spec, one_or_several, parse_estimate
 
 HoursFunction = Callable[[Resources], float | None]  # None: the task cannot run there
 
@@ -61,21 +61,21 @@ class Task(Spec):
     workdir: str | None = None
     environment: str | None = None
     envs: Mapping[str, str] = Field(default_factory=dict)
-    secrets: Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)] = ()
+    secrets: Annotated[tuple[str, ...], BeforeValidator(one_or_several)] = ()
     secret_values: Mapping[str, SecretStr] = Field(default_factory=dict, exclude=True, repr=False)
     num_nodes: Annotated[int, Field(ge=1)] = 1
     engine: Engine | None = None
     resources: Resources = Resources()
     inputs: Mapping[str, Input] = Field(default_factory=dict)
     outputs: Mapping[str, Output] = Field(default_factory=dict)
-    mounts: Mapping[str, Mount] = Field(default_factory=dict)
+    mounts: Mapping[str, MountSource] = Field(default_factory=dict)
     hours: Annotated[float | Mapping[str, float] | HoursFunction | None, BeforeValidator(parse_estimate)] = None
     checkpoint: Annotated[Checkpoint | None, BeforeValidator(_parse_checkpoint)] = None
     deadline: Deadline | None = None
     max_attempts: Annotated[int, Field(ge=1)] | None = None
     budget_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     restarts: Annotated[int, Field(ge=0)] = 0
-    restart_on: tuple[Annotated[int, Field(ge=1, le=255)], ...] = ()
+    restart_on: Annotated[tuple[Annotated[int, Field(ge=1, le=255)], ...], BeforeValidator(one_or_several)] = ()
 
     @field_validator("name")
     @classmethod

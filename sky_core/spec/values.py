@@ -155,4 +155,9 @@ def _parse_places(value: Any) -> tuple[str, ...]:
     return tuple(str(item).strip() for item in items)
 
 
+def one_or_several(value: Any) -> Any:
+    """What may be several, where one was written."""
+    return (value,) if isinstance(value, str | int) else value
+
+
 Places = Annotated[tuple[str, ...], BeforeValidator(_parse_places)]

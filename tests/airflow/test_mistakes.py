@@ -13,8 +13,10 @@ from sky_airflow.dags import pipeline_of
 from sky_airflow.grammar.fields import artifacts, build_task
 from sky_airflow.grammar.inputs import read_inputs
 from sky_airflow.operators.errors import permanent_errors
+from sky_airflow.operators.gc import SkyGcOperator
 from sky_airflow.operators.plan import SkyPlanOperator
 from sky_airflow.operators.sky import SkyOperator
+from sky_airflow.sensors.sky import SkySensor
 from sky_core import Artifact as PlainArtifact
 from sky_core.errors import JobFailed, MissingExtra, NoFeasibleOffering, SpecError
 
@@ -89,6 +91,9 @@ PARSED = [
     ({"workdir": "nope"}, "workdir: there is no folder nope in "),
     ({"environment": "nope.lock"}, "environment: there is no file nope.lock in "),
     ({"mounts": {"/data": {"source": "nope"}}}, "mounts./data: there is no file nope in "),
+    ({"mounts": {"/data": "nope"}}, "mounts./data: there is no file nope in "),
+    ({"secrets": {"TOKEN": None}}, "Task.t: secrets: TOKEN is None (list names to take them where it runs)"),
+    ({"run": parsed}, "Task.t: run: parsed is a function, no command (decorate it with @task.sky)"),
 ]  # fmt: skip
 
 
@@ -112,6 +117,7 @@ MEANT = [
     {"workdir": "grammar"}, {"environment": "caller"}, {"run": "missing.sh", "template_searchpath": True},
     {"requires": {"accelerators": ["nvidia-a100", "RTX4090", "v6e-8", "tpu-v5p-16", "Own"]}},
     {"requires": {"cloud": ["lab", "g*"], "region": ["us-*", "mars"]}}, {"envs": {"SKY_OWN": "1"}},
+    {"mounts": {"/data": "s3://b/x", "/code": "grammar"}, "restart_on": 3}, {"requires": {"ports": 8080}},
     {"envs": {"A": None}, "secrets": "B"}, {"requires": {"accelerators": "{{ params.what }}", "cloud": "GCP"}},
 ]  # fmt: skip
 
@@ -167,6 +173,10 @@ def _second(n):
     return Variable.get("x") if n else _first(n)
 
 
+def made():
+    return SkyOperator(task_id="a", run="x", outputs={"model": {}})
+
+
 MAPPED = [
     (lambda: SkyOperator.partial(task_id="t", run="x").expand(hours=[1, -1]), "hours: an estimate must be positive"),
     (lambda: SkyOperator.partial(task_id="t", run="x").expand(requires=[{"cpus": 1}, {"gpu": 1}]), "gpu: no such"),
@@ -187,6 +197,14 @@ MAPPED = [
     (lambda: SkyOperator(task_id="t", run="x", outputs={"model": {}}).outputs["modle"], "did you mean model?"),
     (lambda: SkyOperator.partial(task_id="t", outputs={"a": {}}).expand(run=["x"]).outputs["b"], "no output 'b'"),
     (lambda: SkyOperator(task_id="t", run="x", outputs={"a": {}}).outputs["a"].map(str), "nothing to map over"),
+    (lambda: SkyOperator(task_id="t", run="x", inputs={"x": made()}), "inputs.x: a is a task (write task.outputs"),
+    (lambda: SkyOperator(task_id="t", run="x", inputs={"x": [made()]}), "inputs.x: a is a task"),
+    (lambda: SkyOperator(task_id="t", run="x", inputs=made()), "Task.t: inputs: a is a task"),
+    (lambda: SkyOperator(task_id="t", run="x", inputs={"x": made().output["modle"]}), "Task.a: outputs: no output"),
+    (lambda: SkyOperator(task_id="t", run="x", skip_on_exit_code="no"), "Task.t: skip_on_exit_code: 'no' is no exit"),
+    (lambda: SkySensor(task_id="t", job=made()), "Task.t: job: a is a task (write task.output, or a job's id)"),
+    (lambda: SkySensor(task_id="t", job=None), "Task.t: job: there is none"),
+    (lambda: SkyGcOperator(task_id="t", list_only="ture"), "Task.t: list_only: 'ture' is neither true nor false"),
 ]  # fmt: skip
 
 
