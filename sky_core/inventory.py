@@ -29,9 +29,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from sky_core.errors import SpecError
 from sky_core.facts import clouds
+from sky_core.home import INVENTORY
 from sky_core.ssh.pins import is_pin
 
-FILE = "catalog.toml"
 HOST = re.compile(
     r"^(?:(?P<user>[A-Za-z0-9_.\-]+)@)?(?P<address>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.\-]+)(?::(?P<port>\d{1,5}))?$"
 )
@@ -176,7 +176,7 @@ class Inventory(BaseModel):
         Raises:
             SpecError: naming the entry and field that cannot be meant.
         """
-        path = home / FILE
+        path = home / INVENTORY
         try:
             return cls.model_validate(tomllib.loads(path.read_text()))
         except FileNotFoundError:

@@ -21,8 +21,8 @@ from sky_core.catalog.refresh import shelf
 from sky_core.catalog.snapshot import DATA, read_snapshot
 from sky_core.catalog.usual import retires, spot_floor
 from sky_core.config import Defaults
-from sky_core.home import default_home
-from sky_core.inventory import FILE, Inventory
+from sky_core.home import INVENTORY, default_home
+from sky_core.inventory import Inventory
 from sky_core.spec import Resources
 
 
@@ -79,7 +79,7 @@ class Catalog:
             table = overlay(table, rows.table, places)
         may_use = pl.col("region").is_in(list(inventory.enabled_regions))
         table = table.with_columns(pl.when(may_use).then(None).otherwise("access").alias("access"))
-        files = [*sorted((home / shelf.FOLDER).glob("[!.]*.parquet")), home / FILE]
+        files = [*sorted((home / shelf.FOLDER).glob("[!.]*.parquet")), home / INVENTORY]
         version = f"{embedded.version}+{_digest((path for path in files if path.exists()), brought.write_ndjson())}"
         return cls(pl.concat([table, custom.table(inventory)]), embedded._egress, version)
 

@@ -12,8 +12,7 @@ from typing import Any, Literal
 
 from sky_core.errors import SpecError, UnknownAccelerator
 from sky_core.facts import clouds
-from sky_core.home import default_home
-from sky_core.inventory import FILE
+from sky_core.home import INVENTORY, default_home
 from sky_core.spec import Resources, did_you_mean
 
 # What other clouds sell and these three do not, squeezed as names are: a file that lists them for another broker is
@@ -129,7 +128,7 @@ def slip(wanted: Resources) -> SpecError | None:
 def more_is_known(home: Path | None = None) -> bool:
     """Whether a home, or a package that is installed, may have names that the snapshot has not."""
     home = home or default_home()
-    return len(clouds()) > len(embedded()["regions"]) or any((home / name).exists() for name in (FILE, REFRESHED))
+    return len(clouds()) > len(embedded()["regions"]) or any((home / name).exists() for name in (INVENTORY, REFRESHED))
 
 
 def cloud_meant(name: str) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 import fsspec
 
 from sky_core.config import CloudConfig
-from sky_core.inventory import FILE, Inventory
+from sky_core.home import INVENTORY
+from sky_core.inventory import Inventory
 from sky_core.ssh.machine import Machine
 from tests.conftest import Sandbox
 from tests.sandbox.driving import Home, home_of
@@ -41,7 +42,7 @@ price = {price}
 slots = {slots}
 hosts = {json.dumps([f"{m.user}@{m.ip}:{m.port}" for m in self.machines])}
 """
-        (folder / FILE).write_text(self.catalog)
+        (folder / INVENTORY).write_text(self.catalog)
 
     @property
     def settings(self) -> str:

@@ -13,7 +13,8 @@ from sky_core.catalog import Catalog
 from sky_core.catalog.merge import overlay, settle
 from sky_core.catalog.schema import SCHEMA
 from sky_core.errors import SpecError
-from sky_core.inventory import FILE, Inventory
+from sky_core.home import INVENTORY
+from sky_core.inventory import Inventory
 from sky_core.spec import Resources
 
 LAB = """
@@ -42,7 +43,7 @@ labels = { reserved = "team-a" }
 
 
 def load(home: Path, text: str) -> Catalog:
-    (home / FILE).write_text(text)
+    (home / INVENTORY).write_text(text)
     return Catalog.load(home)
 
 

@@ -9,7 +9,7 @@ import pytest
 from sky_core import Pipeline, Resources, Task
 from sky_core.catalog import Catalog
 from sky_core.errors import Infeasible
-from sky_core.inventory import FILE
+from sky_core.home import INVENTORY
 from sky_core.planner.capacity import full, pools, taken
 from sky_core.planner.plan import Placement
 from sky_core.planner.planning import Market, SoFar, make_plan
@@ -42,7 +42,7 @@ count = 1
 
 @pytest.fixture
 def market(tmp_path: Path) -> Market:
-    (tmp_path / FILE).write_text(OWN)
+    (tmp_path / INVENTORY).write_text(OWN)
     return Market(Catalog.load(tmp_path), ("aws", "lab"))
 
 
@@ -67,7 +67,7 @@ def test_what_does_not_fit_at_once_spills_over(market: Market) -> None:
 def test_ones_own_machines_are_left_to_the_clouds_where_these_are_cheaper(
     tmp_path: Path, price: float, at_home: int
 ) -> None:
-    (tmp_path / FILE).write_text(OWN.replace("price = 0\n", f"price = {price}\n"))
+    (tmp_path / INVENTORY).write_text(OWN.replace("price = 0\n", f"price = {price}\n"))
     plan = make_plan(side_by_side(4), Market(Catalog.load(tmp_path), ("aws", "lab")))
     assert on(plan.placements, "lab") == at_home
 
