@@ -108,6 +108,7 @@ def get_provider_info() -> dict[str, Any]:
                 },
             }
         },
+        "notifications": ["sky_airflow.notifications.sky.SkyCostNotifier"],
         "extra-links": ["sky_airflow.links.sky.SkyPlanLink", "sky_airflow.links.sky.SkyJobLink"],
         "task-decorators": [{"name": "sky", "class-name": "sky_airflow.decorators.sky.sky_task"}],
     }

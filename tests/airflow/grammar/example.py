@@ -1,4 +1,4 @@
-"""Run example DAGs by ``dag.test()``: python -m tests.airflow.grammar.example NAME… > ENDS
+"""Run example DAGs by ``dag.test()``: python -m tests.airflow.grammar.example FOLDER NAME… > ENDS
 
 As :mod:`.run` runs cases: one process for all, with an Airflow home of its own and a sandbox's Skyloom home.
 """
@@ -12,16 +12,15 @@ from pathlib import Path
 
 from tests.airflow.grammar.run import ANSWER, know
 
-FOLDER = Path(__file__).parents[3] / "example_dags"
 
-
-def main(names: list[str]) -> None:
-    """Run the DAGs of these names; a line of the output that begins with ``ANSWER`` has how the tasks of one ended."""
+def main(folder: Path, names: list[str]) -> None:
+    """Run the DAGs of these names from a folder's files; of each a line that begins with ``ANSWER`` has how its tasks
+    ended."""
     from airflow.dag_processing.dagbag import BundleDagBag
     from airflow.utils.db import initdb
 
     initdb()
-    bag = BundleDagBag(FOLDER, bundle_path=FOLDER, bundle_name="examples")
+    bag = BundleDagBag(folder, bundle_path=folder, bundle_name="examples")
     for name in names:
         know(bag.dags[name])
         began = time.monotonic()
@@ -31,4 +30,4 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -1,10 +1,17 @@
 """Our operators that run nothing themselves: the plan as a task, waiting for a job, tidying up."""
 
+import json
+import re
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from sky_airflow.notifications.sky import SkyCostNotifier
 from sky_airflow.operators.gc import SkyGcOperator
 from sky_airflow.operators.plan import SkyPlanOperator
 from sky_airflow.sensors.sky import SkySensor
@@ -174,3 +181,41 @@ def waiting_for_each_of_several(kit):
 def tidying_up(kit):
     found = SkyGcOperator(task_id="gc", list_only="{{ 'true' }}")
     kit.result(task(lambda lines: "orphans" in lines[-1], task_id="show")(found.output))
+
+
+@sky_only(["True", "True"], params={"hello": "Look:"})
+def what_it_has_cost_is_said(kit):
+    works = kit.function(lambda: 1, task_id="works")()
+    fails = kit.command("fails", "exit 3")
+
+    @task(task_id="told", trigger_rule="all_done", retries=0)
+    def told(x, **context):
+        with hearing() as (url, heard):
+            SkyCostNotifier(url=url, text="{{ params.hello }}")(context)
+            SkyCostNotifier()({**context, "run_id": "another"})
+        (said,) = heard
+        about = rf"Look: {re.escape(context['dag'].dag_id)}, manual__.*: \$0\.\d\d for 2 jobs, \$0\.\d\d planned"
+        return [bool(re.match(about, said)), "works $0." in said]
+
+    fails >> (said := told(works))
+    kit.result(said)
+
+
+@contextmanager
+def hearing():
+    """An address that takes messages, and what it has taken."""
+    heard = []
+
+    class Takes(BaseHTTPRequestHandler):
+        def do_POST(self):
+            heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Takes) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", heard
+        server.shutdown()
