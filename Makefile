@@ -2,6 +2,9 @@ PY ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Drivers, agents and Airflow's tasks are processes by the hundred: let them compile what they import once.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup servers check test test-newest-airflow test-newest-prefect test-postgres crash-matrix demo bench docs clean
 setup: $(VENV)/.ready $(VENV)/judges/.ready servers
 

@@ -42,6 +42,7 @@ def cpu_of(process: subprocess.Popen[bytes]) -> float:
 
 
 def main() -> None:
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # who uses this keeps what was compiled
     with tempfile.TemporaryDirectory() as home:
         path = Path(home) / "forty.yaml"
         path.write_text(pipeline())

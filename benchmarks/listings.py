@@ -153,6 +153,7 @@ def pages(home: Path) -> Iterator[tuple[str, float, float]]:
 
 
 def main() -> None:
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # who uses this keeps what was compiled
     jobs = int(sys.argv[1]) if len(sys.argv) > 1 else JOBS
     with tempfile.TemporaryDirectory() as folder:
         empty, full = Path(folder) / "empty", Path(folder) / "full"
