@@ -17,9 +17,9 @@ from typing import Any
 
 from . import processes
 from .job import Job, Place, write_whole
-from .state import ENDED, State, log_size, read_state, supervisor_lives
+from .looking import ENDED, boot_id, supervisor_lives, told
+from .state import State, read_state
 
-PART = 8 << 20  # bytes of log in one answer; who wants more asks again
 KILL_TIMEOUT_S = 10.0
 LAST_UPLOAD_S = 600.0  # for the last checkpoint of a job that goes on elsewhere
 
@@ -31,8 +31,7 @@ def main(argv: Sequence[str]) -> int:
         print(start(json.load(sys.stdin), os.path.abspath(program)))
     elif command == "poll":
         job_id, attempt, offset = arguments
-        head, log = poll(job_id, int(attempt), int(offset))
-        sys.stdout.buffer.write(json.dumps(head).encode() + b"\n" + log)
+        sys.stdout.buffer.write(poll(job_id, int(attempt), int(offset)))
     elif command == "cancel":
         job_id, attempt, grace_s, why = arguments
         cancel(job_id, int(attempt), float(grace_s), why)
@@ -139,25 +138,19 @@ def _detach(output: Path) -> None:
     os.chdir("/")
 
 
-def poll(job_id: str, attempt: int, offset: int) -> tuple[dict[str, Any], bytes]:
-    """Renew the lease; return the state, with ``log_size``, and the log from ``offset`` on, as far as one part goes."""
+def poll(job_id: str, attempt: int, offset: int) -> bytes:
+    """Renew the lease; what is :func:`told`. The attempt may never have been, or its supervisor may be gone."""
     place = Place.of(job_id, attempt)
     state = read_state(place.state)
     if state is None:
-        return {"phase": "missing"}, b""
+        return json.dumps({"phase": "missing"}).encode() + b"\n"
     os.utime(place.lease)
     if state["phase"] not in ENDED and not supervisor_lives(state):
         state = read_state(place.state) or state  # it may have ended well between two looks
         if state["phase"] not in ENDED:
             _end_session(state)
             state.update(phase="lost", detail="the agent was killed or the machine was restarted")
-    head = {**state, "log_size": log_size(place.log)}
-    if offset < 0:  # who asks does not want the log
-        return head, b""
-    with place.log.open("rb") as file:
-        file.seek(offset)
-        log = file.read(PART)
-    return {**head, "log_size": log_size(place.log)}, log
+    return told(state, str(place.log), offset)
 
 
 def cancel(job_id: str, attempt: int, grace_s: float, why: str) -> None:
@@ -198,7 +191,7 @@ def _end_session(state: dict[str, Any]) -> None:
         import subprocess
 
         subprocess.run(state["room"], capture_output=True)
-    if state["session"] is None or state["boot_id"] != processes.boot_id():
+    if state["session"] is None or state["boot_id"] != boot_id():
         return
     leader, started = state["session"]
     found = processes.look(leader)

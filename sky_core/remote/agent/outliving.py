@@ -11,7 +11,8 @@ from typing import Any
 
 from .data.courier import Courier, TransferFailed
 from .job import Job, Place, root
-from .state import ENDED, State, log_size, read_state, supervisor_lives
+from .looking import ENDED, supervisor_lives
+from .state import State, log_size, read_state
 
 OWED_AGAIN_S = 30.0  # between two tries to leave a verdict
 OWED_PATIENCE_S = 300.0  # before the machine halts

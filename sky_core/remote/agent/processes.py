@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .looking import alive, fields
+
 PR_SET_CHILD_SUBREAPER = 36
 WRITING = os.O_WRONLY | os.O_RDWR
 
@@ -24,25 +26,13 @@ class Process:
     started: int
 
 
-def boot_id() -> str:
-    """Differs after each boot of the machine."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
 def look(pid: int) -> Process | None:
-    """The process with that id, if there is one. Source: proc_pid_stat(5)."""
+    """The process with that id, if there is one."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        about = fields(f"/proc/{pid}/stat")
     except OSError:
         return None
-    fields = text.rpartition(")")[2].split()  # the name before may hold anything, blanks and brackets too
-    return Process(pid, fields[0], int(fields[1]), int(fields[3]), int(fields[19]))
-
-
-def alive(pid: int, started: int) -> bool:
-    """Whether the very process that was started then still runs."""
-    found = look(pid)
-    return found is not None and found.started == started and found.state not in "ZX"
+    return Process(pid, about[0], int(about[1]), int(about[3]), int(about[19]))
 
 
 def table() -> list[Process]:
@@ -73,6 +63,11 @@ def family(leader: int, guardian: int, helpers: Iterable[int]) -> list[Process]:
 
 def reap(guardian: int, helpers: Iterable[int]) -> None:
     """Take leave of adopted orphans that have ended."""
+    try:
+        if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return  # no child has ended, adopted or not: asked often, and the table is long
+    except ChildProcessError:
+        return
     for name in os.listdir("/proc"):
         process = look(int(name)) if name.isdigit() else None
         if process and process.parent == guardian and process.state == "Z" and process.pid not in set(helpers):

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from .job import write_whole
-from .processes import boot_id, look
-
-ENDED = ("done", "lost")
+from .looking import ENDED, boot_id
+from .processes import look
 
 
 class State:
@@ -103,17 +102,6 @@ def read_state(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     return data
-
-
-def supervisor_lives(state: dict[str, Any]) -> bool:
-    """Whether the supervisor that wrote the state still runs."""
-    process = look(state["pid"])
-    return (
-        state["boot_id"] == boot_id()
-        and process is not None
-        and process.started == state["started"]
-        and process.state not in "ZX"
-    )
 
 
 def log_size(path: Path) -> int:
