@@ -27,6 +27,7 @@ from sky_airflow.grammar.fields import (
     plain,
     unwrapped,
 )
+from sky_airflow.grammar.foreign import refuse_foreign
 from sky_airflow.grammar.limits import task_deadline
 from sky_airflow.grammar.literals import RETURN_VALUE, refuse_misplaced, refuse_slips
 from sky_airflow.grammar.naming import instance_name, task_name
@@ -125,13 +126,23 @@ def check(operator: Any) -> None:
     Raises:
         SpecError: naming the field that is wrong.
     """
-    said = parameters(operator)
-    check_names(operator.task_id, said)
+    said, task_id = parameters(operator), operator.task_id
     secrets = operator.partial_kwargs.get("secrets") if operator.is_mapped else operator.secrets
-    refuse_misplaced(operator.task_id, said, secrets)
+    for own in [{}, *_written_instances(operator)]:
+        refuse_foreign(operator.operator_class if operator.is_mapped else type(operator), task_id, own)
+        one = {**said, **own}
+        check_names(task_id, one)
+        refuse_misplaced(task_id, one, own.get("secrets", secrets))
     planned = _Instances.of(operator, PARSED).planned({})
     connection = operator.partial_kwargs.get("sky_conn_id") if operator.is_mapped else operator.sky_conn_id
     refuse_slips(planned.tasks, connection)
+
+
+def _written_instances(operator: Any) -> Sequence[Mapping[str, Any]]:
+    """What a file says outright that the instances of a mapped command get."""
+    if not operator.is_mapped or is_function(operator) or is_authors_own(operator):
+        return ()
+    return mapped.expanded(operator) or ()
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,11 @@ def check_names(task_id: str, said: Mapping[str, Any]) -> None:
         _refuse_unknown(f"Task.{task_id}: requires", requires, Resources.model_fields)
         for choice in (*_choices(requires, "any_of"), *_choices(requires, "ordered")):
             _refuse_unknown(f"Task.{task_id}: requires", choice, Resources.model_fields)
+    if isinstance(envs := said.get("envs"), list | tuple):
+        raise SpecError(
+            f"Task.{task_id}: envs: {envs!r} is not a mapping",
+            cure="write {name: value}; expand() wants a list of them",
+        )
     names = {field: map(str, found) for field, found in said.items() if isinstance(found, Mapping | list | tuple)}
     refuse_variables(task_id, *(names.get(field, ()) for field in ("envs", "secrets", "inputs", "outputs")))
     for field in ("inputs", "outputs"):

@@ -17,6 +17,7 @@ from sky_core.errors import SpecError
 from sky_core.spec import Task
 
 RETURN_VALUE = "return_value"
+ARGUMENTS = {"op_args": "arguments", "op_kwargs": "arguments"}
 
 
 def refuse_slips(tasks: Iterable[Task], sky_conn_id: Any) -> None:
@@ -34,7 +35,7 @@ def refuse_slips(tasks: Iterable[Task], sky_conn_id: Any) -> None:
 
 
 def refuse_misplaced(task_id: str, said: Mapping[str, Any], secrets: Any) -> None:
-    """See that no function stands for a command, no task for its output, and no secret is nothing.
+    """See that no function stands for a command, no task or foreign name for its output, and no secret is none.
 
     Args:
         secrets: As their author wrote them, values and all.
@@ -46,17 +47,26 @@ def refuse_misplaced(task_id: str, said: Mapping[str, Any], secrets: Any) -> Non
     if callable(run) and not hasattr(run, "template_fields"):
         name = getattr(run, "__name__", type(run).__name__)
         raise SpecError(f"Task.{task_id}: run: {name} is a function, no command", cure="decorate it with @task.sky")
-    inputs = said.get("inputs")
-    for name, value in inputs.items() if isinstance(inputs, Mapping) else [("", inputs)]:
-        for one in value if isinstance(value, list | tuple) else [value]:
-            where = f"Task.{task_id}: inputs{name and '.'}{name}"
-            if isinstance(one, BaseOperator | MappedOperator):
-                raise SpecError(f"{where}: {one.task_id} is a task", cure='write task.outputs["name"], or task.output')
-            for operator, key in XComArg.iter_xcom_references(one):
-                _refuse_unknown_output(operator, key)
+    for field in ("inputs", "op_args", "op_kwargs"):
+        given = said.get(field)
+        named = given.items() if isinstance(given, Mapping) else [("", given)]
+        for name, value in named:
+            where = ".".join(filter(None, (f"Task.{task_id}: {ARGUMENTS.get(field, field)}", str(name))))
+            _refuse_tasks(where, value)
     for name, value in secrets.items() if isinstance(secrets, Mapping) else ():
         if value is None:
             raise SpecError(f"Task.{task_id}: secrets: {name} is None", cure="list names to take them where it runs")
+
+
+def _refuse_tasks(where: str, value: Any) -> None:
+    """See that a value is no task, nor all of its outputs where one is to stand, nor an output that it has not."""
+    for one in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(one, BaseOperator | MappedOperator):
+            raise SpecError(f"{where}: {one.task_id} is a task", cure='write task.outputs["name"], or task.output')
+        if isinstance(one, Outputs):
+            raise SpecError(f"{where}: these are all outputs of a task", cure='write task.outputs["name"]')
+        for operator, key in XComArg.iter_xcom_references(one):
+            _refuse_unknown_output(operator, key)
 
 
 def _refuse_unknown_output(operator: Any, key: str) -> None:
