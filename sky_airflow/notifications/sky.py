@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sky_core.broker import Broker
 
 PATIENCE_S = 20.0
+A_CENT = 0.005  # USD: what is less is shown as nothing, which nothing is a share of
 
 
 class SkyCostNotifier(BaseNotifier):
@@ -72,7 +73,8 @@ def cost_of(broker: Broker, dag_id: str, run_id: str) -> str:
         by_task[line.task] = by_task.get(line.task, 0.0) + line.usd
     spent = sum(by_task.values())
     planned = Plan.model_validate_json(broker.store.plan_versions(keys[0])[0]).cost_usd
-    beside = f" ({spent / planned - 1:+.0%})" if planned and spent else ""
+    beside = f" ({spent / planned - 1:+.0%})" if planned >= A_CENT and spent else ""
     dearest = sorted(by_task.items(), key=lambda item: -item[1])
     tasks = ", ".join(f"{task} {money(usd)}" for task, usd in dearest[:3])
-    return f"{about}: {money(spent)} for {len(lines)} jobs, {money(planned)} planned{beside}; {tasks}".rstrip("; ")
+    jobs = "1 job" if len(lines) == 1 else f"{len(lines)} jobs"
+    return f"{about}: {money(spent)} for {jobs}, {money(planned)} planned{beside}; {tasks}".rstrip("; ")
