@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.airflow.grammar.kit import Kit
 
-SECRET = "opensesame"
+SECRET = "".join(("open", "sesame"))  # in parts: sources travel with calls, which are kept in the store
 Build = Callable[[Kit], Any]
 
 

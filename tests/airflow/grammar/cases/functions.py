@@ -197,7 +197,7 @@ def the_context_as_keywords(kit):
 @case()
 def a_default_for_a_context_name(kit):
     @kit.function
-    def use(ts_nodash=None, ti=None, x=1):
+    def use(ts_nodash=None, test_mode=None, x=1):
         return [len(ts_nodash), x]
 
     kit.result(use())
