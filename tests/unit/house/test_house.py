@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
 import tomllib
 from collections import Counter
 from collections.abc import Container, Iterator
@@ -104,3 +106,15 @@ def _lines_that_name_one(path: Path) -> Iterator[int]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Constant) and node.value in CLOUDS:
             yield node.lineno
+
+
+def test_what_the_sandbox_imports_is_declared():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {
+        re.split(r"[\[<>=;,! ]", line)[0].lower()
+        for line in [*project["dependencies"], *project["optional-dependencies"]["sandbox"]]
+    }
+    text = "\n".join(path.read_text() for path in (ROOT / "sky_sandbox").rglob("*.py"))
+    imported = set(re.findall(r"^(?:from|import) (\w+)", text, re.MULTILINE)) - sys.stdlib_module_names
+    names = {"yaml": "pyyaml"}
+    assert {names.get(name, name) for name in imported - {"sky_core", "sky_sandbox"}} <= declared
