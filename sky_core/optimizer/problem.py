@@ -250,7 +250,7 @@ class Solution:
         cost: USD, edges included.
         hours: Makespan: the last finish time when every task starts as soon as its inputs have arrived.
         bound: Proven lower bound on the objective.
-        optimal: True if ``bound`` proves the plan optimal (relative gap below 1e-6).
+        optimal: True if ``bound`` proves the plan optimal (to within 4e-6 of it, or 1e-6).
         method: What solved it: ``messages``, ``paths``, ``labels``, ``ilp`` (HiGHS) or ``cbc``.
         finish: Finish time of each task, hours after the start.
     """
