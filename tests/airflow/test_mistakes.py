@@ -97,7 +97,7 @@ PARSED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("fields", "message"), PARSED, ids=[str(fields) for fields, _ in PARSED])
+@pytest.mark.parametrize(("fields", "message"), PARSED, ids=[message for _, message in PARSED])
 def test_when_the_file_is_parsed(fields, message):
     with pytest.raises(SpecError) as caught:
         parsed(lambda: SkyOperator(**{"task_id": "t", "run": "x", **fields}))
