@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping
-from types import CodeType
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from airflow.sdk.definitions.context import KNOWN_CONTEXT_KEYS
 
+from sky_core.broker.calls.code import within
 from sky_core.errors import SpecError
 
 # What is plain data. The rest talks to Airflow, or is made of its classes.
@@ -73,7 +73,7 @@ def _asked(function: Callable[..., Any]) -> set[str]:
     while todo:
         one = todo.pop()
         of_file = getattr(one, "__globals__", {})
-        codes = list(_codes(one.__code__)) if hasattr(one, "__code__") else []
+        codes = list(within(one.__code__)) if hasattr(one, "__code__") else []
         seen.append(one)
         for code in codes:
             asked_inside = any(module.startswith("airflow.") for module in code.co_names)
@@ -85,14 +85,6 @@ def _asked(function: Callable[..., Any]) -> set[str]:
                 elif inspect.isfunction(meant) and module == one.__module__ and meant not in seen + todo:
                     todo.append(meant)
     return found
-
-
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    """A function's code, and that of the functions in it."""
-    yield code
-    for part in code.co_consts:
-        if isinstance(part, CodeType):
-            yield from _codes(part)
 
 
 def _left(function: Callable[..., Any], args: Collection[Any], given: Mapping[str, Any]) -> set[str]:

@@ -21,7 +21,8 @@ from prefect.runtime import deployment, flow_run, task_run
 from prefect.transactions import get_transaction
 from prefect.variables import Variable
 
-from sky_core.broker.calls.local import is_local
+from sky_core.broker.calls.by_value import travels
+from sky_core.broker.calls.code import texts, within
 from sky_prefect.remote import machine, standins
 
 FIELDS: Mapping[str, tuple[Any, tuple[str, ...]]] = {
@@ -73,7 +74,7 @@ def along(function: Callable[..., Any]) -> Along | None:
         for kind, (module, fields) in FIELDS.items()
         if kind in names
     }
-    said = {text for code in codes for text in _texts(code.co_consts) if NAME.match(text)}
+    said = {text for code in codes for text in texts(code.co_consts) if NAME.match(text)}
     found, secrets = _asked(said, "Variable" in names, "Secret" in names)
     variable_of = {name: f"SKY_PREFECT_SECRET_{number}" for number, name in enumerate(sorted(secrets))}
     about = {
@@ -121,13 +122,13 @@ def _codes(function: Any, seen: set[int]) -> Iterator[CodeType]:
     if not isinstance(function, FunctionType) or id(function) in seen:
         return
     seen.add(id(function))
-    own = list(_within(function.__code__))
+    own = list(within(function.__code__))
     yield from own
     cells = [cell.cell_contents for cell in function.__closure__ or () if _filled(cell)]
     used = [function.__globals__[name] for code in own for name in code.co_names if name in function.__globals__]
     for other in [*cells, *used]:
         inner = other.fn if isinstance(other, Task) else other
-        if isinstance(inner, FunctionType) and (inner.__module__ == "__main__" or is_local(inner.__module__ or "")):
+        if isinstance(inner, FunctionType) and travels(inner):
             yield from _codes(inner, seen)
 
 
@@ -136,21 +137,6 @@ def _filled(cell: Any) -> bool:
         return cell.cell_contents is not None
     except ValueError:
         return False
-
-
-def _within(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for const in code.co_consts:
-        if isinstance(const, CodeType):
-            yield from _within(const)
-
-
-def _texts(constants: Iterable[Any]) -> Iterator[str]:
-    for constant in constants:
-        if isinstance(constant, str):
-            yield constant
-        elif isinstance(constant, tuple | frozenset):
-            yield from _texts(constant)
 
 
 def _asked(names: Iterable[str], variables: bool, secrets: bool) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -22,6 +22,7 @@ from pathlib import Path, PurePath
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from sky_core.broker.calls.code import texts, within
 from sky_core.broker.calls.local import is_local, is_ours
 from sky_core.remote.agent.call import FOLDER
 
@@ -108,7 +109,7 @@ class Files:
             base: What it is told of its module, which is changed.
         """
         if home := self._home(function.__globals__):
-            self._codes.setdefault(home.file, []).extend(_within(function.__code__))
+            self._codes.setdefault(home.file, []).extend(within(function.__code__))
             self._move(home, state)
             base["__file__"] = Elsewhere(home.place(home.file))
             if "__path__" in base:
@@ -140,7 +141,7 @@ class Files:
         for home in homes:
             with suppress(SyntaxError, ValueError):  # whoever imports it is told
                 code = compile(content[home.place(home.file)], str(home.file), "exec", dont_inherit=True)
-                self._codes.setdefault(home.file, []).extend(_within(code))
+                self._codes.setdefault(home.file, []).extend(within(code))
         if self._asked():
             room = LIMIT
             for home in [*self._homes.values(), *homes]:
@@ -190,8 +191,8 @@ class Files:
         """What a module's functions name by itself, or by its path from the module or from a folder that they know."""
         known = {path for its, path in self._wanted if its == home}
         folders = {home.file.parent, *(path for path in known if path.is_dir())}
-        texts = {text for code in self._codes.get(home.file, ()) for text in _texts(code.co_consts)}
-        named = {folder / text for text in texts if _names_a_file(text) for folder in folders}
+        said = {text for code in self._codes.get(home.file, ()) for text in texts(code.co_consts)}
+        named = {folder / text for text in said if _names_a_file(text) for folder in folders}
         for path in sorted((known | named) - {home.top, *home.file.parents}):
             if path.is_file():
                 yield path
@@ -221,21 +222,6 @@ def _derived(file: Path, changed_ns: int) -> frozenset[str]:
 def _mentions(value: ast.expr, names: Iterable[str]) -> bool:
     said = {getattr(node, "id", None) or getattr(node, "attr", None) for node in ast.walk(value)}
     return not said.isdisjoint(names)
-
-
-def _within(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for const in code.co_consts:
-        if isinstance(const, CodeType):
-            yield from _within(const)
-
-
-def _texts(constants: Iterable[Any]) -> Iterator[str]:
-    for constant in constants:
-        if isinstance(constant, str):
-            yield constant
-        elif isinstance(constant, tuple | frozenset):
-            yield from _texts(constant)
 
 
 def _names_a_file(text: str) -> bool:
