@@ -1,9 +1,10 @@
 """Where Skyloom keeps its things and how it reaches the clouds.
 
 Settings come from ``$SKYLOOM_HOME/config.toml`` (default home ``~/.skyloom``), overridden by environment
-variables ``SKYLOOM_STORE``, ``SKYLOOM_PROFILE``, ``SKYLOOM_CLOUDS`` and ``SKYLOOM_KEY``. The profile ``default``
-means the real clouds with each SDK's own credential chain. The profile ``sandbox`` means the emulator on loopback:
-endpoints, throw-away credentials and the time scale are read from the file that ``skyloom sandbox up`` writes.
+variables ``SKYLOOM_STORE``, ``SKYLOOM_PROFILE``, ``SKYLOOM_CLOUDS``, ``SKYLOOM_KEY`` and ``SKYLOOM_PERSON``. The
+profile ``default`` means the real clouds with each SDK's own credential chain. The profile ``sandbox`` means the
+emulator on loopback: endpoints, throw-away credentials and the time scale are read from the file that ``skyloom
+sandbox up`` writes.
 """
 
 from __future__ import annotations
@@ -207,6 +208,7 @@ class Settings(BaseModel):
     Attributes:
         store_patience_s: How long flows, triggers and commands wait for a store that cannot be used; drivers wait
             for as long as it takes.
+        person: Who submits jobs here, as ``skyloom cost --by person`` names them; None for the login of this machine.
         key: The team key itself, from ``SKYLOOM_KEY``; None leaves it to ``key_file``.
         key_file: Where the team key is kept; None for the home's own, ``<home>/key``.
         login: Environment variables by which the clouds' SDKs log in, where they come from elsewhere (Airflow's
@@ -230,6 +232,7 @@ class Settings(BaseModel):
     profile: Literal["default", "sandbox"] = "default"
     store_url: str
     store_patience_s: float = 60.0
+    person: str | None = None
     key: SecretStr | None = None
     key_file: Path | None = None
     login: Mapping[str, SecretStr] = Field(default_factory=dict)

@@ -17,7 +17,12 @@ from sky_core.errors import SpecError
 from sky_core.measures.scale import Scale
 
 INVENTORY = "catalog.toml"  # the file of a home that adds to the catalog
-VARIABLES = {"store_url": "SKYLOOM_STORE", "profile": "SKYLOOM_PROFILE", "key": "SKYLOOM_KEY"}
+VARIABLES = {
+    "store_url": "SKYLOOM_STORE",
+    "profile": "SKYLOOM_PROFILE",
+    "key": "SKYLOOM_KEY",
+    "person": "SKYLOOM_PERSON",
+}
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,9 @@ class SkyOperator(BaseOperator, Sky):
         with permanent_errors():
             secrets = {name: value.get_secret_value() for name, value in task.secret_values.items()}
             environ = {**os.environ, **secrets}
-            job = broker.submit(key, task, plan_key, owner=self._owner, base=base, environ=environ)
+            job = broker.submit(
+                key, task, plan_key, owner=self._owner, base=base, environ=environ, person=charged_to(self.owner)
+            )
         self._job_id = job.id
         how = how_of(ti)
         waiter = waiter_of(self._owner, how)
@@ -316,6 +318,13 @@ class SkyOperator(BaseOperator, Sky):
             "job_id": job.id,
             "outputs": {name: self._reference(job, artifact) for name, artifact in produced.items()},
         }
+
+
+def charged_to(owner: str) -> str | None:
+    """A task's owner, as whom its job is charged to; None for the one of whom every task is that names none."""
+    from airflow.sdk.configuration import conf
+
+    return None if owner == conf.get("operators", "default_owner", fallback="airflow") else owner
 
 
 def exit_codes(where: str, said: Any) -> tuple[int, ...]:

@@ -210,6 +210,7 @@ class Broker:
         inputs: Mapping[str, Artifact] | None = None,
         base: Path | None = None,
         environ: Mapping[str, str] = os.environ,
+        person: str | None = None,
     ) -> Job:
         """Start the job of ``key``, or find the one that is already there; returns at once.
 
@@ -223,6 +224,7 @@ class Broker:
             inputs: What the task's references to other tasks' outputs have become, by input name.
             base: Where a relative working folder starts; None for the current directory.
             environ: Where the values of its secrets are looked up.
+            person: Whom it is charged to; None for the settings' or the login of this process.
 
         Raises:
             SkyloomError: if an input is still a reference.
@@ -238,17 +240,19 @@ class Broker:
             task=task.name,
             spec=resolved.model_dump_json(exclude={"hours"}),
             owner=owner,
-            needs=None if self.store.find_job(key) else self._needs(key, task, base, environ),
+            needs=None if self.store.find_job(key) else self._needs(key, task, base, environ, person),
         )
         if not job.over:
             ensure_driver(self.settings)
         return job
 
-    def _needs(self, key: str, task: Task, base: Path | None, environ: Mapping[str, str]) -> Mapping[str, Any]:
+    def _needs(
+        self, key: str, task: Task, base: Path | None, environ: Mapping[str, str], person: str | None
+    ) -> Mapping[str, Any]:
         from sky_core.broker.submission import needs_of
 
         job_id = self.store.job_id(key)
-        needs = needs_of(task, job_id, self.settings, self.store, environ, base or Path.cwd())
+        needs = needs_of(task, job_id, self.settings, self.store, environ, base or Path.cwd(), person)
         return needs.model_dump(mode="json")
 
     def job(self, job_id: str) -> Job:

@@ -4,6 +4,7 @@ money is spent.
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -79,8 +80,24 @@ def check(task: Task, environ: Mapping[str, str], base: Path) -> None:
     secrets_of(task, environ)
 
 
+def who_submits(settings: Settings) -> str | None:
+    """The person that jobs from here are charged to; None where this process has no login's name, as in some pods."""
+    if settings.person:
+        return settings.person
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # KeyError before Python 3.13
+        return None
+
+
 def needs_of(
-    task: Task, job_id: str, settings: Settings, store: Store, environ: Mapping[str, str], base: Path
+    task: Task,
+    job_id: str,
+    settings: Settings,
+    store: Store,
+    environ: Mapping[str, str],
+    base: Path,
+    person: str | None = None,
 ) -> Needs:
     """All that the job takes along; its folder is in the store afterwards, its secrets are sealed.
 
@@ -101,4 +118,5 @@ def needs_of(
         sealed=key.seal(secrets, job_id) if secrets else "",
         logins={name: login_of(name, settings) for name in clouds},
         granted=settings.granted,
+        person=person or who_submits(settings),
     )

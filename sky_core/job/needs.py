@@ -47,6 +47,7 @@ class Needs(Record):
         sealed: The values of its secrets, or "" without any.
         logins: What its submitter logs in to each cloud with, as ``clouds.credentials.login_of`` names it.
         granted: What its submitter may spend, beside the limits of whoever drives it.
+        person: Who submitted it.
     """
 
     profile: str
@@ -59,6 +60,7 @@ class Needs(Record):
     sealed: str = ""
     logins: Mapping[str, str] = {}
     granted: Granted = Granted()
+    person: str | None = None
 
     @classmethod
     def of(cls, job: Job) -> Needs | None:

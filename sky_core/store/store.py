@@ -78,10 +78,12 @@ class Store(Plans, Jobs, Listings, Newspaper, Leases, Launches, Interests, Obser
     def _ask(self, db: sa.Connection, sql: str, values: Values) -> Sequence[Sequence[Any]]:
         return db.execute(sa.text(sql), values).all()
 
-    def _member(self, column: str, name: str) -> str:
+    def _member(self, column: str, *path: str) -> str:
         if self._database.is_sqlite:
-            return json_member(column, name)
-        return f"(CAST({column} AS json) ->> '{name}')"
+            return json_member(column, path)
+        *outer, last = path
+        within = "".join(f" -> '{name}'" for name in outer)
+        return f"(CAST({column} AS json){within} ->> '{last}')"
 
     def close(self) -> None:
         """Give up this store's share in the connections; done by itself when nobody refers to the store any more."""

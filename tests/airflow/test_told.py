@@ -75,3 +75,7 @@ def test_where_tasks_wait_is_airflows_setting(variables, written, waits, monkeyp
         assert SkyOperator(task_id="a", run="x").deferrable is waits
         assert SkyOperator(task_id="b", run="x", deferrable=True).deferrable
     operators.waits_in_triggerer.cache_clear()
+
+
+def test_a_job_is_charged_to_the_owner_that_a_task_names():
+    assert [operators.charged_to(owner) for owner in ("ada", "airflow")] == ["ada", None]

@@ -152,7 +152,7 @@ def read_tasks(runs: list[UUID]) -> dict[UUID, list[tuple[str, str, str | None]]
 def test_a_flow_comes_to_the_same(came, name):
     pool, sky = came["pool"][name], came["sky"][name]
     for what in {"value", "state", "notes", "log", "tasks"} - DIFFERENT.get(name, set()):
-        assert getattr(sky, what) == getattr(pool, what), what
+        assert getattr(sky, what) == getattr(pool, what), f"{what} of {sky.state}: {sky.value!r}; {dict(sky.log)}"
 
 
 def test_each_job_had_one_machine_and_none_is_left(came, world):

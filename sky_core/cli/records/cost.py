@@ -26,7 +26,7 @@ COPIED = ("run", "job")  # ids that go into other commands stay in one piece
 
 
 def cost(
-    by: Annotated[str, typer.Option(help='One or more of them: "cloud", or "day,cloud".')] = "pipeline",
+    by: Annotated[str, typer.Option(help='One or more of them: "cloud", "day,cloud", "label:team".')] = "pipeline",
     since: Annotated[str | None, typer.Option(help="The first day (UTC) that counts, as 2026-11-26.")] = None,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
@@ -36,17 +36,18 @@ def cost(
     focus: Annotated[bool, typer.Option("--focus", help="Print all charges as CSV in the FOCUS format.")] = False,
     schema: Annotated[bool, schema_option("sky_core.job.cost.document:CostDocument")] = False,
 ) -> None:
-    """Say what was spent, machines and egress, by pipeline, run, task, job, cloud, region, market or day.
+    """Say what was spent, machines and egress, by pipeline, task, person, cloud, market, day or label, among others.
 
     The sum is that of the bills of all jobs in the store; "so far" where machines may still run.
     """
     one_of(as_json, as_csv, focus)
     store, scale = open_records()
     from sky_core.job.cost.charges import charges
-    from sky_core.job.cost.groups import grouped, total
+    from sky_core.job.cost.groups import Label, grouped, total
 
     dimensions, first = _dimensions(by), _day(since)
-    found = charges(store, scale, first=first)
+    whose = focus or any(name == "person" or isinstance(name, Label) for name in dimensions)
+    found = charges(store, scale, first=first, whose=whose)
     if focus:
         _write_focus(found)
         return
@@ -76,17 +77,22 @@ def _saved(first: str | None) -> Saved:
 
 
 def _dimensions(by: str) -> list[Dimension]:
-    from sky_core.job.cost.groups import DIMENSIONS
+    return [_dimension(name) for name in dict.fromkeys(name.strip() for name in by.split(","))]
 
-    known: dict[str, Dimension] = {name: name for name in DIMENSIONS}
-    asked = [name.strip() for name in by.split(",")]
-    for name in asked:
-        if name not in known:
-            from sky_core.spec import did_you_mean
 
-            cure = did_you_mean(name, DIMENSIONS) or f"there are {', '.join(DIMENSIONS)}"
-            raise SpecError(f"--by: nothing is added up by {name!r}", cure=cure)
-    return [known[name] for name in dict.fromkeys(asked)]
+def _dimension(name: str) -> Dimension:
+    from sky_core.job.cost.groups import COLUMNS, Label
+
+    kind, _, key = name.partition(":")
+    if kind == "label" and key:
+        return Label(key)
+    for column in COLUMNS:
+        if name == column:
+            return column
+    from sky_core.spec import did_you_mean
+
+    cure = did_you_mean(name, COLUMNS) or f"there are {', '.join(COLUMNS)}, and label:KEY for the labels of tasks"
+    raise SpecError(f"--by: nothing is added up by {name!r}", cure=cure)
 
 
 def _day(since: str | None) -> str | None:
@@ -101,7 +107,7 @@ def _day(since: str | None) -> str | None:
 def _write_csv(groups: Sequence[Group], by: Sequence[Dimension]) -> None:
     spinner.stop()
     rows = csv.writer(sys.stdout, lineterminator="\n")
-    rows.writerow([*by, *AMOUNTS])
+    rows.writerow([*map(str, by), *AMOUNTS])
     for group in groups:
         rows.writerow([*group.key, *(getattr(group, name) for name in AMOUNTS)])
 
@@ -123,7 +129,7 @@ def _write_focus(found: list[Charge]) -> None:
 def _show(groups: Sequence[Group], everything: Group, by: Sequence[Dimension]) -> None:
     table = new_table(show_footer=len(groups) > 1)
     footer = ["all", *[""] * (len(by) - 1), *_amounts(everything)]
-    for name, last in zip([*by, *HEADS], footer, strict=True):
+    for name, last in zip([*map(str, by), *HEADS], footer, strict=True):
         justify: Literal["left", "right"] = "right" if name in HEADS else "left"
         table.add_column(name, last, overflow="fold", no_wrap=name in COPIED, justify=justify)
     for group in groups:

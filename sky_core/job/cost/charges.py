@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Mapping
 from datetime import date
 from functools import lru_cache
 from typing import NamedTuple
@@ -15,6 +17,7 @@ from sky_core.store.reading.listing import Paid, Sent
 DAY_S = 24 * 3600.0
 EPOCH = date(1970, 1, 1).toordinal()
 NOT_KNOWN = "?"
+NO_LABELS: Mapping[str, str] = {}
 
 
 class Charge(NamedTuple):
@@ -23,6 +26,8 @@ class Charge(NamedTuple):
     Attributes:
         pipeline: The pipeline's name; ``?`` if its plan is not in this store.
         run: The key of its plan.
+        person: Who submitted the job; ``?`` if that is not known.
+        labels: What the task puts on its machines: ``Resources.tags``, ``labels`` in a task file.
         cloud: Whom it is owed to. Egress is charged by the cloud that the data left.
         market: ``spot``, ``on-demand`` or ``egress``.
         day: In UTC, as ``2026-11-26``. A launch over midnight is charged to both days, by the time it had of each.
@@ -34,6 +39,8 @@ class Charge(NamedTuple):
     run: str
     task: str
     job: str
+    person: str
+    labels: Mapping[str, str]
     cloud: str
     region: str
     market: str
@@ -49,16 +56,25 @@ class Charge(NamedTuple):
         return self.compute_usd + self.egress_usd
 
 
-def charges(store: Listings, scale: Scale, now: float | None = None, *, first: str | None = None) -> list[Charge]:
+def charges(
+    store: Listings, scale: Scale, now: float | None = None, *, first: str | None = None, whose: bool = False
+) -> list[Charge]:
     """All that the jobs of a store have cost, or what they have since the ``first`` day, which is in UTC.
 
     A few questions to the store, however many jobs there are.
+
+    Args:
+        whose: Whether persons and labels are wanted: they stand in what each job took along and in its task.
     """
     since = (date.fromisoformat(first).toordinal() - EPOCH) * DAY_S if first is not None else None
     moment = time.time() if now is None else now
     launches, transfers = store.paid(since), store.sent(since)
     pipelines = store.pipeline_names()
-    owed = {job: Owed(pipelines.get(run, NOT_KNOWN), run, task, job) for job, run, task in store.job_names()}
+    said = {job: (person or NOT_KNOWN, _labels(labels)) for job, person, labels in store.job_owners()} if whose else {}
+    owed = {
+        job: Owed(pipelines.get(run, NOT_KNOWN), run, task, job, *said.get(job, (NOT_KNOWN, NO_LABELS)))
+        for job, run, task in store.job_names()
+    }
     found = [charge for one in launches for charge in _of_launch(owed[one.job], one, scale, moment)]
     found += [_of_transfer(owed[one.job], one) for one in transfers]
     return found if first is None else [charge for charge in found if charge.day >= first]
@@ -71,6 +87,12 @@ class Owed(NamedTuple):
     run: str
     task: str
     job: str
+    person: str
+    labels: Mapping[str, str]
+
+
+def _labels(text: str | None) -> Mapping[str, str]:
+    return json.loads(text) if text and text != "{}" else NO_LABELS
 
 
 def _of_launch(owed: Owed, one: Paid, scale: Scale, now: float) -> list[Charge]:

@@ -17,8 +17,8 @@ class _Part(BaseModel):
 class Spent(_Part):
     """An amount, and what it was for."""
 
-    of: dict[Dimension, str]
-    """A value for each dimension asked for; none in the total."""
+    of: dict[str, str]
+    """A value for each dimension asked for; none in the total. Of a label that is not there it is empty."""
     jobs: int
     hours: float
     """Machine hours."""
@@ -49,7 +49,8 @@ class CostDocument(_Part):
     """What the jobs of a store have cost."""
 
     version: Literal[1] = 1
-    by: tuple[Dimension, ...]
+    by: tuple[str, ...]
+    """Columns of charges, and labels as ``label:KEY``."""
     since: str | None
     """The first day (UTC) that is counted; null for all."""
     groups: tuple[Spent, ...]
@@ -68,12 +69,12 @@ class CostDocument(_Part):
     ) -> CostDocument:
         """From groups by those dimensions."""
         spent = tuple(_spent(group, by) for group in groups)
-        return cls(by=tuple(by), since=since, groups=spent, total=_spent(total, ()), saved=saved)
+        return cls(by=tuple(str(name) for name in by), since=since, groups=spent, total=_spent(total, ()), saved=saved)
 
 
 def _spent(group: Group, by: Sequence[Dimension]) -> Spent:
     return Spent(
-        of=dict(zip(by, group.key, strict=True)),
+        of=dict(zip(map(str, by), group.key, strict=True)),
         jobs=group.jobs,
         hours=group.hours,
         compute_usd=group.compute_usd,

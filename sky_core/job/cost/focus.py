@@ -57,8 +57,12 @@ def _row(charge: Charge, account: str) -> dict[str, str]:
         "ResourceId": charge.job,
         "ServiceCategory": "Networking" if data else "Compute",
         "ServiceName": "Data Transfer" if data else "Virtual Machines",
-        "Tags": json.dumps({"pipeline": charge.pipeline, "run": charge.run, "task": charge.task}),
+        "Tags": json.dumps({**charge.labels, **_own_tags(charge)}),
     }
+
+
+def _own_tags(charge: Charge) -> dict[str, str]:
+    return {"pipeline": charge.pipeline, "run": charge.run, "task": charge.task, "person": charge.person}
 
 
 def _midnight(day: date) -> str:

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import fsum
-from typing import Literal, get_args
+from operator import attrgetter
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from sky_core.job.bill import InParts
 from sky_core.job.cost.charges import Charge
 
-Dimension = Literal["pipeline", "run", "task", "job", "cloud", "region", "market", "day"]
-DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
+Column = Literal["pipeline", "run", "task", "job", "person", "cloud", "region", "market", "day"]
+COLUMNS: tuple[Column, ...] = get_args(Column)
+
+
+class Label(NamedTuple):
+    """The value that a charge's job has for one key of its labels."""
+
+    key: str
+
+    def __str__(self) -> str:
+        return f"label:{self.key}"
+
+
+Dimension: TypeAlias = Column | Label
 
 
 @dataclass(frozen=True)
@@ -19,7 +32,7 @@ class Group(InParts):
     """The charges that are alike in what was asked for.
 
     Attributes:
-        key: A value for each dimension asked for.
+        key: A value for each dimension asked for; "" for a label that is not there.
         jobs: How many jobs have a charge in it.
         so_far: Whether machines of it may still exist, so that it grows.
     """
@@ -35,14 +48,20 @@ class Group(InParts):
 def grouped(charges: Iterable[Charge], by: Sequence[Dimension]) -> list[Group]:
     """A group for each combination that occurs: days in their order, else the dearest first."""
     alike: dict[tuple[str, ...], list[Charge]] = {}
-    at = [Charge._fields.index(name) for name in by]
+    readers = [_reader(dimension) for dimension in by]
     for charge in charges:
-        alike.setdefault(tuple([str(charge[place]) for place in at]), []).append(charge)
+        alike.setdefault(tuple([read(charge) for read in readers]), []).append(charge)
     groups = [total(members, key) for key, members in alike.items()]
     if "day" in by:
         day = by.index("day")
         return sorted(groups, key=lambda group: (group.key[day], -group.usd, group.key))
     return sorted(groups, key=lambda group: (-group.usd, group.key))
+
+
+def _reader(dimension: Dimension) -> Callable[[Charge], str]:
+    if isinstance(dimension, Label):
+        return lambda charge: charge.labels.get(dimension.key, "")
+    return attrgetter(dimension)
 
 
 def total(charges: Iterable[Charge], key: tuple[str, ...] = ()) -> Group:

@@ -55,10 +55,10 @@ class Glimpse(Listings):
         except sqlite3.OperationalError as error:
             raise StoreBusy(f"the store cannot be read just now: {error}") from error
 
-    def _member(self, column: str, name: str) -> str:
-        return json_member(column, name)
+    def _member(self, column: str, *path: str) -> str:
+        return json_member(column, path)
 
 
-def json_member(column: str, name: str) -> str:
-    """SQLite's way to a member of a column that holds JSON."""
-    return f"json_extract({column}, '$.{name}')"
+def json_member(column: str, path: Sequence[str]) -> str:
+    """SQLite's way to what lies under those names in a column that holds JSON."""
+    return f"json_extract({column}, '$.{'.'.join(path)}')"

@@ -105,8 +105,8 @@ class Listings:
         """The rows of a SELECT with values named like ``:this``."""
 
     @abstractmethod
-    def _member(self, column: str, name: str) -> str:
-        """SQL for the number or text of that name in a column of JSON."""
+    def _member(self, column: str, *path: str) -> str:
+        """SQL for the number or text under those names, one within the other, in a column of JSON."""
 
     def job_lines(self, choice: Choice = ALL, *, limit: int | None = None, skip: int = 0) -> list[JobLine]:
         """The jobs meant, newest first, without what only drivers need."""
@@ -145,6 +145,11 @@ class Listings:
     def job_names(self) -> list[JobName]:
         """All jobs by name only, oldest first."""
         return [JobName(*row) for row in self._ask("SELECT id, plan_key, task FROM jobs ORDER BY created_at, id", NONE)]
+
+    def job_owners(self) -> list[tuple[str, str | None, str | None]]:
+        """All jobs with who submitted them, if that is known, and what their tasks put on machines, as JSON."""
+        person, tags = self._member("needs", "person"), self._member("spec", "resources", "tags")
+        return [(job, who, said) for job, who, said in self._ask(f"SELECT id, {person}, {tags} FROM jobs", NONE)]
 
     def pipeline_names(self) -> dict[str, str]:
         """The name of each plan's pipeline, by the plan's key."""

@@ -49,6 +49,22 @@ def submitted(store, settings, key, task=TASK, base=None, **environ):
                         needs=found.model_dump(mode="json"))  # fmt: skip
 
 
+class TestWhoseItIs:
+    def test_it_is_whom_the_settings_name_or_the_login_here(self, store, settings, monkeypatch):
+        named, task = settings.model_copy(update={"person": "ada"}), Task(name="t", run="true")
+        monkeypatch.setenv("LOGNAME", "bob")
+        here = [submission.needs_of(task, "j", one, store, {}, Path.cwd()).person for one in (named, settings)]
+        assert here == ["ada", "bob"]
+        assert submission.needs_of(task, "j", named, store, {}, Path.cwd(), "the owner").person == "the owner"
+
+    def test_a_process_without_a_name_submits_all_the_same(self, settings, monkeypatch):
+        def nobody() -> str:
+            raise KeyError("getpwuid(): uid not found: 1234")
+
+        monkeypatch.setattr("getpass.getuser", nobody)
+        assert submission.who_submits(settings) is None
+
+
 class TestWhatIsMissing:
     def test_secrets_are_named_in_one_line(self):
         task = TASK.model_copy(update={"secrets": ("A", "B", "C")})
