@@ -2,9 +2,10 @@
 
     python benchmarks/skypilot_files.py FOLDER [--all]
 
-Job files are counted: those with ``service:`` or ``pool:`` are named apart, and YAML files that are no tasks at all (a
-trainer's settings, a Kubernetes manifest) are passed over. SkyPilot asks for ``--env`` where a variable has no value:
-one is given here. Planned over the embedded catalog, as if all clouds had credentials.
+Job files are counted: those with ``service:`` or ``pool:`` are named apart, as are those refused because they ask for a
+place that none of Skyloom's clouds is (Kubernetes, Slurm, OCI), and YAML files that are no tasks at all (a trainer's
+settings, a Kubernetes manifest) are passed over. SkyPilot asks for ``--env`` where a variable has no value: one is
+given here. Planned over the embedded catalog, as if all clouds had credentials.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from sky_core.spec_yaml.fields import AS_WRITTEN, HEAD, TaskFields
 from sky_core.spec_yaml.reading import read_documents
 
 TELLING = frozenset({"run", "setup", "resources", "num_nodes", "file_mounts"})  # a task has one of these
+
+NOT_HERE = "is none of Skyloom's clouds"
 
 
 class Anything(dict[str, str]):
@@ -50,7 +53,7 @@ def main() -> int:
             print(f"{kind:10} {said}")
     jobs = counts["planned"] + counts["refused"] + counts["traceback"]
     print(f"\n{jobs} job files: {counts['planned']} planned ({counts['planned'] / max(jobs, 1):.0%}), "
-          f"{counts['refused']} refused, {counts['traceback']} tracebacks; "
+          f"{counts['refused']} refused, {counts['traceback']} tracebacks; {counts['elsewhere']} for other places, "
           f"{counts['serving']} of services and pools, {counts['no task']} no tasks")  # fmt: skip
     return 1 if counts["traceback"] else 0
 
@@ -63,7 +66,7 @@ def outcome(file: Path, market: Market) -> tuple[str, str]:
             return kind, str(file)
         loaded = load(file, Given(environ=Anything()))
     except SkyloomError as error:
-        return "refused", str(error)
+        return "elsewhere" if NOT_HERE in str(error) else "refused", str(error)
     except Exception:  # noqa: BLE001 - that is what is counted here
         return "traceback", f"{file}: {traceback.format_exc(limit=-2)}"
     try:

@@ -130,6 +130,9 @@ class ResourceFields(Fields):
         "alternatives, of which the best is taken; each may differ in whatever is said here",
         "any_of: [{infra: aws}, {infra: gcp}]",
     )
+    candidates: list[ResourceFields] | None = described(
+        "the same as `any_of`", "candidates: [{accelerators: T4:4}, {accelerators: V100:4}]", "skypilot"
+    )
     ordered: list[ResourceFields] | None = described(
         "alternatives, of which the first that can be had is taken", "ordered: [{infra: gcp}, {infra: aws}]"
     )
@@ -148,6 +151,7 @@ class StorageFields(Fields):
         "mode: MOUNT",
     )
     persistent: bool | None = described("accepted; buckets are never removed", "persistent: true", "skypilot")
+    force_managed: bool | None = described("accepted, as `persistent`", "force_managed: true", "skypilot")
     type: str | None = described("accepted", "type: MODEL_CHECKPOINT_RW", "skypilot")
     config: dict[str, Any] | None = described("accepted; a cache is not set up", "config: {}", "skypilot")
     size_gb: float | None = described("GB of it, for the plan", "size_gb: 120", "skyloom", ge=0)

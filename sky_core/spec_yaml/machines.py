@@ -36,6 +36,7 @@ ACCEPTED = {
 }
 SAME = ("exclude", "instance_type", "arch", "use_spot", "max_hourly_cost", "cpus")  # as they are in Resources
 PLACES = ("cloud", "region", "zone")
+ALTERNATIVES = {"any_of": "any_of", "candidates": "any_of", "ordered": "ordered"}  # what each is in Resources
 
 
 def resources_of(fields: ResourceFields, note: Note) -> Resources:
@@ -46,16 +47,16 @@ def resources_of(fields: ResourceFields, note: Note) -> Resources:
         SpecError: from :class:`Resources`.
     """
     common = _plain(fields, note, ())
-    named = next((name for name in ("any_of", "ordered") if getattr(fields, name)), "any_of")
-    if fields.any_of and fields.ordered:
-        raise Slip(("ordered",), "any_of and ordered cannot stand together", "keep one of them")
-    choices = _choices(getattr(fields, named), named, note) if getattr(fields, named) else [{}]
+    said = [name for name in ALTERNATIVES if getattr(fields, name)]
+    if len(said) > 1:
+        raise Slip((said[-1],), f"{' and '.join(said)} cannot stand together", "keep one of them")
+    choices = _choices(getattr(fields, said[0]), said[0], note) if said else [{}]
     choices = [one for choice in choices for one in _by_region(common, choice)]
     if isinstance(common.get("image"), Mapping):
         del common["image"]
     if len(choices) == 1:
         return Resources(**common | choices[0])
-    return Resources(**common, **{named: choices})
+    return Resources(**common, **{ALTERNATIVES[said[0]] if said else "any_of": choices})
 
 
 def _by_region(common: Mapping[str, Any], choice: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -73,8 +74,9 @@ def _choices(alternatives: list[ResourceFields], named: str, note: Note) -> list
     found, refused = [], []
     for number, choice in enumerate(alternatives):
         try:
-            if choice.any_of or choice.ordered:
-                raise Slip(("any_of",), "alternatives cannot have alternatives of their own")
+            if deeper := [name for name in ALTERNATIVES if getattr(choice, name)]:
+                cure = "write each combination as an alternative of its own"
+                raise Slip((deeper[0],), "alternatives cannot have alternatives of their own", cure)
             found.append(_plain(choice, note, (named, number)))
         except NotHere as slip:
             slip.at = (named, number, *slip.at)

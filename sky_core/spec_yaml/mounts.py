@@ -56,8 +56,9 @@ def _storage(path: str, fields: StorageFields, base: Path, note: Note) -> Mount:
         store = STORES.get(fields.store.lower())
         if store is None:
             raise Slip((path, "store"), f"{fields.store!r} is no object store of ours", f"write {', '.join(STORES)}")
-    if fields.persistent is False:
-        note(f"file_mounts.{path}.persistent", "left out: a bucket is never removed with its job")
+    for name, asks_removal in (("persistent", fields.persistent is False), ("force_managed", fields.force_managed)):
+        if asks_removal:
+            note(f"file_mounts.{path}.{name}", "left out: a bucket is never removed with its job")
     if mode == "MOUNT_CACHED" or fields.config:
         note(
             f"file_mounts.{path}", "without a cache of its own: copied when the job starts, written back as it goes on"

@@ -90,6 +90,8 @@ REFUSED = {
     "setup: x\npool: {workers: 2}": "task.yaml:2: Task.task: pool: Skyloom keeps no pool of machines (take pool out",
     "run: x\nvolumes: {/mnt: v}": "task.yaml:2: Task.task: volumes: disks that outlive a job are not kept (keep",
     "run: x\nresources: {infra: k8s/mine}": "Task.task: resources.infra: Kubernetes is none of Skyloom's clouds (leave",
+    "run: x\nresources: {any_of: [{cpus: 2}], ordered: [{cpus: 4}]}": "ordered: any_of and ordered cannot stand",
+    "run: x\nresources: {any_of: [{ordered: [{cpus: 2}]}]}": "alternatives of their own (write each combination",
     "run: x\nresources: {infra: a/b/c/d}": "resources.infra: 'a/b/c/d' has too many parts",
     "run: x\nresources: {infra: lambda}": "resources.infra: lambda is none of Skyloom's clouds (write one of aws",
     "run: x\nresources: {image_id: 'docker:'}": "docker: without the name of an image",
@@ -266,6 +268,8 @@ def test_alternatives_may_differ_in_anything(tmp_path):
         (("aws",), True, (("T4", 1.0),)), (("gcp",), False, (("T4", 1.0),)),
     ]  # fmt: skip
     assert resources(tmp_path, "{any_of: [{accelerators: 'V100:4'}, {accelerators: T4}]}").may_use_spot is False
+    as_before = resources(tmp_path, "{cloud: aws, candidates: [{accelerators: 'T4:8'}, {accelerators: 'V100:8'}]}")
+    assert [one.accelerators for one in as_before.alternatives] == [(("T4", 8.0),), (("V100", 8.0),)]
 
 
 def test_an_image_for_each_region_allows_those_regions(tmp_path):
@@ -309,6 +313,7 @@ def test_what_is_empty_is_as_if_it_were_not_there(tmp_path):
         ("resources: {termination_hook: {command: x}}", "resources.termination_hook: not run"),
         ("num_nodes: 3\nresources: {job_recovery: {min_nodes: 2}}", "resources.job_recovery.min_nodes: left out: all"),
         ("file_mounts: {/d: {name: abc, persistent: false}}", "file_mounts./d.persistent: left out"),
+        ("file_mounts: {/d: {source: s3://abc, force_managed: true}}", "file_mounts./d.force_managed: left out"),
     ],
 )
 def test_what_is_done_otherwise_is_told(tmp_path, text, note):
