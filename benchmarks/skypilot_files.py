@@ -5,7 +5,7 @@
 Job files are counted: those with ``service:`` or ``pool:`` are named apart, as are those refused because they ask for a
 place that none of Skyloom's clouds is (Kubernetes, Slurm, OCI), and YAML files that are no tasks at all (a trainer's
 settings, a Kubernetes manifest) are passed over. SkyPilot asks for ``--env`` where a variable has no value: one is
-given here. Planned over the embedded catalog, as if all clouds had credentials.
+given here. Planned over the embedded catalog with the usual defaults, as if all clouds had credentials.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sky_core.catalog import Catalog
+from sky_core.config import Defaults
 from sky_core.errors import SkyloomError, SpecError
 from sky_core.planner.planning import Market, make_plan
 from sky_core.spec_yaml import Given, load
@@ -44,7 +45,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--all", action="store_true", help="also say what is planned, and on what")
     arguments = parser.parse_args()
-    market = Market(catalog=Catalog.embedded(), clouds=("aws", "azure", "gcp"))
+    market = Market(catalog=Catalog.embedded().with_defaults(Defaults()), clouds=("aws", "azure", "gcp"))
     counts: Counter[str] = Counter()
     for file in sorted(arguments.folder.rglob("*.y*ml")):
         kind, said = outcome(file, market)

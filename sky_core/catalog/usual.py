@@ -46,14 +46,17 @@ def binding(table: pl.DataFrame, wanted: Resources, usual: Defaults) -> Iterator
 def preferred(found: pl.DataFrame, wanted: Resources, usual: Defaults, today: date) -> pl.DataFrame:
     """What of it boots, has the usual processor and no enclave and is still sold tomorrow, as far as there is any.
 
-    A machine type that is named is meant. An accelerator that only an Arm machine has, or only one that is about to
-    end, is better than none: the plan says so.
+    A task that names its CPUs alone gets the usual memory for each: two of them with half a GiB install nothing. A
+    machine type that is named is meant. An accelerator that only an Arm machine has, or only one that is about to end,
+    is better than none: the plan says so.
     """
     if wanted.instance_type:
         return found
     kept = [_boots(found), _sold_after(found, today + NOTICE)]
     if "confidential" not in wanted.labels:
         kept.append(_in_the_open(found))
+    if wanted.cpus and not (wanted.memory or wanted.accelerators):
+        kept.append(pl.col("memory_gib") >= wanted.cpus.low * usual.memory.low / max(usual.cpus.low, 1.0))
     if wanted.arch is None and usual.arch != "any":
         kept.insert(0, pl.col("arch").cast(pl.String).fill_null("x86_64") == usual.arch)
     for mask in kept:
