@@ -102,7 +102,7 @@ def only_elsewhere(name: str, known: Iterable[str]) -> bool:
 
 @cache
 def embedded() -> Mapping[str, Any]:
-    """``accelerators``, and ``regions`` by cloud, that the snapshot has: for processes that may not load polars."""
+    """``accelerators``, and ``regions`` and ``zones`` by cloud, of the snapshot: for processes that may not load polars."""
     names: Mapping[str, Any] = json.loads((Path(__file__).parent / "data" / "names.json").read_text())
     return names
 
@@ -112,11 +112,12 @@ def slip(wanted: Resources) -> SpecError | None:
     for name in filter(_is_plain, wanted.cloud):
         if name not in clouds() and (cure := cloud_meant(name)):
             return SpecError(f"cloud: there is none called {name!r}", cure=cure)
-    regions = embedded()["regions"]
-    known = [region for cloud in wanted.cloud or regions for region in regions.get(cloud, ())]
-    for name in filter(_is_plain, wanted.region):
-        if name.lower() not in known and (cure := did_you_mean(name.lower(), known)):
-            return SpecError(f"region: there is none called {name!r}", cure=cure)
+    for field, said in (("region", wanted.region), ("zone", wanted.zone)):
+        places = embedded()[f"{field}s"]
+        known = [place for cloud in wanted.cloud or places for place in places.get(cloud, ())]
+        for name in filter(_is_plain, said):
+            if name.lower() not in known and (cure := did_you_mean(name.lower(), known)):
+                return SpecError(f"{field}: there is none called {name!r}", cure=cure)
     sold = {squeeze(name): name for name in embedded()["accelerators"]}
     for name, _ in wanted.accelerators:
         plain = squeeze(name)

@@ -13,6 +13,8 @@ from pydantic import (
     model_validator,
 )
 
+from sky_core.errors import SpecError
+from sky_core.spec.uris import check_scheme
 from sky_core.spec.values import Hours, Spec
 
 TEMPLATE = "{{"
@@ -45,6 +47,8 @@ class Artifact(Spec):
             raise ValueError(f"{value!r} is a template; {TEMPLATED}")
         if value is not None and "://" not in value:
             raise ValueError(f"{value!r} is not a URI; write e.g. 's3://bucket/path', or 'task.output' as an input")
+        if value is not None:
+            check_scheme(value)
         return value
 
 
@@ -64,6 +68,13 @@ class Mount(Spec):
     write_back: bool = False
     size_gb: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
+    @field_validator("uri")
+    @classmethod
+    def _known_scheme(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_scheme(value)
+        return value
+
     @model_validator(mode="after")
     def _from_somewhere(self) -> Mount:
         if not (self.uri or self.bucket or self.source):
@@ -73,9 +84,17 @@ class Mount(Spec):
         return self
 
 
+def _part(kind: type[Any], fields: Mapping[str, Any]) -> Any:
+    """One of these, whose mistakes are told of the field that it stands in."""
+    try:
+        return kind(**fields)
+    except SpecError as error:
+        raise ValueError(str(error).removeprefix(f"{kind.__name__}: ")) from None
+
+
 def _parse_mount(value: Any) -> Any:
     if isinstance(value, str):
-        return Mount(uri=value) if "://" in value else Mount(source=value)
+        return _part(Mount, {"uri" if "://" in value else "source": value})
     return value
 
 
@@ -95,18 +114,18 @@ class OutputRef(Spec):
 def _parse_input(value: Any) -> Any:
     if isinstance(value, str):
         if "://" in value:
-            return Artifact(uri=value)
+            return _part(Artifact, {"uri": value})
         task, dot, output = value.rpartition(".")
         if not dot:
             raise ValueError(f"{value!r} is neither a URI nor 'task.output'")
         return OutputRef(task=task, output=output)
     if isinstance(value, Mapping):
-        return OutputRef(**value) if "task" in value else Artifact(**value)
+        return OutputRef(**value) if "task" in value else _part(Artifact, value)
     return value
 
 
 Input = Annotated[Artifact | OutputRef, BeforeValidator(_parse_input)]
-Output = Annotated[Artifact, BeforeValidator(lambda v: Artifact(**v) if isinstance(v, Mapping) else v)]
+Output = Annotated[Artifact, BeforeValidator(lambda v: _part(Artifact, v) if isinstance(v, Mapping) else v)]
 
 
 class Checkpoint(Spec):

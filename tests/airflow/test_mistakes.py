@@ -82,6 +82,9 @@ PARSED = [
     ({"requires": {"cloud": "gpc"}}, "did you mean gcp?"),
     ({"requires": {"cloud": "{{ params.c }}", "region": "us-eest-1"}}, "region: there is none called 'us-eest-1'"),
     ({"requires": {"cloud": "azure", "region": "eastus22"}}, "did you mean eastus2"),
+    ({"requires": {"cloud": "gcp", "zone": "us-centrall-a"}}, "zone: there is none called 'us-centrall-a'"),
+    ({"inputs": {"x": "s4://b/x"}}, "inputs.x: uri: 's4://b/x': no store is reached by s4://; write one of"),
+    ({"outputs": {"x": "gss://b/out"}}, "outputs.x: uri: 'gss://b/out': no store is reached by gss://"),
     ({"envs": {"SKY_JOB_ID": "1"}}, "envs: SKY_JOB_ID is set by the job itself (give it another name)"),
     ({"envs": {"SKY_INPUT_X": "1"}, "inputs": {"x": "s3://b/x"}}, "envs: SKY_INPUT_X is set by the job itself"),
     ({"envs": {"A-B": "{{ ds }}"}}, "envs: 'A-B' is not a name of an environment variable"),
@@ -118,6 +121,7 @@ MEANT = [
     {"requires": {"accelerators": ["nvidia-a100", "RTX4090", "v6e-8", "tpu-v5p-16", "Own"]}},
     {"requires": {"cloud": ["lab", "g*"], "region": ["us-*", "mars"]}}, {"envs": {"SKY_OWN": "1"}},
     {"mounts": {"/data": "s3://b/x", "/code": "grammar"}, "restart_on": 3}, {"requires": {"ports": 8080}},
+    {"requires": {"zone": ["us-east-1a", "1", "mars-1"]}}, {"inputs": {"x": "{{ params.store }}://b/x", "y": "hf://a/b"}},
     {"envs": {"A": None}, "secrets": "B"}, {"requires": {"accelerators": "{{ params.what }}", "cloud": "GCP"}},
 ]  # fmt: skip
 

@@ -190,11 +190,15 @@ def build(reference: Path, out: Path) -> dict[str, int]:
 
 
 def names_of(table: pl.DataFrame) -> dict[str, Any]:
-    """The names of accelerators, and of regions by cloud: for processes that may not load the tables."""
-    plain = table.select(pl.col("cloud", "region", "accelerator").cast(pl.String))
-    places = plain.select("cloud", "region").unique().sort("cloud", "region")
-    regions = {str(cloud): found["region"].to_list() for (cloud,), found in places.group_by("cloud", maintain_order=True)}
-    return {"accelerators": plain["accelerator"].drop_nulls().unique().sort().to_list(), "regions": regions}
+    """The names of accelerators, and of regions and zones by cloud: for processes that may not load the tables."""
+    plain = table.select(pl.col("cloud", "region", "zone", "accelerator").cast(pl.String))
+    accelerators = plain["accelerator"].drop_nulls().unique().sort().to_list()
+    return {"accelerators": accelerators, "regions": _by_cloud(plain, "region"), "zones": _by_cloud(plain, "zone")}
+
+
+def _by_cloud(plain: pl.DataFrame, column: str) -> dict[str, list[str]]:
+    places = plain.select("cloud", column).drop_nulls().unique().sort("cloud", column)
+    return {str(cloud): found[column].to_list() for (cloud,), found in places.group_by("cloud", maintain_order=True)}
 
 
 def main() -> None:
