@@ -102,7 +102,7 @@ def only_elsewhere(name: str, known: Iterable[str]) -> bool:
 
 @cache
 def embedded() -> Mapping[str, Any]:
-    """``accelerators``, and ``regions`` and ``zones`` by cloud, of the snapshot: for processes that may not load polars."""
+    """``accelerators``, and ``regions`` and ``zones`` by cloud, of the snapshot: where polars may not be loaded."""
     names: Mapping[str, Any] = json.loads((Path(__file__).parent / "data" / "names.json").read_text())
     return names
 
