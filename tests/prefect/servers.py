@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.conftest import until
@@ -23,17 +24,20 @@ FAST = _MEMORY if _MEMORY.is_dir() else None
 class PrefectServer:
     """A server on a free port, which it keeps; its tables and files are gone with it.
 
+    Args:
+        idle: Services that it goes without.
+
     Attributes:
         variables: Those that lead to it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, idle: Iterable[str] = IDLE) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.home = Path(tempfile.mkdtemp(dir=FAST))
         self.variables = {
-            **{f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false" for service in IDLE},
+            **{f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false" for service in idle},
             "PREFECT_SERVER_DATABASE_TIMEOUT": "120",  # a busy host takes its time
             "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "120",
             "PREFECT_HOME": str(self.home),
