@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from sky_prefect.background import serve
     from sky_prefect.blocks import SkyloomConfig
     from sky_prefect.needs import resources, resources_override
+    from sky_prefect.pool.decorator import sky
     from sky_prefect.task_runner import SkyTaskRunner
 
 _HOMES = {
@@ -17,6 +18,7 @@ _HOMES = {
     "resources": "sky_prefect.needs",
     "resources_override": "sky_prefect.needs",
     "serve": "sky_prefect.background",
+    "sky": "sky_prefect.pool.decorator",
 }
 
 
@@ -26,4 +28,4 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(_HOMES[name]), name)
 
 
-__all__ = ["SkyTaskRunner", "SkyloomConfig", "resources", "resources_override", "serve"]
+__all__ = ["SkyTaskRunner", "SkyloomConfig", "resources", "resources_override", "serve", "sky"]

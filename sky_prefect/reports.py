@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextvars import Context
 from pathlib import Path
 
-from prefect.client.schemas.objects import TaskRun
+from prefect.client.schemas.objects import FlowRun, TaskRun
 from prefect.events import emit_event
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
@@ -35,17 +35,17 @@ EVENTS: Mapping[EventKind, str] = {
 }
 
 
-def tell_event(run: TaskRun, event: Event) -> None:
-    """Emit a job's event as one of the task run that waits for it, related to its flow run, if it is of interest."""
+def tell_event(run: TaskRun | FlowRun, event: Event) -> None:
+    """Emit a job's event as one of the run that waits for it, a task run's related to its flow run, if of interest."""
     name = EVENTS.get(event.kind)
     if name is None:
         return
-    resource = {"prefect.resource.id": f"prefect.task-run.{run.id}", "prefect.resource.name": run.name}
-    flow = {"prefect.resource.id": f"prefect.flow-run.{run.flow_run_id}", "prefect.resource.role": "flow-run"}
+    kind, flow = ("task-run", run.flow_run_id) if isinstance(run, TaskRun) else ("flow-run", None)
+    above = {"prefect.resource.id": f"prefect.flow-run.{flow}", "prefect.resource.role": "flow-run"}
     emit_event(
         event=name,
-        resource=resource,
-        related=[flow] if run.flow_run_id else [],
+        resource={"prefect.resource.id": f"prefect.{kind}.{run.id}", "prefect.resource.name": run.name},
+        related=[above] if flow else [],
         payload={"job": event.job_id, "said": describe(event)},
     )
 

@@ -56,9 +56,10 @@ def _gone(process: Mapping[str, Any] | None) -> bool:
 def still_wanted(how: Mapping[str, Any]) -> bool | None:
     """Keeps :class:`sky_core.driver.asking.StillWanted`; an API key comes from the environment or profile.
 
-    A run that is to be started (again) will find its job. One that is said to be running tells nothing: its process
-    has fallen silent, and Prefect does not notice when a process is killed. If that process is seen to have ended,
-    the run is set to Crashed, so that it can be retried; its jobs stay as wanted as before.
+    A run that is to be started (again) will find its job. One that is said to be running tells nothing, unless its job
+    is the ``whole`` run: its process has fallen silent, and Prefect does not notice when a process is killed. If that
+    process is seen to have ended, the run is set to Crashed, so that it can be retried; its jobs stay as wanted as
+    before.
     """
     with temporary_settings({PREFECT_API_URL: how["api"]}), get_client(sync_client=True) as client:
         run = UUID(how["flow_run"])
@@ -69,5 +70,5 @@ def still_wanted(how: Mapping[str, Any]) -> bool | None:
         if state is None or state.type == StateType.RUNNING:
             if state is not None and _gone(how.get("process")):
                 client.set_flow_run_state(run, Crashed(name=LOST, message="the process of this run has ended"))
-            return None
+            return True if how.get("whole") else None
     return None if state.name == LOST else state.type not in OVER
