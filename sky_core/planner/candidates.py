@@ -221,12 +221,14 @@ def _candidates(offers: Offers, runs: Sequence[Run]) -> Candidates:
 
 
 def free(task: Task, sold: Sold, blocked: Sequence[Block]) -> Sold:
-    """What no block covers.
+    """What no block covers; if that is nothing, what no block covers that is more than a guess.
 
     Raises:
-        NoFeasibleOffering: if that is nothing.
+        NoFeasibleOffering: if that is nothing, either.
     """
     left = sold.take(~sold.blocked(blocked)) if blocked else sold
+    if len(left) == 0 and any(block.guessed for block in blocked):
+        return free(task, sold, [block for block in blocked if not block.guessed])
     if len(left) == 0:
         reasons = sorted({block.reason for block in blocked if block.reason})
         nearest = offers_of(task, sold.take(np.arange(min(3, len(sold)))))
@@ -242,7 +244,8 @@ def free(task: Task, sold: Sold, blocked: Sequence[Block]) -> Sold:
 
 def is_blocked(placement: Placement, blocked: Sequence[Block]) -> bool:
     """Whether any of the blocks covers the placement."""
-    return any(all(getattr(placement, field) == value for field, value in block.scope.items()) for block in blocked)
+    place = {name: "" if value is None else value for name, value in vars(placement).items()}
+    return any(all(place[name] == value for name, value in block.scope.items()) for block in blocked)
 
 
 def freeze_hours(task: Task, catalog: Catalog, clouds: Sequence[str]) -> Task:

@@ -92,7 +92,7 @@ def _held(catalog: Catalog, store: Store, plan_key: str | None) -> Mapping[Pool,
 
 def _blocks(tracker: Tracker, settings: Settings) -> Iterator[Block]:
     """What was refused lately; slots of one's own machines are given back sooner than a cloud finds more machines."""
-    for scope in tracker.blocked(settings.blocked_ttl_s):
+    for scope in (*tracker.blocked(settings.blocked_ttl_s), *tracker.sold_out(settings.blocked_ttl_s)):
         if not facts_of(scope.cloud).own:
             yield _block(scope)
     for scope in tracker.blocked(min(SLOT_TAKEN_S, settings.blocked_ttl_s)):
@@ -110,4 +110,5 @@ def _block(scope: Blocked) -> Block:
         use_spot=None if scope.market is None else scope.market == "spot",
         reason=scope.reason,
         until=scope.until,
+        guessed=scope.guessed,
     )

@@ -104,7 +104,8 @@ class Sold:
         """(N,) whether any of the blocks covers it."""
         covered = np.zeros(len(self), dtype=bool)
         for block in blocks:
-            covered |= np.logical_and.reduce([_equals(self.frame, name, value) for name, value in block.scope.items()])
+            scope = {name: None if value == "" else value for name, value in block.scope.items()}
+            covered |= np.logical_and.reduce([_equals(self.frame, name, value) for name, value in scope.items()])
         return covered
 
 

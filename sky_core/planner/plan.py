@@ -116,7 +116,9 @@ class Block(Record):
     """Something not to be had for now. Fields that are None match everything.
 
     Attributes:
+        accelerator: "" matches machines without.
         passing: Whether it is worth waiting for: machines of one's own that others have just now.
+        guessed: Whether it was concluded from its neighbours: it gives way where nothing else is left.
     """
 
     cloud: str
@@ -128,11 +130,12 @@ class Block(Record):
     reason: str = ""
     until: float = float("inf")
     passing: bool = False
+    guessed: bool = False
 
     @property
     def scope(self) -> dict[str, object]:
         """The fields that have to be equal for a placement to be covered."""
-        return self.model_dump(exclude={"reason", "until", "passing"}, exclude_none=True)
+        return self.model_dump(exclude={"reason", "until", "passing", "guessed"}, exclude_none=True)
 
 
 class Alternative(Record):

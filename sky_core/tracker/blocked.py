@@ -13,11 +13,19 @@ from sky_core.tracker.beliefs import Offering
 REFUSALS = frozenset({"capacity", "quota", "auth", "unreachable", "preempted"})
 MOST_DOUBLINGS = 3
 """A scope that refuses again and again is left alone for twice, four, at most eight times as long."""
+ENOUGH = 3
+"""So many kinds of machine refused in a zone, or such zones in a region, and the rest there is taken to be sold out."""
+NO_ACCELERATOR = ""
 
 
 @dataclass(frozen=True)
 class Blocked:
-    """A scope not worth trying before ``until`` (seconds since the epoch). Fields that are None match everything."""
+    """A scope not worth trying before ``until`` (seconds since the epoch). Fields that are None match everything.
+
+    Attributes:
+        accelerator: ``NO_ACCELERATOR`` matches machines without.
+        guessed: Whether it was concluded from its neighbours: worth trying where there is nothing else.
+    """
 
     cloud: str
     region: str | None
@@ -27,10 +35,13 @@ class Blocked:
     market: Market | None
     until: float
     reason: str
+    guessed: bool = False
 
     def covers(self, offering: Observation | Offering) -> bool:
         """Whether an offering falls into the scope."""
-        return all(mine is None or mine == its for mine, its in zip(_place(self), _place(offering), strict=True))
+        return all(
+            mine is None or mine == (its or "") for mine, its in zip(_place(self), _place(offering), strict=True)
+        )
 
 
 def blocked(observations: Iterable[Observation], now: float, ttl_s: float) -> list[Blocked]:
@@ -58,6 +69,34 @@ def blocked(observations: Iterable[Observation], now: float, ttl_s: float) -> li
         if until > now:
             reason = f"{refusals[-1].kind} in {scope.zone or scope.region or scope.cloud}"
             found.append(replace(scope, until=until, reason=reason))
+    return found
+
+
+def sold_out(observations: Iterable[Observation], now: float, ttl_s: float) -> list[Blocked]:
+    """Zones and regions that lately refused ``ENOUGH`` in a market, and have not given anything since.
+
+    A cloud that is full is seldom full of one kind of machine. Machines with the same accelerator are judged together,
+    and those without. Without this, all spot sizes of a region would be asked for, one by one, before on-demand is.
+    """
+    kinds: dict[tuple[str, str, str, str, Market], dict[str, float]] = defaultdict(dict)
+    for seen in sorted(observations, key=lambda item: item.at):
+        if not now - ttl_s < seen.at <= now or seen.zone is None or seen.scope != "zone":
+            continue
+        about = (seen.cloud, seen.region, seen.zone, seen.accelerator or NO_ACCELERATOR, seen.market)
+        if seen.kind == "launched":
+            kinds.pop(about, None)
+        elif seen.kind == "capacity":
+            kinds[about][seen.instance_type] = seen.at
+    found, zones = list[Blocked](), defaultdict[tuple[str, str, str, Market], list[float]](list)
+    for (cloud, region, zone, accelerator, market), refused in kinds.items():
+        if len(refused) >= ENOUGH:
+            until, reason = max(refused.values()) + ttl_s, f"{len(refused)} kinds of machine refused in {zone}"
+            found.append(Blocked(cloud, region, zone, None, accelerator, market, until, reason, guessed=True))
+            zones[cloud, region, accelerator, market].append(until)
+    for (cloud, region, accelerator, market), until_s in zones.items():
+        if len(until_s) >= ENOUGH:
+            reason = f"{len(until_s)} zones of {region} are sold out"
+            found.append(Blocked(cloud, region, None, None, accelerator, market, max(until_s), reason, guessed=True))
     return found
 
 

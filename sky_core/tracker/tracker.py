@@ -21,7 +21,7 @@ from sky_core.tracker.beliefs import (
     preemptions_per_hour,
     published_rate,
 )
-from sky_core.tracker.blocked import Blocked, blocked
+from sky_core.tracker.blocked import Blocked, blocked, sold_out
 
 if TYPE_CHECKING:
     import polars as pl
@@ -46,6 +46,10 @@ class Tracker:
     def blocked(self, ttl_s: float) -> list[Blocked]:
         """The scopes not worth trying now (see :func:`~sky_core.tracker.blocked.blocked`)."""
         return blocked(self._seen, self.now, ttl_s)
+
+    def sold_out(self, ttl_s: float) -> list[Blocked]:
+        """What its neighbours' refusals say of the rest (see :func:`~sky_core.tracker.blocked.sold_out`)."""
+        return sold_out(self._seen, self.now, ttl_s)
 
     def chance(self, offering: Offering) -> float:
         """Probability that a launch tried now succeeds."""

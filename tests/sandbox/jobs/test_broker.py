@@ -78,6 +78,17 @@ def test_missing_capacity_leads_elsewhere(world, broker):
 
 
 @on_sqlite
+def test_where_all_spot_is_sold_out_on_demand_is_asked_for_soon(world, broker):
+    world.control.capacity("us-east-1", "*", "spot", 0)
+    needs = {"cpus": "4+", "memory": "8+", "any_of": [{"use_spot": True}, {"use_spot": False}], "instance_type": None}
+    job = broker.watch(submit(broker, task(resources=needs)).id)
+    assert job.state == "succeeded"
+    tried = broker.store.clusters(job_id=job.id)
+    assert [cluster.use_spot for cluster in tried[-2:]] == [True, False]
+    assert len(tried) < 25, "three kinds in three zones or so, not all of two hundred"
+
+
+@on_sqlite
 def test_a_sudden_death_is_survived_from_the_last_checkpoint(world, broker):
     script = """
     i=$(cat "$SKY_CHECKPOINT_DIR/i" 2>/dev/null || echo 0); echo from $i

@@ -160,6 +160,16 @@ def test_a_region_block_reaches_all_its_zones(market):
     assert make_plan(vision(), blocked).placements["train"].region != chosen.region
 
 
+def test_a_guess_gives_way_where_nothing_else_is_left(market):
+    guesses = [Block(cloud=cloud, accelerator=kind, guessed=True) for cloud in market.clouds for kind in ("", None)]
+    plain = Market(market.catalog, market.clouds, blocked=[block for block in guesses if block.accelerator == ""])
+    (with_one,) = make_plan(Pipeline(name="p", tasks=(Task(name="t", run="x", hours=1, resources=Resources(
+        any_of=[{"cpus": "2+"}, {"accelerators": "T4"}])),)), plain).placements.values()  # fmt: skip
+    assert with_one.accelerator == "T4"
+    guessed = Market(market.catalog, market.clouds, blocked=guesses)
+    assert make_plan(vision(), guessed).placements == make_plan(vision(), market).placements
+
+
 def test_everything_blocked_is_an_error_that_says_why(market):
     blocked = Market(
         market.catalog, market.clouds, blocked=tuple(Block(cloud=c, reason="quota") for c in market.clouds)

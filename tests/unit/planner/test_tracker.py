@@ -39,6 +39,28 @@ def test_a_refusal_blocks_its_zone_type_and_market_until_the_ttl_has_passed() ->
     assert tracker(SEEN).blocked(59) == []
 
 
+def test_a_zone_that_refused_three_kinds_is_sold_out_and_a_region_with_three_such_zones() -> None:
+    plain = replace(SEEN, accelerator=None)
+    refused = [
+        replace(plain, zone=f"us-east-1{zone}", instance_type=f"m{number}.large", at=NOW - 60 + number)
+        for zone in "abc"
+        for number in range(3)
+    ]
+    *zones, region = tracker(*refused).sold_out(600)
+    other = Offering("aws", "us-east-1", "us-east-1a", "c5.large", "spot")
+    assert [zone.covers(other) for zone in zones] == [True, False, False]
+    assert region.covers(replace(other, zone="us-east-1f"))
+    assert not region.covers(replace(other, market="on-demand"))
+    assert not region.covers(HERE), "machines with accelerators are another matter"
+    assert all(block.guessed for block in (*zones, region))
+    assert tracker(*refused[:8]).sold_out(600) == tracker(*refused).sold_out(600)[:2], (
+        "two zones say nothing of a third"
+    )
+    assert tracker(*refused[:2]).sold_out(600) == [], "nor do two kinds of a third"
+    given_since = replace(plain, kind="launched", instance_type="t3.small", at=NOW - 1)
+    assert tracker(*refused[:3], given_since).sold_out(600) == []
+
+
 def test_scopes_widen_to_the_region_and_for_bad_credentials_to_the_cloud() -> None:
     (quota,) = tracker(replace(SEEN, kind="quota", scope="region")).blocked(600)
     assert quota.covers(replace(HERE, zone="us-east-1f"))
