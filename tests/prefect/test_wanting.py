@@ -31,7 +31,6 @@ def test_a_job_ends_when_prefect_does_not_want_it_any_more(world, broker, enviro
 
     until(lambda: any(event.kind == "unwanted" for event in broker.store.events(job.id)))
     assert still_wanted({**interest.how, "process": None}) is None, "Prefect does not notice that a process was killed"
-    assert still_wanted({**interest.how, "process": None, "whole": True}), "its job is the run itself"
     assert still_wanted(interest.how) is None, "a retry may come, and want it"
     assert not broker.job(job.id).over
 

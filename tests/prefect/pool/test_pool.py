@@ -21,6 +21,7 @@ from prefect.states import Cancelling
 
 from sky_core.store import Store
 from sky_prefect.pool import SkyWorker
+from sky_prefect.wanting import still_wanted
 from tests.conftest import until
 from tests.prefect.servers import FAST, SILENT
 
@@ -157,6 +158,9 @@ def test_a_killed_worker_loses_and_repeats_nothing(pool, folder):
     pool.worker.kill()
     pool.worker.wait()
     until(lambda: begun(folder), 300)
+    until(lambda: pool.state(run).is_running())
+    (interest,) = pool.store.interest_of(pool.jobs(run)[0].id)
+    assert still_wanted(interest.how), "whoever follows it"
     pool.start_worker()
     taken = "takes the flow run over"
 
