@@ -1,4 +1,7 @@
-"""A real Airflow whose processes are killed while a task runs: one launch in the cloud's log, and the run ends well."""
+"""A real Airflow whose processes are killed while a task runs: one launch in the cloud's log, and the run ends well.
+
+And what nothing but its scheduler does: to run a DAG for the output of another one's task.
+"""
 
 from __future__ import annotations
 
@@ -141,3 +144,13 @@ def test_a_killed_task_without_retries_ends_its_job(world, airflow, store):
     os.kill(int((world.home / "last.pid").read_text()), signal.SIGKILL)
     assert airflow.wait("ticking_last", run) == "failed"
     assert ended(world, store, job).cancel_reason == "its engine does not want it any more"
+
+
+def test_an_output_runs_the_dag_that_is_scheduled_by_it(world, airflow, store):
+    until(lambda: "adds_numbers" in {dag["dag_id"] for dag in airflow.api("GET", "/dags")["dags"]})
+    airflow.api("PATCH", "/dags/adds_numbers", json={"is_paused": False})
+    assert airflow.wait("makes_numbers", airflow.trigger("makes_numbers")) == "success"
+    (run,) = until(lambda: airflow.api("GET", "/dags/adds_numbers/dagRuns")["dag_runs"])
+    assert airflow.wait("adds_numbers", run["dag_run_id"]) == "success"
+    (job,) = [job for job in store.jobs() if job.task == "add"]
+    assert b"sum 6" in store.log(job.id)
