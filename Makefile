@@ -57,7 +57,7 @@ test-newest-airflow: $(VENV)/.ready
 	test -x $(VENV)/newest-airflow/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(VENV)/newest-airflow
 	$(BIN)/uv pip install --quiet --upgrade --python $(VENV)/newest-airflow/bin/python \
 		--editable '.[airflow,aws,gcp,azure,postgres,sandbox]' $(PROVIDERS) \
-		hypothesis jsonschema pytest pytest-timeout pytest-xdist statsd
+		axe-core-python hypothesis jsonschema pytest pytest-timeout pytest-xdist statsd
 	$(BIN)/uv pip check --python $(VENV)/newest-airflow/bin/python
 	AIRFLOW_HOME=$(CURDIR)/$(VENV)/newest-airflow/home $(VENV)/newest-airflow/bin/airflow providers get skyloom --full
 	$(VENV)/newest-airflow/bin/pytest -q -n 2 --dist loadfile tests/airflow
