@@ -91,6 +91,8 @@ class SkyOperator(BaseOperator, Sky):
         budget_usd: Any = None,
         restarts: Any = 0,
         restart_on: Any = (),
+        keep: Any = None,
+        cluster: Any = None,
         skip_on_exit_code: int | str | Sequence[int | str] | None = 99,
         sky: Any = None,
         deferrable: bool | None = None,
@@ -118,6 +120,8 @@ class SkyOperator(BaseOperator, Sky):
         self.budget_usd = budget_usd
         self.restarts = restarts
         self.restart_on = restart_on
+        self.keep = keep
+        self.cluster = cluster
         self.skip_on_exit_code = exit_codes(f"Task.{self.task_id}: skip_on_exit_code", skip_on_exit_code)
         self.sky = sky
         self.deferrable = waits_in_triggerer() if deferrable is None else deferrable

@@ -9,7 +9,7 @@ import typer
 
 from sky_core import __version__
 from sky_core.cli import catalog, first, pipelines, plan, sandbox, taskfiles
-from sky_core.cli.records import artifacts, cost, entering, following, jobs, spot, top, ui
+from sky_core.cli.records import artifacts, clusters, cost, entering, following, jobs, spot, top, ui
 from sky_core.cli.runs import again
 from sky_core.cli.terminal import complain, open_broker, say, write
 from sky_core.cli.terminal.spinner import spinner
@@ -36,6 +36,8 @@ app.command()(jobs.jobs)
 app.command()(top.top)
 app.command()(following.logs)
 app.command()(following.cancel)
+app.command()(clusters.clusters)
+app.command()(clusters.down)
 app.command()(entering.ssh)
 app.command("exec", context_settings={"allow_interspersed_args": False})(entering.execute)
 app.command()(cost.cost)
@@ -105,6 +107,8 @@ def gc(
     for instance in found.undriven:
         job = instance.tags.get(TAG_JOB, "")
         say(f"nobody drives {job} on {instance.cloud} {instance.id}: skyloom logs -f {job} lets it go on")
+    for instance, name in found.kept:
+        say(f"kept as {name}: {instance.cloud} {instance.id} (skyloom clusters tells until when)")
     other = leftovers(broker.settings, broker.store, remove=not dry_run)
     for thing in other.things:
         kept = ", kept: it holds data" if thing.holds_data else ", kept: others use it too" if thing.shared else ""

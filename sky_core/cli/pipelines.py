@@ -17,12 +17,22 @@ from sky_core.cli.objective import (
     objective_of,
     over,
 )
-from sky_core.cli.taskfiles import EnvFileOption, EnvOption, SecretOption, given_of, placed, tell
+from sky_core.cli.taskfiles import (
+    ClusterOption,
+    EnvFileOption,
+    EnvOption,
+    KeepOption,
+    SecretOption,
+    given_of,
+    placed,
+    tell,
+)
 from sky_core.cli.terminal import agreed, open_broker, say, show
 from sky_core.errors import SpecError
 
 if TYPE_CHECKING:
-    from sky_core.spec import Objective
+    from sky_core.planner.plan import Plan
+    from sky_core.spec import Objective, Pipeline
     from sky_core.spec_yaml import Loaded
 
 
@@ -38,6 +48,8 @@ def run(
     env: EnvOption = None,
     secret: SecretOption = None,
     env_file: EnvFileOption = None,
+    keep: KeepOption = None,
+    cluster: ClusterOption = None,
     detached: Annotated[bool, typer.Option("--detached", hidden=True)] = False,
 ) -> None:
     """Run a pipeline to its end: plan, launch, follow, clean up.
@@ -50,13 +62,13 @@ def run(
     refuse_choice(source, param)
     objective = objective_of(minimize, deadline, budget)
     if not is_python(file):
-        loaded = load(file, given_of(env, secret, env_file))
+        loaded = load(file, given_of(env, secret, env_file, keep=keep, cluster=cluster))
         goal = over(objective, loaded.objective)
         succeeded = _run_yaml(file, loaded, goal, key, ask=not yes, detach=detach, detached=detached)
-    elif objective is not None or detach or key is not None:
+    elif objective is not None or detach or key is not None or keep is not None or cluster is not None:
         raise SpecError(
-            f"{file}: --minimize, --deadline, --budget, --key and --detach are for YAML files",
-            cure="a flow says its limits to its SkyTaskRunner, a DAG in its default_args",
+            f"{file}: --minimize, --deadline, --budget, --key, --detach, --keep and --cluster are for YAML files",
+            cure="a flow says its limits to its SkyTaskRunner, a DAG in its default_args; tasks say keep and cluster",
         )
     else:
         succeeded = run_of(source, param)
@@ -87,7 +99,8 @@ def _run_yaml(
         with placed(loaded):
             plan = broker.preview(pipeline, objective)
         show(plan_view(plan))
-        if ask and broker.settings.profile != "sandbox" and not agreed(f"Launch, for about {money(plan.cost_usd)}?"):
+        price = f"about {money(plan.cost_usd)}{_and_idle(pipeline, plan)}"
+        if ask and broker.settings.profile != "sandbox" and not agreed(f"Launch, for {price}?"):
             return False
     key = key or new_key(pipeline.name)
     say(f"run {key}", "dim")
@@ -98,3 +111,12 @@ def _run_yaml(
     if detached:
         return watch_run(broker, key, pipeline, objective, to_the_end=True)
     return watch_run(broker, key, pipeline, objective, leave=lambda: leave_running(broker, file, key, loaded))
+
+
+def _and_idle(pipeline: Pipeline, plan: Plan) -> str:
+    """What machines that are kept may cost beside what was planned, in words."""
+    from sky_core.planner.view.words import money
+
+    placed = [(task.keep, plan.placements[task.name]) for task in pipeline.tasks if task.keep is not None]
+    usd = sum(hours * place.price * place.num_nodes for hours, place in placed)
+    return f", and up to {money(usd)} for machines kept idle" if placed else ""

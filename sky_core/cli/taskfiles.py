@@ -21,10 +21,23 @@ EnvOption = Annotated[
     list[str] | None, typer.Option("--env", help="NAME=value for envs of a YAML; NAME takes the value it has here.")
 ]
 SecretOption = Annotated[list[str] | None, typer.Option("--secret", help="The same for secrets.")]
+KeepOption = Annotated[
+    str | None, typer.Option(help="How long to keep machines, idle and paid for, when a task has ended, as 30m.")
+]
+ClusterOption = Annotated[
+    str | None, typer.Option(help="Run on machines that are kept under this name; with --keep, keep them under it.")
+]
 EnvFileOption = Annotated[Path | None, typer.Option("--env-file", help="A file of lines NAME=value, as --env.")]
 
 
-def given_of(env: list[str] | None, secret: list[str] | None, env_file: Path | None) -> Given:
+def given_of(
+    env: list[str] | None,
+    secret: list[str] | None,
+    env_file: Path | None,
+    *,
+    keep: str | None = None,
+    cluster: str | None = None,
+) -> Given:
     """What is said beside the file.
 
     Raises:
@@ -37,13 +50,15 @@ def given_of(env: list[str] | None, secret: list[str] | None, env_file: Path | N
     envs |= dict(assignment(text, "--env") for text in env or [])
     secrets = dict(assignment(text, "--secret") for text in secret or [])
     os.environ.update(secrets)  # as if they were set here: that is where secrets are taken from
-    return Given(envs, tuple(secrets))
+    warm = {name: said for name, said in (("keep", keep), ("cluster", cluster)) if said is not None}
+    return Given(envs, tuple(secrets), warm=warm)
 
 
 def options_for(given: Given) -> list[str]:
     """The options that say the same to another process, which inherits this one's environment."""
     envs = [part for name, value in given.envs.items() for part in ("--env", f"{name}={value}")]
-    return envs + [part for name in given.secrets for part in ("--secret", name)]
+    warm = [part for name, said in given.warm.items() for part in (f"--{name}", said)]
+    return [*envs, *(part for name in given.secrets for part in ("--secret", name)), *warm]
 
 
 def tell(loaded: Loaded) -> None:

@@ -22,7 +22,7 @@ from sky_core.driver.stages import closing, elsewhere, launch, placing, running
 from sky_core.driver.step import Driving, Step
 from sky_core.driver.telling.told import Told
 from sky_core.job.outcome import Outcome
-from sky_core.store import Job, PlanChanged
+from sky_core.store import Job, KeptGone, PlanChanged
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,8 @@ def take_step(driving: Driving, job: Job) -> None:
         write(step, advance(step))
     except PlanChanged:
         log.info("%s: its plan has changed meanwhile, looking again", job.id)
+    except KeptGone:
+        log.info("%s: the machines that it wanted are gone, looking again", job.id)
 
 
 def advance(step: Step) -> Outcome:
@@ -73,7 +75,7 @@ def write(step: Step, outcome: Outcome) -> None:
     """Write down what a step came to.
 
     Raises:
-        LeaseLost, PlanChanged: if it was decided on what is not so any more; nothing is written then.
+        LeaseLost, PlanChanged, KeptGone: if it was decided on what is not so any more; nothing is written then.
     """
     if outcome.attempt is None:
         _save(step, outcome)
@@ -98,5 +100,6 @@ def _save(step: Step, outcome: Outcome) -> None:
         observations=outcome.observations,
         runs=outcome.runs,
         plan=outcome.plan,
+        takes=outcome.takes,
     )
     step.driving.herald.tell(Told(step.job, outcome.events, time.time()))

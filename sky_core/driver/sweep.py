@@ -12,10 +12,12 @@ from sky_core.clouds.base import TAG_CLUSTER, TAG_OWNER, Instance
 from sky_core.config import Settings
 from sky_core.driver.stages.owed import Debts, end_strays
 from sky_core.driver.step import Clouds, Driving
+from sky_core.driver.warm.keeper import Keeper
+from sky_core.driver.warm.parking import MARGIN_S
 from sky_core.errors import CloudError
 from sky_core.job.forgetting import forget
 from sky_core.planner.market import usable_clouds
-from sky_core.store import Store
+from sky_core.store import Cluster, Store
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +34,14 @@ class Collected:
         orphans: Machines of ours that no live job has a claim to.
         in_use: Machines of live jobs that somebody drives.
         undriven: Machines of live jobs that nobody drives at present; a driver takes them over.
+        kept: Machines of jobs that are over, kept for the next one, with the name that they are kept under.
         unreachable: Clouds, and regions of clouds, that could not be asked, each with the reason.
     """
 
     orphans: tuple[Instance, ...]
     in_use: tuple[Instance, ...]
     undriven: tuple[Instance, ...]
+    kept: tuple[tuple[Instance, str], ...]
     unreachable: dict[str, str]
 
 
@@ -60,18 +64,26 @@ def search(clouds: Clouds, store: Store, places: Mapping[str, Sequence[str] | No
             unreachable[name] = str(error)
     # An intent is written before its launch, and read here after the search: a machine of ours without an open cluster
     # is nobody's.
-    claims = {cluster.token: cluster.job_id for cluster in store.clusters(open_only=True)}
+    now = store.now()
+    claims = {cluster.tag: cluster for cluster in store.clusters(open_only=True) if not _forgotten(cluster, now)}
     driven = store.driven()
     orphans = tuple(instance for instance in found if instance.tags.get(TAG_CLUSTER) not in claims)
     if terminate:
         unreachable |= _end(clouds, store, orphans)
     claimed = [(claims[token], i) for i in found if (token := i.tags.get(TAG_CLUSTER, "")) in claims]
+    wanted = [(cluster.job_id, instance) for cluster, instance in claimed if cluster.state != "kept"]
     return Collected(
         orphans,
-        in_use=tuple(instance for job_id, instance in claimed if job_id in driven),
-        undriven=tuple(instance for job_id, instance in claimed if job_id not in driven),
+        in_use=tuple(instance for job_id, instance in wanted if job_id in driven),
+        undriven=tuple(instance for job_id, instance in wanted if job_id not in driven),
+        kept=tuple((instance, cluster.kept_as or "") for cluster, instance in claimed if cluster.state == "kept"),
         unreachable=unreachable,
     )
+
+
+def _forgotten(cluster: Cluster, now: float) -> bool:
+    """Whether machines that were kept have outlived that by more than they may."""
+    return cluster.state == "kept" and now > (cluster.kept_until or 0.0) + 2 * MARGIN_S
 
 
 def _end(clouds: Clouds, store: Store, orphans: Sequence[Instance]) -> dict[str, str]:
@@ -88,16 +100,19 @@ def _end(clouds: Clouds, store: Store, orphans: Sequence[Instance]) -> dict[str,
 
 
 class Sweeper:
-    """A driver's second thread: settles launches that are owed, and sweeps where its store has ever launched."""
+    """A driver's second thread: settles launches that are owed, ends machines that were kept long enough, and sweeps
+    where its store has ever launched.
+    """
 
     def __init__(self, driving: Driving) -> None:
         self._driving = driving
         self._debts = Debts(driving)
+        self._keeper = Keeper(driving)
         self._stop = threading.Event()
         self._swept: float | None = None  # monotonic seconds
         self._forgot: float | None = None  # likewise
         self.busy = True
-        """Whether something is owed, or may be: the driver stays until it is settled."""
+        """Whether something is owed or kept, or may be: the driver stays until that has come to its end."""
 
     def start(self) -> None:
         """Begin, in a thread that does not keep the process."""
@@ -109,12 +124,12 @@ class Sweeper:
 
     def turn(self) -> None:
         """Settle what is due, and sweep if it is time to."""
-        owed = self._debts.settle()
+        left = self._debts.settle() + self._keeper.turn()
         if self._swept is None or time.monotonic() - self._swept > self._driving.settings.sweep_s:
             self._swept = time.monotonic()
             self._sweep()
             self._forget()
-        self.busy = owed > 0
+        self.busy = left > 0
 
     def _run(self) -> None:
         while not self._stop.wait(TICK_S):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from sky_core.events.happening import Happening, OfAttempt
@@ -40,6 +41,29 @@ class Terminated(OfAttempt, kind="terminated"):
 
     def words(self) -> str:
         return f"attempt {self.attempt}: machines terminated ({self.outcome})"
+
+
+class Kept(OfAttempt, kind="kept"):
+    """``until`` is a time, seconds since the epoch; ``usd_per_hour`` is for all machines."""
+
+    name: str
+    until: float
+    usd_per_hour: float
+
+    def words(self) -> str:
+        until = time.strftime("%H:%M", time.localtime(self.until))
+        price = f"${self.usd_per_hour:.2f}/h"
+        return (
+            f"attempt {self.attempt}: machines kept idle as {self.name} until {until}, {price}: "
+            f"skyloom run --cluster {self.name} uses them, skyloom down {self.name} ends them"
+        )
+
+
+class NotKept(OfAttempt, kind="not kept"):
+    why: str
+
+    def words(self) -> str:
+        return f"attempt {self.attempt}: machines are not kept: {self.why}"
 
 
 class TerminateFailed(Happening, kind="terminate failed"):

@@ -57,6 +57,10 @@ EventKind = Literal[
     "cancelled",
     "queued",
     "output removed",
+    "kept",
+    "not kept",
+    "taken",
+    "not taken",
 ]
 
 KINDS: dict[str, type[Happening]] = {}

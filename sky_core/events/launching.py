@@ -52,6 +52,25 @@ class Launched(OfAttempt, AtPlace, kind="launched"):
         return f"attempt {self.attempt}: {self.place} accepted the launch ({', '.join(self.instances)}){alone}"
 
 
+class Taken(OfAttempt, kind="taken"):
+    """``job`` is whose machines they were."""
+
+    name: str
+    machine: str
+    job: str
+
+    def words(self) -> str:
+        return f"attempt {self.attempt}: on {self.machine}, kept as {self.name} by {self.job}: nothing is launched"
+
+
+class NotTaken(Happening, kind="not taken"):
+    name: str
+    why: str
+
+    def words(self) -> str:
+        return f"launching, since what is kept as {self.name} does not do: {self.why}"
+
+
 class _Refusal(OfAttempt, AtPlace):
     """``why`` is the kind of refusal, ``message`` the cloud's own words."""
 

@@ -101,14 +101,23 @@ def _spent(clusters: Sequence[Cluster], egress: float, scale: Scale, now: float)
 
 def cluster_hours(cluster: Cluster, scale: Scale, now: float | None = None, *, since: float = 0.0) -> float:
     """Machine hours of a cluster that its cloud charges until ``now`` for what was after ``since``, all machines."""
-    return charged_hours(
-        cluster.cloud, cluster.instance_type, cluster.num_nodes, lifetime(cluster, scale, now, since=since)
-    )
+    hours, taken = lifetime(cluster, scale, now, since=since), cluster.launched_as is not None
+    return charged_hours(cluster.cloud, cluster.instance_type, cluster.num_nodes, hours, taken=taken)
 
 
-def charged_hours(cloud: str, instance_type: str, num_nodes: int, hours: float) -> float:
-    """Machine hours that a cloud charges for so many machines which existed so long."""
-    return facts_of(cloud).billed_hours(instance_type, hours) * num_nodes
+def idle_hours(cluster: Cluster, scale: Scale, now: float | None = None) -> float:
+    """Machine hours of a cluster for which it was kept, or is, when its job was over."""
+    moment, ended = time.time() if now is None else now, cluster.stopped_at
+    return 0.0 if cluster.kept_at is None else existed(cluster.kept_at, ended, scale, moment) * cluster.num_nodes
+
+
+def charged_hours(cloud: str, instance_type: str, num_nodes: int, hours: float, *, taken: bool = False) -> float:
+    """Machine hours that a cloud charges for so many machines which existed so long.
+
+    Args:
+        taken: Whether they were another job's before, whose bill has what a cloud charges at least.
+    """
+    return (hours if taken else facts_of(cloud).billed_hours(instance_type, hours)) * num_nodes
 
 
 def lifetime(cluster: Cluster, scale: Scale, now: float | None = None, *, since: float = 0.0) -> float:

@@ -24,6 +24,7 @@ class Outcome:
         observations: What the tracker learns.
         runs: What the estimates learn.
         plan: The next version of the plan that the job belongs to.
+        takes: The kept cluster whose machines the job takes, as it has ended by that.
     """
 
     memory: Memory
@@ -37,6 +38,7 @@ class Outcome:
     observations: tuple[Observation, ...] = ()
     runs: tuple[Run, ...] = ()
     plan: StoredPlan | None = None
+    takes: Cluster | None = None
 
     def then(self, later: Outcome | None) -> Outcome:
         """This, and what was decided after it."""
@@ -56,6 +58,7 @@ class Outcome:
             observations=(*self.observations, *later.observations),
             runs=(*self.runs, *later.runs),
             plan=later.plan or self.plan,
+            takes=later.takes or self.takes,
         )
 
     def intended_at(self, moment: float) -> Outcome:
@@ -66,5 +69,6 @@ class Outcome:
         return replace(self, clusters=tuple(clusters), launches=tuple(launches))
 
     def has_ended(self, cluster: Cluster) -> bool:
-        """Whether that cluster's end is part of it."""
-        return any(changed.token == cluster.token and changed.state == "ended" for changed in self.clusters)
+        """Whether that cluster's end is part of it, or that it is kept: the job has done with it."""
+        over = ("ended", "kept")
+        return any(changed.token == cluster.token and changed.state in over for changed in self.clusters)

@@ -55,11 +55,19 @@ def estimate(place: Placement, memory: Memory, *, first: bool) -> float:
 
 
 def exceeded(
-    store: Store, settings: Settings, job: Job, allowed: Iterable[Cap], usd: float, mine: Cluster | None = None
+    store: Store,
+    settings: Settings,
+    job: Job,
+    allowed: Iterable[Cap],
+    usd: float,
+    mine: Cluster | None = None,
+    *,
+    what: str = "a launch",
 ) -> str | None:
-    """Which cap another ``usd`` for the job would exceed, in one line; None if none.
+    """Which cap another ``usd`` for the job would exceed, in one line that says ``what`` they are for; None if none.
 
-    Other jobs' open launches count with what they are expected to cost, if that is more than what they have cost.
+    Other jobs' open launches count with what they are expected to cost, if that is more than what they have cost, and
+    machines that are kept with the time that they still are.
     With ``mine``, an intent of this job that is written down already, intents of others count if they came before it:
     of two drivers that write first and ask then, one sees the other.
     """
@@ -68,7 +76,7 @@ def exceeded(
         gone = _committed(store, settings.scale, job, cap, now, mine)
         if gone + usd > cap.usd:
             return (
-                f"a launch estimated at ${usd:.2f} is not made: ${gone:.2f} of ${cap.usd:.2f} are spent or promised; "
+                f"{what} estimated at ${usd:.2f} is not made: ${gone:.2f} of ${cap.usd:.2f} are spent or promised; "
                 f"whoever set it can raise it: {cap.name}"
             )
     return None
@@ -91,7 +99,10 @@ def _sum(
         jobs.add(cluster.job_id)
         spent = cluster_hours(cluster, scale, now, since=since) * cluster.price
         promised = 0.0
-        if cluster.job_id != job.id and cluster.open and _before(cluster, mine):
+        if cluster.state == "kept":
+            idle_h = scale.hours(max(0.0, (cluster.kept_until or now) - now))
+            promised = spent + idle_h * cluster.price * cluster.num_nodes
+        elif cluster.job_id != job.id and cluster.open and _before(cluster, mine):
             promised = _promised(store.job(cluster.job_id))
         total += max(spent, promised)
     return total + sum(store.egress_of(jobs, since).values())

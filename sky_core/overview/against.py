@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sky_core.job.bill import cluster_hours
+from sky_core.job.bill import cluster_hours, idle_hours
 from sky_core.measures.scale import Scale
 from sky_core.overview.jobs import JobRow
 from sky_core.planner.plan import Placement, Plan
@@ -79,13 +79,15 @@ def _of_task(task: str, planned: Placement | None, row: JobRow | None, scale: Sc
         return [Reason(task, "had no machine", -planned.compute_usd - planned.egress_usd + row.spent.usd)]
     *before, last = launched
     earlier = sum(_usd(one, scale, now) for one in before)
-    hours, rate = cluster_hours(last, scale, now) / last.num_nodes, last.price * last.num_nodes
+    idle, rate = idle_hours(last, scale, now) / last.num_nodes, last.price * last.num_nodes
+    hours = cluster_hours(last, scale, now) / last.num_nodes - idle
     dearer = rate - planned.price * planned.num_nodes
     found = [
         Reason(task, _attempts(before), earlier),
         Reason(task, f"ran on {_machine(last)}, planned was {planned.machine}", dearer * planned.expected_hours),
         Reason(task, f"was billed {hours:.2f} h of {planned.expected_hours:.2f} h planned",
                (hours - planned.expected_hours) * rate),
+        Reason(task, f"kept its machines for {idle:.2f} h", idle * rate),
         Reason(task, "moved other data than planned", row.spent.egress_usd - planned.egress_usd),
     ]  # fmt: skip
     return [reason for reason in found if abs(reason.usd) > 1e-9]

@@ -1,4 +1,7 @@
-"""Jobs for other programs: ``skyloom jobs --json``, ``top --json``. They may gain fields; else ``version`` changes."""
+"""For other programs: ``skyloom jobs --json``, ``top --json``, ``clusters --json``.
+
+They may gain fields; else ``version`` changes.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sky_core.overview.glance import Glance
 from sky_core.overview.jobs import JobRow
+from sky_core.overview.warm import KeptRow
 from sky_core.store import JobState
 
 
@@ -105,3 +109,60 @@ class TopDocument(_Part):
             usd_per_hour=glance.usd_per_hour,
             jobs=tuple(JobEntry.of(row) for row in glance.live),
         )
+
+
+class ClusterEntry(_Part):
+    """Machines that are kept for the next job."""
+
+    name: str
+    job: str
+    """Whose they were, and on whose bill they are."""
+    task: str
+    cloud: str
+    region: str
+    zone: str | None
+    instance_type: str
+    market: Literal["spot", "on-demand"]
+    num_nodes: int
+    usd_per_hour: float
+    """For all of them."""
+    idle_since: datetime
+    idle_usd: float
+    """What they have cost since then."""
+    ends_at: datetime
+    """When they are ended, if no job has taken them by then."""
+    ending: bool
+    """Whether they are being ended."""
+
+    @classmethod
+    def of(cls, row: KeptRow) -> ClusterEntry:
+        """From a row."""
+        at = row.cluster
+        return cls(
+            name=at.kept_as or "",
+            job=at.job_id,
+            task=row.task,
+            cloud=at.cloud,
+            region=at.region,
+            zone=at.zone,
+            instance_type=at.instance_type,
+            market=at.market,
+            num_nodes=at.num_nodes,
+            usd_per_hour=row.usd_per_hour,
+            idle_since=datetime.fromtimestamp(at.kept_at or 0.0, UTC),
+            idle_usd=row.idle_usd,
+            ends_at=datetime.fromtimestamp(at.kept_until or 0.0, UTC),
+            ending=row.ending,
+        )
+
+
+class ClustersDocument(_Part):
+    """What is kept, that which ends first first."""
+
+    version: Literal[1] = 1
+    clusters: tuple[ClusterEntry, ...]
+
+    @classmethod
+    def of(cls, rows: Iterable[KeptRow]) -> ClustersDocument:
+        """From rows."""
+        return cls(clusters=tuple(map(ClusterEntry.of, rows)))

@@ -23,6 +23,7 @@ class Glance:
         states: How many jobs are in each state, in the order of a job's life; without those that have none.
         live: Jobs that are not over, those whose machines cost most first.
         usd_today: Spent since midnight UTC.
+        kept_usd_per_hour: What machines cost now that are kept for the next job.
         usd_per_hour: What all machines cost now.
     """
 
@@ -30,11 +31,12 @@ class Glance:
     states: Mapping[JobState, int]
     live: tuple[JobRow, ...]
     usd_today: float
+    kept_usd_per_hour: float = 0.0
 
     @property
     def usd_per_hour(self) -> float:
-        """What the machines of all live jobs cost now."""
-        return sum(row.usd_per_hour for row in self.live)
+        """What the machines of all live jobs cost now, and those that are kept."""
+        return sum(row.usd_per_hour for row in self.live) + self.kept_usd_per_hour
 
 
 def look(store: Listings, scale: Scale, now: float | None = None) -> Glance:
@@ -48,4 +50,5 @@ def look(store: Listings, scale: Scale, now: float | None = None) -> Glance:
         states={state: counted[state] for state in STATES if state in counted},
         live=tuple(sorted(live, key=lambda row: (-row.usd_per_hour, -row.job.created_at, row.job.id))),
         usd_today=sum(one.usd for one in charges(store, scale, moment, first=today)),
+        kept_usd_per_hour=sum(one.price * one.num_nodes for one in store.kept()),
     )

@@ -10,7 +10,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Protocol, TypedDict
+from typing import Protocol, TypedDict, runtime_checkable
 
 from sky_core.facts import schemes
 from sky_core.remote.agent import call
@@ -209,3 +209,16 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Let go of all connections; the next call opens them again."""
+
+
+@runtime_checkable
+class Warm(Protocol):
+    """An executor whose machines can be kept for another job."""
+
+    def keep(self, machines: Sequence[Machine], cloud: str, job_id: str, attempt: int, seconds: float) -> None:
+        """Let machines stay when their job is over, for so long from now; then they end themselves. Nothing of the
+        attempt is left on them. Doing so again counts anew; the next :meth:`Executor.start` ends it.
+
+        Raises:
+            LinkLost, HostKeyMismatch, MachineError: as all methods of an executor.
+        """

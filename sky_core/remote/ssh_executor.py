@@ -30,6 +30,7 @@ HOME = ".skyloom"  # on the machine; see agent/job.py
 POLL_TIMEOUT_S = 180.0  # for all of an answer; its log may come slowly
 START_TIMEOUT_S = 60.0  # asked again, one that has begun says so
 RENEW_S = 30.0
+KEEP_TIMEOUT_S = 90.0
 CANCEL_MARGIN_S = 30.0
 MOVE_MARGIN_S = 630.0  # the last checkpoint included
 CANCELLED = "cancelled"
@@ -44,6 +45,13 @@ if "$python" -S -c 'import sys; sys.exit(sys.version_info < (3, 9))' </dev/null 
 then exec "$python" {program} start
 else cat >/dev/null; echo "unfit $(uname -m) Python 3.9 or later"
 fi
+"""
+
+# By the Python that the attempt ran by, which stays for who asks again when the attempt's folder is gone.
+KEEP = """\
+for python in {theirs} .skyloom/kept/python python3
+do python=$(readlink -f "$(command -v "$python")") && test -x "$python" && exec "$python" -S {program} {command}
+done
 """
 
 
@@ -130,6 +138,20 @@ class SshExecutor:
             self._agent(machine, "cancel", job_id, attempt, str(grace_s), "moved", timeout_s=grace_s + MOVE_MARGIN_S)
 
         _each(leave, machines)
+
+    def keep(self, machines: Sequence[Machine], cloud: str, job_id: str, attempt: int, seconds: float) -> None:
+        """Let machines stay for so long when their job is over, nothing of it on them; then they end themselves."""
+
+        def keep(machine: Machine) -> None:
+            link = self._link(machine)
+            program = shlex.quote(self._deliver_agent(link))
+            theirs = f"{HOME}/jobs/{quote(job_id, safe='')}/{attempt}/python"
+            command = shlex.join(["keep", job_id, str(attempt), f"{seconds:.1f}", cloud])
+            link.run(
+                KEEP.format(theirs=shlex.quote(theirs), program=program, command=command), timeout_s=KEEP_TIMEOUT_S
+            )
+
+        _each(keep, machines)
 
     def close(self) -> None:
         """Close all connections; the next call opens them again."""

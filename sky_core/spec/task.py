@@ -12,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     SecretStr,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -20,8 +21,9 @@ from sky_core.errors import SpecError
 from sky_core.spec.data import Artifact, Checkpoint, Input, MountSource, Output, OutputRef, _parse_checkpoint
 from sky_core.spec.engine import SPREAD, Engine
 from sky_core.spec.resources import Resources
-from sky_core.spec.values import ENV_NAME, NAME, Deadline, Spec, one_or_several, parse_estimate
+from sky_core.spec.values import ENV_NAME, NAME, Deadline, Hours, Spec, one_or_several, parse_estimate
 
+LONGEST_KEEP_H = 24.0  # what is idle for longer was forgotten
 HoursFunction = Callable[[Resources], float | None]  # None: the task cannot run there
 
 
@@ -52,6 +54,10 @@ class Task(Spec):
     None means what the settings say (8). ``budget_usd`` is what it may cost at most, all attempts together: a launch
     that would exceed it is not made. ``restarts`` is how often a command that failed is run again on its machine, and
     ``restart_on`` are exit codes after which it always is; not for gangs, whose machines would not begin together.
+
+    ``keep`` is how long its machines are kept, idle and paid for, once its command has ended: hours, or a duration such
+    as ``"30m"``. They are kept under the name ``cluster`` (without it, the task's), and the next task of that cluster
+    whose needs they meet runs on them.
     """
 
     name: str
@@ -76,14 +82,24 @@ class Task(Spec):
     budget_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     restarts: Annotated[int, Field(ge=0)] = 0
     restart_on: Annotated[tuple[Annotated[int, Field(ge=1, le=255)], ...], BeforeValidator(one_or_several)] = ()
+    keep: Hours | None = None
+    cluster: str | None = None
 
-    @field_validator("name")
+    @field_validator("name", "cluster")
     @classmethod
-    def _plain_name(cls, value: str) -> str:
-        if not NAME.match(value):
+    def _plain_name(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and not NAME.match(value):
+            what = "task" if info.field_name == "name" else "cluster"
             raise ValueError(
-                f"{value!r} is not a task name: letters, digits, '_', '-', '.', at most 200, starting with a letter"
+                f"{value!r} is not a {what} name: letters, digits, '_', '-', '.', at most 200, starting with a letter"
             )
+        return value
+
+    @field_validator("keep")
+    @classmethod
+    def _not_forgotten(cls, value: float | None) -> float | None:
+        if value is not None and value > LONGEST_KEEP_H:
+            raise ValueError(f"machines are kept for {LONGEST_KEEP_H:g} h at most; write e.g. '30m'")
         return value
 
     @field_validator("resources", mode="before")
@@ -135,6 +151,11 @@ class Task(Spec):
         if self.num_nodes > 1 and (self.restarts or self.restart_on):
             raise ValueError("restarts: only for tasks of one machine; let the engine try a gang again")
         return self
+
+    @property
+    def warm(self) -> str | None:
+        """The cluster whose machines it may run on, and under whose name its own are kept; None without one."""
+        return self.cluster or (self.name if self.keep else None)
 
     @property
     def given(self) -> dict[str, Artifact]:

@@ -119,7 +119,9 @@ class ResourceFields(Fields):
         "the same as `disk_size`", "ephemeral_storage: 256GB", "skypilot"
     )
     autostop: bool | int | str | dict[str, Any] | None = described(
-        "accepted; a job ends its machines when it is over", "autostop: {idle_minutes: 10}", "skypilot"
+        "accepted; a job ends its machines when it is over, unless the task says `keep`",
+        "autostop: {idle_minutes: 10}",
+        "skypilot",
     )
     priority: int | None = described("accepted; all jobs start at once", "priority: 500", "skypilot")
     priority_class: str | None = described("accepted, as `priority`", "priority_class: high", "skypilot")
@@ -237,6 +239,18 @@ class TaskFields(Fields):
         "launches in a row that may come to nothing", "max_attempts: 4", "skyloom", ge=1
     )
     budget_usd: float | None = described("USD that it may cost", "budget_usd: 40", "skyloom", gt=0)
+    keep: int | float | str | None = described(
+        "how long its machines are [kept](command-line.md#warm-machines), idle and paid for, when its command has "
+        "ended: hours or a duration; `--keep` counts before it",
+        "keep: 30m",
+        "skyloom",
+    )
+    cluster: str | None = described(
+        "the name that they are kept under, and that machines to run on are looked for under; else the task's; "
+        "`--cluster` counts before it",
+        "cluster: dev",
+        "skyloom",
+    )
     max_hourly_cost: float | None = described("the same as in resources", "max_hourly_cost: 20", gt=0)
     config: dict[str, Any] | None = described("accepted; settings are in config.toml", "config: {}", "skypilot")
     experimental: dict[str, Any] | None = described("accepted, as `config`", "experimental: {}", "skypilot")

@@ -28,7 +28,7 @@ ACCEPTED = {
     "network_tier": "machines talk over the cloud's standard network; EFA and the like are not set up",
     "local_disk": "no machine is chosen for its local disks",
     "spot_recovery": "left out: what follows a preemption is decided anew",
-    "autostop": "left out: a job ends its machines when it is over",
+    "autostop": "left out: a job ends its machines when it is over, unless its task says keep: 30m",
     "priority": "left out: all jobs start at once",
     "priority_class": "left out: all jobs start at once",
     "hooks": "not run; a command is sent SIGTERM when its machine is to end, see $SKY_EVICTION_FILE",

@@ -39,7 +39,8 @@ ACCEPTED = {
     "api_server_access": "left out: there is no such server",
     "event_callback": "not run; skyloom logs and the engine's callbacks tell what happens",
 }
-SAME = ("name", "run", "setup", "num_nodes", "engine", "hours", "checkpoint", "deadline", "max_attempts", "budget_usd")
+SAME = ("name", "run", "setup", "num_nodes", "engine", "hours", "checkpoint", "deadline", "max_attempts", "budget_usd",
+        "keep", "cluster")  # fmt: skip
 SUBSTITUTED = ("workdir", "file_mounts", "resources", "inputs", "outputs")  # where ${NAME} stands for a value
 
 
@@ -139,6 +140,7 @@ class TaskReader:
                 self.note(name, text.format(", ".join(value) if isinstance(value, dict) else ""))
         if fields.run is None:
             self._nothing_to_run(fields, data)
+        data |= self.given.warm
         data["envs"] = self._envs(fields)
         data |= self._secrets(fields)
         data["resources"] = self._resources(fields)

@@ -24,11 +24,13 @@ class Given:
         envs: In place of, or besides, what the file says in ``envs``.
         secrets: Names of secrets besides those of the file.
         environ: Where a variable without a value is looked for.
+        warm: ``keep`` and ``cluster`` in place of the file's, for all its tasks.
     """
 
     envs: Mapping[str, str] = field(default_factory=dict)
     secrets: Sequence[str] = ()
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    warm: Mapping[str, str] = field(default_factory=dict)
 
 
 def text_of(value: Any) -> str:

@@ -28,11 +28,12 @@ from sky_core.store.records import (
 )
 
 if TYPE_CHECKING:
+    from sky_core.store.kept import KeptGone
     from sky_core.store.leases import LeaseLost, PlanChanged
     from sky_core.store.results import Result
     from sky_core.store.store import Store
 
-LATE = {"LeaseLost": "leases", "PlanChanged": "leases", "Result": "results", "Store": "store"}
+LATE = {"KeptGone": "kept", "LeaseLost": "leases", "PlanChanged": "leases", "Result": "results", "Store": "store"}
 
 
 def __getattr__(name: str) -> Any:
@@ -51,6 +52,7 @@ __all__ = [
     "JobLine",
     "JobName",
     "JobState",
+    "KeptGone",
     "Launch",
     "Lease",
     "LeaseLost",

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from sky_core.events import CancelRequested, Happening, Submitted
 from sky_core.store.database.transactions import Part, insert_if_absent, reads, refuse_odd, upsert, writes
+from sky_core.store.kept import hand_over
 from sky_core.store.leases import LeaseLost, PlanChanged, held
 from sky_core.store.reading import rows
 from sky_core.store.records import (
@@ -144,6 +145,7 @@ class Jobs(Part):
         observations: Sequence[Observation] = (),
         runs: Sequence[Run] = (),
         plan: StoredPlan | None = None,
+        takes: Cluster | None = None,
     ) -> Job:
         """Write one step of a job's life, all or nothing: its new state, and all that is to be known with it.
 
@@ -152,11 +154,13 @@ class Jobs(Part):
             after_s: Seconds until the job wants to be advanced next. A cancel that came meanwhile cuts them short.
             launches: Requests for machines that are about to be made, and are owed from here on; or that are settled.
             plan: The next version of the plan that the job belongs to.
+            takes: The kept cluster whose machines the job takes, as it has ended by that.
 
         Raises:
             LeaseLost: if ``holder`` does not hold the job's lease any more, or not without a break since ``job``
                 was read; nothing is written then.
             PlanChanged: if somebody else has written that version of the plan; nothing is written then.
+            KeptGone: if what it takes is not to be had any more; nothing is written then.
         """
         values: dict[str, Any] = {"updated_at": self._clock()}
         plain = {"state": state, "attempt": attempt}
@@ -176,6 +180,8 @@ class Jobs(Part):
             plan=plan.plan,
         ):  # fmt: skip
             raise PlanChanged(job.plan_key)
+        if takes is not None:
+            hand_over(db, takes, self._now(db))
         for cluster in clusters:
             _put_cluster(db, cluster)
         for launch in launches:

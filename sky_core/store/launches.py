@@ -29,7 +29,7 @@ class Launches(Part):
         if cloud is not None:
             query = query.where(LAUNCHES.c.cloud == cloud)
         if profile is not None:
-            query = query.where(LAUNCHES.c.job_id.in_(_jobs_of(profile)))
+            query = query.where(LAUNCHES.c.job_id.in_(jobs_of(profile)))
         return [rows.launch(row) for row in db.execute(query.order_by(LAUNCHES.c.asked_at, LAUNCHES.c.token))]
 
     @writes
@@ -42,13 +42,13 @@ class Launches(Part):
     def launch_places(self, db: sa.Connection, profile: str, since: float) -> dict[str, list[str]]:
         """Where a profile's jobs were to be launched since then: regions by cloud, sorted."""
         places = sa.select(CLUSTERS.c.cloud, CLUSTERS.c.region).distinct().order_by(CLUSTERS.c.cloud, CLUSTERS.c.region)
-        found = db.execute(places.where(CLUSTERS.c.job_id.in_(_jobs_of(profile)), CLUSTERS.c.intended_at >= since))
+        found = db.execute(places.where(CLUSTERS.c.job_id.in_(jobs_of(profile)), CLUSTERS.c.intended_at >= since))
         regions: dict[str, list[str]] = defaultdict(list)
         for cloud, region in found:
             regions[cloud].append(region)
         return dict(regions)
 
 
-def _jobs_of(profile: str) -> sa.Select[tuple[str]]:
+def jobs_of(profile: str) -> sa.Select[tuple[str]]:
     """Jobs of a profile, and those of an earlier version, which said none."""
     return sa.select(JOBS.c.id).where((JOBS.c.profile == profile) | JOBS.c.profile.is_(None))

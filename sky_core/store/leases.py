@@ -41,7 +41,7 @@ class Leases(Part):
         """
         now = self._now(db)
         free = (JOBS.c.lease_until < now) | (JOBS.c.lease_holder == holder)
-        due = sa.select(JOBS.c.id).where(JOBS.c.state.not_in(TERMINAL), JOBS.c.wake_at <= now, free, _in_reach(reach))
+        due = sa.select(JOBS.c.id).where(JOBS.c.state.not_in(TERMINAL), JOBS.c.wake_at <= now, free, in_reach(reach))
         if db.dialect.name == "postgresql":
             due = due.with_for_update(skip_locked=True)
         if without:
@@ -57,7 +57,7 @@ class Leases(Part):
     @reads
     def has_live(self, db: sa.Connection, reach: Reach) -> bool:
         """Whether a job within reach is not over yet."""
-        query = sa.select(JOBS.c.id).where(JOBS.c.state.not_in(TERMINAL), _in_reach(reach)).limit(1)
+        query = sa.select(JOBS.c.id).where(JOBS.c.state.not_in(TERMINAL), in_reach(reach)).limit(1)
         return db.execute(query).first() is not None
 
     @reads
@@ -111,7 +111,8 @@ def insist(db: sa.Connection, lease: Lease) -> None:
         raise LeaseLost(lease.job_id)
 
 
-def _in_reach(reach: Reach | None) -> sa.ColumnElement[bool]:
+def in_reach(reach: Reach | None) -> sa.ColumnElement[bool]:
+    """The condition that a row of ``JOBS`` is one that such a driver may have."""
     if reach is None:
         return sa.true()
     profile = JOBS.c.profile.is_(None) | (JOBS.c.profile == reach.profile)

@@ -15,8 +15,8 @@ JobState = Literal["submitted", "provisioning", "running", "recovering", "stoppi
 STATES: tuple[JobState, ...] = get_args(JobState)
 TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 LIVE = tuple(state for state in STATES if state not in TERMINAL)
-ClusterState = Literal["intended", "launched", "refused", "ended"]
-OPEN: tuple[ClusterState, ...] = ("intended", "launched")  # in which there may be machines
+ClusterState = Literal["intended", "launched", "kept", "refused", "ended"]
+OPEN: tuple[ClusterState, ...] = ("intended", "launched", "kept")  # in which there may be machines
 Market = Literal["spot", "on-demand"]
 Seen = Literal["launched", "capacity", "quota", "auth", "unreachable", "preempted", "released"]
 
@@ -149,15 +149,22 @@ class Reach:
 
 @dataclass(frozen=True)
 class Cluster:
-    """One launch of a job's machines: first the intent (written before the call), then the outcome.
+    """What a job has of machines: first the intent to launch them (written before the call), then the outcome.
+
+    Machines that are kept when their job is over, and that another job takes, are its cluster from then on: the time
+    of each is on its own bill.
 
     Attributes:
-        token: The idempotency token and tag that the cloud knows it by.
+        token: The idempotency token of its launch, and the tag that its cloud knows it by…
+        launched_as: …unless its machines were launched for another job: then the token of that.
         price: USD per hour and machine, as the plan had it.
         instance_ids: What the cloud gave; empty while only intended.
         outcome: Why it ended or was refused: ``succeeded``, ``failed``, ``preempted``, ``capacity``, ``quota``, …
         started_at, stopped_at: When the bill began and ended: the cloud's own times of the machines' start and end
             where it tells them, else when they were last seen not to run yet, and when their end was ordered.
+        kept_as: The name under which its machines are kept, or were; None of those that never were.
+        kept_at: Since when they have been idle.
+        kept_until: When that ends, by the store's own clock (``Store.now``); written down before they are kept.
     """
 
     token: str
@@ -180,6 +187,15 @@ class Cluster:
     accelerator: str | None = None
     started_at: float | None = None
     stopped_at: float | None = None
+    launched_as: str | None = None
+    kept_as: str | None = None
+    kept_at: float | None = None
+    kept_until: float | None = None
+
+    @property
+    def tag(self) -> str:
+        """What its cloud knows its machines by."""
+        return self.launched_as or self.token
 
     @property
     def open(self) -> bool:

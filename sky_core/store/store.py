@@ -10,13 +10,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from sky_core.store.clock import store_clock
 from sky_core.store.database import database
+from sky_core.store.database.clock import store_clock
 from sky_core.store.database.patience import Patience
 from sky_core.store.database.schema import prepare
 from sky_core.store.database.transactions import reads
 from sky_core.store.interest import Interests
 from sky_core.store.jobs import Jobs
+from sky_core.store.kept import Kept
 from sky_core.store.launches import Launches
 from sky_core.store.leases import Leases
 from sky_core.store.observed import Observed
@@ -28,7 +29,7 @@ from sky_core.store.reading.news import Newspaper
 PATIENCE_S = 60.0
 
 
-class Store(Plans, Jobs, Listings, Newspaper, Leases, Launches, Interests, Observed):
+class Store(Plans, Jobs, Kept, Listings, Newspaper, Leases, Launches, Interests, Observed):
     """Durable state. Safe to share between threads and to carry over a fork; any number may be open.
 
     All stores of one URL in one process share its few connections, and a thread that finds none free waits.

@@ -90,6 +90,10 @@ CLUSTERS = Table(
     Column("accelerator", Text),
     Column("started_at", Float),
     Column("stopped_at", Float),
+    Column("launched_as", Text),
+    Column("kept_as", Text),
+    Column("kept_at", Float),
+    Column("kept_until", Float),
 )
 
 LAUNCHES = Table(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sky_core.job.cost.document import Saved
     from sky_core.job.cost.groups import Dimension, Group
 
-AMOUNTS = ("jobs", "hours", "compute_usd", "egress_usd", "usd", "so_far")
+AMOUNTS = ("jobs", "hours", "compute_usd", "egress_usd", "usd", "so_far", "idle_usd")
 HEADS = ("jobs", "hours", "machines $", "egress $", "$ ")
 COPIED = ("run", "job")  # ids that go into other commands stay in one piece
 
@@ -135,6 +135,8 @@ def _show(groups: Sequence[Group], everything: Group, by: Sequence[Dimension]) -
     for group in groups:
         table.add_row(*group.key, *_amounts(group))
     show(table)
+    if everything.idle_usd:
+        say(f"of it {everything.idle_usd:.2f} for machines that were kept and idle")
     if everything.so_far:
         say("so far: machines of what is marked + may still run")
 

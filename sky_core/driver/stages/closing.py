@@ -11,8 +11,9 @@ from sky_core.driver.stages.ending import found_in_bucket
 from sky_core.driver.stages.launch import observation, request_for
 from sky_core.driver.stages.reaching import end_on_record, look
 from sky_core.driver.step import Step
+from sky_core.driver.warm.parking import CannotKeep, park
 from sky_core.errors import CloudError, NotConnected, UnknownOutcome
-from sky_core.events import Cancelled, Failed, Over, Recovering, Succeeded, Terminated, TerminateFailed
+from sky_core.events import Cancelled, Failed, NotKept, Over, Recovering, Succeeded, Terminated, TerminateFailed
 from sky_core.facts import facts_of
 from sky_core.job.attempts import MOST_IN_A_PLACE
 from sky_core.job.bill import lifetime, sharpened
@@ -38,17 +39,26 @@ def cancel(step: Step) -> Outcome:
 
 
 def close(step: Step) -> Outcome:
-    """End the open cluster, wait until its cloud says so, then end the job or begin its next attempt."""
+    """End the open cluster and wait until its cloud says so, or keep it; then end the job or begin its next attempt."""
     memory, told = step.memory, step.comes_to()
     left = step.cluster or (step.successor if memory.verdict is not None else None)
     if left is not None:
-        told = _ended(step, left, memory.closing or "ended")
+        told = _let_go(step, left, memory.closing or "ended")
         if not told.has_ended(left):
             return told
     if memory.verdict is not None:
         more = step.successor is not None and left is not step.successor
         return told if more else told.then(_over(step.after(told), memory.verdict))
     return told.then(_begun_anew(step.after(told)))
+
+
+def _let_go(step: Step, cluster: Cluster, why: str) -> Outcome:
+    """Keep the cluster's machines for another job if that is asked for and can be; else end them."""
+    try:
+        return park(step, cluster) or _ended(step, cluster, why)
+    except CannotKeep as error:
+        told = step.comes_to(events=[NotKept(attempt=cluster.attempt, why=str(error))])
+        return told.then(_ended(step.after(told), cluster, why))
 
 
 def _over(step: Step, verdict: Verdict) -> Outcome:
@@ -107,9 +117,9 @@ def _ended(step: Step, cluster: Cluster, why: str) -> Outcome:
         # It was not asked for from here; if it was from another host, it stays owed.
     except CloudError as error:
         return _not_yet(step, error)
-    if any(_costs(instance) for instance in seen):
+    if any(costs(instance) for instance in seen):
         return step.comes_to(after_s=step.driving.settings.poll_s)
-    ended = _as_ended(cluster, why, seen)
+    ended = as_ended(cluster, why, seen)
     known = unasked or cluster.state == "launched"
     step.driving.unasked.pop(cluster.token, None)
     return step.comes_to(
@@ -121,7 +131,8 @@ def _ended(step: Step, cluster: Cluster, why: str) -> Outcome:
     )
 
 
-def _costs(instance: Instance) -> bool:
+def costs(instance: Instance) -> bool:
+    """Whether it is still paid for."""
     if instance.state == "stopping" and instance.ended_at is None:
         return facts_of(instance.cloud).bills_stopping(instance.instance_type)
     return instance.state in ("pending", "running")
@@ -164,7 +175,7 @@ def _taken_down(step: Step, cluster: Cluster) -> tuple[list[Instance], float]:
     return [replace(i, launched_at=i.launched_at or started.get(i.id)) for i in now], took_s
 
 
-def _as_ended(cluster: Cluster, outcome: str, seen: Sequence[Instance]) -> Cluster:
+def as_ended(cluster: Cluster, outcome: str, seen: Sequence[Instance]) -> Cluster:
     """The cluster as it ended: by the cloud's own record of its machines where it has one, else as it was ordered."""
     now, began, ordered = time.time(), cluster.started_at, cluster.stopped_at
     starts = [instance.launched_at for instance in seen if instance.launched_at is not None]

@@ -56,12 +56,12 @@ def intend(step: Step, placement: Placement) -> Outcome:
 
     Where that would cost more than may be spent, the job ends instead; a running job stays where it is.
     """
-    if why := _too_dear(step, placement):
+    if why := too_dear(step, placement):
         return _held_back(step, why)
     return _intent(step, placement)
 
 
-def _too_dear(step: Step, placement: Placement, mine: Cluster | None = None) -> str | None:
+def too_dear(step: Step, placement: Placement, mine: Cluster | None = None) -> str | None:
     """Which limit a launch there would exceed; ``mine`` is its intent, if that is written down already."""
     _, _, plan = step.planned()
     allowed = caps(step.settings, step.task, plan.objective)
@@ -78,9 +78,13 @@ def _held_back(step: Step, why: str) -> Outcome:
     return step.comes_to(after_s=step.driving.settings.poll_s, held_back=why, events=[] if known else told)
 
 
+def new_token(step: Step) -> str:
+    """What the job's next cluster is called."""
+    return f"sky-{step.job.id.removeprefix('job-')}-{step.job.attempt + 1}"
+
+
 def _intent(step: Step, placement: Placement) -> Outcome:
-    attempt = step.job.attempt + 1
-    token = f"sky-{step.job.id.removeprefix('job-')}-{attempt}"
+    attempt, token = step.job.attempt + 1, new_token(step)
     host_key = public_key(keys.identity(step.driving.settings, step.job.key_id).host_key(token))
     cluster = Cluster(
         token=token, job_id=step.job.id, attempt=attempt, state="intended", cloud=placement.cloud,
@@ -148,7 +152,7 @@ def _asked_for(step: Step, cluster: Cluster) -> Placement | None:
 def _outbid(step: Step, cluster: Cluster) -> Outcome | None:
     """The launch held back, if another intent, written down just before this one, has used up a limit meanwhile."""
     placement = _asked_for(step, cluster)
-    why = _too_dear(step, placement, cluster) if placement else None
+    why = too_dear(step, placement, cluster) if placement else None
     if why is None:
         return None
     told = [Limit(why=why)]

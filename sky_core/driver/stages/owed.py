@@ -125,9 +125,7 @@ class Debts:
         """Look at those that are due; how many are left for this host to see to, attempts under way not counted."""
         store = self._driving.store
         owed = store.owed_launches(profile=self._driving.settings.profile)
-        claimed = {
-            cluster.token for cluster in store.clusters(open_only=True)
-        }  # read last: an attempt may end meanwhile
+        claimed = {cluster.tag for cluster in store.clusters(open_only=True)}  # read last: an attempt may end meanwhile
         left = 0
         for launch in owed:
             if launch.token not in claimed:

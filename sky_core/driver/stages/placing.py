@@ -12,6 +12,7 @@ from sky_core.driver.stages.elsewhere import leave_what_others_can_place
 from sky_core.driver.stages.fitting import misfit, own_task, plan_alone
 from sky_core.driver.stages.launch import intend
 from sky_core.driver.step import Step
+from sky_core.driver.warm.taking import take
 from sky_core.errors import Infeasible, NoCloudEnabled, NoFeasibleOffering, SpecError
 from sky_core.events import (
     Exhausted,
@@ -48,6 +49,8 @@ def place(step: Step) -> Outcome:
     limit = step.task.max_attempts or step.driving.settings.max_attempts
     if enough := step.memory.tries.enough(limit):
         return _given_up(step, f"given up after {enough} (max_attempts is {limit})")
+    if (warm := take(step)) is not None:
+        return warm
     try:
         return _next_attempt(step)
     except (NoFeasibleOffering, NoCloudEnabled, SpecError, Infeasible) as error:

@@ -20,7 +20,8 @@ NO_ADDRESS_S = 20.0  # after which machines that run and have no public address 
 
 
 def look(step: Step, cluster: Cluster) -> list[Instance]:
-    """The cluster's machines, those that its cloud does not show yet counted as pending, whoever has launched them.
+    """The cluster's machines, those that its cloud does not show yet counted as pending, whoever has launched them just
+    now; machines that another job had before are shown as long as they are there.
 
     That the cloud says anything shows that there is a network.
 
@@ -31,7 +32,7 @@ def look(step: Step, cluster: Cluster) -> list[Instance]:
     found = list(cloud.describe(cluster.instance_ids))
     step.driving.hearing.heard()
     since = cluster.launched_at or cluster.intended_at
-    if step.driving.store.now() - since > cloud.settle_s:
+    if cluster.launched_as is not None or step.driving.store.now() - since > cloud.settle_s:
         return found
     return [replace(i, state="pending") if i.state == "gone" and not i.seen else i for i in found]
 

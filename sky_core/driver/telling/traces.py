@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sky_core.driver.telling.told import Listener, Told
-from sky_core.events import Launched, Launching, Over, Phase, Started, Terminated
+from sky_core.events import Kept, Launched, Launching, Over, Phase, Started, Taken, Terminated
 from sky_core.store import Event, Job, Store
 
 if TYPE_CHECKING:
@@ -48,13 +48,13 @@ def stretches(events: Iterable[Event]) -> list[Stretch]:
         following: str | None
         if isinstance(what, Launching):
             following = "launch"
-        elif isinstance(what, Launched):
+        elif isinstance(what, Launched | Taken):
             following = "boot"
         elif isinstance(what, Started):
             following = "start"
         elif isinstance(what, Phase):
             following = NAMES.get(what.phase, what.phase)
-        elif isinstance(what, Terminated):
+        elif isinstance(what, Terminated | Kept):
             following = "plan"  # of the next attempt, if there is one
         elif isinstance(what, Over):
             following = None
@@ -67,6 +67,8 @@ def stretches(events: Iterable[Event]) -> list[Stretch]:
             break
         if isinstance(what, Launching):
             attempt, where = what.attempt, what.place
+        elif isinstance(what, Taken):
+            attempt, where = what.attempt, what.machine
         name, since = following, event.at
     return found
 

@@ -21,7 +21,7 @@ NO_LABELS: Mapping[str, str] = {}
 
 
 class Charge(NamedTuple):
-    """What one launch cost on one day, or one transfer. A tuple, since there are tens of thousands.
+    """What one launch cost on one day, busy or idle, or one transfer. A tuple, since there are tens of thousands.
 
     Attributes:
         pipeline: The pipeline's name; ``?`` if its plan is not in this store.
@@ -33,6 +33,7 @@ class Charge(NamedTuple):
         day: In UTC, as ``2026-11-26``. A launch over midnight is charged to both days, by the time it had of each.
         hours: Machine hours.
         running: Whether its machines may still exist, so that it grows.
+        idle: Whether they did nothing, kept for whatever job might come.
     """
 
     pipeline: str
@@ -49,6 +50,7 @@ class Charge(NamedTuple):
     egress_usd: float = 0.0
     hours: float = 0.0
     running: bool = False
+    idle: bool = False
 
     @property
     def usd(self) -> float:
@@ -96,13 +98,24 @@ def _labels(text: str | None) -> Mapping[str, str]:
 
 
 def _of_launch(owed: Owed, one: Paid, scale: Scale, now: float) -> list[Charge]:
-    hours = charged_hours(one.cloud, one.instance_type, one.num_nodes, existed(one.began, one.ended, scale, now))
+    existed_h = existed(one.began, one.ended, scale, now)
+    hours = charged_hours(one.cloud, one.instance_type, one.num_nodes, existed_h, taken=one.taken)
     if not hours and not one.open:
         return []  # a launch that was refused
+    began, ended = one.began or one.intended_at, one.ended or now
+    if one.idle_since is None:
+        return _by_day(owed, one, hours, began, ended)
+    idle = min(hours, existed(one.idle_since, one.ended, scale, now) * one.num_nodes)
+    busy = _by_day(owed, one, hours - idle, began, one.idle_since)
+    kept = _by_day(owed, one, idle, one.idle_since, ended)
+    return [charge._replace(running=False) for charge in busy] + [charge._replace(idle=True) for charge in kept]
+
+
+def _by_day(owed: Owed, one: Paid, hours: float, began: float, ended: float) -> list[Charge]:
     where = (one.cloud, one.region, "spot" if one.use_spot else "on-demand")
     return [
         Charge(*owed, *where, day, hours * share * one.price, 0.0, hours * share, bool(one.open))
-        for day, share in days(one.began or one.intended_at, one.ended or now)
+        for day, share in days(began, ended)
     ]
 
 

@@ -25,6 +25,8 @@ class Spent(_Part):
     compute_usd: float
     egress_usd: float
     usd: float
+    idle_usd: float
+    """Part of ``compute_usd`` for which machines did nothing, kept for the next job."""
     so_far: bool
     """Whether machines of it may still exist, so that it grows."""
 
@@ -80,5 +82,6 @@ def _spent(group: Group, by: Sequence[Dimension]) -> Spent:
         compute_usd=group.compute_usd,
         egress_usd=group.egress_usd,
         usd=group.usd,
+        idle_usd=group.idle_usd,
         so_far=group.so_far,
     )

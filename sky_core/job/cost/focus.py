@@ -31,7 +31,8 @@ def _row(charge: Charge, account: str) -> dict[str, str]:
     next_month = (month + timedelta(days=32)).replace(day=1)
     usd = f"{charge.usd:.10f}"
     data = charge.market == EGRESS
-    what = "data that left" if data else f"{charge.market} machines in"
+    machines = f"{charge.market} machines kept idle in" if charge.idle else f"{charge.market} machines in"
+    what = "data that left" if data else machines
     return {
         "BilledCost": usd,
         "BillingAccountId": account,

@@ -34,6 +34,7 @@ class Group(InParts):
     Attributes:
         key: A value for each dimension asked for; "" for a label that is not there.
         jobs: How many jobs have a charge in it.
+        idle_usd: Those of its compute for which machines did nothing, kept for whatever job might come.
         so_far: Whether machines of it may still exist, so that it grows.
     """
 
@@ -42,6 +43,7 @@ class Group(InParts):
     hours: float
     compute_usd: float
     egress_usd: float
+    idle_usd: float
     so_far: bool
 
 
@@ -73,5 +75,6 @@ def total(charges: Iterable[Charge], key: tuple[str, ...] = ()) -> Group:
         hours=fsum(charge.hours for charge in members),
         compute_usd=fsum(charge.compute_usd for charge in members),
         egress_usd=fsum(charge.egress_usd for charge in members),
+        idle_usd=fsum(charge.compute_usd for charge in members if charge.idle),
         so_far=any(charge.running for charge in members),
     )

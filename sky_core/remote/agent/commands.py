@@ -38,6 +38,15 @@ def main(argv: Sequence[str]) -> int:
     elif command == "renew":
         job_id, attempt = arguments
         renew(job_id, int(attempt), sys.stdin.readline())
+    elif command == "keep":
+        from .host import keeping
+
+        job_id, attempt, seconds, cloud = arguments
+        keeping.keep(job_id, int(attempt), float(seconds), cloud, os.path.abspath(program))
+    elif command == "hold":
+        from .host import keeping
+
+        keeping.hold(arguments[0])
     elif command == "transfer":
         from .data import transfer
 
@@ -73,12 +82,14 @@ def start(description: dict[str, Any], program: str) -> str:
 
     A machine whose Pythons do not serve the job answers ``"unfit"``, its processor, and what it lacks.
     """
+    from .host.keeping import let_go
     from .pythons.fit import lacking
 
     job = Job(**description)
     place = Place.of(job.job_id, job.attempt)
     if missing := lacking(job):
         return f"unfit {os.uname().machine} {', '.join(missing)}"
+    let_go()
     place.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     read_end, write_end = os.pipe()
     if os.fork() == 0:

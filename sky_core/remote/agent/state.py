@@ -40,6 +40,7 @@ class State:
             "serves": False,
             "boot_id": boot_id(),
             "session": None,
+            "tidy": False,
         }
 
     def begin(self, pid: int) -> None:

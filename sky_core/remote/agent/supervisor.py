@@ -33,7 +33,8 @@ from .ends import Events, Failed, Interrupt, Interrupted, carry_out
 from .engines.running import in_engine, serves
 from .gang.logins import Logins
 from .host import accelerators, eviction, halting
-from .job import Job, Place, root
+from .host.keeping import ALIVE_S, stay_alive
+from .job import Job, Place
 from .outliving import OWED_AGAIN_S, Lease, Others, Verdict, take_renewals
 from .pythons.fit import Unmade, calling
 from .state import State
@@ -41,7 +42,6 @@ from .variables import environment
 
 TICK_S = 0.25
 ORPHAN_GRACE_S = 30.0
-ALIVE, ALIVE_S = "alive", 2.0  # the file, below the agent's root, whose age the machine's own timer looks at
 OWED_S = 10.0  # until a verdict that is owed is left; a driver that lives has ended us by then
 LAST_UPLOAD_SHARE = 0.5  # of the time left before an eviction is kept for the last checkpoint
 
@@ -103,6 +103,7 @@ class Supervisor:
 
         A machine that is not there for this job only stays on, and has room for another one.
         """
+        self.state.change(tidy=True)
         pay_at = time.monotonic() + OWED_S
         others = Others(self.place, self.job.orphan_ttl_s)
         while not self._lease.expired() or (self.job.halts and others.live()):
@@ -312,8 +313,7 @@ class Supervisor:
     def _keep_machine(self) -> None:
         """Hold the machine's own timer back, which would end it where no agent lives."""
         while self._needed:
-            with contextlib.suppress(OSError):  # a full disk, say: it is tried again
-                (root() / ALIVE).touch()
+            stay_alive()
             time.sleep(ALIVE_S)
 
     def _watch_cloud(self) -> None:

@@ -68,7 +68,12 @@ ALL = Choice()
 
 
 class Paid(NamedTuple):
-    """A launch as bills need it: columns of its cluster."""
+    """A launch as bills need it: columns of its cluster.
+
+    Attributes:
+        idle_since: Since when its machines were kept for another job; None of those that never were.
+        taken: Whether they were another job's before.
+    """
 
     job: str
     cloud: str
@@ -81,6 +86,8 @@ class Paid(NamedTuple):
     began: float | None
     ended: float | None
     intended_at: float
+    idle_since: float | None
+    taken: bool
 
 
 class Sent(NamedTuple):
@@ -177,6 +184,11 @@ class Listings:
         sql = f"SELECT {CLUSTER} FROM clusters WHERE {{}} {IN_THEIR_ORDER}"
         return [_cluster(row) for row in self._of(sql, "job_id", jobs)]
 
+    def kept(self) -> list[Cluster]:
+        """The machines that are kept for whoever takes them, those that stay longest last."""
+        sql = f"SELECT {CLUSTER} FROM clusters WHERE state = 'kept' ORDER BY kept_until, token"
+        return [_cluster(row) for row in self._ask(sql, NONE)]
+
     def events_of(
         self, kinds: Sequence[str], *, jobs: Collection[str] | None = None, since: float | None = None
     ) -> list[Event]:
@@ -196,8 +208,8 @@ class Listings:
     def paid(self, since: float | None = None) -> list[Paid]:
         """The launches of all jobs, or those that may have had machines after ``since``."""
         sql = f"""SELECT job_id, cloud, region, instance_type, use_spot, num_nodes, price,
-                    state IN ('intended', 'launched'), coalesce(started_at, launched_at),
-                    coalesce(stopped_at, ended_at), intended_at
+                    state IN ('intended', 'launched', 'kept'), coalesce(started_at, launched_at),
+                    coalesce(stopped_at, ended_at), intended_at, kept_at, launched_as IS NOT NULL
                   FROM clusters
                   WHERE {"1 = 1" if since is None else "(ended_at IS NULL OR ended_at >= :since)"}"""
         return list(map(Paid._make, self._ask(sql, NONE if since is None else {"since": since})))

@@ -55,6 +55,21 @@ def test_the_days_of_a_launch_share_all_of_it(began, lasted):
     assert [day for day, _ in shares] == sorted({day for day, _ in shares})
 
 
+def test_idle_time_of_machines_that_are_kept_is_told_apart(store, tmp_path):
+    job = submitted(store, "warm", "succeeded")
+    store.put_cluster(launch(job, 1, hours=2.5, price=2.0, kept_at=BEGAN + 0.5 * HOUR, kept_as="dev", num_nodes=2))
+    other = submitted(store, "next", "succeeded")
+    taken = {"began": BEGAN + 2.5 * HOUR, "launched_as": f"{job.id}-1", "price": 2.0, "num_nodes": 2}
+    store.put_cluster(launch(other, 1, hours=0.001, **taken))
+    found = charges(store, Scale(), NOW)
+    owed = {group.key[0]: group for group in grouped(found, ["job"])}
+    assert (owed[job.id].usd, owed[job.id].idle_usd) == (pytest.approx(10.0), pytest.approx(8.0))
+    assert owed[other.id].hours == pytest.approx(0.002), "the first bill has what a cloud charges at least"
+    assert {charge.day for charge in found if charge.idle} == {"2026-11-25", "2026-11-26"}
+    settings = Settings.load({"SKYLOOM_HOME": str(tmp_path)})
+    assert total(found).usd == pytest.approx(make_bill(store, settings, map(store.job, owed)).usd)
+
+
 def test_charges_come_to_the_bills_of_all_jobs(store, tmp_path):
     jobs = fill(store)
     settings = Settings.load({"SKYLOOM_HOME": str(tmp_path)})
@@ -137,7 +152,8 @@ class TestCommand:
         rows = list(csv.DictReader(self.said("--by", "day,cloud", "--csv").splitlines()))
         assert [row["day"] for row in rows] == [group.of["day"] for group in document.groups]
         assert list(json.loads(self.said("--by", "label:team", "--json"))["groups"][0]["of"]) == ["label:team"]
-        assert rows[0].keys() == {"day", "cloud", "jobs", "hours", "compute_usd", "egress_usd", "usd", "so_far"}
+        amounts = {"jobs", "hours", "compute_usd", "egress_usd", "usd", "so_far", "idle_usd"}
+        assert rows[0].keys() == {"day", "cloud", *amounts}
 
     def test_finance_gets_every_charge_in_focus(self):
         rows = list(csv.DictReader(self.said("--focus").splitlines()))

@@ -371,6 +371,23 @@ order: [a >> b >> c, [a, c]]
     assert (file.objective.minimize, file.objective.deadline, file.objective.budget_usd) == ("time", 6, 40)
 
 
+def test_machines_that_are_kept_go_by_a_name(tmp_path):
+    text = "name: train\nrun: x\n"
+    assert (loaded(tmp_path, text).keep, loaded(tmp_path, text).warm) == (None, None)
+    by_file = loaded(tmp_path, f"{text}keep: 30m\n")
+    assert (by_file.keep, by_file.warm) == (0.5, "train")
+    said = loaded(tmp_path, f"{text}keep: 30m\ncluster: dev\n", warm={"keep": "2h", "cluster": "lab"})
+    assert (said.keep, said.warm) == (2.0, "lab")
+    assert loaded(tmp_path, text, warm={"cluster": "lab"}).warm == "lab"
+    for wrong, why in (
+        ("keep: 30", "24 h at most"),
+        ("keep: soon", "not a duration"),
+        ("cluster: a b", "cluster name"),
+    ):
+        with pytest.raises(SpecError, match=why):
+            loaded(tmp_path, f"{text}{wrong}\n")
+
+
 def test_no_order_and_names_of_any_kind(tmp_path):
     file = load(write(tmp_path, "tasks:\n  - {name: 30b train!, run: x}\norder:\n"))
     assert [task.name for task in file.pipeline.tasks] == ["task-30b-train"]

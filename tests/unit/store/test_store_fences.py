@@ -106,8 +106,8 @@ def test_the_store_goes_on_after_a_reboot(tmp_path, monkeypatch):
     store.lease_due("a", 60, 5)
     store.save_job(job, "a", after_s=1e6)
     before = store.now()
-    monkeypatch.setattr("sky_core.store.clock._boot", lambda: "another boot")
-    monkeypatch.setattr("sky_core.store.clock._since_boot", lambda: 3.0)
+    monkeypatch.setattr("sky_core.store.database.clock._boot", lambda: "another boot")
+    monkeypatch.setattr("sky_core.store.database.clock._since_boot", lambda: 3.0)
     monkeypatch.setattr(time, "time", lambda: 0.0)  # the clock is not set yet
     rebooted = Store(f"sqlite:///{tmp_path / 's.db'}")
     assert rebooted.now() >= before

@@ -1,0 +1,102 @@
+"""``skyloom clusters`` and ``down``: machines that are kept for the next job."""
+
+from __future__ import annotations
+
+import csv
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sky_core.cli.terminal import agreed, new_table, open_broker, open_records, say, show, write
+from sky_core.cli.terminal.schemas import CsvOption, JsonOption, one_of, schema_option
+from sky_core.cli.terminal.spinner import spinner
+from sky_core.errors import SkyloomError, SpecError
+
+if TYPE_CHECKING:
+    from sky_core.broker import Broker
+    from sky_core.store import Cluster
+
+COLUMNS = ("name", "task", "machine", "$/h", "idle since", "ends at", "idle $")
+LOOK_S = 0.5
+
+
+def clusters(
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+    schema: Annotated[bool, schema_option("sky_core.overview.documents:ClustersDocument")] = False,
+) -> None:
+    """List machines that are kept, idle, for the next job: until when, and what that costs."""
+    one_of(as_json, as_csv)
+    store, scale = open_records()
+    from sky_core.overview.warm import kept_rows
+
+    rows = kept_rows(store, scale)
+    if as_json or as_csv:
+        from sky_core.overview.documents import ClusterEntry, ClustersDocument
+
+        document = ClustersDocument.of(rows)
+        if as_json:
+            write(document.model_dump_json(indent=2) + "\n")
+            return
+        spinner.stop()
+        lines = csv.writer(sys.stdout, lineterminator="\n")
+        lines.writerow(ClusterEntry.model_fields)
+        lines.writerows(entry.values() for entry in document.model_dump(mode="json")["clusters"])
+        return
+    if not rows:
+        say("no machines are kept (skyloom run --keep 30m keeps them)")
+        return
+    table = new_table()
+    for column in COLUMNS:
+        table.add_column(column, overflow="fold", no_wrap=column in ("name", "machine"))
+    for row in rows:
+        at = row.cluster
+        gang = f" ×{at.num_nodes}" if at.num_nodes > 1 else ""
+        ends = "ending" if row.ending else _clock(at.kept_until)
+        table.add_row(at.kept_as or "", row.task, f"{at.place}\n{at.instance_type}{gang}", f"{row.usd_per_hour:.2f}",
+                      _clock(at.kept_at), ends, f"{row.idle_usd:.2f}")  # fmt: skip
+    show(table)
+
+
+def down(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="As skyloom clusters has them.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All that is kept, whoever keeps it.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before more than one is ended.")] = False,
+) -> None:
+    """End machines that are kept, and wait until they are gone. A job that runs is ended by skyloom cancel."""
+    if bool(names) == every:
+        raise SpecError("which machines are to be ended?", cure="name them as skyloom clusters does, or say --all")
+    broker = open_broker()
+    profile = broker.settings.profile
+    kept = {cluster.kept_as or "" for cluster in broker.store.kept_of(profile)}
+    for name in names or ():
+        if name not in kept:
+            raise SkyloomError(f"no machines are kept as {name!r}", cure="skyloom clusters lists what is")
+    meant = sorted(set(names or kept))
+    if every and len(meant) > 1 and not yes and not agreed(f"End {', '.join(meant)}?"):
+        raise typer.Exit(1)
+    for name in meant:
+        spinner.say(f"ending {name}")
+        _wait(broker, broker.store.keep_no_longer(name, profile))
+        say(f"{name}: its machines are gone")
+    if not meant:
+        say("no machines are kept")
+
+
+def _wait(broker: Broker, asked: list[Cluster]) -> None:
+    """Until none of them is kept any more: ended, or taken by a job that was faster."""
+    from sky_core.broker.spawn import ensure_driver
+
+    left = {cluster.token for cluster in asked}
+    while left:
+        ensure_driver(broker.settings)
+        time.sleep(LOOK_S)
+        left &= {cluster.token for cluster in broker.store.kept()}
+
+
+def _clock(at: float | None) -> str:
+    return "" if at is None else time.strftime("%H:%M", time.localtime(at))
