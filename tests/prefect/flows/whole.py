@@ -3,6 +3,7 @@
 import os
 import time
 from pathlib import Path
+from uuid import uuid4
 
 from prefect import flow, task
 from prefect.logging import get_run_logger
@@ -15,7 +16,7 @@ def where():
 
 @flow
 def whole(folder: str):
-    (Path(folder) / f"pid-{os.getpid()}").touch()
+    (Path(folder) / f"begun-{uuid4()}").touch()  # machines number their processes alike
     get_run_logger().info("begun on %s", where())
     while not Path(folder, "enough").exists():
         time.sleep(0.1)

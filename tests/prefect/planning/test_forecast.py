@@ -45,7 +45,7 @@ def test_a_flow_known_step_by_step_costs_what_one_does_that_is_known_as_a_whole(
         return list(range(20_000))
 
     @task
-    @resources(cloud="gcp", region="us-central1", cpus="2+", hours=0.1)
+    @resources(cloud="gcp", region="europe-west4", cpus="2+", hours=0.1)  # where nothing is the cheapest
     def use(numbers):
         return sum(numbers)
 

@@ -93,7 +93,7 @@ def folder():
 
 def begun(folder):
     """How many processes of the flow there were."""
-    return len([*folder.glob("pid-*")])
+    return len([*folder.glob("begun-*")])
 
 
 def begin(folder, **needs):
