@@ -12,8 +12,8 @@ from sky_core.clouds.base import TAG_CLUSTER, TAG_OWNER, Instance
 from sky_core.config import Settings
 from sky_core.driver.stages.owed import Debts, end_strays
 from sky_core.driver.step import Clouds, Driving
+from sky_core.driver.warm import parking
 from sky_core.driver.warm.keeper import Keeper
-from sky_core.driver.warm.parking import MARGIN_S
 from sky_core.errors import CloudError
 from sky_core.job.forgetting import forget
 from sky_core.planner.market import usable_clouds
@@ -83,7 +83,7 @@ def search(clouds: Clouds, store: Store, places: Mapping[str, Sequence[str] | No
 
 def _forgotten(cluster: Cluster, now: float) -> bool:
     """Whether machines that were kept have outlived that by more than they may."""
-    return cluster.state == "kept" and now > (cluster.kept_until or 0.0) + 2 * MARGIN_S
+    return cluster.state == "kept" and now > (cluster.kept_until or 0.0) + 2 * parking.MARGIN_S
 
 
 def _end(clouds: Clouds, store: Store, orphans: Sequence[Instance]) -> dict[str, str]:

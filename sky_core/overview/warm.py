@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from sky_core.job.bill import idle_hours
@@ -29,8 +30,8 @@ class KeptRow:
 
     @property
     def ending(self) -> bool:
-        """Whether its end is ordered."""
-        return self.cluster.stopped_at is not None
+        """Whether its end is ordered, or due: where no driver is, it ends itself."""
+        return self.cluster.stopped_at is not None or time.time() > (self.cluster.kept_until or 0.0)
 
 
 def kept_rows(store: Listings, scale: Scale) -> list[KeptRow]:

@@ -82,7 +82,13 @@ class Matrix:
 
     def _record(self, there: World, cloud: Cloud) -> tuple[Result, Recording]:
         trial = self._trial(there, Point(cloud, "nothing goes wrong"), mutated=False)
-        return trial.run(), Recording(trial.boundaries(), trial.region())
+        result = trial.run()
+        met = {}
+        for whom in points.KEPT:
+            warm = self._trial(there, Point(cloud, f"kept for {whom}, nothing goes wrong", kept=whom), mutated=False)
+            self.note(warm.run(), 0, 0)
+            met[whom] = warm.boundaries()
+        return result, Recording(trial.boundaries(), trial.region(), met)
 
     def try_point(self, there: World, point: Point) -> Result:
         """One trial; a second one, if what was to go wrong never came about: boundaries depend on timing."""

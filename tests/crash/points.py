@@ -11,7 +11,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Cloud = Literal["aws", "gcp", "tpu", "azure"]
@@ -56,6 +56,9 @@ POLICY_SAYS: dict[Cloud, str] = {
 }
 SLOW_S = 5.0  # stands for 90 s
 
+KEPT: tuple[Literal["next", "alone"], ...] = ("next", "alone")
+KEPT_S = {"": 0.0, "next": 25.0, "alone": 4.0}  # for how long machines are kept: for a job that comes, for none
+
 MOMENTS = ("launched", "up", "begun", "half", "ended")
 
 
@@ -70,6 +73,7 @@ class Point:
         ends: How the job has to end: ``succeeded``; ``any``, if the fault may forbid that; ``abandoned``: nobody drives
             it any more, its machines have to end by themselves.
         beats: How long the job is, in beats of 0.3 s.
+        kept: For whom the job leaves its machine warm: for the ``next`` one, which then runs, or for none.
     """
 
     cloud: Cloud
@@ -81,10 +85,20 @@ class Point:
     seconds: float = 0.0
     ends: Literal["succeeded", "any", "abandoned"] = "succeeded"
     beats: int = 5
+    kept: Literal["", "next", "alone"] = ""
 
     @property
     def id(self) -> str:
         return f"{self.cloud}: {self.name}"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a clean run on a cloud met, and where it ran; and what those met that kept their machines."""
+
+    boundaries: list[dict[str, Any]]
+    region: str
+    kept: dict[str, list[dict[str, Any]]]
 
 
 def boundaries(recorded: Iterable[dict[str, Any]]) -> list[tuple[str, int]]:
@@ -101,14 +115,25 @@ def boundaries(recorded: Iterable[dict[str, Any]]) -> list[tuple[str, int]]:
     return chosen
 
 
-def deaths(cloud: Cloud, recorded: Iterable[dict[str, Any]]) -> Iterator[Point]:
+def deaths(cloud: Cloud, met: Iterable[tuple[str, int]]) -> Iterator[Point]:
     """A driver killed before and after each boundary, and each reply lost."""
-    for label, number in boundaries(recorded):
+    for label, number in met:
         for when in ("before", "after"):
             orders = {"kill": {"at": label, "number": number, "when": when}}
             yield Point(cloud, f"killed {when} {label} #{number}", orders)
         if label.startswith("http ") and number == 1:
             yield Point(cloud, f"reply lost of {label} #{number}", {"lose": {"at": label, "number": number}})
+
+
+def kept(cloud: Cloud, recorded: Recording) -> Iterator[Point]:
+    """Machines that are kept: deaths from the first boundary on that other jobs do not have, and what may happen."""
+    known = set(boundaries(recorded.boundaries))
+    for whom in KEPT:
+        later = itertools.dropwhile(known.__contains__, boundaries(recorded.kept[whom]))
+        for point in deaths(cloud, later):
+            yield replace(point, name=f"kept for {whom}, {point.name}", kept=whom)
+    yield Point(cloud, "kept, machine dead meanwhile", fate="dead", moment="kept", kept="alone")
+    yield Point(cloud, "kept, driver gone for good", fate="gone", moment="kept", ends="abandoned", kept="alone")
 
 
 def refusals(cloud: Cloud) -> Iterator[Point]:
@@ -180,23 +205,16 @@ def closed(cloud: Cloud, region: str) -> Iterator[Point]:
     yield Point(cloud, "region closed: policy", faults=(fault,))
 
 
-@dataclass(frozen=True)
-class Recording:
-    """What a clean run on a cloud met, and where it ran."""
-
-    boundaries: list[dict[str, Any]]
-    region: str
-
-
 def enumerate_points(recordings: dict[Cloud, Recording]) -> list[Point]:
     """All points of the clouds recorded; no two have the same id."""
     points = itertools.chain.from_iterable(
         itertools.chain(
             [Point(cloud, "nothing goes wrong")],
-            deaths(cloud, recorded.boundaries),
+            deaths(cloud, boundaries(recorded.boundaries)),
             refusals(cloud),
             closed(cloud, recorded.region),
             fates(cloud),
+            kept(cloud, recorded),
         )
         for cloud, recorded in recordings.items()
     )

@@ -13,8 +13,9 @@ from typing import Any
 
 from sky_core import Artifact, Pipeline, Resources, Task
 from sky_core.broker import Broker
-from tests.crash import judge, outside
-from tests.crash.inside.compression import ORPHAN_S, SWITCH_S
+from sky_core.broker.spawn import ensure_driver
+from tests.crash import judge, outside, points
+from tests.crash.inside.compression import MARGIN_S, ORPHAN_S, SWITCH_S
 from tests.crash.points import Point
 from tests.crash.witness import command
 from tests.crash.world import HOURS_PER_SECOND, World, caller
@@ -22,6 +23,7 @@ from tests.crash.world import HOURS_PER_SECOND, World, caller
 PATIENCE_S = 150.0  # for a job to be over, on a loaded host
 MOMENT_S = 60.0  # for a moment to come
 LOOK_S = 0.25
+NAMES = ("work", "next")  # of the tasks, the second on the machine of the first
 STARTING_S = 3.0  # until a driver that was started has met a boundary
 
 WHERE: dict[str, dict[str, Any]] = {
@@ -56,7 +58,7 @@ class Trial:
         self.name = f"t{number}"
         self.settings, self.database = world.settings(self.name, point.orders, alone=point.fate == "away")
         self.broker = Broker(self.settings)
-        self.job_id = ""
+        self.job_ids: list[str] = []
         self.abandoned_at: float | None = None
         self.happened = not point.fate
         self.troubles: list[str] = []
@@ -70,8 +72,11 @@ class Trial:
         state, told = "", {}
         fate = threading.Thread(target=self._play, daemon=True)
         try:
-            self._submit(fate)
+            self._submit()
+            fate.start()
             state = self._follow()
+            if self.point.kept:
+                state = self._go_on(state)
             if self.abandoned_at is not None:
                 self._abandon_for_good()
             over_at = self.abandoned_at or time.time()
@@ -87,19 +92,41 @@ class Trial:
         seconds = time.monotonic() - begun
         return Result(self.point.id, self.world.databases.name, self.troubles, self._reached(), seconds, state, told)
 
+    @property
+    def job_id(self) -> str:
+        """The present job."""
+        return self.job_ids[-1] if self.job_ids else ""
+
     # --- the job ---------------------------------------------------------------------------------------------
 
-    def _submit(self, fate: threading.Thread) -> None:
+    def _submit(self) -> None:
+        whom, number = self.point.kept, len(self.job_ids)
+        keep = {"cluster": "warm", **({"keep": points.KEPT_S[whom] * HOURS_PER_SECOND} if not number else {})}
         task = Task(
-            name="work",
+            name=NAMES[number],
             run=command(self.world.witness.port, self.name, self.point.beats),
             hours=0.1,
             outputs={"data": Artifact(size_gb=0.001)},
             resources=Resources(**WHERE[self.point.cloud]),
+            **(keep if whom else {}),
         )
-        self.broker.plan("run", Pipeline(name="crash", tasks=(task,)))
-        self.job_id = self.broker.submit("run/work", task, "run").id
-        fate.start()
+        run = f"run{number or ''}"
+        self.broker.plan(run, Pipeline(name="crash", tasks=(task,)))
+        self.job_ids.append(self.broker.submit(f"{run}/work", task, run).id)
+
+    def _go_on(self, state: str) -> str:
+        """What comes of a machine that is kept: the next job runs, or its time passes; the state of the last job."""
+        deadline = time.monotonic() + PATIENCE_S
+        if self.point.kept == "next" and state == "succeeded":
+            self._submit()
+            return self._follow()
+        while self.abandoned_at is None and self.broker.store.kept():
+            if time.monotonic() > deadline:
+                self.troubles.append("a machine is kept for ever")
+                break
+            ensure_driver(self.settings)
+            time.sleep(LOOK_S)
+        return state
 
     def _follow(self) -> str:
         """Watch as an engine does, which also keeps a driver alive, until the job is over or abandoned."""
@@ -156,6 +183,7 @@ class Trial:
             "begun": lambda: witness.said(self.name, "begin") > 0,
             "half": lambda: witness.said(self.name, "beat") > 2,
             "ended": lambda: witness.said(self.name, "end") > 0,
+            "kept": lambda: bool(self.broker.store.kept()),
         }
         while not conditions[moment]():
             if self._over.wait(LOOK_S) or time.monotonic() > deadline:
@@ -163,7 +191,8 @@ class Trial:
         return True
 
     def _machines(self) -> list[dict[str, Any]]:
-        return self.world.control.machines(live=True, tags={"skyloom-job": self.job_id})
+        live = self.world.control.machines
+        return [one for job_id in self.job_ids for one in live(live=True, tags={"skyloom-job": job_id})]
 
     def _each_machine(self, act: Callable[[str], None]) -> None:
         for machine in self._machines():
@@ -216,6 +245,7 @@ class Trial:
         found, point = self.troubles, self.point
         grace_s = judge.GRACE_H / HOURS_PER_SECOND
         if point.ends == "abandoned":
+            grace_s += points.KEPT_S[point.kept] + MARGIN_S if point.kept else 0.0
             grace_s += SWITCH_S if point.moment in ("launched", "up") else ORPHAN_S
         entries = self._settled(over_at + grace_s)
         if point.ends == "abandoned":
@@ -233,13 +263,15 @@ class Trial:
                 found.append("succeeded, but its command never came to its end")
             artifact = self.broker.outputs(self.broker.job(self.job_id))["data"]
             found += outside.faults(str(artifact.uri), self.world.storage)
-        hours = sum(line.hours for line in self.broker.bill("run").lines)
+        runs = {self.broker.job(job_id).plan_key for job_id in self.job_ids}
+        hours = sum(line.hours for run in runs for line in self.broker.bill(run).lines)
         found += judge.misbilled(entries, hours, HOURS_PER_SECOND)
 
     def _settled(self, until: float) -> list[dict[str, Any]]:
         """The ledger's entries of the job, once all are closed or ``until`` has passed."""
+        ledger = self.world.control.ledger
         while True:
-            entries = self.world.control.ledger(tags={"skyloom-job": self.job_id})
+            entries = [entry for job_id in self.job_ids for entry in ledger(tags={"skyloom-job": job_id})]
             if time.time() > until or all(entry["ended"] for entry in entries):
                 return entries
             time.sleep(LOOK_S)

@@ -10,7 +10,7 @@ from sky_core.clouds.base import Cloud, Instance
 from sky_core.driver.stages.closing import as_ended, costs
 from sky_core.driver.stages.launch import observation
 from sky_core.driver.step import Driving
-from sky_core.driver.warm.parking import MARGIN_S
+from sky_core.driver.warm import parking
 from sky_core.errors import CloudError
 from sky_core.job.bill import lifetime
 from sky_core.store import Cluster
@@ -60,7 +60,7 @@ class Keeper:
         seen = cloud.describe(cluster.instance_ids)
         if cluster.stopped_at is not None or over or _lost(seen):
             why = cluster.outcome or _why(cluster, seen)
-            at = min(time.time(), (cluster.kept_until or 0.0) + MARGIN_S)  # by then it has ended itself
+            at = min(time.time(), (cluster.kept_until or 0.0) + parking.MARGIN_S)  # by then it has ended itself
             ordered = self._driving.store.order_end(cluster.token, why, at)
             if ordered is None:
                 return 0.0  # somebody has taken it

@@ -25,9 +25,12 @@ SETTINGS: dict[str, float] = {
 SWITCH_S = 2 * SETTINGS["boot_timeout_s"] + 5
 ORPHAN_S = SETTINGS["orphan_ttl_s"] + 5
 CLOUD_SETTINGS: dict[str, float] = {"settle_s": 6.0}  # longer than an instance is ``unseen`` in a point
+MARGIN_S = 4.0  # by which a machine outlives its being kept
 CONSTANTS: dict[str, float] = {
     "sky_core.driver.stages.running.LINK_TIMEOUT_S": 10.0,
     "sky_core.driver.process.IDLE_S": 1.0,
+    "sky_core.driver.warm.parking.MARGIN_S": MARGIN_S,
+    "sky_core.driver.warm.keeper.LOOK_S": 1.0,
     "sky_core.ssh.link.CONNECT_TIMEOUT_S": 5.0,
     "sky_core.ssh.link.LOGIN_TIMEOUT_S": 8.0,
     "sky_core.remote.ssh_executor.POLL_TIMEOUT_S": 10.0,

@@ -210,6 +210,19 @@ def test_a_gang_is_kept_and_taken_whole(tidy, tmp_path):
         assert until(lambda: not tidy.live())
 
 
+def test_one_machine_serves_a_whole_row_of_jobs(tidy, tmp_path):
+    with home_of(tidy, tmp_path) as home:
+        jobs = [run(home, warm(f"t{number}"), f"run-{number}") for number in range(3)]
+        (kept,) = home.store.kept()
+        assert ours(tidy, *jobs) == [kept.launched_as]
+        assert collect(home.settings, home.store, terminate=True).orphans == (), "by the tag of the first of them"
+        assert [home.outcomes(job)[0][0] for job in jobs] == ["taken", "taken", ""]
+        assert home.store.owed_launches() == []
+        home.store.keep_no_longer("dev", "sandbox")
+        until(lambda: ended(home))
+        assert tidy.live() == []
+
+
 class Killed(BaseException):
     """Ends a driver in the middle of a test."""
 
