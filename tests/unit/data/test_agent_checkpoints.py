@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,14 @@ def test_it_goes_on_after_trouble_with_the_disk_and_says_so(kept, tmp_path):
     place.staging = tmp_path / "staging"
     until(ticked(lambda: list((tmp_path / "store/generations").glob("*.json"))))
     until(lambda: not place.staging.exists())
+
+
+def test_an_interval_is_from_one_look_to_the_next(kept, monkeypatch):
+    _, checkpoints, _ = kept
+    monkeypatch.setattr(checkpoints, "_job", replace(checkpoints._job, checkpoint_interval_s=60.0))
+    began = time.monotonic()
+    again_s = checkpoints._sync()
+    assert again_s == pytest.approx(60.0 - (time.monotonic() - began), abs=0.05)
 
 
 def test_a_state_that_could_not_be_written_is_written_later(tmp_path):

@@ -95,8 +95,10 @@ class Checkpoints:
             saved = True  # an interval later
         finally:
             self._make_room()
-        interval = self._interval(time.monotonic() - began)
-        return interval if saved else min(AGAIN_S, interval)
+        took = time.monotonic() - began
+        interval = self._interval(took)
+        # From one look to the next: saving goes on beside the job, which must not lose the time it takes as well.
+        return max(interval - took, 0.0) if saved else min(AGAIN_S, interval)
 
     def last(self) -> bool:
         """Take a last checkpoint, after the job has been stopped. True if the store now has the newest state."""
