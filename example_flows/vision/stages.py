@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-EPOCHS = 12
+EPOCHS = int(os.environ.get("VISION_EPOCHS", "12"))
 # Where accelerators are only emulated: how long an epoch takes on the one that was planned.
 EPOCH_S = float(os.environ.get("VISION_EPOCH_S", "0"))
 SHIFTS = [(0, 0), (0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (-1, -1), (1, -1), (-1, 1)]  # pixels

@@ -21,9 +21,9 @@ from sky_sandbox.machines.pythons import cache
 ROOTS = ("obstore", "fsspec", "s3fs", "gcsfs", "adlfs")  # what moves data; of these, those that are installed here
 
 
-def wheels() -> Path:
-    """A folder with a wheel of each package that moving data takes, in the versions of this host."""
-    needed = _closure(ROOTS)
+def wheels(roots: Iterable[str] = ROOTS) -> Path:
+    """A folder with a wheel of each of these packages, and of all that they need, in the versions of this host."""
+    needed = _closure(roots)
     versions = sorted(f"{name}=={one.version}" for name, one in needed.items())
     digest = hashlib.sha256("\n".join([sys.version, *versions]).encode()).hexdigest()[:12]
     folder = cache() / f"wheels-{digest}"
