@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sky_core.cli.terminal import new_table, open_broker, open_records, say, show, write
+from sky_core.cli.records.choosing import moment
+from sky_core.cli.terminal import new_table, open_broker, open_records, say, show, write, write_rows
 from sky_core.cli.terminal.schemas import CsvOption, JsonOption, one_of, schema_option
 from sky_core.cli.terminal.spinner import spinner
 from sky_core.errors import SpecError
@@ -26,8 +27,11 @@ COPIED = ("run", "job")  # ids that go into other commands stay in one piece
 
 
 def cost(
-    by: Annotated[str, typer.Option(help='One or more of them: "cloud", "day,cloud", "label:team".')] = "pipeline",
-    since: Annotated[str | None, typer.Option(help="The first day (UTC) that counts, as 2026-11-26.")] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help='"pipeline" unless said; one or more of them: "cloud", "day,cloud", "label:team".'),
+    ] = None,
+    since: Annotated[str | None, typer.Option(help="The first day (UTC) that counts: 2026-11-26, or 7d.")] = None,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
     saved: Annotated[
@@ -45,7 +49,9 @@ def cost(
     from sky_core.job.cost.charges import charges
     from sky_core.job.cost.groups import Label, grouped, total
 
-    dimensions, first = _dimensions(by), _day(since)
+    if focus and by is not None:
+        raise SpecError("--focus has every charge by itself: it takes no --by", cure="leave out one of them")
+    dimensions, first = _dimensions(by or "pipeline"), _day(since)
     whose = focus or any(name == "person" or isinstance(name, Label) for name in dimensions)
     found = charges(store, scale, first=first, whose=whose)
     if focus:
@@ -98,18 +104,12 @@ def _dimension(name: str) -> Dimension:
 def _day(since: str | None) -> str | None:
     if since is None:
         return None
-    try:
-        return date.fromisoformat(since).isoformat()
-    except ValueError:
-        raise SpecError(f"--since: {since!r} is not a day", cure="write it as 2026-11-26") from None
+    return datetime.fromtimestamp(moment(since, "--since"), UTC).date().isoformat()
 
 
 def _write_csv(groups: Sequence[Group], by: Sequence[Dimension]) -> None:
-    spinner.stop()
-    rows = csv.writer(sys.stdout, lineterminator="\n")
-    rows.writerow([*map(str, by), *AMOUNTS])
-    for group in groups:
-        rows.writerow([*group.key, *(getattr(group, name) for name in AMOUNTS)])
+    rows = ([*group.key, *(getattr(group, name) for name in AMOUNTS)] for group in groups)
+    write_rows([*map(str, by), *AMOUNTS], rows)
 
 
 def _write_focus(found: list[Charge]) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sky_core.cli.records.choosing import NameOption, RunOption, SinceOption, StateOption, choice_of
-from sky_core.cli.terminal import complain, console, new_table, open_records, say, show, write
+from sky_core.cli.terminal import complain, console, new_table, open_records, say, show, stacked, write, write_rows
 from sky_core.cli.terminal.schemas import CsvOption, JsonOption, one_of, schema_option
-from sky_core.cli.terminal.spinner import spinner
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -45,7 +42,8 @@ def jobs(
         _write(rows, matching, as_csv=as_csv)
         return
     if not rows:
-        say("no jobs yet" if not matching and choice == type(choice)() else f"no such jobs ({matching} in all)")
+        every = sum(store.count_jobs().values())
+        say(f"no such jobs ({every} in all)" if every else "no jobs yet")
         return
     show(_table(rows))
     _say_what_waits(rows)
@@ -61,10 +59,7 @@ def _write(rows: Sequence[JobRow], matching: int, *, as_csv: bool) -> None:
     if not as_csv:
         write(document.model_dump_json(indent=2) + "\n")
         return
-    spinner.stop()
-    lines = csv.writer(sys.stdout, lineterminator="\n")
-    lines.writerow(JobEntry.model_fields)
-    lines.writerows(entry.values() for entry in document.model_dump(mode="json")["jobs"])
+    write_rows(JobEntry.model_fields, (entry.values() for entry in document.model_dump(mode="json")["jobs"]))
 
 
 def _table(rows: Sequence[JobRow]) -> Table:
@@ -74,7 +69,7 @@ def _table(rows: Sequence[JobRow]) -> Table:
         table.add_column(column, overflow="fold", no_wrap=column in ("job", "machine"))
     for row in rows:
         job, at = row.job, row.cluster
-        place = f"{row.place}\n{at.instance_type}" if at else "-"
+        place = stacked(row.place, at.instance_type) if at else "-"
         table.add_row(job.id, job.task, job.state, str(job.attempt), place, f"{row.spent.usd:.2f}", job.plan_key)
     return table
 

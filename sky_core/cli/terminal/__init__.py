@@ -6,7 +6,9 @@ a document for programs come without it.
 
 from __future__ import annotations
 
+import csv
 import sys
+from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +97,19 @@ def pass_on(data: bytes) -> None:
     sys.stdout.flush()
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
+
+
+def stacked(*lines: str) -> str:
+    """A cell of several lines; one line where it is piped, so that whatever reads lines has it whole."""
+    return ("\n" if console().is_terminal else " ").join(lines)
+
+
+def write_rows(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """Print a table as CSV; true, false and nothing are written as JSON and CSV's readers write them."""
+    spinner.stop()
+    lines = csv.writer(sys.stdout, lineterminator="\n")
+    lines.writerow(heads)
+    lines.writerows([str(cell).lower() if isinstance(cell, bool) else cell for cell in row] for row in rows)
 
 
 def write(text: str) -> None:

@@ -63,7 +63,9 @@ def _row(charge: Charge, account: str) -> dict[str, str]:
 
 
 def _own_tags(charge: Charge) -> dict[str, str]:
-    return {"pipeline": charge.pipeline, "run": charge.run, "task": charge.task, "person": charge.person}
+    """Under a prefix, as FOCUS asks of a provider's: a task's labels keep their names."""
+    ours = {"pipeline": charge.pipeline, "run": charge.run, "task": charge.task, "person": charge.person}
+    return {f"skyloom:{name}": value for name, value in ours.items()}
 
 
 def _midnight(day: date) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -171,14 +172,17 @@ class TestCommand:
             "2026-12-01T00:00:00Z",
         )
         assert json.loads(spot["Tags"]) == {
-            "pipeline": "nightly",
-            "run": RUN,
-            "task": "succeeded-job",
-            "person": "?",
+            "skyloom:pipeline": "nightly",
+            "skyloom:run": RUN,
+            "skyloom:task": "succeeded-job",
+            "skyloom:person": "?",
         }
 
     def test_days_before_the_first_do_not_count(self):
         assert json.loads(self.said("--since", "2999-01-01", "--json"))["groups"] == []
+        assert (
+            json.loads(self.said("--since", "2h", "--json"))["since"] == f"{datetime.now(UTC) - timedelta(hours=2):%F}"
+        )
         assert self.said("--since", "2999-01-01") == "nothing was spent since 2999-01-01\n"
 
     @pytest.mark.parametrize(
@@ -186,7 +190,8 @@ class TestCommand:
         [
             (["--by", "clod"], "did you mean cloud?"),
             (["--by", "label"], "label:KEY for the labels"),
-            (["--since", "yesterday"], "write it as 2026-11-26"),
+            (["--since", "yesterday"], "or a day as 2026-11-26"),
+            (["--focus", "--by", "cloud"], "it takes no --by"),
             (["--json", "--csv"], "takes one of them"),
         ],
     )
