@@ -28,7 +28,7 @@ from sky_core.catalog import Catalog
 from sky_core.clouds.needs import Need
 from sky_core.config import Defaults
 from sky_core.job.cost.document import CostDocument
-from sky_core.overview.documents import ClustersDocument, JobsDocument, TopDocument
+from sky_core.overview.documents import ArtifactsDocument, ClustersDocument, JobsDocument, TopDocument
 from sky_core.planner.plan import Plan
 from sky_core.planner.planning import Market, make_plan
 from sky_core.planner.view.document import PlanDocument
@@ -36,7 +36,8 @@ from sky_core.planner.view.table import plan_text
 from sky_core.spec_yaml import load_pipeline
 
 DOCUMENTS: dict[str, type[BaseModel]] = {
-    "plan": PlanDocument, "cost": CostDocument, "jobs": JobsDocument, "top": TopDocument, "clusters": ClustersDocument
+    "plan": PlanDocument, "cost": CostDocument, "jobs": JobsDocument, "top": TopDocument, "clusters": ClustersDocument,
+    "artifacts": ArtifactsDocument,
 }  # fmt: skip
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(

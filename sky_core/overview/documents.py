@@ -1,4 +1,4 @@
-"""For other programs: ``skyloom jobs --json``, ``top --json``, ``clusters --json``.
+"""For other programs: ``skyloom jobs --json``, ``top --json``, ``clusters --json``, ``artifacts ls --json``.
 
 They may gain fields; else ``version`` changes.
 """
@@ -13,12 +13,13 @@ from pydantic import BaseModel, ConfigDict
 
 from sky_core.overview.glance import Glance
 from sky_core.overview.jobs import JobRow
+from sky_core.overview.outputs import Output
 from sky_core.overview.warm import KeptRow
 from sky_core.store import JobState
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
 class JobEntry(_Part):
@@ -166,3 +167,38 @@ class ClustersDocument(_Part):
     def of(cls, rows: Iterable[KeptRow]) -> ClustersDocument:
         """From rows."""
         return cls(clusters=tuple(map(ClusterEntry.of, rows)))
+
+
+class ArtifactEntry(_Part):
+    """An output of a job that has succeeded."""
+
+    job: str
+    pipeline: str
+    run: str
+    """The key of its plan."""
+    task: str
+    output: str
+    uri: str
+    gb: float
+    """1e9 bytes."""
+    submitted_at: datetime
+    """When its job was."""
+
+    @classmethod
+    def of(cls, one: Output) -> ArtifactEntry:
+        """From an output."""
+        at = datetime.fromtimestamp(one.at, UTC)
+        return cls(job=one.job, pipeline=one.pipeline, run=one.plan_key, task=one.task, output=one.name, uri=one.uri,
+                   gb=one.gb, submitted_at=at)  # fmt: skip
+
+
+class ArtifactsDocument(_Part):
+    """What jobs have published, the newest job's first."""
+
+    version: Literal[1] = 1
+    artifacts: tuple[ArtifactEntry, ...]
+
+    @classmethod
+    def of(cls, found: Iterable[Output]) -> ArtifactsDocument:
+        """From outputs."""
+        return cls(artifacts=tuple(map(ArtifactEntry.of, found)))

@@ -11,7 +11,7 @@ from sky_core.job.cost.groups import Dimension, Group
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
 class Spent(_Part):

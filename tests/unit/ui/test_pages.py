@@ -191,7 +191,8 @@ def test_a_pipeline_gets_cheaper_by_what_its_runs_cost():
     from sky_core.job.cost.charges import Charge
 
     def cost(run: int, usd: float, *, running: bool = False) -> Charge:
-        return Charge("p", f"r{run}", "t", f"j{run}", "c", "r", "spot", f"2026-11-{run:02}", usd, running=running)
+        whose, where = ("p", f"r{run}", "t", f"j{run}", "?", {}), ("c", "r", "spot", f"2026-11-{run:02}")
+        return Charge(*whose, *where, usd, running=running)
 
     halved = [cost(run, 10 if run <= 5 else 5) for run in range(1, 11)]
     (row,) = pipelines([*halved, cost(11, 0.1, running=True)])
