@@ -92,9 +92,11 @@ def _way(loc: tuple[str | int, ...], data: Any) -> At:
 def _words(detail: Mapping[str, Any], model: type[BaseModel], way: At, data: Any) -> tuple[str, str]:
     holder, field = _field_of(model, way)
     if detail["type"] == "extra_forbidden":
-        known = sorted(holder.model_fields)
-        near = did_you_mean(str(way[-1]), known)
-        return "no such field", near or f"there are {', '.join(known)}"
+        known, name = sorted(holder.model_fields), str(way[-1])
+        parts = {field: _models(holder.model_fields[field].annotation) for field in known}
+        inner = [field for field, models in parts.items() if any(name in model.model_fields for model in models)]
+        cure = f"write it below {inner[0]}" if len(inner) == 1 else did_you_mean(name, known)
+        return "no such field", cure or f"there are {', '.join(known)}"
     if detail["type"] == "missing":
         return "is missing", ""
     message = WANTED.get(detail["type"], detail["msg"].removeprefix("Value error, "))

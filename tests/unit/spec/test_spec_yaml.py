@@ -64,6 +64,7 @@ REFUSED = {
     "run: x\nbogus: 1": "task.yaml:2: Task.task: bogus: no such field (there are ",
     "name: n\nresorces: {cpus: 4}\nrun: x": "task.yaml:2: Task.n: resorces: no such field (did you mean resources?)",
     "run: x\nresources:\n  acelerators: T4": "task.yaml:3: Task.task: resources.acelerators: no such field (did you",
+    "run: x\nlabels: {team: ml}": "task.yaml:2: Task.task: labels: no such field (write it below resources)",
     "run: x\non: push": "task.yaml:2: Task.task: on: no such field",
     "run: a\nrun: b": "task.yaml:2: run: given twice, in line 1 and here",
     "run: x\nenvs: {A: 1, A: 2}": "task.yaml:2: A: given twice",
