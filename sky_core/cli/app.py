@@ -98,7 +98,9 @@ def gc(
     broker = open_broker()
     from sky_core.clouds.base import TAG_JOB
     from sky_core.driver.leftovers import leftovers
+    from sky_core.driver.step import Clouds
     from sky_core.driver.sweep import collect
+    from sky_core.driver.warm.keeper import note_gone
     from sky_core.job.forgetting import forget
 
     found = collect(broker.settings, broker.store, terminate=not dry_run)
@@ -109,6 +111,8 @@ def gc(
         say(f"nobody drives {job} on {instance.cloud} {instance.id}: skyloom logs -f {job} lets it go on")
     for instance, name in found.kept:
         say(f"kept as {name}: {instance.cloud} {instance.id} (skyloom clusters tells until when)")
+    for cluster in note_gone(Clouds(broker.settings), broker.store, broker.settings):
+        say(f"kept as {cluster.kept_as}, now on record: {', '.join(cluster.instance_ids)} ended when its time was over")
     other = leftovers(broker.settings, broker.store, remove=not dry_run)
     for thing in other.things:
         kept = ", kept: it holds data" if thing.holds_data else ", kept: others use it too" if thing.shared else ""

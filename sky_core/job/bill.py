@@ -107,7 +107,7 @@ def cluster_hours(cluster: Cluster, scale: Scale, now: float | None = None, *, s
 
 def idle_hours(cluster: Cluster, scale: Scale, now: float | None = None) -> float:
     """Machine hours of a cluster for which it was kept, or is, when its job was over."""
-    moment, ended = time.time() if now is None else now, cluster.stopped_at
+    moment, ended = min(time.time() if now is None else now, cluster.gone_by), cluster.stopped_at
     return 0.0 if cluster.kept_at is None else existed(cluster.kept_at, ended, scale, moment) * cluster.num_nodes
 
 
@@ -122,10 +122,11 @@ def charged_hours(cloud: str, instance_type: str, num_nodes: int, hours: float, 
 
 def lifetime(cluster: Cluster, scale: Scale, now: float | None = None, *, since: float = 0.0) -> float:
     """Hours that a cluster's machines existed after ``since``: by their cloud's record, else from the launch being
-    accepted to its end."""
+    accepted to its end. Machines that are kept have one, whether it is on record yet or not."""
+    moment = min(time.time() if now is None else now, cluster.gone_by)
     began = cluster.started_at if cluster.started_at is not None else cluster.launched_at
     ended = cluster.stopped_at if cluster.stopped_at is not None else cluster.ended_at
-    return existed(began, ended, scale, time.time() if now is None else now, since=since)
+    return existed(began, ended, scale, moment, since=since)
 
 
 def existed(began: float | None, ended: float | None, scale: Scale, now: float, *, since: float = 0.0) -> float:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from sky_core.job.cost.charges import charges
 from sky_core.measures.scale import Scale
 from sky_core.overview.jobs import JobRow, with_money
-from sky_core.store import Choice, JobState, Listings
+from sky_core.store import Choice, Cluster, JobState, Listings
 from sky_core.store.records import LIVE, STATES
 
 
@@ -23,7 +23,7 @@ class Glance:
         states: How many jobs are in each state, in the order of a job's life; without those that have none.
         live: Jobs that are not over, those whose machines cost most first.
         usd_today: Spent since midnight UTC.
-        kept_usd_per_hour: What machines cost now that are kept for the next job.
+        kept: Machines that are kept for the next job, as far as they may exist.
         usd_per_hour: What all machines cost now.
     """
 
@@ -31,7 +31,12 @@ class Glance:
     states: Mapping[JobState, int]
     live: tuple[JobRow, ...]
     usd_today: float
-    kept_usd_per_hour: float = 0.0
+    kept: tuple[Cluster, ...] = ()
+
+    @property
+    def kept_usd_per_hour(self) -> float:
+        """What those cost now."""
+        return sum(one.usd_per_hour(self.at) for one in self.kept)
 
     @property
     def usd_per_hour(self) -> float:
@@ -50,5 +55,5 @@ def look(store: Listings, scale: Scale, now: float | None = None) -> Glance:
         states={state: counted[state] for state in STATES if state in counted},
         live=tuple(sorted(live, key=lambda row: (-row.usd_per_hour, -row.job.created_at, row.job.id))),
         usd_today=sum(one.usd for one in charges(store, scale, moment, first=today)),
-        kept_usd_per_hour=sum(one.price * one.num_nodes for one in store.kept()),
+        kept=tuple(one for one in store.kept() if moment < one.gone_by),
     )

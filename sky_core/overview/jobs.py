@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,7 +32,8 @@ class JobRow:
     @property
     def usd_per_hour(self) -> float:
         """What its machines cost now, as far as they may exist."""
-        return sum(one.price * one.num_nodes for one in self.spent.clusters if one.open)
+        now = time.time()
+        return sum(one.usd_per_hour(now) for one in self.spent.clusters)
 
 
 def job_rows(

@@ -25,8 +25,13 @@ class KeptRow:
 
     @property
     def usd_per_hour(self) -> float:
-        """For all machines."""
-        return self.cluster.price * self.cluster.num_nodes
+        """For all machines; nothing once they have ended themselves."""
+        return self.cluster.usd_per_hour(time.time())
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has ended itself by now, though it is not on record."""
+        return time.time() >= self.cluster.gone_by
 
     @property
     def ending(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
@@ -17,6 +18,7 @@ TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 LIVE = tuple(state for state in STATES if state not in TERMINAL)
 ClusterState = Literal["intended", "launched", "kept", "refused", "ended"]
 OPEN: tuple[ClusterState, ...] = ("intended", "launched", "kept")  # in which there may be machines
+KEPT_MARGIN_S = 60.0  # by which a machine outlives its keeping: who takes it at the last moment gets there in time
 Market = Literal["spot", "on-demand"]
 Seen = Literal["launched", "capacity", "quota", "auth", "unreachable", "preempted", "released"]
 
@@ -191,6 +193,15 @@ class Cluster:
     kept_as: str | None = None
     kept_at: float | None = None
     kept_until: float | None = None
+
+    @property
+    def gone_by(self) -> float:
+        """By when its machines have ended themselves where they are kept, whoever is there to see it; else never."""
+        return self.kept_until + KEPT_MARGIN_S if self.state == "kept" and self.kept_until is not None else math.inf
+
+    def usd_per_hour(self, now: float) -> float:
+        """What its machines cost then, all of them, as far as they may exist."""
+        return self.price * self.num_nodes if self.open and now < self.gone_by else 0.0
 
     @property
     def tag(self) -> str:

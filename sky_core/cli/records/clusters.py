@@ -33,6 +33,9 @@ def clusters(
     from sky_core.overview.warm import kept_rows
 
     rows = kept_rows(store, scale)
+    if any(row.gone for row in rows):  # nobody has seen it: no driver is there
+        _look()
+        rows = kept_rows(store, scale)
     if as_json or as_csv:
         from sky_core.overview.documents import ClusterEntry, ClustersDocument
 
@@ -85,6 +88,15 @@ def down(
         say(f"{name}: its machines are gone")
     if not meant:
         say("no machines are kept")
+
+
+def _look() -> None:
+    """Ask the clouds after machines that have ended themselves by now, and set the record right."""
+    broker = open_broker()
+    from sky_core.driver.step import Clouds
+    from sky_core.driver.warm.keeper import note_gone
+
+    note_gone(Clouds(broker.settings), broker.store, broker.settings)
 
 
 def _wait(broker: Broker, asked: list[Cluster]) -> None:

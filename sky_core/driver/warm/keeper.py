@@ -7,13 +7,14 @@ import time
 from collections.abc import Sequence
 
 from sky_core.clouds.base import Cloud, Instance
+from sky_core.config import Settings
 from sky_core.driver.stages.closing import as_ended, costs
 from sky_core.driver.stages.launch import observation
-from sky_core.driver.step import Driving
+from sky_core.driver.step import Clouds, Driving
 from sky_core.driver.warm import parking
 from sky_core.errors import CloudError
 from sky_core.job.bill import lifetime
-from sky_core.store import Cluster
+from sky_core.store import Cluster, Store
 from sky_core.store.records import Seen
 
 log = logging.getLogger(__name__)
@@ -72,12 +73,37 @@ class Keeper:
         return LOOK_S
 
     def _note(self, cluster: Cluster, seen: Sequence[Instance]) -> None:
-        ended = as_ended(cluster, cluster.outcome, seen)
-        kind: Seen = "preempted" if cluster.outcome == "preempted" else "released"
-        learned = observation(ended, kind, hours=lifetime(ended, self._driving.settings.scale))
-        if self._driving.store.note_end(ended, learned):
+        if _note(self._driving.store, self._driving.settings, cluster, seen):
             log.info("%s: kept machines are gone: %s", cluster.job_id, cluster.outcome)
         self._due.pop(cluster.token, None)
+
+
+def note_gone(clouds: Clouds, store: Store, settings: Settings) -> list[Cluster]:
+    """Write down of what is kept past its end that it is gone, where its cloud says so; which that is.
+
+    For where no driver is. Nothing is told to end: the machines do that themselves.
+    """
+    now, noted = store.now(), []
+    for cluster in store.kept_of(settings.profile):
+        if cluster.gone_by > now or cluster.cloud not in clouds.usable():
+            continue
+        try:
+            seen = clouds[cluster.cloud].describe(cluster.instance_ids)
+        except CloudError as error:
+            log.warning("%s: kept machines cannot be seen to: %s", cluster.job_id, error)
+            continue
+        if any(costs(instance) for instance in seen):
+            continue
+        ordered = store.order_end(cluster.token, _why(cluster, seen), cluster.gone_by)
+        if ordered is not None and _note(store, settings, ordered, seen):
+            noted.append(ordered)
+    return noted
+
+
+def _note(store: Store, settings: Settings, cluster: Cluster, seen: Sequence[Instance]) -> bool:
+    ended = as_ended(cluster, cluster.outcome, seen)
+    kind: Seen = "preempted" if cluster.outcome == "preempted" else "released"
+    return store.note_end(ended, observation(ended, kind, hours=lifetime(ended, settings.scale)))
 
 
 def _lost(seen: Sequence[Instance]) -> bool:

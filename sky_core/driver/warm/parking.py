@@ -15,8 +15,9 @@ from sky_core.job.outcome import Outcome
 from sky_core.job.spending import caps, exceeded
 from sky_core.remote.executor import Warm
 from sky_core.store import Cluster
+from sky_core.store.records import KEPT_MARGIN_S
 
-MARGIN_S = 60.0  # by which a machine outlives its keeping: who has taken it at the last moment gets there in time
+MARGIN_S = KEPT_MARGIN_S
 
 
 class CannotKeep(Exception):
@@ -53,7 +54,7 @@ def park(step: Step, cluster: Cluster) -> Outcome | None:
     except (CloudError, HostKeyMismatch, LinkLost, MachineError) as error:
         raise CannotKeep(str(error)) from error
     kept = replace(cluster, state="kept", kept_at=time.time())
-    told = Kept(attempt=cluster.attempt, name=kept.kept_as or "", until=time.time() + left,
+    told = Kept(attempt=cluster.attempt, name=kept.kept_as or "", until=cluster.kept_until,
                 usd_per_hour=cluster.price * cluster.num_nodes)  # fmt: skip
     return step.comes_to(cluster=kept, launches=[request_for(cluster, settled="kept")], events=[told])
 

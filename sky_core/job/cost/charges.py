@@ -98,6 +98,8 @@ def _labels(text: str | None) -> Mapping[str, str]:
 
 
 def _of_launch(owed: Owed, one: Paid, scale: Scale, now: float) -> list[Charge]:
+    if one.ended is None and one.gone_by is not None and one.gone_by <= now:  # by themselves, and nobody has seen it
+        one = one._replace(ended=one.gone_by, open=False)
     existed_h = existed(one.began, one.ended, scale, now)
     hours = charged_hours(one.cloud, one.instance_type, one.num_nodes, existed_h, taken=one.taken)
     if not hours and not one.open:

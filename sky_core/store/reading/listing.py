@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sky_core.store.records import TERMINAL, Cluster, Event, JobLine, JobName, RunLine
+from sky_core.store.records import KEPT_MARGIN_S, TERMINAL, Cluster, Event, JobLine, JobName, RunLine
 
 if TYPE_CHECKING:
     from sky_core.events import EventKind
@@ -73,6 +73,7 @@ class Paid(NamedTuple):
     Attributes:
         idle_since: Since when its machines were kept for another job; None of those that never were.
         taken: Whether they were another job's before.
+        gone_by: By when its machines have ended themselves; None of all that are not kept.
     """
 
     job: str
@@ -88,6 +89,7 @@ class Paid(NamedTuple):
     intended_at: float
     idle_since: float | None
     taken: bool
+    gone_by: float | None
 
 
 class Sent(NamedTuple):
@@ -209,7 +211,8 @@ class Listings:
         """The launches of all jobs, or those that may have had machines after ``since``."""
         sql = f"""SELECT job_id, cloud, region, instance_type, use_spot, num_nodes, price,
                     state IN ('intended', 'launched', 'kept'), coalesce(started_at, launched_at),
-                    coalesce(stopped_at, ended_at), intended_at, kept_at, launched_as IS NOT NULL
+                    coalesce(stopped_at, ended_at), intended_at, kept_at, launched_as IS NOT NULL,
+                    CASE WHEN state = 'kept' THEN kept_until + {KEPT_MARGIN_S} END
                   FROM clusters
                   WHERE {"1 = 1" if since is None else "(ended_at IS NULL OR ended_at >= :since)"}"""
         return list(map(Paid._make, self._ask(sql, NONE if since is None else {"since": since})))

@@ -9,10 +9,11 @@ from pydantic import SecretStr
 
 from sky_core.driver.sweep import collect
 from sky_core.driver.warm import parking
-from sky_core.driver.warm.keeper import Keeper
+from sky_core.driver.warm.keeper import Keeper, note_gone
 from sky_core.events import Kept, NotKept, NotTaken, Taken
 from sky_core.job.cost.charges import charges
 from sky_core.job.cost.groups import total
+from sky_core.store import records
 from tests.conftest import until
 from tests.sandbox.driving import home_of, small
 
@@ -156,7 +157,10 @@ def test_a_driver_that_never_comes_back_leaves_no_machine(tidy, tmp_path, monkey
         until(lambda: not tidy.live())
         (kept,) = home.store.clusters(job_id=first.id)
         assert kept.state == "kept", "nobody has looked"
-        until(lambda: ended(home))
+        assert note_gone(home.driving.clouds, home.store, home.settings) == [], "its machine may stay that long"
+        monkeypatch.setattr(records, "KEPT_MARGIN_S", 1.0)
+        until(lambda: note_gone(home.driving.clouds, home.store, home.settings))
+        assert until(lambda: ended(home))
         (cluster,) = home.store.clusters(job_id=first.id)
         assert (cluster.state, cluster.outcome) == ("ended", "idle")
         assert cluster.stopped_at - cluster.kept_at < 10.0

@@ -15,11 +15,12 @@ from typer.testing import CliRunner
 
 from sky_core.cli.app import app
 from sky_core.config import Settings
-from sky_core.job.bill import make_bill
+from sky_core.job.bill import make_bill, spent_on
 from sky_core.job.cost.charges import Charge, charges, days
 from sky_core.job.cost.document import CostDocument
 from sky_core.job.cost.groups import COLUMNS, Label, grouped, total
 from sky_core.measures.scale import Scale
+from sky_core.overview.glance import look
 from sky_core.store import Store
 from tests.unit.cli.few_jobs import BEGAN, HOUR, RUN, fill, launch, submitted
 
@@ -69,6 +70,18 @@ def test_idle_time_of_machines_that_are_kept_is_told_apart(store, tmp_path):
     assert {charge.day for charge in found if charge.idle} == {"2026-11-25", "2026-11-26"}
     settings = Settings.load({"SKYLOOM_HOME": str(tmp_path)})
     assert total(found).usd == pytest.approx(make_bill(store, settings, map(store.job, owed)).usd)
+
+
+def test_nothing_is_counted_beyond_the_time_at_which_kept_machines_end_themselves(store, tmp_path):
+    job = submitted(store, "warm", "succeeded")
+    kept = {"state": "kept", "kept_at": BEGAN + HOUR, "kept_until": BEGAN + 2 * HOUR - 60, "kept_as": "dev"}
+    store.put_cluster(launch(job, 1, hours=None, price=2.0, **kept))
+    for hours, usd in ((1.5, 3.0), (2.0, 4.0), (100.0, 4.0)):
+        at = BEGAN + hours * HOUR
+        spent, seen = total(charges(store, Scale(), at)), look(store, Scale(), at)
+        assert (spent.usd, spent.idle_usd) == (pytest.approx(usd), pytest.approx(usd - 2.0)), hours
+        assert spent_on(store, Scale(), [job.id], at)[job.id].compute_usd == pytest.approx(usd)
+        assert (spent.so_far, seen.usd_per_hour) == ((True, 2.0) if hours < 2 else (False, 0.0))
 
 
 def test_charges_come_to_the_bills_of_all_jobs(store, tmp_path):
