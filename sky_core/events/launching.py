@@ -68,7 +68,7 @@ class NotTaken(Happening, kind="not taken"):
     why: str
 
     def words(self) -> str:
-        return f"launching, since what is kept as {self.name} does not do: {self.why}"
+        return f"launching, since what is kept as {self.name} is not to be had: {self.why}"
 
 
 class _Refusal(OfAttempt, AtPlace):

@@ -41,6 +41,16 @@ class Kept(Part):
         return [rows.cluster(row) for row in db.execute(query.order_by(CLUSTERS.c.kept_until.desc(), CLUSTERS.c.token))]
 
     @reads
+    def takers(self, db: sa.Connection, name: str, reach: Reach) -> list[str]:
+        """The jobs that run on machines which a job within reach has kept under that name."""
+        theirs, own = CLUSTERS, CLUSTERS.alias()
+        same = own.c.launched_as == sa.func.coalesce(theirs.c.launched_as, theirs.c.token)
+        query = sa.select(own.c.job_id).distinct().join_from(theirs, own, same)
+        query = query.join(JOBS, JOBS.c.id == theirs.c.job_id).where(in_reach(reach))
+        taken = (theirs.c.kept_as == name) & (theirs.c.outcome == "taken") & (own.c.state == "launched")
+        return list(db.execute(query.where(taken).order_by(own.c.job_id)).scalars())
+
+    @reads
     def kept_of(self, db: sa.Connection, profile: str) -> list[Cluster]:
         """All that is kept of a profile's jobs, whether its end is ordered or not."""
         query = sa.select(CLUSTERS).where(_kept_of(profile))

@@ -32,12 +32,13 @@ def take(step: Step) -> Outcome | None:
     if name is None:
         return None
     reach = Reach(step.job.profile or step.settings.profile, team_key(step.driving.settings).id)
-    reasons = []
+    reasons: list[str | None] = []
     for cluster in store.to_be_had(name, reach):
         place, why = _place(step, cluster)
         if place is not None and why is None:
             return _taken(step, cluster, place)
         reasons.append(why)
+    reasons = reasons or [f"{job} has taken it" for job in store.takers(name, reach) if job != step.job.id]
     if reasons:
         store.tell_once(step.job.id, NotTaken(name=name, why="; ".join(dict.fromkeys(filter(None, reasons)))))
     return None

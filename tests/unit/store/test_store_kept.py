@@ -78,6 +78,8 @@ def test_of_many_that_want_it_one_has_it(store):
         thread.join()
     assert (len(won), len(lost)) == (1, 5)
     assert store.cluster(theirs.token) == theirs
+    assert store.takers("dev", REACH) == won
+    assert store.takers("other", REACH) == store.takers("dev", Reach("sandbox", "key")) == []
     assert [cluster.job_id for cluster in store.clusters(open_only=True)] == won, "the others have written nothing"
 
 
