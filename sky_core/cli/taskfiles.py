@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ EnvOption = Annotated[
 ]
 SecretOption = Annotated[list[str] | None, typer.Option("--secret", help="The same for secrets.")]
 KeepOption = Annotated[
-    str | None, typer.Option(help="How long to keep machines, idle and paid for, when a task has ended, as 30m.")
+    str | None, typer.Option(help="How long to keep machines, idle and paid for, when a task has ended: 30m, or hours.")
 ]
 ClusterOption = Annotated[
     str | None, typer.Option(help="Run on machines that are kept under this name; with --keep, keep them under it.")
@@ -50,8 +51,26 @@ def given_of(
     envs |= dict(assignment(text, "--env") for text in env or [])
     secrets = dict(assignment(text, "--secret") for text in secret or [])
     os.environ.update(secrets)  # as if they were set here: that is where secrets are taken from
-    warm = {name: said for name, said in (("keep", keep), ("cluster", cluster)) if said is not None}
-    return Given(envs, tuple(secrets), warm=warm)
+    return Given(envs, tuple(secrets), warm=_warm(keep, cluster))
+
+
+def _warm(keep: str | None, cluster: str | None) -> dict[str, str]:
+    """What the two options say, as a task takes it.
+
+    Raises:
+        SpecError: for what no task takes; it names the option.
+    """
+    from sky_core.spec import Task
+
+    said = {name: value for name, value in (("keep", keep), ("cluster", cluster)) if value is not None}
+    if keep is not None and re.fullmatch(r"[0-9.]+", keep):
+        said["keep"] = f"{keep}h"  # as in a file, where a number is one of hours
+    for name, value in said.items():
+        try:
+            Task(name="task", run="true", **{name: value})
+        except SpecError as error:
+            raise SpecError(str(error).replace(f"Task.task: {name}", f"--{name}", 1)) from None
+    return said
 
 
 def options_for(given: Given) -> list[str]:

@@ -79,7 +79,7 @@ def job_called(broker: Broker, said: str, *, live: bool = False) -> Job:
     """
     found = broker.store.called(said, MOST_NAMED + 1)
     if not found:
-        raise SkyloomError(f"there is no job {said!r}", cure="skyloom jobs lists them")
+        raise _no_job(broker, said)
     if live and len(found) > 1:
         found = [job for job in found if not job.over] or found
     if len(found) > 1:
@@ -87,3 +87,14 @@ def job_called(broker: Broker, said: str, *, live: bool = False) -> Job:
         names = ", ".join(f"{job.id} ({job.task} of {job.plan_key})" for job in found[:MOST_NAMED])
         raise SkyloomError(f"{said!r} may be {names}{more}", cure="name one by its id, or as RUN/TASK")
     return broker.job(found[0].id)
+
+
+def _no_job(broker: Broker, said: str) -> SkyloomError:
+    keepers = [cluster.job_id for cluster in broker.store.kept() if cluster.kept_as == said]
+    if not keepers:
+        return SkyloomError(f"there is no job {said!r}", cure="skyloom jobs lists them")
+    return SkyloomError(
+        f"there is no job {said!r}: machines are kept under that name, of {', '.join(keepers)}",
+        cure=f"skyloom ssh {keepers[-1]} gets on to them, skyloom run --cluster {said} uses them, "
+        f"skyloom down {said} ends them",
+    )

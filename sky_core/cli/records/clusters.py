@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -71,16 +72,20 @@ def down(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before more than one is ended.")] = False,
 ) -> None:
     """End machines that are kept, and wait until they are gone. A job that runs is ended by skyloom cancel."""
-    if bool(names) == every:
+    if names and every:
+        raise SpecError(f"{', '.join(names)} and --all are both given", cure="say either")
+    if not names and not every:
         raise SpecError("which machines are to be ended?", cure="name them as skyloom clusters does, or say --all")
     broker = open_broker()
     profile = broker.settings.profile
-    kept = {cluster.kept_as or "" for cluster in broker.store.kept_of(profile)}
+    kept = Counter(cluster.kept_as or "" for cluster in broker.store.kept_of(profile))
     for name in names or ():
         if name not in kept:
             raise SkyloomError(f"no machines are kept as {name!r}", cure="skyloom clusters lists what is")
     meant = sorted(set(names or kept))
-    if every and len(meant) > 1 and not yes and not agreed(f"End {', '.join(meant)}?"):
+    told = ", ".join(f"{name} (kept {kept[name]} times)" if kept[name] > 1 else name for name in meant)
+    unnamed = sum(kept[name] for name in meant) > (1 if every else len(meant))
+    if unnamed and not yes and not agreed(f"End {told}?"):
         raise typer.Exit(1)
     for name in meant:
         spinner.say(f"ending {name}")

@@ -16,8 +16,9 @@ from typer.testing import CliRunner
 
 from sky_core.cli import terminal
 from sky_core.cli.app import app
+from sky_core.cli.taskfiles import given_of
 from sky_core.config import Settings
-from sky_core.errors import SkyloomError
+from sky_core.errors import SkyloomError, SpecError
 from sky_core.store import Store
 from tests.unit.cli.calls import DOING, ELSEWHERE, LOOKING
 from tests.unit.cli.few_jobs import RUN, fill
@@ -123,3 +124,11 @@ def test_an_option_that_there_is_not_is_a_line_for_every_command():
         result = CliRunner().invoke(app, [*path, "--no-such-option"])
         assert result.exit_code == 2, path
         assert "no such option" in result.output.lower()
+
+
+def test_what_is_to_be_kept_is_said_as_in_a_file_and_refused_by_its_option():
+    assert [given_of(None, None, None, keep=said).warm["keep"] for said in ("0.5", "30m")] == ["0.5h", "30m"]
+    for options, why in (({"keep": "30"}, "--keep: machines are kept for 24 h"), ({"keep": "x"}, "--keep: 'x' is not"),
+                         ({"cluster": "-x"}, "--cluster: '-x' is not a cluster name")):  # fmt: skip
+        with pytest.raises(SpecError, match=f"^{why}"):
+            given_of(None, None, None, **options)

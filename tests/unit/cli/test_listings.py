@@ -7,6 +7,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -180,6 +181,22 @@ class TestCommands:
         assert "1 submitted, 1 running, 1 succeeded, 1 failed" in text
         assert "azure/us-east-1a m5.large" in text
         assert "succeeded-job" not in text
+
+    def test_kept_machines_are_told_from_jobs_and_ended_one_at_a_time(self, home):
+        keeper = submitted(home, "warm", "succeeded")
+        kept = {"state": "kept", "kept_at": time.time(), "kept_until": time.time() + HOUR, "kept_as": "dev"}
+        for attempt in (1, 2):
+            home.put_cluster(launch(keeper, attempt, hours=None, **kept))
+        for words in (("logs",), ("cancel",), ("ssh",), ("exec",)):
+            with pytest.raises(
+                SkyloomError, match=rf"there is no job 'dev': machines are kept .* of {keeper.id}"
+            ) as no:
+                said(*words, "dev", *(["ls"] if words == ("exec",) else []))
+            assert "skyloom down dev" in no.value.cure
+        assert "End dev (kept 2 times)?" in said("down", "dev", code=1), "and no answer is no"
+        with pytest.raises(SkyloomError, match="dev and --all are both given"):
+            said("down", "dev", "--all")
+        assert [one.stopped_at for one in home.kept()] == [None, None]
 
     def test_cancel_wants_to_know_which(self, home):
         with pytest.raises(SkyloomError, match="--run RUN or --all"):
