@@ -39,6 +39,11 @@ class Glance:
         return sum(one.usd_per_hour(self.at) for one in self.kept)
 
     @property
+    def kept_as(self) -> str:
+        """Under which names they are kept."""
+        return ", ".join(dict.fromkeys(one.kept_as or "" for one in self.kept))
+
+    @property
     def usd_per_hour(self) -> float:
         """What the machines of all live jobs cost now, and those that are kept."""
         return sum(row.usd_per_hour for row in self.live) + self.kept_usd_per_hour

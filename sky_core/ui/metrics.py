@@ -13,12 +13,12 @@ KIND = "text/plain; version=0.0.4"
 
 
 def metrics(asked: Asked) -> Answer:
-    """Jobs by state, machines and money by cloud and market, and events by kind."""
+    """Jobs by state, machines and money by cloud, market and whether they are kept, and events by kind."""
     seen = look(asked.store, asked.settings.scale)
     states: dict[Labels, float] = {(("state", state),): count for state, count in seen.states.items()}
     lines = [*_family("skyloom_jobs", "gauge", "Jobs in each state.", states)]
     machines, usd = _machines(seen)
-    lines += _family("skyloom_machines", "gauge", "Machines that live jobs have or ask for.", machines)
+    lines += _family("skyloom_machines", "gauge", "Machines that live jobs have or ask for, and kept ones.", machines)
     lines += _family("skyloom_usd_per_hour", "gauge", "What those machines cost, USD per hour.", usd)
     today: dict[Labels, float] = {(): seen.usd_today}
     lines += _family("skyloom_usd_today", "gauge", "Spent since midnight UTC, machines and egress, USD.", today)
@@ -30,15 +30,14 @@ def metrics(asked: Asked) -> Answer:
 
 
 def _machines(seen: Glance) -> tuple[Mapping[Labels, float], Mapping[Labels, float]]:
-    """How many, and USD per hour, by cloud and market."""
+    """How many, and USD per hour, by cloud, market and state: of a live job, or kept for the next one."""
     count: Counter[Labels] = Counter()
     usd: dict[Labels, float] = {}
-    for row in seen.live:
-        for one in row.spent.clusters:
-            if one.open:
-                labels = (("cloud", one.cloud), ("market", one.market))
-                count[labels] += one.num_nodes
-                usd[labels] = usd.get(labels, 0.0) + one.num_nodes * one.price
+    live = [("live", one) for row in seen.live for one in row.spent.clusters if one.open]
+    for state, one in [*live, *(("kept", one) for one in seen.kept)]:
+        labels = (("cloud", one.cloud), ("market", one.market), ("state", state))
+        count[labels] += one.num_nodes
+        usd[labels] = usd.get(labels, 0.0) + one.usd_per_hour(seen.at)
     return dict(count), usd
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 HEADS = ("job", "task", "state", "try", "machine", "market", "$/h", "$", "since")
 NUMBERS = ("try", "$/h", "$", "since")
-AROUND = 8  # lines of a screen that are not rows of jobs
+AROUND = 9  # lines of a screen that are not rows of jobs
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
@@ -83,7 +83,9 @@ def summary(seen: Glance) -> Text:
 
     counted = ", ".join(f"{count:,} {state}" for state, count in seen.states.items()) or "no jobs yet"
     clock = time.strftime("%H:%M:%S", time.localtime(seen.at))
-    return Text(f"{clock}  {counted}\n${seen.usd_per_hour:.2f} an hour now, ${seen.usd_today:.2f} since midnight (UTC)")
+    kept = f"\nof it ${seen.kept_usd_per_hour:.2f} for machines kept idle as {seen.kept_as} (skyloom clusters)"
+    spent = f"${seen.usd_per_hour:.2f} an hour now, ${seen.usd_today:.2f} since midnight (UTC)"
+    return Text(f"{clock}  {counted}\n{spent}{kept if seen.kept else ''}")
 
 
 def table_of(seen: Glance, most: int | None = None) -> Table:

@@ -12,14 +12,18 @@ from urllib.parse import quote
 
 import pytest
 
+from sky_core.cli.records.top import summary
 from sky_core.config import Settings
 from sky_core.measures.scale import Scale
+from sky_core.overview.glance import look
 from sky_core.overview.pipelines import pipelines
 from sky_core.overview.runs import timeline
 from sky_core.overview.spot import spot_market
 from sky_core.planner.plan import Placement, Plan, Span
 from sky_core.spec import Objective
 from sky_core.store import Observation, Store
+from sky_core.ui.answers import Asked
+from sky_core.ui.metrics import metrics
 from sky_core.ui.pages import PAGES
 from sky_core.ui.server import Server
 from tests.unit.cli.few_jobs import HOUR, launch, submitted
@@ -149,8 +153,8 @@ class TestPages:
         assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
         samples = dict(re.findall(r"^(\w+(?:\{.*\})?) (\S+)$", body, re.MULTILINE))
         assert samples['skyloom_jobs{state="running"}'] == "2"
-        assert samples['skyloom_machines{cloud="gcp",market="on-demand"}'] == "1"
-        assert samples['skyloom_usd_per_hour{cloud="gcp",market="on-demand"}'] == "2"
+        assert samples['skyloom_machines{cloud="gcp",market="on-demand",state="live"}'] == "1"
+        assert samples['skyloom_usd_per_hour{cloud="gcp",market="on-demand",state="live"}'] == "2"
         assert samples['skyloom_events_total{kind="submitted"}'] == "2"
         for name in {re.split(r"[{ ]", name)[0] for name in samples}:
             assert body.count(f"# TYPE {name} ") == 1
@@ -175,6 +179,22 @@ def test_bars_come_to_the_bill_where_a_cloud_charges_for_a_minute_at_least(tmp_p
     seen = timeline(store, Scale(), "short/1")
     assert sum(leg.usd for line in seen.tasks for leg in line.legs) == pytest.approx(2 * 60 / HOUR * 3.6)
     assert seen.usd == pytest.approx(2 * 60 / HOUR * 3.6)
+    store.close()
+
+
+def test_machines_that_are_kept_are_named_wherever_money_is(tmp_path):
+    settings = Settings.load({"SKYLOOM_HOME": str(tmp_path)})
+    store, now = Store(settings.store_url), time.time()
+    job = submitted(store, "warm", "succeeded", run="short/1")
+    kept = {"state": "kept", "kept_at": now - HOUR, "kept_until": now + HOUR, "kept_as": "dev", "num_nodes": 2}
+    store.put_cluster(launch(job, 1, hours=None, began=now - 2 * HOUR, price=0.5, **kept))
+    asked = Asked(store, settings, {})
+    said = metrics(asked).text
+    assert 'skyloom_machines{cloud="aws",market="on-demand",state="kept"} 2\n' in said
+    assert 'skyloom_usd_per_hour{cloud="aws",market="on-demand",state="kept"} 1\n' in said
+    assert "<b>$1.00</b> of it for machines kept idle as dev" in PAGES["/"](asked).text
+    assert "<b>$1.00</b> of it for machines that were kept and idle" in PAGES["/cost"](asked).text
+    assert "of it $1.00 for machines kept idle as dev" in summary(look(store, Scale())).plain
     store.close()
 
 
