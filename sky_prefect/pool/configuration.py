@@ -10,6 +10,7 @@ from prefect.workers.base import BaseJobConfiguration
 from pydantic import Field
 
 from sky_core import engine_kit
+from sky_core.errors import SpecError
 from sky_core.spec import Objective, Pipeline, Resources, Task
 from sky_prefect.needs import RESOURCE_FIELDS
 from sky_prefect.window import node_name
@@ -78,6 +79,11 @@ class SkyJobConfiguration(BaseJobConfiguration):
         if workdir is not None:
             fields["workdir"] = str(workdir)
         task = command_task(node_name(flow, 0), self.command or COMMAND, self.resources, **fields)
+        if task.num_nodes > 1:
+            raise SpecError(
+                f"Task.{task.name}: num_nodes: a flow run is one process, on one machine; its tasks may have more machines "
+                "through SkyTaskRunner"
+            )
         return Pipeline(name=f"{flow}/flow-run", tasks=(task,))
 
 

@@ -30,6 +30,8 @@ def test_slips_are_told_when_the_file_is_loaded():
         sky(work_pool="bound", cpuz=2)
     with pytest.raises(SpecError, match="deadline"):
         sky(work_pool="bound", deadline="soon")
+    with pytest.raises(SpecError, match="num_nodes: a flow run is one process"):
+        sky(work_pool="bound", num_nodes=2)
 
 
 @pytest.mark.slow
