@@ -13,7 +13,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType, TaskRun
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Crashed
+from prefect.states import Cancelled, Crashed
 
 from sky_core.broker.interest import Waiter
 from sky_core.remote.agent.looking import alive, boot_id
@@ -22,6 +22,7 @@ from sky_core.remote.agent.processes import look
 OVER = frozenset({StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED, StateType.CANCELLING})
 
 
+CALLER_GONE = "the process that called the flow has ended"
 LOST = "ProcessLost"  # the state's name of a run that we have found without its process: a retry finds its jobs
 
 
@@ -30,8 +31,13 @@ def waiter_of(run: TaskRun) -> Waiter:
     api = PREFECT_API_URL.value()
     if not api or not run.flow_run_id:
         return Waiter(f"prefect/{run.id}")
-    how = {"engine": "prefect", "api": api, "flow_run": str(run.flow_run_id), "process": _this_process(os.getpid())}
+    how = {"engine": "prefect", "api": api, "flow_run": str(run.flow_run_id), "process": this_process()}
     return Waiter(f"prefect/{run.id}", how)
+
+
+def this_process() -> dict[str, Any] | None:
+    """What names this process among all that ever were; None where that cannot be told."""
+    return _this_process(os.getpid())
 
 
 @cache
@@ -59,7 +65,7 @@ def still_wanted(how: Mapping[str, Any]) -> bool | None:
     A run that is to be started (again) will find its job. One that is said to be running tells nothing, unless its job
     is the ``whole`` run: its process has fallen silent, and Prefect does not notice when a process is killed. If that
     process is seen to have ended, the run is set to Crashed, so that it can be retried; its jobs stay as wanted as
-    before.
+    before. A whole run that its ``caller`` waits for is wanted by him alone: without him it is cancelled.
     """
     with temporary_settings({PREFECT_API_URL: how["api"]}), get_client(sync_client=True) as client:
         run = UUID(how["flow_run"])
@@ -67,8 +73,12 @@ def still_wanted(how: Mapping[str, Any]) -> bool | None:
             state = client.read_flow_run(run).state
         except ObjectNotFound:
             return False
+        if _gone(how.get("caller")) and (state is None or not state.is_final()):
+            client.set_flow_run_state(run, Cancelled(message=CALLER_GONE), force=True)
+            return False
         if state is None or state.type == StateType.RUNNING:
             if state is not None and _gone(how.get("process")):
                 client.set_flow_run_state(run, Crashed(name=LOST, message="the process of this run has ended"))
             return True if how.get("whole") else None
-    return None if state.name == LOST else state.type not in OVER
+    wanted = state.type not in OVER
+    return None if state.name == LOST or (wanted and "caller" in how) else wanted

@@ -7,17 +7,23 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import httpx
 from prefect import Flow, Task
 from prefect.bundles import create_bundle_for_flow_run
-from prefect.client.orchestration import PrefectClient
+from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import Flow as APIFlow
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext, TagsContext
-from prefect.states import Pending
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelled, Pending
+
+from sky_prefect.pool.jobs import RunJobs
+from sky_prefect.wanting import CALLER_GONE
 
 BUNDLE = "bundle.json"
 COMMAND = f"python3 -m prefect.bundles.execute --key {BUNDLE}"
@@ -71,6 +77,20 @@ def bundled(flow: Flow[..., Any], run: FlowRun) -> Iterator[Path]:
             shutil.unpack_archive(made["zip_path"], folder)
             made["zip_path"].unlink()
         yield folder
+
+
+def end(jobs: RunJobs, run: UUID) -> None:
+    """Cancel a flow run whose caller ends, and its job; one that is over ends by itself."""
+    with get_client(sync_client=True) as client:
+        with suppress(httpx.HTTPError, ObjectNotFound):
+            state = client.read_flow_run(run).state
+            if state is not None and state.is_final():
+                return
+        job = jobs.last(run)
+        if job is not None:
+            jobs.broker.cancel(job.id, CALLER_GONE)
+        with suppress(httpx.HTTPError, ObjectNotFound):
+            client.set_flow_run_state(run, Cancelled(message=CALLER_GONE), force=True)
 
 
 def _unbound(flow: Flow[..., Any]) -> Flow[..., Any]:

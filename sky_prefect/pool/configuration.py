@@ -81,7 +81,7 @@ class SkyJobConfiguration(BaseJobConfiguration):
         task = command_task(node_name(flow, 0), self.command or COMMAND, self.resources, **fields)
         if task.num_nodes > 1:
             raise SpecError(
-                f"Task.{task.name}: num_nodes: a flow run is one process, on one machine; its tasks may have more machines "
+                f"Task.{task.name}: num_nodes: a flow run is one process, on one machine; its tasks may have more, "
                 "through SkyTaskRunner"
             )
         return Pipeline(name=f"{flow}/flow-run", tasks=(task,))

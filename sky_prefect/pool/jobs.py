@@ -15,6 +15,7 @@ from sky_core.broker.interest import RENEW_S, Waiter
 from sky_core.errors import SkyloomError
 from sky_core.store import Event, Job
 from sky_prefect.pool.configuration import SkyJobConfiguration
+from sky_prefect.wanting import this_process
 
 SILENT_S = 2 * RENEW_S  # after so long without a word nobody follows a job any more
 
@@ -48,8 +49,14 @@ class RunJobs:
         (task,) = pipeline.tasks
         return self.broker.submit(key, task, key, environ={**os.environ, **configuration.variables})
 
-    def follow(self, run: UUID, job: Job, on_event: Callable[[Event], None], stopped: Callable[[], bool]) -> Job:
-        """Wait for a job's end, telling what happens from when it was last told; as it is once ``stopped()``."""
+    def follow(
+        self, run: UUID, job: Job, on_event: Callable[[Event], None], stopped: Callable[[], bool], called: bool = False
+    ) -> Job:
+        """Wait for a job's end, telling what happens from when it was last told; as it is once ``stopped()``.
+
+        Args:
+            called: Whether the run is wanted by this process alone, which has called its flow.
+        """
         silent_s = self._silent_s(job)
         told_until = 0.0 if silent_s is None else time.time() - silent_s
 
@@ -57,7 +64,7 @@ class RunJobs:
             if event.at > told_until:
                 on_event(event)
 
-        return self.broker.watch(job.id, on_event=tell, stop=stopped, waiter=self._waiter(run))
+        return self.broker.watch(job.id, on_event=tell, stop=stopped, waiter=self._waiter(run, called))
 
     def forsaken(self, run: UUID) -> Job | None:
         """The newest job of a flow run, if nobody has followed it for a while."""
@@ -75,11 +82,11 @@ class RunJobs:
             return str(error)
         return None
 
-    def _waiter(self, run: UUID) -> Waiter:
-        # The run's own process is on the machine: as long as the run is not over, its job is wanted.
-        return Waiter(
-            f"prefect-pool/{run}", {"engine": "prefect", "api": self.api, "flow_run": str(run), "whole": True}
-        )
+    def _waiter(self, run: UUID, called: bool) -> Waiter:
+        # The run's own process is on the machine: as long as the run is not over, its job is wanted. Whoever takes over
+        # a run that was called is the same waiter, and from then on it is wanted like any other.
+        how = {"engine": "prefect", "api": self.api, "flow_run": str(run)}
+        return Waiter(f"prefect-pool/{run}", {**how, **({"caller": this_process()} if called else {"whole": True})})
 
     def _silent_s(self, job: Job) -> float | None:
         """For how long nobody has said that he follows a job; None if nobody ever has."""

@@ -7,9 +7,11 @@ began. A worker that is killed loses nothing: jobs go on, and whichever worker o
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
@@ -32,15 +34,20 @@ from sky_core.store import Event, Job
 from sky_prefect.pool import adhoc
 from sky_prefect.pool.configuration import SkyJobConfiguration
 from sky_prefect.pool.jobs import SILENT_S, RunJobs
+from sky_prefect.pool.values import CalledFlowFuture, stored
 from sky_prefect.reports import tell_event
+from sky_prefect.wanting import CALLER_GONE
 
 if TYPE_CHECKING:
     from prefect import Flow
     from prefect.client.schemas.responses import WorkerFlowRunResponse
+    from prefect.futures import PrefectFlowRunFuture
 
 Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 LOOK_S = 3.0  # between two looks at whether a flow run was cancelled
+LEAVE_S = 15.0  # for a cancelled job to end before whoever called its flow has left
 GRACE_S = 30.0  # for a flow run's own process to see to its cancellation
 GOING = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 
@@ -100,7 +107,7 @@ class SkyWorker(BaseWorker[SkyJobConfiguration, BaseVariables, SkyWorkerResult])
         try:
             job = await self._job_of(flow_run, configuration, workdir)
             task_status.started(job.id)
-            job = await self._followed_to_its_end(flow_run, job)
+            job = await self._followed_to_its_end(flow_run, job, called=workdir is not None)
             return await self._ended(flow_run, job)
         finally:
             self._followed.discard(flow_run.id)
@@ -122,7 +129,7 @@ class SkyWorker(BaseWorker[SkyJobConfiguration, BaseVariables, SkyWorkerResult])
 
     # Flow runs that are under way.
 
-    async def _followed_to_its_end(self, flow_run: FlowRun, job: Job) -> Job:
+    async def _followed_to_its_end(self, flow_run: FlowRun, job: Job, called: bool = False) -> Job:
         logger, left, begun = self.get_flow_run_logger(flow_run), threading.Event(), threading.Event()
 
         def on_event(event: Event) -> None:
@@ -136,7 +143,7 @@ class SkyWorker(BaseWorker[SkyJobConfiguration, BaseVariables, SkyWorkerResult])
         async with anyio.create_task_group() as group:
             group.start_soon(self._heed_cancellation, flow_run.id, job.id, begun)
             try:
-                job = await _apart(self.jobs.follow, flow_run.id, job, on_event, left.is_set)
+                job = await _apart(self.jobs.follow, flow_run.id, job, on_event, left.is_set, called)
             finally:
                 left.set()  # this worker ends; the job goes on
             group.cancel_scope.cancel()
@@ -215,7 +222,13 @@ class SkyWorker(BaseWorker[SkyJobConfiguration, BaseVariables, SkyWorkerResult])
 
     async def _take(self, run: FlowRun) -> None:
         try:
-            await self._submit_run_and_capture_errors(run)
+            job = await _apart(self.jobs.last, run.id)
+            if job is None or (job.over and run.state is not None and run.state.is_pending()):
+                await self._submit_run_and_capture_errors(run)
+            else:  # as it was submitted, whatever the pool says by now
+                await self._ended(run, await self._followed_to_its_end(run, job))
+        except Exception:  # noqa: BLE001 - another look takes it over
+            self.get_flow_run_logger(run).exception("The flow run could not be taken over")
         finally:
             self._followed.discard(run.id)
 
@@ -229,6 +242,17 @@ class SkyWorker(BaseWorker[SkyJobConfiguration, BaseVariables, SkyWorkerResult])
 
     # Flows that are bound to the pool by a decorator, and run by the process that calls them.
 
+    async def submit(
+        self,
+        flow: Flow[..., Result],
+        parameters: dict[str, Any] | None = None,
+        job_variables: dict[str, Any] | None = None,
+        flow_run: FlowRun | None = None,
+    ) -> PrefectFlowRunFuture[Result]:
+        """Run a flow that this process holds; what cannot come back of it is told before its launch."""
+        future = await super().submit(flow, parameters, job_variables, flow_run)
+        return CalledFlowFuture(future.flow_run_id)
+
     async def _submit_adhoc_run(
         self,
         flow: Flow[..., Any],
@@ -237,8 +261,14 @@ class SkyWorker(BaseWorker[SkyJobConfiguration, BaseVariables, SkyWorkerResult])
         task_status: anyio.abc.TaskStatus[FlowRun] | None = None,
         flow_run: FlowRun | None = None,
     ) -> None:
+        flow = await stored(flow, self.work_pool, self._logger)
         run = await adhoc.flow_run_of(self.client, self.work_pool.name, flow, parameters or {}, job_variables, flow_run)
         (task_status or anyio.TASK_STATUS_IGNORED).started(run)
+
+        def at_exit() -> None:  # Ctrl-C may end this process before its threads have heard of it
+            adhoc.end(self.jobs, run.id)
+
+        atexit.register(at_exit)
         try:
             configuration: SkyJobConfiguration = await SkyJobConfiguration.from_template_and_values(
                 base_job_template=self.work_pool.base_job_template, values=job_variables or {}, client=self.client
@@ -254,10 +284,37 @@ class SkyWorker(BaseWorker[SkyJobConfiguration, BaseVariables, SkyWorkerResult])
             await self._propose_crashed_state(run, f"{type(error).__name__}: {error}")
         except BaseException:  # whoever called the flow does not wait for it any more
             with anyio.CancelScope(shield=True):
-                job = await _apart(self.jobs.last, run.id)
-                if job is not None:
-                    await _apart(self.jobs.broker.cancel, job.id, "the process that called the flow has ended")
+                await self._left(run)
             raise
+        finally:
+            atexit.unregister(at_exit)
+
+    async def _left(self, run: FlowRun) -> None:
+        """End what is left of a flow run that nobody waits for any more; one that is over ends by itself."""
+        job = await _apart(self.jobs.last, run.id)
+        if job is not None and not (await self._is_final(run) and await self._ends_within(GRACE_S, job)):
+            await _apart(self.jobs.broker.cancel, job.id, CALLER_GONE)
+            await self._cancelled(run)  # at once, and again after a process that was still there to say otherwise
+            await self._ends_within(LEAVE_S, job)
+        await self._cancelled(run)
+
+    async def _cancelled(self, run: FlowRun) -> None:
+        if not await self._is_final(run):
+            with suppress(httpx.HTTPError):
+                await self._mark_flow_run_as_cancelled(run, {"message": CALLER_GONE})
+
+    async def _is_final(self, run: FlowRun) -> bool:
+        with suppress(httpx.HTTPError):
+            state = await self._state(run.id)
+            return state is not None and state.is_final()
+        return False
+
+    async def _ends_within(self, patience_s: float, job: Job) -> bool:
+        with anyio.move_on_after(patience_s):
+            while not (await _apart(self.jobs.broker.job, job.id)).over:
+                await anyio.sleep(0.5)
+            return True
+        return False
 
 
 async def _apart(function: Callable[..., Answer], *args: Any) -> Answer:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
+from prefect.exceptions import FailedRun, MissingResult
 from prefect.filesystems import LocalFileSystem
 from prefect.flows import InfrastructureBoundFlow
 
@@ -48,8 +49,16 @@ def test_a_bound_flow_runs_on_a_machine(world, broker, tmp_path_factory):
     (job,) = broker.store.jobs()
     assert job.id == job_id
     assert len(world.launches(job.id)) == 1
-    failed = bound(number=-1, return_state=True)
-    assert failed.is_failed()
+    with pytest.raises(ValueError, match="mine"):
+        bound(number=-1)
+    unkept = sky(work_pool="bound", env={"COLOUR": "red"}, **SMALL)(doubled)
+    with pytest.raises(FailedRun, match=r"ValueError: mine.*result_storage"):
+        unkept(number=-1)
+    with pytest.raises(MissingResult, match="result_storage"):
+        unkept(number=1)
+    ends = [job.state for job in broker.store.jobs()]
+    assert len(ends) == 4
+    assert "cancelled" not in ends, "each ended by itself"
     with get_client(sync_client=True) as client:
         assert client.read_work_pool("bound").type == "skyloom"
     assert b"canary-blue" not in Path(broker.settings.store_url.removeprefix("sqlite:///")).read_bytes()
