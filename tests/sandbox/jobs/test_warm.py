@@ -95,7 +95,8 @@ def test_the_bill_has_the_idle_time_and_comes_to_what_the_cloud_charges(tidy, tm
             if entry["kind"] == "machine" and entry["tags"].get("skyloom-job") == first.id
         ]  # fmt: skip
         spent = total([c for c in charges(home.store, home.settings.scale) if c.job in (first.id, second.id)])
-        assert spent.hours * 3600 == pytest.approx(machine["billed_s"], rel=0.05)
+        # EC2 tells of a start and of an end in whole seconds: half of one may be missed at either.
+        assert spent.hours * 3600 == pytest.approx(machine["billed_s"], rel=0.05, abs=1.0)
         (price,) = {cluster.price for cluster in home.store.clusters()}
         assert spent.idle_usd / price * 100 >= 2.0, "seconds of the sandbox"
         assert spent.idle_usd < spent.compute_usd
