@@ -82,6 +82,10 @@ class RunJobs:
             return str(error)
         return None
 
+    def last_words(self, job: Job) -> str:
+        """The end of a job's log."""
+        return "\n".join(self.broker.store.log(job.id)[-4000:].decode(errors="replace").splitlines()[-20:])
+
     def _waiter(self, run: UUID, called: bool) -> Waiter:
         # The run's own process is on the machine: as long as the run is not over, its job is wanted. Whoever takes over
         # a run that was called is the same waiter, and from then on it is wanted like any other.

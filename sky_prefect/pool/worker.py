@@ -181,6 +181,9 @@ class SkyWorker(BaseWorker[SkyJobConfiguration, BaseVariables, SkyWorkerResult])
             elif failure or state.is_running():
                 said = failure or "its process ended without saying how the flow run did"
                 await self._propose_crashed_state(flow_run, said)
+        if state is not None and state.is_crashed():  # its process could say little of why; its log has it
+            logger, said = self.get_flow_run_logger(flow_run), await _apart(self.jobs.last_words, job)
+            logger.error("the last lines of job %s's log:\n%s", job.id, said)
         code = 0 if job.state in ("succeeded", "cancelled") else job.result.get("exit_code") or 1
         return SkyWorkerResult(identifier=job.id, status_code=code)
 

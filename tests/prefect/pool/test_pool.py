@@ -177,6 +177,40 @@ def test_a_killed_worker_loses_and_repeats_nothing(pool, folder):
     assert begun(folder) == 1
 
 
+def test_code_goes_along_as_the_working_folder(pool, folder):
+    here = {"prefect.deployments.steps.set_working_directory": {"directory": "."}}
+    with get_client(sync_client=True) as client:
+        flow_id = client.create_flow_from_name("whole")
+        client.create_deployment(
+            flow_id, "along", entrypoint="whole.py:whole", work_pool_name="clouds", pull_steps=[here]
+        )
+    (folder / "enough").touch()
+    variables = {"resources": {**SMALL, "workdir": str(FLOWS)}}
+    run = run_deployment("whole/along", parameters={"folder": str(folder)}, timeout=0, job_variables=variables)
+    state = pool.ended(run)
+    assert state.is_completed(), state.message
+
+
+def test_what_crashed_on_its_machine_is_told(pool, folder):
+    absent = {"prefect.deployments.steps.set_working_directory": {"directory": "/no/such/folder"}}
+    with get_client(sync_client=True) as client:
+        flow_id = client.create_flow_from_name("whole")
+        client.create_deployment(
+            flow_id, "absent", entrypoint="whole.py:whole", work_pool_name="clouds", pull_steps=[absent]
+        )
+    run = run_deployment(
+        "whole/absent", parameters={"folder": str(folder)}, timeout=0, job_variables={"resources": SMALL}
+    )
+    assert pool.ended(run).is_crashed()
+    shown = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id]))
+
+    def told():
+        with get_client(sync_client=True) as client:
+            return [log.message for log in client.read_logs(shown) if "the last lines of job" in log.message]
+
+    assert "/no/such/folder" in until(told, 60)[0]
+
+
 def test_what_cannot_be_planned_crashes_with_its_reason(pool, folder):
     state = pool.ended(begin(folder, instance_type="no.such"))
     assert state.is_crashed()
