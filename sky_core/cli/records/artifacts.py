@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sky_core.cli.records.choosing import JobArgument, job_called, moment
-from sky_core.cli.terminal import new_table, open_broker, say, show, write, write_rows
-from sky_core.cli.terminal.schemas import CsvOption, JsonOption, one_of, schema_option
+from sky_core.cli.terminal import new_table, open_broker, say, show
+from sky_core.cli.terminal.schemas import CsvOption, JsonOption, one_of, schema_option, write_listing
 from sky_core.errors import SkyloomError, SpecError
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ def ls(
     one_of(as_json, as_csv)
     broker, found = _found(job, output)
     if as_json or as_csv:
-        _write(found[:limit], as_csv=as_csv)
+        from sky_core.overview.documents import ArtifactEntry, ArtifactsDocument
+
+        write_listing(ArtifactsDocument.of(found[:limit]), "artifacts", ArtifactEntry, as_csv=as_csv)
         return
     if output is not None:
         _show_files(broker, found[0])
@@ -138,17 +140,6 @@ def _options(broker: Broker, url: str) -> Mapping[str, Mapping[str, Any]]:
     scheme = url.partition("://")[0]
     owner = schemes().get(scheme)
     return {} if owner is None else {scheme: connect(owner.name, broker.settings).storage_options()}
-
-
-def _write(found: list[Output], *, as_csv: bool) -> None:
-    from sky_core.overview.documents import ArtifactEntry, ArtifactsDocument
-
-    document = ArtifactsDocument.of(found)
-    if as_csv:
-        rows = document.model_dump(mode="json")["artifacts"]
-        write_rows(ArtifactEntry.model_fields, (entry.values() for entry in rows))
-    else:
-        write(document.model_dump_json(indent=2) + "\n")
 
 
 def _show_files(broker: Broker, one: Output) -> None:

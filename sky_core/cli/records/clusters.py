@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import sys
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sky_core.cli.terminal import agreed, new_table, open_broker, open_records, say, show, write
-from sky_core.cli.terminal.schemas import CsvOption, JsonOption, one_of, schema_option
+from sky_core.cli.terminal import agreed, new_table, open_broker, open_records, say, show, stacked
+from sky_core.cli.terminal.schemas import CsvOption, JsonOption, one_of, schema_option, write_listing
 from sky_core.cli.terminal.spinner import spinner
 from sky_core.errors import SkyloomError, SpecError
 
@@ -40,14 +38,7 @@ def clusters(
     if as_json or as_csv:
         from sky_core.overview.documents import ClusterEntry, ClustersDocument
 
-        document = ClustersDocument.of(rows)
-        if as_json:
-            write(document.model_dump_json(indent=2) + "\n")
-            return
-        spinner.stop()
-        lines = csv.writer(sys.stdout, lineterminator="\n")
-        lines.writerow(ClusterEntry.model_fields)
-        lines.writerows(entry.values() for entry in document.model_dump(mode="json")["clusters"])
+        write_listing(ClustersDocument.of(rows), "clusters", ClusterEntry, as_csv=as_csv)
         return
     if not rows:
         say("no machines are kept (skyloom run --keep 30m keeps them)")
@@ -59,8 +50,9 @@ def clusters(
         at = row.cluster
         gang = f" ×{at.num_nodes}" if at.num_nodes > 1 else ""
         ends = "ending" if row.ending else _clock(at.kept_until)
-        table.add_row(at.kept_as or "", row.task, f"{at.place}\n{at.instance_type}{gang}", f"{row.usd_per_hour:.2f}",
-                      _clock(at.kept_at), ends, f"{row.idle_usd:.2f}")  # fmt: skip
+        machine = stacked(at.place, f"{at.instance_type}{gang}")
+        since, costs = _clock(at.kept_at), (f"{row.usd_per_hour:.2f}", f"{row.idle_usd:.2f}")
+        table.add_row(at.kept_as or "", row.task, machine, costs[0], since, ends, costs[1])
     show(table)
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sky_core.cli.records.choosing import NameOption, RunOption, SinceOption, StateOption, choice_of
-from sky_core.cli.terminal import complain, console, new_table, open_records, say, show, stacked, write, write_rows
-from sky_core.cli.terminal.schemas import CsvOption, JsonOption, one_of, schema_option
+from sky_core.cli.terminal import complain, console, new_table, open_records, say, show, stacked
+from sky_core.cli.terminal.schemas import CsvOption, JsonOption, one_of, schema_option, write_listing
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,7 +39,9 @@ def jobs(
     matching = sum(store.count_jobs(choice).values())
     rows = job_rows(store, scale, choice, limit=limit or None, skip=limit * (page - 1))
     if as_json or as_csv:
-        _write(rows, matching, as_csv=as_csv)
+        from sky_core.overview.documents import JobEntry, JobsDocument
+
+        write_listing(JobsDocument.of(rows, matching), "jobs", JobEntry, as_csv=as_csv)
         return
     if not rows:
         every = sum(store.count_jobs().values())
@@ -50,16 +52,6 @@ def jobs(
     if console().is_terminal and matching > len(rows):
         more = f"--page {page + 1} has the next" if matching > limit * page else "none follow"
         say(f"{len(rows)} of {matching}; {more}; skyloom top has what is live", "dim")
-
-
-def _write(rows: Sequence[JobRow], matching: int, *, as_csv: bool) -> None:
-    from sky_core.overview.documents import JobEntry, JobsDocument
-
-    document = JobsDocument.of(rows, matching)
-    if not as_csv:
-        write(document.model_dump_json(indent=2) + "\n")
-        return
-    write_rows(JobEntry.model_fields, (entry.values() for entry in document.model_dump(mode="json")["jobs"]))
 
 
 def _table(rows: Sequence[JobRow]) -> Table:
