@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -115,19 +115,21 @@ def solve(zones: Zones, time_left: float, slack: float, *, first: float, keep: f
         first: Hours to the next decision.
     """
     spans = _spans(time_left, first)
-    begins = np.concatenate([[0.0], np.cumsum(spans)]).tolist()
+    begins = np.concatenate([[0.0], np.cumsum(spans)])
     turns = {span: chain(zones.rates, span) for span in set(spans)}
     markets = [zones.now]  # as each step begins
     for span in spans:
         markets.append(np.matmul(markets[-1][:, None], turns[span])[:, 0])
-    recursion = _Recursion(zones, _slacks(zones.changeover, slack), first)
-    steps = {span: recursion.step(span, turn) for span, turn in turns.items()}
+    recursion = _Recursion(zones, _slacks(zones.changeover, slack))
+    steps = recursion.steps(turns, first)
     states = np.stack(markets).astype(np.float32)
+    work = time_left - begins[:-1, None] - recursion.slacks
+    paid = np.clip(work, 0.0, np.array(spans)[:, None]).astype(np.float32)
     kept = []
     for number in reversed(range(len(spans))):
-        tables = recursion.back(steps[spans[number]], time_left - begins[number], states[number])
+        tables = recursion.back(steps[spans[number]], states[number], work[number] > 0, paid[number])
         if number == 0 or begins[number - 1] < keep:
-            kept.append((begins[number], *tables))
+            kept.append((float(begins[number]), *tables))
     ahead, spot, idle, on_demand = zip(*reversed(kept), strict=True)
     return Values(list(ahead), recursion.slacks.tolist(), np.stack(spot), np.stack(idle), np.stack(on_demand))
 
@@ -155,17 +157,16 @@ class _Step:
 
     Attributes:
         works: Hours that a job which waits for spot still runs if it comes back within the step, on average.
-        turns: (Z, 1, STATES, STATES) chances of every change of the markets.
+        turns: (Z, STATES, STATES) chances of every change of the markets.
         stays, ends: (Z, PHASES, PHASES) and (Z, PHASES, 1) of spot to stay and to end.
-        returns: (Z, 1, PHASES, 1) of spot to come back.
+        returns: (Z, PHASES, 1) of spot to come back.
         comes: (Z,) of another zone to come back.
         wait, half: (S, S) slack after waiting for the whole step, or until spot comes back within it.
         sooner: (S, S) from the former to the latter.
         short: (S,) USD for waiting where there is no time for it.
     """
 
-    hours: float
-    works: float
+    works: np.float32
     turns: Floats
     stays: Floats
     ends: Floats
@@ -182,10 +183,13 @@ class _Recursion:
 
     Between two steps it has the values before a decision: ``spot``, and ``away`` for three modes: idle before the other
     zones were asked, idle thereafter, and on-demand. ``lost`` is the first of them as spot has just been taken.
+
+    The arrays are small, so that what counts is how many operations there are: modes come first, which makes one
+    product of matrices out of many, and what takes much room is written where the step before had it.
     """
 
-    def __init__(self, zones: Zones, slacks: Floats, first: float) -> None:
-        self.zones, self.slacks, self.first = zones, slacks, first
+    def __init__(self, zones: Zones, slacks: Floats) -> None:
+        self.zones, self.slacks = zones, slacks
         count, size = len(zones.spot), len(slacks)
         self.has_spot = np.isfinite(zones.spot)
         self.price = np.where(self.has_spot, zones.spot, FORBIDDEN).astype(np.float32)[:, None, None]
@@ -197,87 +201,101 @@ class _Recursion:
         starts, group = np.unique(moves, return_inverse=True)  # the first is a start where the checkpoint is
         starts += zones.changeover
         self.group, self.zone = group.reshape(count, count), np.arange(count)
-        self.starts = np.stack([_shift(slacks, hours) for hours in starts.tolist()])[:, None]  # (starts, 1, S, S)
+        self.starts = _shifts(slacks, starts)  # (starts, S, S)
         spare = SPARE if starts[-1] <= 2 * zones.changeover + 1e-3 else SPARE_AFAR
         unsafe = slacks < starts[:, None] + spare * zones.changeover - 1e-6
         self.unsafe = np.where(unsafe, np.float32(FORBIDDEN), np.float32(0))[:, None]
         self.missing = (np.maximum(0.0, starts[:, None] - slacks) * zones.late).astype(np.float32)[:, None]
         self.usd = np.where(np.eye(count, dtype=bool), FORBIDDEN, zones.usd).astype(np.float32)[..., None]
         self.spot = np.zeros((count, PHASES, size), dtype=np.float32)
-        self.away = np.zeros((count, 3, STATES, size), dtype=np.float32)
+        self.away = np.zeros((3, count, STATES, size), dtype=np.float32)
         self.lost, self.young, self.saves = self.spot[:, 0], self.spot[:, 0], np.zeros_like(self.spot[:, 0])
+        self.gain = np.empty((count, count, PHASES + 2 * STATES, size), dtype=np.float32)
+        self.best = np.empty((count, count, STATES, size), dtype=np.float32)
 
-    def step(self, span: float, turns: Floats) -> _Step:
-        """What is the same for all steps of ``span`` hours."""
-        comes = -np.expm1(-self.comes * span)
-        comes *= -math.expm1(-comes.sum()) / max(comes.sum(), 1e-9)  # of several only one is taken
-        short = np.clip(self.zones.changeover + span - self.slacks, 0.0, span) * self.zones.late
-        chances = turns.astype(np.float32)
-        works = (span - self.first) / 2
-        return _Step(
-            span, works, chances[:, None], chances[:, PHASES:, PHASES:].copy(), chances[:, PHASES:, :1].copy(),
-            chances[:, None, :PHASES, PHASES : PHASES + 1].copy(), comes.astype(np.float32),
-            _shift(self.slacks, span), _shift(self.slacks, span - works), _shift(self.slacks, -works),
-            short.astype(np.float32),
-        )  # fmt: skip
+    def steps(self, turns: Mapping[float, Doubles], first: float) -> dict[float, _Step]:
+        """What is the same for all steps of so many hours, where decisions are ``first`` hours apart."""
+        spans = np.array(list(turns))
+        works = (spans - first) / 2
+        waits, halves, sooner = _shifts(self.slacks, np.stack([spans, spans - works, -works]))
+        steps = {}
+        for number, (span, turn) in enumerate(turns.items()):
+            comes = -np.expm1(-self.comes * span)
+            comes *= -math.expm1(-comes.sum()) / max(comes.sum(), 1e-9)  # of several only one is taken
+            short = np.clip(self.zones.changeover + span - self.slacks, 0.0, span) * self.zones.late
+            chances = turn.astype(np.float32)
+            steps[span] = _Step(
+                np.float32(works[number]), chances, chances[:, PHASES:, PHASES:].copy(),
+                chances[:, PHASES:, :1].copy(), chances[:, :PHASES, PHASES : PHASES + 1].copy(),
+                comes.astype(np.float32), waits[number], halves[number], sooner[number], short.astype(np.float32),
+            )  # fmt: skip
+        return steps
 
-    def back(self, step: _Step, left: float, markets: Floats) -> tuple[Floats, Floats, Floats]:
-        """To time ``left`` by a step, at whose beginning the markets are in these states.
+    def back(
+        self, step: _Step, markets: Floats, going: NDArray[np.bool_], paid: Floats
+    ) -> tuple[Floats, Floats, Floats]:
+        """Back by a step, at whose beginning the markets are in these states.
+
+        Args:
+            going: (S,) whether there is work left by then.
+            paid: (S,) hours of the step until the work is done.
 
         Returns:
             The values after a decision: spot, idle, on-demand.
         """
-        work = left - self.slacks
-        paid = np.clip(work, 0.0, step.hours).astype(np.float32)  # hours of the step until the work is done
-        going = (work > 0).astype(np.float32)
-        running, away = self._relieved(step)
-        spot = np.matmul(step.stays, running)
+        self._relieve(step)
+        soon = np.minimum(paid, step.works)
+        spot = np.matmul(step.stays, self.spot)
         spot += step.ends * self.lost[:, None]
         spot += self.price * paid
-        spot *= going
-        comes = step.returns * away[:, :2, PHASES : PHASES + 1]  # (Z, 2, PHASES, S) down, and back within the step
-        away = np.matmul(step.turns, away)
-        away[:, :2, :PHASES] -= comes
-        comes = comes @ step.half + step.returns * (self.price * np.minimum(paid, step.works))[:, None]
-        away[:, :2] = away[:, :2] @ step.wait + step.short
-        away[:, :2, :PHASES] += comes
-        away[:, 2] += self.dear * paid
-        away[:, 2, :PHASES] -= step.returns[:, 0] * (self.saves * np.minimum(paid, step.works))[:, None]
-        away *= going
+        comes = step.returns * self.away[:2, :, PHASES : PHASES + 1]  # (2, Z, PHASES, S) down, and back within the step
+        away = np.matmul(step.turns, self.away)
+        away[:2, :, :PHASES] -= comes
+        comes = _times(comes, step.half)
+        comes += step.returns * (self.price * soon)
+        away[:2] = _times(away[:2], step.wait)
+        away[:2] += step.short
+        away[:2, :, :PHASES] += comes
+        away[2] += self.dear * paid
+        away[2, :, :PHASES] -= step.returns * (self.saves * soon)[:, None]
+        if not going.all():
+            spot *= going
+            away *= going
         self._decide(spot, away, markets)
-        return spot, away[:, 0], away[:, 2]
+        return spot, away[0], away[2]
 
-    def _relieved(self, step: _Step) -> tuple[Floats, Floats]:
-        """Spot and the three modes, less what is gained if a better zone that was down comes back meanwhile."""
+    def _relieve(self, step: _Step) -> None:
+        """Take from spot and the modes what is gained if a better zone that was down comes back meanwhile."""
         if len(self.zone) == 1:
-            return self.spot, self.away
+            return
         better = self._begin(self.young, self.unsafe)
-        tables = np.concatenate([self.spot, self.away[:, 1], self.away[:, 2]], axis=1)
-        gain = tables[:, None] - better[:, :, None]
-        sooner = better @ step.sooner + self.price[:, 0] * np.float32(step.works)  # who waits takes it when it comes
-        np.subtract(self.away[:, None, 1], sooner[:, :, None], out=gain[:, :, PHASES : PHASES + STATES])
+        sooner = _times(better, step.sooner) + self.price[:, 0] * step.works  # who waits takes it when it comes
+        _, tried, on_demand = self.away
+        gain, size = self.gain, self.gain.shape
+        np.subtract(self.spot[:, None], better[:, :, None], out=gain[:, :, :PHASES])
+        np.subtract(tried[:, None], sooner[:, :, None], out=gain[:, :, PHASES : PHASES + STATES])
+        np.subtract(on_demand[:, None], better[:, :, None], out=gain[:, :, PHASES + STATES :])
         np.maximum(gain, np.float32(0), out=gain)
-        size = gain.shape
         gained = np.matmul(step.comes, gain.reshape(size[0], size[1], -1)).reshape(size[0], size[2], size[3])
-        np.subtract(tables, gained, out=tables)
-        away = self.away.copy()
-        away[:, 1], away[:, 2] = tables[:, PHASES : PHASES + STATES], tables[:, PHASES + STATES :]
-        return tables[:, :PHASES], away
+        self.spot = self.spot - gained[:, :PHASES]
+        tried -= gained[:, PHASES : PHASES + STATES]
+        on_demand -= gained[:, PHASES + STATES :]
 
     def _decide(self, spot: Floats, away: Floats, states: Floats) -> None:
         """From the values after a decision to those before it."""
-        fresh, tried, on_demand = away[:, 0], away[:, 1], away[:, 2]
-        again = np.matmul(spot, self.starts[0, 0]) + self.unsafe[0]
-        pay = np.matmul(on_demand, self.starts[0, 0]) + self.missing[0]
+        fresh, tried, on_demand = away
+        first, otherwise, paying = self.away
+        again = _times(spot, self.starts[0]) + self.unsafe[0]
+        pay = _times(on_demand, self.starts[0]) + self.missing[0]
         if len(self.zone) > 1:
             typical = np.matmul(states[:, None], on_demand)[:, 0]
             np.minimum(pay, self._begin(typical, self.missing).min(axis=1)[:, None], out=pay)
-        otherwise = np.minimum(tried, pay)
+        np.minimum(tried, pay, out=otherwise)
         np.minimum(otherwise[:, PHASES:], again, out=otherwise[:, PHASES:])
-        first = np.minimum(np.minimum(fresh, pay), self._ask(spot, states[:, PHASES:], otherwise))
+        np.minimum(np.minimum(fresh, pay), self._ask(spot, states[:, PHASES:], otherwise), out=first)
         np.minimum(first[:, PHASES:], again, out=first[:, PHASES:])
+        np.minimum(on_demand, otherwise, out=paying)
         self.spot = np.minimum(spot, otherwise[:, PHASES:])
-        self.away = np.stack([first, otherwise, np.minimum(on_demand, otherwise)], axis=1)
         self.lost, self.young = first[:, 0], spot[:, 0]
         self.saves = np.where(again[:, 0] < on_demand[:, PHASES], self.dear[:, 0] - self.price[:, 0], np.float32(0))
 
@@ -293,28 +311,31 @@ class _Recursion:
         refused = np.cumprod(1 - there, axis=1)
         got = there
         got[:, 1:] *= refused[:, :-1]
-        best = np.minimum(begin[:, :, None], otherwise[:, None])
+        best = np.minimum(begin[:, :, None], otherwise[:, None], out=self.best)
         size = best.shape
         asked = np.matmul(got[:, None], best.reshape(size[0], size[1], -1)).reshape(otherwise.shape)
         return np.asarray(asked + refused[:, -1:, None] * otherwise)
 
     def _begin(self, table: Floats, besides: Floats) -> Floats:
         """(Z, S) to (Z, Z, S): a start in each other zone, from each."""
-        each = np.matmul(table, self.starts[:, 0]) + besides
+        each = np.matmul(table, self.starts) + besides
         return np.asarray(each[self.group, self.zone] + self.usd)
 
 
-@lru_cache(maxsize=128)
-def _shift_of(slacks: tuple[float, ...], hours: float) -> NDArray[np.float32]:
-    grid = np.asarray(slacks)
-    less = np.clip(grid - hours, 0.0, grid[-1])
-    low = np.clip(np.searchsorted(grid, less, side="right") - 1, 0, len(grid) - 2)
-    part = (less - grid[low]) / (grid[low + 1] - grid[low])
-    matrix, columns = np.zeros((len(grid), len(grid)), dtype=np.float32), np.arange(len(grid))
-    matrix[low, columns], matrix[low + 1, columns] = 1 - part, part
-    return matrix
+def _times(table: Floats, matrix: Floats) -> Floats:
+    """(…, S) by (S, S), as one product."""
+    return np.asarray((table.reshape(-1, table.shape[-1]) @ matrix).reshape(table.shape))
 
 
-def _shift(slacks: Floats, hours: float) -> Floats:
-    """(S, S) takes (…, S) values to those at a slack that is less by so many hours, within the grid."""
-    return _shift_of(tuple(slacks.tolist()), hours)
+def _shifts(slacks: Floats, hours: Floats) -> Floats:
+    """(…, S, S) each takes (…, S) values to those at a slack that is less by so many hours, within the grid."""
+    size = len(slacks)
+    less = np.clip(slacks - hours[..., None], 0.0, slacks[-1])
+    low = np.clip(np.searchsorted(slacks, less, side="right") - 1, 0, size - 2)
+    part = (less - slacks[low]) / (slacks[low + 1] - slacks[low])
+    rows = np.arange(size)[:, None]
+    return np.where(
+        rows == low[..., None, :],
+        1 - part[..., None, :],
+        np.where(rows == low[..., None, :] + 1, part[..., None, :], 0.0),
+    ).astype(np.float32)
