@@ -16,8 +16,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelled, Crashed
 
 from sky_core.broker.interest import Waiter
-from sky_core.remote.agent.looking import alive, boot_id
-from sky_core.remote.agent.processes import look
+from sky_core.remote.agent.processes import alive, boot_id, look
 
 OVER = frozenset({StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED, StateType.CANCELLING})
 

@@ -37,6 +37,30 @@ CANCELLED = "cancelled"
 GANG_GRACE_S = 10.0  # for ranks to end by themselves when another has failed, or needs them no more
 UNFIT = b"unfit "  # what an agent answers, or the shell for it, where no Python serves
 
+# A look at an attempt whose supervisor lives, by the shell alone: a driver looks every few seconds at a machine that
+# computes for somebody else, and the start of a Python costs five times as much. Tells what the agent's ``poll`` tells,
+# and renews the lease as that does; where it does not end the script, the agent is asked.
+LOOK = """\
+if cd {folder} 2>/dev/null && test -e supervisor &&
+read -r boot pid started <supervisor && IFS= read -r state <state.json &&
+read -r now </proc/sys/kernel/random/boot_id && test "$boot" = "$now" && read -r about 2>/dev/null <"/proc/$pid/stat"
+then
+set -f; set -- ${{about##*)}}
+case $1 in Z|X) ;; *)
+if test "${{20}}" = "$started"
+then
+true >lease
+size=$(wc -c <log)
+printf '{{"log_size": %d, %s\n' "$size" "${{state#?}}"
+if test {offset} -ge 0 && test "$size" -gt {offset}; then tail -c +$(({offset} + 1)) log | head -c {part}; fi
+exit
+fi
+esac
+fi
+cd
+"""
+PART = 8 << 20  # bytes of log in one answer; who wants more asks again
+
 # The image's Python may be too old for the agent, or none. What is on stdin must be read by somebody.
 START = """\
 python={ours}
@@ -145,7 +169,7 @@ class SshExecutor:
         def keep(machine: Machine) -> None:
             link = self._link(machine)
             program = shlex.quote(self._deliver_agent(link))
-            theirs = f"{HOME}/jobs/{quote(job_id, safe='')}/{attempt}/python"
+            theirs = f"{_folder(job_id, attempt)}/python"
             command = shlex.join(["keep", job_id, str(attempt), f"{seconds:.1f}", cloud])
             link.run(
                 KEEP.format(theirs=shlex.quote(theirs), program=program, command=command), timeout_s=KEEP_TIMEOUT_S
@@ -161,8 +185,9 @@ class SshExecutor:
             link.close()
 
     def _poll(self, machine: Machine, job_id: str, attempt: int, offset: int, look_s: float = LONG_LOOK_S) -> JobState:
-        answer = self._agent(machine, "poll", job_id, attempt, str(offset), timeout_s=POLL_TIMEOUT_S, stall_s=look_s)
-        return poll_answer(answer, offset)
+        look = LOOK.format(folder=shlex.quote(_folder(job_id, attempt)), offset=offset, part=PART)
+        ask = _call("poll", job_id, attempt, str(offset))
+        return poll_answer(self._link(machine).run(look + ask, b"", POLL_TIMEOUT_S, look_s), offset)
 
     def _agent(
         self,
@@ -172,17 +197,9 @@ class SshExecutor:
         attempt: int,
         *more: str,
         timeout_s: float,
-        stall_s: float | None = None,
         stdin: bytes = b"",
     ) -> bytes:
-        """Call the agent that the attempt was started with, whatever version it has."""
-        program = shlex.quote(f"{HOME}/jobs/{quote(job_id, safe='')}/{attempt}/agent.pyz")
-        python = f"{HOME}/jobs/{quote(job_id, safe='')}/{attempt}/python"
-        python = f'"$(test -x {shlex.quote(python)} && echo {shlex.quote(python)} || echo python3)"'
-        call = f"{python} -S {program} {shlex.join([command, job_id, str(attempt), *more])}"
-        nobody = shlex.join(["echo", json.dumps({"phase": "missing"})])
-        script = f"if test -e {program}; then {call}; else {nobody}; fi"
-        return self._link(machine).run(script, stdin, timeout_s, stall_s)
+        return self._link(machine).run(_call(command, job_id, attempt, *more), stdin, timeout_s)
 
     def _deliver_agent(self, link: Link) -> str:
         program, content = bundle.agent()
@@ -204,6 +221,19 @@ class SshExecutor:
     def _link(self, machine: Machine) -> Link:
         with self._lock:
             return self._links.setdefault(machine, Link(machine, self._keys))
+
+
+def _folder(job_id: str, attempt: int) -> str:
+    """Where the attempt lies on its machine, from the user's home."""
+    return f"{HOME}/jobs/{quote(job_id, safe='')}/{attempt}"
+
+
+def _call(command: str, job_id: str, attempt: int, *more: str) -> str:
+    """A script that calls the agent that the attempt was started with, whatever version it has."""
+    program, python = (shlex.quote(f"{_folder(job_id, attempt)}/{name}") for name in ("agent.pyz", "python"))
+    call = f'"$(test -x {python} && echo {python} || echo python3)" -S {program}'
+    nobody = shlex.join(["echo", json.dumps({"phase": "missing"})])
+    return f"if test -e {program}; then {call} {shlex.join([command, job_id, str(attempt), *more])}; else {nobody}; fi"
 
 
 def _to_be_ended(answers: Sequence[JobState]) -> list[int]:

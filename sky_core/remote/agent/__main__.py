@@ -5,9 +5,6 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__":
-    from skyloom_agent.looking import looked  # type: ignore[import-not-found]
+    from skyloom_agent.commands import main  # type: ignore[import-not-found]
 
-    if not looked(sys.argv):
-        from skyloom_agent.commands import main  # type: ignore[import-not-found]
-
-        sys.exit(main(sys.argv))
+    sys.exit(main(sys.argv))

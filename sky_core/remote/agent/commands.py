@@ -1,7 +1,7 @@
 """What the driver calls over SSH, and what the agent calls of itself.
 
-Each command imports what it needs itself: one that looks at a job comes every few seconds, and from a zip file all of
-the agent takes ten times as long to import as what that needs.
+Each command imports what it needs itself: from a zip file all of the agent takes ten times as long to import as what
+one that looks at a job needs.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any
 
 from . import processes
 from .job import Job, Place, write_whole
-from .looking import ENDED, boot_id, supervisor_lives, told
-from .state import State, read_state
+from .state import ENDED, State, log_size, read_state, supervisor_lives
 
 KILL_TIMEOUT_S = 10.0
+PART = 8 << 20  # bytes of log in one answer; who wants more asks again
 LAST_UPLOAD_S = 600.0  # for the last checkpoint of a job that goes on elsewhere
 
 
@@ -150,7 +150,11 @@ def _detach(output: Path) -> None:
 
 
 def poll(job_id: str, attempt: int, offset: int) -> bytes:
-    """Renew the lease; what is :func:`told`. The attempt may never have been, or its supervisor may be gone."""
+    """Renew the lease; the state as a line of JSON, with ``log_size``, and the log from ``offset`` on, a part at most.
+
+    Who asks from before its beginning on does not want the log. The attempt may never have been, or its supervisor may
+    be gone; while it lives, the driver looks for itself (``LOOK`` in :mod:`sky_core.remote.ssh_executor`).
+    """
     place = Place.of(job_id, attempt)
     state = read_state(place.state)
     if state is None:
@@ -161,7 +165,12 @@ def poll(job_id: str, attempt: int, offset: int) -> bytes:
         if state["phase"] not in ENDED:
             _end_session(state)
             state.update(phase="lost", detail="the agent was killed or the machine was restarted")
-    return told(state, str(place.log), offset)
+    part = b""
+    if offset >= 0:
+        with place.log.open("rb") as file:
+            file.seek(offset)
+            part = file.read(PART)
+    return json.dumps({**state, "log_size": log_size(place.log)}).encode() + b"\n" + part
 
 
 def cancel(job_id: str, attempt: int, grace_s: float, why: str) -> None:
@@ -202,7 +211,7 @@ def _end_session(state: dict[str, Any]) -> None:
         import subprocess
 
         subprocess.run(state["room"], capture_output=True)
-    if state["session"] is None or state["boot_id"] != boot_id():
+    if state["session"] is None or state["boot_id"] != processes.boot_id():
         return
     leader, started = state["session"]
     found = processes.look(leader)

@@ -111,6 +111,7 @@ class Place:
     Attributes:
         program: The agent that leads this attempt; a later driver may bring another one.
         python: The Python that it runs by.
+        supervisor: Who leads it: the boot of the machine, the process, and when that was started.
         own_log: What the agent's own processes print; empty unless something is wrong.
         lease: Its modification time is the driver's sign of life.
         cancel: Holds the grace in seconds and why ("cancelled" or "moved"), once the job is to end.
@@ -129,6 +130,7 @@ class Place:
         self.log = folder / "log"
         self.own_log = folder / "agent.log"
         self.state = folder / "state.json"
+        self.supervisor = folder / "supervisor"
         self.lease = folder / "lease"
         self.cancel = folder / "cancel"
         self.renewals = folder / "renewals"

@@ -11,8 +11,7 @@ from typing import Any
 
 from .data.courier import Courier, TransferFailed
 from .job import Job, Place, root
-from .looking import ENDED, supervisor_lives
-from .state import State, log_size, read_state
+from .state import ENDED, State, log_size, read_state, supervisor_lives
 
 OWED_AGAIN_S = 30.0  # between two tries to leave a verdict
 OWED_PATIENCE_S = 300.0  # before the machine halts

@@ -9,8 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .looking import alive, fields
-
 PR_SET_CHILD_SUBREAPER = 36
 WRITING = os.O_WRONLY | os.O_RDWR
 
@@ -26,10 +24,21 @@ class Process:
     started: int
 
 
+def alive(pid: int, started: int) -> bool:
+    """Whether the very process that was started then, in clock ticks after boot, still runs."""
+    process = look(pid)
+    return process is not None and process.started == started and process.state not in "ZX"
+
+
+def boot_id() -> str:
+    """Differs after each boot of the machine."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
 def look(pid: int) -> Process | None:
     """The process with that id, if there is one."""
     try:
-        about = fields(f"/proc/{pid}/stat")
+        about = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # the name may hold anything
     except OSError:
         return None
     return Process(pid, about[0], int(about[1]), int(about[3]), int(about[19]))

@@ -6,12 +6,14 @@ import json
 import os
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from .job import write_whole
-from .looking import ENDED, boot_id
-from .processes import look
+from .processes import alive, boot_id, look
+
+ENDED = ("done", "lost")
 
 
 class State:
@@ -44,9 +46,10 @@ class State:
         }
 
     def begin(self, pid: int) -> None:
-        """Write the first state, on behalf of the supervisor ``pid``."""
+        """Write the first state, on behalf of the supervisor ``pid``; and who that is, for a shell to look it up."""
         process = look(pid)
         assert process is not None
+        write_whole(self._path.with_name("supervisor"), f"{self['boot_id']} {pid} {process.started}\n".encode())
         self.change(pid=pid, started=process.started)
 
     def change(self, **changes: Any) -> None:
@@ -89,7 +92,7 @@ class State:
 
     def _write(self) -> None:
         try:
-            write_whole(self._path, json.dumps(self._data).encode())
+            write_whole(self._path, json.dumps(self._data).encode() + b"\n")  # a line, for a shell
         except OSError:
             self._unwritten = True
         else:
@@ -103,6 +106,11 @@ def read_state(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     return data
+
+
+def supervisor_lives(state: Mapping[str, Any]) -> bool:
+    """Whether the supervisor that wrote the state still runs."""
+    return state["boot_id"] == boot_id() and alive(state["pid"], state["started"])
 
 
 def log_size(path: Path) -> int:

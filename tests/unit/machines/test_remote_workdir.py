@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import tarfile
@@ -11,7 +10,6 @@ import pytest
 
 from sky_core.errors import SpecError
 from sky_core.remote import bundle, workdir
-from sky_core.remote.agent import looking, processes
 
 
 def packed(folder):
@@ -163,20 +161,3 @@ def test_the_agent_needs_nothing_but_the_standard_library(tmp_path):
         check=True,
     )
     assert told.stdout == b'{"phase": "missing"}\n'
-
-
-def test_a_look_at_a_job_that_is_well_costs_little(tmp_path):
-    (tmp_path / "agent.pyz").write_bytes(bundle.agent()[1])
-    about = processes.look(os.getpid())
-    state = {"phase": "running", "pid": about.pid, "started": about.started, "boot_id": looking.boot_id()}
-    (tmp_path / "state.json").write_text(json.dumps(state))
-    (tmp_path / "log").write_bytes(b"all is\nwell\n")
-    (tmp_path / "lease").touch()
-    os.utime(tmp_path / "lease", (0, 0))
-    look = ["python3", "-S", "-X", "importtime", str(tmp_path / "agent.pyz"), "poll", "job", "1", "7"]
-    told = subprocess.run(look, capture_output=True, check=True)
-    assert told.stdout == json.dumps({**state, "log_size": 12}).encode() + b"\nwell\n"
-    assert (tmp_path / "lease").stat().st_mtime > 0
-    imported = {line.split()[-1] for line in told.stderr.decode().splitlines()}
-    assert "skyloom_agent.looking" in imported
-    assert not imported & {"dataclasses", "pathlib", "typing", "inspect", "urllib.parse", "skyloom_agent.commands"}

@@ -17,8 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ..job import Job, Place, root
-from ..looking import ENDED, supervisor_lives
-from ..state import read_state
+from ..state import ENDED, read_state, supervisor_lives
 
 ATTEMPT = "attempt"  # a link to the folder of whose logins they are
 

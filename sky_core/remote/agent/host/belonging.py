@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import importlib
 from collections.abc import Callable, Iterator
 from typing import Protocol, cast
 
-ANSWERLESS = (OSError, ValueError, KeyError)  # URLError and time-outs are OSErrors; odd answers are the others
+ANSWERLESS = (OSError, ValueError, KeyError, http.client.HTTPException)  # URLErrors and time-outs are OSErrors
 
 
 class OnMachine(Protocol):

@@ -17,8 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..job import Place, root, write_whole
-from ..looking import supervisor_lives
-from ..state import read_state
+from ..state import read_state, supervisor_lives
 from .halting import end_bill
 
 ALIVE, ALIVE_S = "alive", 2.0  # the file, below the agent's root, whose age the machine's own timer looks at
