@@ -114,10 +114,12 @@ class Control:
         seconds: float = 0.0,
         times: int = 1,
         message: str = "",
+        spared: int = 0,
         **match: str,
     ) -> None:
-        """Let the next ``times`` calls fail; see :class:`sky_sandbox.world.Fault`."""
-        about = {"code": code, "seconds": seconds, "times": times, "message": message, "match": match}
+        """Let ``times`` calls fail after the next ``spared``; see :class:`sky_sandbox.world.Fault`."""
+        about = {"code": code, "seconds": seconds, "times": times, "message": message, "spared": spared}
+        about["match"] = match
         self._call("fault", cloud=cloud, action=action, kind=kind, **about)
 
     def reset(self) -> None:

@@ -40,7 +40,8 @@ class Fault:
             can be ``unseen`` for ``seconds`` after its start: EC2, eventually consistent, then does not know it yet.
         match: Only calls with these values (region, zone, type, market, token, caller; AWS: service), all of them.
             The caller is the AWS access key or the bearer token.
-        times: How many calls it hits.
+        times: How many calls it hits…
+        spared: …after so many that it lets pass.
         message: What AWS or Google says with the code, where that matters.
     """
 
@@ -52,6 +53,7 @@ class Fault:
     match: dict[str, str] = field(default_factory=dict)
     times: int = 1
     message: str = ""
+    spared: int = 0
 
 
 class Refused(Exception):
@@ -314,6 +316,9 @@ class World:
                     and fault.action in (action, "*")
                     and all(known.get(key) == value for key, value in fault.match.items())
                 ):
+                    if fault.spared > 0:
+                        fault.spared -= 1
+                        continue
                     fault.times -= 1
                     return fault
         return None

@@ -20,7 +20,7 @@ from sky_core.remote.executor import LONG_LOOK_S, Executor, JobRequest
 from sky_core.remote.gangs.logins import logins
 from sky_core.remote.gangs.together import first_to_fail, together
 from sky_core.remote.pythons.bring import Wanted, bring
-from sky_core.remote.workdir import Archive
+from sky_core.remote.workdir import Apart, Archive
 from sky_core.ssh.link import Link
 from sky_core.ssh.machine import Machine
 
@@ -210,13 +210,11 @@ class SshExecutor:
 
     def _deliver_archive(self, links: Sequence[Link], archive: Archive) -> None:
         path = f"{HOME}/workdirs/{archive.digest}.tar.gz"
-        lacking = [link for link in links if not _has(link, path)]
-        if not lacking:
-            return
-        with archive.open() as file:
-            for link in lacking:
-                file.seek(0)
-                link.put(file, path)
+        has = _each(lambda link: _has(link, path), links)
+        lacking = [link for link, there in zip(links, has, strict=True) if not there]
+        if lacking:
+            with archive.open() as file:
+                _each(lambda link: link.put(Apart(file), path), lacking)
 
     def _link(self, machine: Machine) -> Link:
         with self._lock:

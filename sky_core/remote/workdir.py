@@ -46,6 +46,19 @@ class Archive:
             yield file
 
 
+class Apart:
+    """An open file's content from its beginning on, whoever else reads from that file meanwhile."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._number, self._at = file.fileno(), 0
+
+    def read(self, size: int) -> bytes:
+        """The next piece; b"" at the end."""
+        piece = os.pread(self._number, size, self._at)
+        self._at += len(piece)
+        return piece
+
+
 @contextlib.contextmanager
 def packed(workdir: str) -> Iterator[tuple[str, BinaryIO]]:
     """SHA-256 and content of the archive of a folder; the file is gone after the block.

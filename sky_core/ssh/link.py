@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Protocol
 
 import paramiko
 
@@ -28,6 +28,13 @@ CONNECT_TIMEOUT_S = 10.0
 LOGIN_TIMEOUT_S = 15.0
 KEEPALIVE_S = 15
 LARGEST_OUTPUT = 80 << 20  # bytes; agents of earlier versions send up to 64 MiB of log at once
+
+
+class Readable(Protocol):
+    """What is sent piece by piece."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next piece; b"" at the end."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ class Link:
     def run(
         self,
         command: str | Sequence[str],
-        stdin: bytes | BinaryIO = b"",
+        stdin: bytes | Readable = b"",
         timeout_s: float = 60.0,
         stall_s: float | None = None,
     ) -> bytes:
@@ -103,7 +110,7 @@ class Link:
             raise MachineError(f"{self.machine.ip}: exit status {status}: {last or 'no message'}")
         return output
 
-    def put(self, data: bytes | BinaryIO, path: str, mode: int = 0o600, timeout_s: float = 600.0) -> None:
+    def put(self, data: bytes | Readable, path: str, mode: int = 0o600, timeout_s: float = 600.0) -> None:
         """Write a file, whole or not at all. A relative path starts at the user's home; folders are made.
 
         Raises:
@@ -126,7 +133,7 @@ class Link:
             self._transport.close()
         self._transport = None
 
-    def _exchange(self, script: str, data: BinaryIO, limit: Limit) -> tuple[bytes, bytes, int]:
+    def _exchange(self, script: str, data: Readable, limit: Limit) -> tuple[bytes, bytes, int]:
         channel = self._channel(limit)
         with contextlib.closing(channel):
             channel.settimeout(limit.at_most(float("inf")))

@@ -7,8 +7,10 @@ from typing import Any
 
 from sky_core.clouds.azure.errors import refusal
 from sky_core.clouds.base import TAG_CLUSTER, Instance, LaunchRequest, State
+from sky_core.errors import CapacityError, UnknownOutcome
 
 NAME = "azure"
+OFF = ("stopping", "stopped", "deallocating", "deallocated")
 
 # Tags of a resource group beside those of the request: what is told of machines that no longer exist.
 TAG_LAUNCHED = "skyloom-launched"
@@ -57,7 +59,10 @@ def is_allocated(machine: Any, *, zoned: bool) -> bool:
         return True
     for status in machine.instance_view.statuses or []:
         if status.code.lower().startswith("provisioningstate/failed"):
-            raise refusal("".join(status.code.split("/")[2:]), status.message or "creation failed", zoned=zoned)
+            error = refusal("".join(status.code.split("/")[2:]), status.message or "creation failed", zoned=zoned)
+            if isinstance(error, UnknownOutcome) and power_of(machine) in OFF:  # it will not come to run any more
+                raise CapacityError(str(error), scope="zone" if zoned else "region", code=error.code)
+            raise error
     return str(machine.provisioning_state).lower() not in ("creating", "updating")
 
 

@@ -6,9 +6,9 @@ All of it is in the cluster's resource group and goes with it, but for what the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from sky_core.clouds.at_once import at_once
 from sky_core.clouds.azure import bodies
 from sky_core.clouds.base import LaunchRequest
 from sky_core.clouds.caller import sources
@@ -16,7 +16,6 @@ from sky_core.config import CloudConfig
 from sky_core.networks import Network
 
 API = "2024-05-01"
-THREADS = 16
 
 
 class Surroundings:
@@ -76,8 +75,7 @@ class Surroundings:
         return f"{self._id(group)}/providers/Microsoft.Network/{kind}/{name}"
 
     def _put_all(self, resources: Iterable[tuple[str, bodies.Body]]) -> None:
-        with ThreadPoolExecutor(THREADS) as pool:
-            list(pool.map(self._put, resources))
+        at_once(self._put, list(resources))
 
     def _put(self, resource: tuple[str, bodies.Body]) -> None:
         id_, body = resource

@@ -15,12 +15,12 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
+from sky_core.clouds.at_once import at_once
 from sky_core.clouds.azure import bodies, looks
 from sky_core.clouds.azure.account.quotas import Quotas
 from sky_core.clouds.azure.errors import NOT_REGISTERED, cloud_errors, namespace_of
@@ -53,7 +53,6 @@ IDENTITY_API = "2023-01-31"
 ROLES_API = "2022-04-01"
 ALLOCATION_TIMEOUT_S = 600.0
 SETTLE_S = 300.0  # deleting a group that a refused launch has made takes minutes
-THREADS = 16
 
 ID = re.compile(
     r"^/subscriptions/[^/]+/resourceGroups/(?P<group>[^/]+)"
@@ -63,7 +62,6 @@ ID = re.compile(
 MISSING = {"NotFound", "ResourceNotFound", "ResourceGroupNotFound"}
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 
 class Azure:
@@ -162,7 +160,7 @@ class Azure:
         self._groups.create_or_update(token, {"location": request.region, "tags": dict(request.tags)})
         self._network.make(request, names)
         identity = self._identity(request) if request.switch else None
-        able = _together(lambda name: self._allocate(request, name, identity), names)
+        able = at_once(lambda name: self._allocate(request, name, identity), names)
         armed: Armed = "machine" if identity and all(able) else "none"
         tags = {**request.tags, looks.TAG_LAUNCHED: str(int(time.time())), looks.TAG_ARMED: armed}
         self._groups.update(token, {"tags": tags})
@@ -227,7 +225,7 @@ class Azure:
             ]
         found: list[Instance] = []
         unreachable: dict[str, str] = {}
-        for group, look in zip(groups, _together(self._try_group, groups), strict=True):
+        for group, look in zip(groups, at_once(self._try_group, groups), strict=True):
             if isinstance(look, CloudError):
                 unreachable[group.location] = str(look)
             else:
@@ -260,7 +258,7 @@ class Azure:
 
     def describe(self, ids: Sequence[str]) -> list[Instance]:
         with cloud_errors():
-            return _together(self._look, ids)
+            return at_once(self._look, ids)
 
     def _look(self, id_: str) -> Instance:
         match = ID.match(id_)
@@ -298,7 +296,7 @@ class Azure:
         for match in filter(None, map(ID.match, ids)):
             named.setdefault(match["group"], set()).add(match["name"] or "")
         with cloud_errors():
-            _together(lambda item: self._end(*item), list(named.items()))
+            at_once(lambda item: self._end(*item), list(named.items()))
 
     def _end(self, group_name: str, names: set[str]) -> None:
         """End these machines of a group, or with the name "" or all names in it the whole group."""
@@ -348,12 +346,6 @@ class Azure:
     def _id(self, group: str, name: str = "") -> str:
         id_ = f"/subscriptions/{self._subscription}/resourceGroups/{group}"
         return f"{id_}/providers/Microsoft.Compute/virtualMachines/{name}" if name else id_
-
-
-def _together(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """Call for all items at once; all have ended when the first error is raised."""
-    with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(function, items))
 
 
 def _found(ask: Callable[[], T]) -> T | None:

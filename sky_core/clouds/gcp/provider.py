@@ -21,6 +21,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import compute_v1 as compute
 from google.oauth2.credentials import Credentials
 
+from sky_core.clouds.at_once import at_once
 from sky_core.clouds.base import (
     REFUSALS,
     Cloud,
@@ -164,15 +165,32 @@ class Gcp:
         operations: dict[str, compute.Operation | None] = {}
         try:
             with all_or_nothing(operations, lambda made: self._take_back(zone, operations)):
-                for name in names.node_names(request):
-                    operations[name] = self._insert(zone, name, request)
+                self._insert_all(zone, request, operations)
                 for name, operation in operations.items():
                     if operation is not None:
                         self._wait(f"insert {zone}/{name}", zone, operation)
         except (UnknownOutcome, Throttled):  # a throttled insert may have made the machine all the same
             self._unclear.add(request.token)
             raise
-        return self.describe([f"{zone}/{name}" for name in operations])
+        return self.describe([f"{zone}/{name}" for name in names.node_names(request)])
+
+    def _insert_all(self, zone: str, request: LaunchRequest, operations: dict[str, compute.Operation | None]) -> None:
+        """Ask for all machines at once, and note what comes of each.
+
+        Raises:
+            CloudError: if one is not to be had. What nobody knows comes before a refusal: the same call will tell.
+        """
+
+        def insert(name: str) -> CloudError | None:
+            try:
+                operations[name] = self._insert(zone, name, request)
+            except CloudError as error:
+                return error
+            return None
+
+        errors = [error for error in at_once(insert, names.node_names(request)) if error is not None]
+        if errors:
+            raise min(errors, key=lambda error: isinstance(error, REFUSALS))
 
     def _insert(self, zone: str, name: str, request: LaunchRequest) -> compute.Operation | None:
         """Ask for one machine; None if it is there already, made by an earlier call with this token.
@@ -285,11 +303,8 @@ class Gcp:
 
     def describe(self, ids: Sequence[str]) -> list[Instance]:
         """Each machine as it is; one that is not there any more is gone. A TPU node is told host by host."""
-        return [
-            instance
-            for id_ in ids
-            for instance in (self._tpus.describe(id_) if "/tpu/" in id_ else [self._describe(id_)])
-        ]
+        looks = at_once(lambda id_: self._tpus.describe(id_) if "/tpu/" in id_ else [self._describe(id_)], ids)
+        return [instance for look in looks for instance in look]
 
     def _describe(self, id_: str) -> Instance:
         zone, name = id_.split("/")
@@ -314,11 +329,7 @@ class Gcp:
 
     def terminate(self, ids: Sequence[str]) -> None:
         """Delete machines; their disks go with them."""
-        for id_ in ids:
-            if "/tpu/" in id_:
-                self._tpus.terminate(id_)
-            else:
-                self._delete(*id_.split("/"))
+        at_once(lambda id_: self._tpus.terminate(id_) if "/tpu/" in id_ else self._delete(*id_.split("/")), ids)
 
     def _delete(self, zone: str, name: str) -> compute.Operation | None:
         with cloud_errors(f"delete {zone}/{name}"), suppress(NotFound):
@@ -336,8 +347,8 @@ class Gcp:
             if operation is not None:
                 with suppress(*REFUSALS):
                     self._wait(f"insert {zone}/{name}", zone, operation)
-        deletions = {name: self._delete(zone, name) for name in operations}
-        for name, operation in deletions.items():
+        deletions = at_once(lambda name: self._delete(zone, name), list(operations))
+        for name, operation in zip(operations, deletions, strict=True):
             if operation is not None:
                 self._wait(f"delete {zone}/{name}", zone, operation)
 

@@ -14,10 +14,10 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sky_core.clouds.at_once import at_once
 from sky_core.clouds.base import (
     TAG_CLUSTER,
     Cloud,
@@ -52,7 +52,6 @@ PROGRAM = (Path(__file__).parent / "slots.py").read_bytes()
 CALL_S = 30.0
 RELEASE_S = 120.0  # the end of a job included
 SETTLE_S = 60.0
-PARALLEL = 16
 
 Claim = Mapping[str, Any]
 
@@ -97,22 +96,29 @@ class Ssh:
         hosts = self._fitting(request)
         claimed: list[Instance] = []
         refusals: list[str | CloudError] = []
-        for host in self._in_turn(hosts, request.token):
-            if len(claimed) == request.num_nodes:
-                break
-            try:
-                answer = self._call(host, "claim", request.token, str(host.slots), json.dumps(dict(request.tags)))
-            except Silent as silence:
-                refusals.append(str(silence))
-            except CloudError as error:
-                refusals.append(error)
-            else:
-                if answer["claim"] is not None:
-                    claimed.append(self._instance(host, answer["claim"]))
+        left = self._in_turn(hosts, request.token)
+        while left and len(claimed) < request.num_nodes:
+            lacking = request.num_nodes - len(claimed)
+            asked, left = left[:lacking], left[lacking:]
+            for answer in at_once(lambda host: self._claim(host, request), asked):
+                if isinstance(answer, Instance):
+                    claimed.append(answer)
+                elif answer is not None:
+                    refusals.append(answer)
         if len(claimed) == request.num_nodes:
             return claimed
         self.terminate([instance.id for instance in claimed])
         raise self._refusal(request, hosts, refusals)
+
+    def _claim(self, host: Host, request: LaunchRequest) -> Instance | str | CloudError | None:
+        """A slot of a host; None if all are taken, or why that cannot be told: it is silent (a text), or it refuses."""
+        try:
+            answer = self._call(host, "claim", request.token, str(host.slots), json.dumps(dict(request.tags)))
+        except Silent as silence:
+            return str(silence)
+        except CloudError as error:
+            return error
+        return None if answer["claim"] is None else self._instance(host, answer["claim"])
 
     def find(
         self, tags: Mapping[str, str], *, regions: Sequence[str] | None = None, instance_type: str | None = None
@@ -174,17 +180,17 @@ class Ssh:
         Raises:
             UnknownOutcome: if a host does not answer, and has not for long enough to be given up.
         """
-        for name, tokens in _by_host(ids).items():
-            host = self._hosts.get(name)
-            if host is None:
-                continue
-            try:
-                for token in tokens:
-                    self._call(host, "release", token, timeout_s=RELEASE_S)
-            except Silent as silence:
-                if not self._given_up(host):
-                    raise UnknownOutcome(f"{name}: {silence}") from None
-                log.warning("%s is given up; should it come back, a sweep ends what still runs there", name)
+        held = [(self._hosts[name], tokens) for name, tokens in _by_host(ids).items() if name in self._hosts]
+        at_once(lambda of: self._release(*of), held)
+
+    def _release(self, host: Host, tokens: Sequence[str]) -> None:
+        try:
+            for token in tokens:
+                self._call(host, "release", token, timeout_s=RELEASE_S)
+        except Silent as silence:
+            if not self._given_up(host):
+                raise UnknownOutcome(f"{host.name}: {silence}") from None
+            log.warning("%s is given up; should it come back, a sweep ends what still runs there", host.name)
 
     def leftovers(self, tags: Mapping[str, str]) -> Leftovers:
         """None: hosts have nothing that costs money."""
@@ -260,10 +266,7 @@ class Ssh:
             except CloudError as error:
                 return error
 
-        if not hosts:
-            return {}
-        with ThreadPoolExecutor(min(PARALLEL, len(hosts))) as pool:
-            return dict(zip((host.name for host in hosts), pool.map(ask, hosts), strict=True))
+        return dict(zip((host.name for host in hosts), at_once(ask, hosts), strict=True))
 
     def _call(self, host: Host, *command: str, timeout_s: float = CALL_S) -> dict[str, Any]:
         """Run a command of :mod:`.slots` there.

@@ -22,15 +22,15 @@ from typing import Any, TypeVar
 
 from . import processes
 from .call import RESULT
-from .container.choosing import choose
+from .container import choose
 from .container.room import NoRoom, Room, free
-from .data import artifacts, trees
+from .data import trees
 from .data.checkpoints import Checkpoints
 from .data.courier import Courier, Patience, TransferFailed
 from .data.mounts import Mounts
 from .data.placing import Unplaced
 from .ends import Events, Failed, Interrupt, Interrupted, carry_out
-from .engines.running import in_engine, serves
+from .engines import in_engine, serves
 from .gang.logins import Logins
 from .host import accelerators, eviction, halting
 from .host.keeping import ALIVE_S, stay_alive
@@ -250,6 +250,8 @@ class Supervisor:
         Raises:
             TransferFailed: if it could not be published in time.
         """
+        from .data import artifacts  # half of an agent's start is imports, and few jobs need this one
+
         version = artifacts.version(self.job.job_id, self.job.attempt)
         about = {"source": str(source), "url": url, "version": version}
         published = self._patience.ask(f"output {name!r} not published", "publish", about, whatever=True)

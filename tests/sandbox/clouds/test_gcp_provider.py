@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -83,6 +84,13 @@ def test_a_gang_with_a_lost_reply_is_completed(sandbox: Sandbox, gcp: Gcp, token
         gcp.launch(vm(token, num_nodes=3))
     assert len(gcp.launch(vm(token, num_nodes=3))) == 3
     assert len(sandbox.live()) == 3
+
+
+def test_the_machines_of_a_gang_are_asked_for_at_once(sandbox: Sandbox, gcp: Gcp, token: str) -> None:
+    sandbox.control.fault("gcp", "instances.insert", "slow", seconds=2.0, times=8)
+    began = time.monotonic()
+    assert [i.id for i in gcp.launch(vm(token, num_nodes=8))] == [f"{ZONE}/{token}-{rank}" for rank in range(8)]
+    assert time.monotonic() - began < 8 * 2.0
 
 
 def test_gangs_are_all_or_nothing(sandbox: Sandbox, gcp: Gcp, token: str) -> None:

@@ -30,19 +30,17 @@ else exit 1; fi
 """
 
 
-def choose(job: Job, place: Place, program: str, say: Say) -> Room:
-    """The room that a job's commands run in, ready for them.
+def choose(job: Job, container: str, place: Place, program: str, say: Say) -> Room:
+    """The room that a job's commands run in, made of that image and ready for them.
 
     Raises:
         NoRoom: if its image cannot be had or run here; the message has the cure.
     """
-    if job.container is None:
-        return Room()
     variables = {**job.envs, **job.secrets}
     user, password, server = (variables.get(name, "") for name in LOGIN)
     login = (user, password) if user and password else None
     try:
-        reference = Reference.parse(job.container, server)
+        reference = Reference.parse(container, server)
         engine = _engine(job)
         if engine is None and not glob.glob("/dev/nvidia[0-9]*") and _may_unpack(program):
             return _unpacked(reference, login, place, program, say)

@@ -40,15 +40,13 @@ AGAIN_S = 1.0  # before a service that has ended is started again
 
 def serves(job: Job) -> bool:
     """Whether this rank has no command of its own."""
-    return bool(job.engine) and job.rank > 0 and not ENGINES[job.engine["name"]].spread
+    return job.rank > 0 and not ENGINES[job.engine["name"]].spread
 
 
 def in_engine(
     job: Job, place: Place, program: str, command: list[str], env: Mapping[str, str]
 ) -> tuple[list[str], Mapping[str, str]]:
     """What to run so that ``command`` is run in the job's engine, and with what environment: see :func:`main`."""
-    if not job.engine:
-        return command, env
     options = {name: value for name, value in job.engine.items() if name != "name"}
     node = Node(
         engine=job.engine["name"], options=options, rank=job.rank, ips=list(job.node_ips), gpus=job.gpus_per_node,

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 
 from ..job import Job, Place, archive, root
@@ -110,6 +109,8 @@ def _is_image_fit(job: Job) -> bool:
 
 
 def _has(requirement: str) -> bool:
+    from importlib import metadata  # which reads mail
+
     package = re.split(r"[=<>!~ ]", requirement, maxsplit=1)[0]
     try:
         version = metadata.version(package)
