@@ -30,7 +30,8 @@ MPI = """
 import os
 from mpi4py import MPI
 world = MPI.COMM_WORLD
-print("rank", world.rank, "of", world.size, "on", os.environ["SKY_NODE_RANK"], "sum", world.allreduce(world.rank + 1))
+said = f"rank {world.rank} of {world.size} on {os.environ['SKY_NODE_RANK']} sum {world.allreduce(world.rank + 1)}"
+os.write(1, f"{said}\n".encode())  # mpirun mixes what comes in pieces
 """
 JAX = """
 import jax
