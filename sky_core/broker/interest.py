@@ -19,6 +19,7 @@ from sky_core.errors import StoreTrouble
 from sky_core.store import Store
 
 RENEW_S = 30.0
+UNTIL_SILENT = "until_silent"  # in ``how``: without him it is of no use to anybody, and nobody is to be asked
 TO_THE_END = "to_the_end"  # in ``how``: the job is wanted until it is over, and nobody is to be asked
 
 

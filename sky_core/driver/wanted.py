@@ -3,6 +3,8 @@
 waited for ── nobody has said so for interest_ttl_s ── ask the engine ── yes: go on
                                                            ├── no: last checkpoint, cancelled
                                                            └── no answer: go on for unwanted_ttl_s, with a warning
+
+One that is of use to its waiter alone, a cluster, is ended without asking.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sky_core import events
-from sky_core.broker.interest import TO_THE_END
+from sky_core.broker.interest import TO_THE_END, UNTIL_SILENT
 from sky_core.driver.asking import Answer
 from sky_core.job.memory import Dismissed
 from sky_core.job.outcome import Outcome
@@ -42,6 +44,8 @@ def _look(step: Step) -> Outcome | None:
     silent_s = store.now() - max([interest.seen_at for interest in interests], default=job.created_at)
     if silent_s < settings.interest_ttl_s:
         return step.comes_to(unwanted=False)
+    if interests and all(interest.how.get(UNTIL_SILENT) for interest in interests):
+        return _dismissed(step, f"who used it has said nothing for {silent_s:.0f} s")
     asked, answer = _asked(step, interests)
     if not asked or answer:
         return None

@@ -23,7 +23,9 @@ from sky_core.errors import HostKeyMismatch, LinkLost, LoginRefused, MachineErro
 from sky_core.ssh import pins
 from sky_core.ssh.machine import Machine
 
+Channel = paramiko.Channel
 CHUNK = 64 * 1024
+LOOPBACK = "127.0.0.1"
 CONNECT_TIMEOUT_S = 10.0
 LOGIN_TIMEOUT_S = 15.0
 KEEPALIVE_S = 15
@@ -123,6 +125,22 @@ class Link:
         )
         self.run(script, data, timeout_s)
 
+    def dial(self, host: str, port: int, timeout_s: float = 30.0) -> paramiko.Channel:
+        """A connection that the machine makes to a port that it sees.
+
+        Raises:
+            LinkLost, HostKeyMismatch: as :meth:`run`.
+            MachineError: if nobody listens there.
+        """
+        with self._lock:
+            try:
+                return self._channel(Limit(time.monotonic() + timeout_s), "direct-tcpip", (host, port))
+            except paramiko.ChannelException as error:
+                raise MachineError(f"{self.machine.ip}: {host}:{port}: {error.text}") from error
+            except (paramiko.SSHException, OSError, EOFError) as error:
+                self._close()
+                raise LinkLost(f"{self.machine.ip}:{self.machine.port}: {str(error) or 'no answer in time'}") from error
+
     def close(self) -> None:
         """Close the connection; the next call opens it again."""
         with self._lock:
@@ -151,11 +169,18 @@ class Link:
                 raise EOFError("the connection broke while a command ran")
             return output, complaint, status
 
-    def _channel(self, limit: Limit) -> paramiko.Channel:
+    def _channel(self, limit: Limit, kind: str = "session", to: tuple[str, int] | None = None) -> paramiko.Channel:
         """A channel on the open connection, or on a new one where that has broken since it was last used."""
+
+        def opened(transport: paramiko.Transport) -> paramiko.Channel:
+            origin = (LOOPBACK, 0) if to else None
+            return transport.open_channel(kind, to, origin, timeout=limit.at_most(CONNECT_TIMEOUT_S))
+
         if self._transport is not None:
             try:
-                return self._transport.open_session(timeout=limit.at_most(CONNECT_TIMEOUT_S))
+                return opened(self._transport)
+            except paramiko.ChannelException:  # the machine has answered
+                raise
             except paramiko.SSHException as error:
                 if self._transport.is_active():  # the connection stands, and the machine says nothing
                     raise TimeoutError from error
@@ -163,7 +188,7 @@ class Link:
             except (OSError, EOFError):  # it has broken, whatever its thread has noticed of that by now
                 self._close()
         self._transport = self._connect(limit)
-        return self._transport.open_session(timeout=limit.at_most(CONNECT_TIMEOUT_S))
+        return opened(self._transport)
 
     def _connect(self, limit: Limit) -> paramiko.Transport:
         machine = self.machine

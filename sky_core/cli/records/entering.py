@@ -9,7 +9,6 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import quote
 
 import typer
 
@@ -46,37 +45,15 @@ def _enter(said: str, rank: int, script: str, *, terminal: bool) -> int:
     """The exit status of a script on the machine of that rank."""
     if shutil.which("ssh") is None:
         raise SkyloomError("there is no ssh on this computer", cure="install the client of OpenSSH")
+    from sky_core.tunnel.machine import machine_of
+
     broker = open_broker()
-    machine, folder = _machine(broker, said, rank)
+    machine, folder = machine_of(broker.settings, broker.store, job_called(broker, said, live=True), rank)
     with tempfile.TemporaryDirectory(prefix="skyloom-ssh-") as place:
         command = [*_ssh(broker, machine, Path(place)), *(["-t"] if terminal and sys.stdin.isatty() else [])]
         there = f"cd {shlex.quote(folder)} 2>/dev/null; {script}"
         sys.stdout.flush()
         return subprocess.call([*command, f"{machine.user}@{machine.ip}", there])
-
-
-def _machine(broker: Broker, said: str, rank: int) -> tuple[Machine, str]:
-    """The machine of that rank, and the job's folder on it.
-
-    Raises:
-        SkyloomError: if there is none to log in to.
-    """
-    from sky_core.job.memory import Memory
-
-    job = job_called(broker, said, live=True)
-    addresses = Memory.model_validate(job.memory).addresses
-    open_ones = [one for one in broker.store.clusters(job_id=job.id) if one.open and one.launched_at is not None]
-    if not open_ones or not addresses:
-        raise SkyloomError(
-            f"{job.id} has no machine that answers just now: it is {job.state}",
-            cure=f"skyloom logs -f {job.id} shows when it has",
-        )
-    if rank >= len(addresses):
-        raise SkyloomError(f"{job.id} has {len(addresses)} machines", cure=f"--rank 0 to {len(addresses) - 1}")
-    cluster = open_ones[-1]
-    config = broker.settings.clouds[cluster.cloud]
-    folder = f".skyloom/jobs/{quote(job.id, safe='')}/{cluster.attempt}/work"
-    return config.machine(addresses[rank], cluster.host_key, cluster.region), folder
 
 
 def _ssh(broker: Broker, machine: Machine, place: Path) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+CLUSTER_ADDRESS = "SKY_CLUSTER_ADDRESS"  # where clients that are not in the cluster find it: one port of rank 0
 EXTRAS = ("ray", "dask", "spark")  # of the distribution ``skyloom``, with versions that are known to work
 
 

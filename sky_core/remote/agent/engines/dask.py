@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from .base import Engine, Service
+from .base import CLUSTER_ADDRESS, Engine, Service
 
 READY = """
 import sys
@@ -25,7 +25,7 @@ class Dask(Engine):
 
     def variables(self) -> Mapping[str, str]:
         """What ``Client()`` reads."""
-        return {"DASK_SCHEDULER_ADDRESS": self._address}
+        return {"DASK_SCHEDULER_ADDRESS": self._address, CLUSTER_ADDRESS: self._address}
 
     def services(self) -> Sequence[Service]:
         """The workers, on rank 0 the scheduler before them."""

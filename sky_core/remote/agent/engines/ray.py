@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from .base import Engine, Service
+from .base import CLUSTER_ADDRESS, Engine, Service
 
 READY = """
 import sys, time
@@ -22,7 +22,8 @@ class Ray(Engine):
 
     def variables(self) -> Mapping[str, str]:
         """What ``ray.init()`` reads."""
-        return {"RAY_ADDRESS": self.node.at(0), "RAY_USAGE_STATS_ENABLED": "0"}
+        served = {"RAY_ADDRESS": self.node.at(0), CLUSTER_ADDRESS: f"ray://{self.node.at(1)}"}
+        return {**served, "RAY_USAGE_STATS_ENABLED": "0"}
 
     def services(self) -> Sequence[Service]:
         """One ``ray start``, in the foreground so that it is ended with the job."""
