@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from sky_prefect.blocks import SkyloomConfig
     from sky_prefect.needs import resources, resources_override
     from sky_prefect.pool.decorator import sky
+    from sky_prefect.remote.cluster import cluster
     from sky_prefect.task_runner import SkyTaskRunner
 
 _HOMES = {
     "SkyloomConfig": "sky_prefect.blocks",
     "SkyTaskRunner": "sky_prefect.task_runner",
+    "cluster": "sky_prefect.remote.cluster",
     "resources": "sky_prefect.needs",
     "resources_override": "sky_prefect.needs",
     "serve": "sky_prefect.background",
@@ -28,4 +30,4 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(_HOMES[name]), name)
 
 
-__all__ = ["SkyTaskRunner", "SkyloomConfig", "resources", "resources_override", "serve", "sky"]
+__all__ = ["SkyTaskRunner", "SkyloomConfig", "cluster", "resources", "resources_override", "serve", "sky"]
