@@ -47,6 +47,7 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": "Skyloom",
                 "python-modules": [
                     "sky_airflow.operators.sky",
+                    "sky_airflow.operators.cluster",
                     "sky_airflow.operators.plan",
                     "sky_airflow.operators.gc",
                 ],

@@ -13,9 +13,15 @@ USER, PASSWORD = "SKYLOOM_AIRFLOW_USER", "SKYLOOM_AIRFLOW_PASSWORD"
 TIMEOUT_S = 20.0
 NOT_WANTED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 
+OVER = frozenset({"success", "failed"})  # of DAG runs
 
-def how_of(ti: Any) -> dict[str, Any]:
-    """How Airflow can be asked about a task instance later."""
+
+def how_of(ti: Any, *, lasts: bool = False) -> dict[str, Any]:
+    """How Airflow can be asked about a task instance later.
+
+    Args:
+        lasts: Whether its job is wanted beyond its end, as long as the DAG run goes on.
+    """
     return {
         "engine": "airflow",
         "dag_id": ti.dag_id,
@@ -23,6 +29,7 @@ def how_of(ti: Any) -> dict[str, Any]:
         "task_id": ti.task_id,
         "map_index": ti.map_index,
         "max_tries": ti.max_tries,
+        **({"lasts": True} if lasts else {}),
     }
 
 
@@ -36,21 +43,33 @@ def still_wanted(how: Mapping[str, Any]) -> bool | None:
 
     Airflow notices itself when a worker dies, so what it says holds: a task instance that runs, is deferred or will
     be tried again wants its job. One that was cleared meanwhile (its ``max_tries`` has grown) has begun a new one.
+    What a cluster's setup has brought up is wanted until the run is over, at the latest.
     """
     import httpx
 
-    path = f"/api/v2/dags/{quote(how['dag_id'], '')}/dagRuns/{quote(how['run_id'], '')}"
-    path += f"/taskInstances/{quote(how['task_id'], '')}"
+    run = f"/api/v2/dags/{quote(how['dag_id'], '')}/dagRuns/{quote(how['run_id'], '')}"
+    path = f"{run}/taskInstances/{quote(how['task_id'], '')}"
     if how["map_index"] >= 0:
         path += f"/{how['map_index']}"
     with httpx.Client(base_url=_address(), timeout=TIMEOUT_S) as client:
         client.headers["Authorization"] = f"Bearer {_token(client)}"
-        reply = client.get(path)
+        said = _said(client, path)
+        if said is None or said["max_tries"] != how["max_tries"]:
+            return False
+        if not (how.get("lasts") and said["state"] == "success"):
+            return said["state"] not in NOT_WANTED
+        above = _said(client, run)
+        return above is not None and above["state"] not in OVER
+
+
+def _said(client: Any, path: str) -> Mapping[str, Any] | None:
+    """What Airflow has there; None if it knows of no such thing."""
+    reply = client.get(path)
     if reply.status_code == 404:
-        return False
+        return None
     reply.raise_for_status()
-    said = reply.json()
-    return said["state"] not in NOT_WANTED and said["max_tries"] == how["max_tries"]
+    found: Mapping[str, Any] = reply.json()
+    return found
 
 
 def _address() -> str:

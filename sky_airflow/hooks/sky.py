@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
+
+from sky_core.errors import SpecError
 
 if TYPE_CHECKING:
     from sky_core.broker import Broker
@@ -58,6 +62,21 @@ class SkyHook(BaseHook):
 
         return Broker.open(self.settings)
 
+    @contextmanager
+    def reach(self, cluster: Any) -> Iterator[str]:
+        """Where a cluster's clients find it on this host, within the block; it is not ended by it.
+
+        Args:
+            cluster: What :class:`~sky_airflow.operators.cluster.SkyClusterOperator` returned, or the id of its job.
+
+        Raises:
+            SkyloomError: if it is over.
+        """
+        from sky_core.broker.clusters.tunnel import reached
+
+        with reached(self.broker.settings, job_id_of(cluster)) as address:
+            yield address
+
     def variables(self) -> dict[str, str]:
         """The variables by which a process is led to the same home and store."""
         if self.sky_conn_id is None:
@@ -95,6 +114,18 @@ class SkyHook(BaseHook):
             return True, f"store {self.broker.store.id}, clouds {', '.join(self.broker.settings.enabled_clouds())}"
         except Exception as error:  # noqa: BLE001 - the form shows whatever it is
             return False, str(error)
+
+
+def job_id_of(cluster: Any) -> str:
+    """The job of a cluster that a task returned.
+
+    Raises:
+        SpecError: if that is none.
+    """
+    found = cluster.get("job_id") if isinstance(cluster, Mapping) else cluster
+    if not isinstance(found, str) or not found:
+        raise SpecError(f"cluster: {cluster!r} is no cluster", cure="hand on the output of a SkyClusterOperator")
+    return found
 
 
 def of_all() -> str | None:

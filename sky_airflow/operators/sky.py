@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from configparser import RawConfigParser
 from contextlib import suppress
@@ -68,6 +69,8 @@ class SkyOperator(BaseOperator, Sky):
     template_fields_renderers = {"run": "bash", "setup": "bash", "inputs": "json", "requires": "json"}  # noqa: RUF012
     operator_extra_links = (SkyPlanLink(), SkyJobLink())
     ui_color = "#bfe3f5"
+    ready_line: str | None = None  # of the job's log: where it comes, the task is done; None is the job's own end
+    lasts = False  # whether the job goes on after the task, with the DAG run
 
     def __init__(
         self,
@@ -197,7 +200,7 @@ class SkyOperator(BaseOperator, Sky):
                 key, task, plan_key, owner=self._owner, base=base, environ=environ, person=charged_to(self.owner)
             )
         self._job_id = job.id
-        how = how_of(ti)
+        how = how_of(ti, lasts=self.lasts)
         waiter = waiter_of(self._owner, how)
         waiter.renew(broker.store, broker.settings, job.id)
         tell_plan(context, plan_key, self.sky_conn_id, job_id=job.id)
@@ -206,10 +209,17 @@ class SkyOperator(BaseOperator, Sky):
         if self.deferrable:
             limit = self.execution_timeout
             until = datetime.now(UTC).timestamp() + limit.total_seconds() if limit else None
-            trigger = SkyJobTrigger(job.id, self._owner, until, self.sky_conn_id, how)
+            trigger = SkyJobTrigger(job.id, self._owner, until, self.sky_conn_id, how, self.ready_line)
             self.defer(trigger=trigger, method_name="execute_complete")
+        ready = threading.Event()
+
+        def on_log(line: str) -> None:
+            self.log.info(line)
+            if self.ready_line and self.ready_line in line:
+                ready.set()
+
         try:
-            job = broker.watch(job.id, on_event=self._log_event, on_log=self.log.info, waiter=waiter)
+            job = broker.watch(job.id, on_event=self._log_event, on_log=on_log, stop=ready.is_set, waiter=waiter)
         except (StoreTrouble, OSError):  # the store cannot be reached, or Airflow's own end of the log is gone
             raise  # the job goes on: a retry finds it, or Airflow says that nobody waits for it any more
         except BaseException as left:  # a time-out, an error of a log handler: nobody waits any more

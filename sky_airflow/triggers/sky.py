@@ -28,6 +28,7 @@ class SkyJobTrigger(BaseTrigger):
         owner: The try that waits: only it may cancel.
         until: Absolute time (epoch seconds) of the task's execution_timeout, which Airflow ignores while deferred.
         how: How Airflow can be asked whether it still wants the job (:func:`sky_airflow.wanting.how_of`).
+        ready_line: Fires when this is in the job's log, too.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class SkyJobTrigger(BaseTrigger):
         until: float | None = None,
         sky_conn_id: str | None = None,
         how: Mapping[str, Any] | None = None,
+        ready_line: str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow leaves it without types
         self.job_id = job_id
@@ -44,12 +46,13 @@ class SkyJobTrigger(BaseTrigger):
         self.until = until
         self.sky_conn_id = sky_conn_id
         self.how = dict(how or {})
+        self.ready_line = ready_line
         self._hook = SkyHook(sky_conn_id)
         self._following: Following | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments."""
-        names = ("job_id", "owner", "until", "sky_conn_id", "how")
+        names = ("job_id", "owner", "until", "sky_conn_id", "how", "ready_line")
         return "sky_airflow.triggers.sky.SkyJobTrigger", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -57,6 +60,7 @@ class SkyJobTrigger(BaseTrigger):
         desk = await Desk.of(self._hook)
         job = self._following = await desk.call(self._follow)
         settings, cared = job.broker.settings, float("-inf")
+        ready = await desk.call(self._is_ready)  # an earlier triggerer may have told of it
         while True:
             if time.monotonic() - cared >= job.care_s:
                 await desk.call(job.care)
@@ -67,10 +71,12 @@ class SkyJobTrigger(BaseTrigger):
             except StoreTrouble as trouble:
                 self.log.warning("%s", trouble)
             else:
-                await tell(job.lines_of(news), self.log.info)
+                lines = job.lines_of(news)
+                await tell(lines, self.log.info)
                 job.note(news)
                 more = news.more
-                if news.job.over and not more:
+                ready = ready or any(self._tells(line) for line in lines)
+                if (news.job.over and not more) or ready:
                     yield TriggerEvent({"job_id": self.job_id, "state": news.job.state})
                     return
             if self.until is not None and time.time() > self.until:
@@ -83,6 +89,14 @@ class SkyJobTrigger(BaseTrigger):
         from sky_airflow.wanting import waiter_of
 
         return Following.of(self._hook.broker, self.job_id, waiter_of(self.owner or self.job_id, self.how))
+
+    def _is_ready(self) -> bool:
+        return self.ready_line is not None and self._tells(
+            self._hook.broker.store.log(self.job_id).decode(errors="replace")
+        )
+
+    def _tells(self, text: str) -> bool:
+        return self.ready_line is not None and self.ready_line in text
 
     async def on_kill(self) -> None:
         """Called for mark failed, clear, a failed run and its time-out, not when a triggerer stops: cancel the job."""

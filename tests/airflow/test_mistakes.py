@@ -12,6 +12,7 @@ from sky_airflow import Artifact
 from sky_airflow.dags import pipeline_of
 from sky_airflow.grammar.fields import artifacts, build_task
 from sky_airflow.grammar.inputs import read_inputs
+from sky_airflow.operators.cluster import SkyClusterOperator
 from sky_airflow.operators.errors import permanent_errors
 from sky_airflow.operators.gc import SkyGcOperator
 from sky_airflow.operators.plan import SkyPlanOperator
@@ -217,6 +218,10 @@ MAPPED = [
     (lambda: SkySensor(task_id="t", job=made()), "Task.t: job: a is a task (write task.output, or a job's id)"),
     (lambda: SkySensor(task_id="t", job=None), "Task.t: job: there is none"),
     (lambda: SkyGcOperator(task_id="t", list_only="ture"), "Task.t: list_only: 'ture' is neither true nor false"),
+    (lambda: SkyClusterOperator(task_id="t", engine="mpi"), "Task.t: engine: mpi cannot be used from another host"),
+    (lambda: SkyClusterOperator(task_id="t", engine="dusk"), "'dusk' is no engine"),
+    (lambda: SkyClusterOperator(task_id="t", engine="dask", run="x"), "Task.t: run: a cluster has none"),
+    (lambda: SkyClusterOperator.partial(task_id="t", engine="dask"), "Task.t: a cluster cannot be mapped"),
 ]  # fmt: skip
 
 

@@ -154,3 +154,40 @@ def test_an_output_runs_the_dag_that_is_scheduled_by_it(world, airflow, store):
     assert airflow.wait("adds_numbers", run["dag_run_id"]) == "success"
     (job,) = [job for job in store.jobs() if job.task == "add"]
     assert b"sum 6" in store.log(job.id)
+
+
+def paid(world):
+    """Machines that the clouds' ledger still bills."""
+    return [line for line in world.control.ledger() if line["kind"] == "machine" and line["ended"] is None]
+
+
+@pytest.mark.parametrize("name", ["well", "blocking"])
+def test_a_task_works_with_the_cluster_of_its_setup_and_the_teardown_ends_it(world, airflow, store, name):
+    run = airflow.trigger(f"clustered_{name}")
+    assert airflow.wait(f"clustered_{name}", run) == "success"
+    path = f"/dags/clustered_{name}/dagRuns/{run}/taskInstances/count/xcomEntries/return_value"
+    assert airflow.api("GET", path)["value"] == [2646700, ["0", "1"]]
+    assert paid(world) == []
+    (job,) = [
+        job for job in store.jobs() if job.task == "cluster" and job.plan_key.split("/")[1] == f"clustered_{name}"
+    ]
+    assert job.state == "succeeded"
+
+
+def test_a_killed_task_leaves_its_cluster_to_the_teardown(world, airflow, store):
+    run = airflow.trigger("clustered_killed")
+    until((world.home / "killed.pid").exists)
+    assert len(paid(world)) == 2
+    os.kill(int((world.home / "killed.pid").read_text()), signal.SIGKILL)
+    assert airflow.wait("clustered_killed", run) == "failed"
+    states = {name: found["state"] for name, found in airflow.task_instances("clustered_killed", run).items()}
+    assert states == {"cluster": "success", "count": "failed", "cluster_end": "success"}
+    assert paid(world) == []
+
+
+def test_a_cluster_without_teardown_ends_with_its_run(world, airflow, store):
+    run = airflow.trigger("clustered_left")
+    assert airflow.wait("clustered_left", run) == "success"
+    until(lambda: not paid(world))
+    (job,) = [job for job in store.jobs() if "clustered_left" in job.plan_key]
+    assert job.cancel_reason == "its engine does not want it any more"

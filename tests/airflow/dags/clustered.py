@@ -1,0 +1,46 @@
+"""A task that works with a cluster which the task before it has brought up: with a teardown, and without."""
+
+import os
+import time
+from datetime import datetime
+from pathlib import Path
+
+from airflow.sdk import DAG, task
+
+from sky_airflow.hooks.sky import SkyHook
+from sky_airflow.operators.cluster import SkyClusterOperator
+
+
+@task
+def count(cluster, seconds, name):
+    from distributed import Client
+
+    with SkyHook().reach(cluster) as address, Client(address) as client:
+        ranks = client.run(lambda: os.environ["SKY_NODE_RANK"])
+        Path(os.environ["SKYLOOM_HOME"], f"{name}.pid").write_text(str(os.getpid()))
+        time.sleep(seconds)
+        return [sum(client.gather(client.map(lambda number: number * number, range(200)))), sorted(ranks.values())]
+
+
+# name, where the setup waits, for how long the cluster is used, whether there is a teardown
+for name, deferrable, seconds, ends in (
+    ("well", True, 0, True),
+    ("blocking", False, 0, True),
+    ("killed", True, 600, True),
+    ("left", False, 0, False),
+):
+    with DAG(f"clustered_{name}", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
+        cluster = SkyClusterOperator(
+            task_id="cluster",
+            engine={"name": "dask", "threads": 1},
+            num_nodes=2,
+            environment=None,  # the image has it
+            requires={"cloud": "aws", "region": "us-east-1", "instance_type": "t3.small"},
+            deferrable=deferrable,
+        )
+        if ends:
+            with cluster.teardown():
+                count(cluster.output, seconds, name)
+        else:
+            count(cluster.output, seconds, name)
+    globals()[dag.dag_id] = dag
