@@ -3,17 +3,21 @@
     python benchmarks/skypilot_files.py FOLDER [--all]
 
 Job files are counted: those with ``service:`` or ``pool:`` are named apart, as are those refused because they ask for a
-place that none of Skyloom's clouds is (Kubernetes, Slurm, OCI), and YAML files that are no tasks at all (a trainer's
-settings, a Kubernetes manifest) are passed over. SkyPilot asks for ``--env`` where a variable has no value: one is
-given here. Planned over the embedded catalog with the usual defaults, as if all clouds had credentials.
+place or a store that is none of Skyloom's clouds' (Kubernetes, Slurm, OCI, R2), and YAML files that are no tasks at all
+(a trainer's settings, a Kubernetes manifest) are passed over. What a file leaves to its user is filled in: SkyPilot
+asks for ``--env`` where a variable has no value, and a bucket's name may be blank or ``YOUR_…BUCKET…``. Planned over
+the embedded catalog with the usual defaults, as if all clouds had credentials.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
+import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sky_core.catalog import Catalog
@@ -26,7 +30,13 @@ from sky_core.spec_yaml.reading import read_documents
 
 TELLING = frozenset({"run", "setup", "resources", "num_nodes", "file_mounts"})  # a task has one of these
 
-NOT_HERE = "is none of Skyloom's clouds"
+NOT_HERE = ("is none of Skyloom's clouds", "is none of the stores that Skyloom reads", "is no object store of ours")
+BLANK = re.compile(
+    r"(?m)^(\s+name:(?=[ \t]*(?:#|$))|\s+\w+:(?=[ \t]*YOUR\w*BUCKET)).*$"
+)  # a task's own name: no blanks before
+
+
+JOBS = ("planned", "refused", "traceback")
 
 
 class Anything(dict[str, str]):
@@ -47,16 +57,35 @@ def main() -> int:
     arguments = parser.parse_args()
     market = Market(catalog=Catalog.embedded().with_defaults(Defaults()), clouds=("aws", "azure", "gcp"))
     counts: Counter[str] = Counter()
+    filled = 0
     for file in sorted(arguments.folder.rglob("*.y*ml")):
-        kind, said = outcome(file, market)
+        with filled_in(file) as (whole, blanks):
+            kind, said = outcome(whole, market)
+        said = said.replace(str(whole), str(file))
+        filled += blanks and kind in JOBS
         counts[kind] += 1
         if arguments.all or kind not in ("planned", "no task"):
             print(f"{kind:10} {said}")
-    jobs = counts["planned"] + counts["refused"] + counts["traceback"]
+    jobs = sum(counts[kind] for kind in JOBS)
     print(f"\n{jobs} job files: {counts['planned']} planned ({counts['planned'] / max(jobs, 1):.0%}), "
           f"{counts['refused']} refused, {counts['traceback']} tracebacks; {counts['elsewhere']} for other places, "
-          f"{counts['serving']} of services and pools, {counts['no task']} no tasks")  # fmt: skip
+          f"{counts['serving']} of services and pools, {counts['no task']} no tasks; "
+          f"a bucket's name was filled in in {filled}")  # fmt: skip
     return 1 if counts["traceback"] else 0
+
+
+@contextmanager
+def filled_in(file: Path) -> Iterator[tuple[Path, bool]]:
+    """The file, or beside it for a while one like it in which the names of buckets are not left blank."""
+    text = file.read_text()
+    full, blanks = BLANK.subn(r"\1 a-bucket-of-ours", text)
+    if not blanks:
+        yield file, False
+        return
+    with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=f"{file.stem}.", suffix=".yaml") as whole:
+        whole.write(full)
+        whole.flush()
+        yield Path(whole.name), True
 
 
 def outcome(file: Path, market: Market) -> tuple[str, str]:
@@ -67,7 +96,7 @@ def outcome(file: Path, market: Market) -> tuple[str, str]:
             return kind, str(file)
         loaded = load(file, Given(environ=Anything()))
     except SkyloomError as error:
-        return "elsewhere" if NOT_HERE in str(error) else "refused", str(error)
+        return "elsewhere" if any(words in str(error) for words in NOT_HERE) else "refused", str(error)
     except Exception:  # noqa: BLE001 - that is what is counted here
         return "traceback", f"{file}: {traceback.format_exc(limit=-2)}"
     try:

@@ -27,6 +27,10 @@ CURES = {
     "withdrawn": "ask for the label withdrawn=True to see them all the same",
     "defaults.regions": "name a region, or allow more under [defaults] regions in config.toml",
     "clouds": "give another cloud's credentials (in the sandbox an endpoint on this machine), or ask for less",
+    "price": "name a machine whose price is known, or give it in catalog.toml",
+    "spot_price": "leave use_spot out, or give a spot_price in catalog.toml",
+    "max_hourly_cost": "allow more, or ask for less",
+    "exclude": "exclude less, or ask for less",
 }
 PLACES = ("cloud", "region", "zone")
 
@@ -135,7 +139,19 @@ def _nothing_left(
     known = not table.filter(filters[emptied][1]).is_empty()  # it is sold, but not with what was asked for before it
     beside = _beside([name for name, _ in filters[:emptied]], wanted) if known else ""
     message = f"Task.{task}: {_reason(field, wanted, clouds, near, beside)}{hint}"
-    return NoFeasibleOffering(task, field, nearest, message, cure=CURES.get(field) or _meant(table, field, wanted))
+    return NoFeasibleOffering(task, field, nearest, message, cure=_cure(table, field, wanted, near))
+
+
+def _cure(table: pl.DataFrame, field: str, wanted: Resources, near: pl.DataFrame) -> str:
+    """What to write instead, where ``field`` left nothing and ``near`` misses it by least."""
+    meant = CURES.get(field) or _meant(table, field, wanted)
+    if not meant and field == "accelerators" and wanted.accelerators and not near.is_empty():
+        name, asked = near["accelerator"][0], min(count for _, count in wanted.accelerators)
+        sold = sorted(near.filter(pl.col("accelerator") == name)["accelerator_count"].unique())
+        if more := [count for count in sold if count > asked]:
+            return f"write {name}:{more[0]:g}, the next larger number that is sold"
+        return f"take several machines, by num_nodes, of {name}:{sold[-1]:g}"
+    return meant or f"take what is nearest, or leave {field} out"
 
 
 def _meant(table: pl.DataFrame, field: str, wanted: Resources) -> str:

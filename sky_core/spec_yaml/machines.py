@@ -167,6 +167,9 @@ def _accelerators(value: Any, note: Note) -> list[tuple[str, float]]:
     found: list[tuple[str, float]] = []
     for name, count in pairs:
         found.append((name, count))
+        if name.lower() == "inferentia":
+            note("resources.accelerators", f"{name}:{count:g}: of either generation, which SkyPilot calls by one name")
+            found.append(("Inferentia2", count))
         if not count.is_integer():
             note("resources.accelerators", f"{name}:{count:g}: a whole one where no cloud sells the part")
             found.append((name, float(math.ceil(count))))

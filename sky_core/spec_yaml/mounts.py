@@ -69,7 +69,11 @@ def _storage(path: str, fields: StorageFields, base: Path, note: Note) -> Mount:
     uri = _uri(source, lambda message, cure: Slip((path, "source"), message, cure)) if source else None
     bucket = None if uri else fields.name
     if bucket is not None and not BUCKET.match(bucket):
-        raise Slip((path, "name"), f"{bucket!r} cannot name a bucket", "3 to 63 of a-z, 0-9, '-' and '.'")
+        raise Slip(
+            (path, "name"),
+            f"{bucket!r} cannot name a bucket",
+            "write a bucket's name: 3 to 63 of a-z, 0-9, '-' and '.'",
+        )
     local = _local(source, base) if source and not uri else None
     # A local folder with a bucket's name goes to that bucket, whatever the mode.
     back = bool(uri or bucket) and (MODES[mode] or bool(local))

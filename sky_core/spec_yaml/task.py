@@ -154,7 +154,8 @@ class TaskReader:
             slip.at = ("file_mounts", *slip.at)
             raise
         data["inputs"] = {name: self._input(value) for name, value in self._named(fields.inputs or {}, "input")}
-        data["outputs"] = {name: self._output(value) for name, value in self._named(fields.outputs or {}, "output")}
+        outputs = self._named(self._written(fields.outputs or {}), "output")
+        data["outputs"] = {name: self._output(value) for name, value in outputs}
         return Task(**data)
 
     def _plain_name(self) -> str:
@@ -166,7 +167,7 @@ class TaskReader:
         return plain
 
     def _nothing_to_run(self, fields: TaskFields, data: dict[str, Any]) -> None:
-        if fields.setup is None and fields.resources is None and fields.workdir is None:
+        if all(said is None for said in (fields.setup, fields.resources, fields.workdir, fields.file_mounts)):
             raise Slip(("run",), "a task needs a command to run", "add run: followed by a shell command")
         self.note("run", "there is none: the task ends when its machine is set up, and the machine with it")
         data["run"] = ""
@@ -240,6 +241,15 @@ class TaskReader:
             else (name, value)
             for number, (name, value) in enumerate(given.items())
         ]
+
+    def _written(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Without folders on the machine of which SkyPilot is told the size: ``{model-dir: 0.1}``."""
+        sizes = {name for name, value in given.items() if isinstance(value, int | float) and not ENV_NAME.match(name)}
+        for name in (told := {name for name in sizes if "://" not in name}):
+            self.note(
+                f"outputs.{name}", "left out: a folder there is not kept; write to $SKY_OUTPUT_NAME what is to be"
+            )
+        return {name: value for name, value in given.items() if name not in told}
 
     def _input(self, value: Any) -> Any:
         return Artifact(**value.model_dump(exclude_none=True)) if isinstance(value, ArtifactFields) else value

@@ -257,6 +257,22 @@ def test_what_emptied_the_list_is_named_with_the_nearest(wanted: dict[str, Any],
     assert caught.value.task == "train"
     assert caught.value.emptied_by == emptied_by
     assert 1 <= len(caught.value.nearest) <= 3
+    assert caught.value.cure
+
+
+@pytest.mark.parametrize(
+    ("wanted", "cure"),
+    [
+        ({"accelerators": "V100:3"}, "write V100:4, the next larger number that is sold"),
+        ({"accelerators": "V100:64"}, "take several machines, by num_nodes, of V100:8"),
+        ({"accelerators": "tpu-v3-8", "instance_type": "n1-highmem-8"}, "or leave instance_type out"),
+        ({"accelerators": "V100", "max_hourly_cost": 0.01}, "allow more, or ask for less"),
+    ],
+)
+def test_what_to_write_instead_is_told(wanted: dict[str, Any], cure: str) -> None:
+    with pytest.raises(NoFeasibleOffering) as caught:
+        query(**wanted)
+    assert cure in caught.value.cure
 
 
 def test_clouds_that_cannot_be_used_are_named() -> None:

@@ -233,6 +233,7 @@ def test_mounts(tmp_path, written, mount):
         ("{accelerators: {'A100:8', 'T4:1'}}", "accelerators", (("A100", 8.0), ("T4", 1.0))),
         ("{accelerators: ['A100:8', T4]}", "accelerators", (("A100", 8.0), ("T4", 1.0))),
         ("{accelerators: 'T4:0.5'}", "accelerators", (("T4", 0.5), ("T4", 1.0))),
+        ("{accelerators: 'Inferentia:6'}", "accelerators", (("Inferentia", 6.0), ("Inferentia2", 6.0))),
         ("{accelerators: tpu-v3-8, accelerator_args: {runtime_version: v, tpu_vm: true}}", "image", "v"),
         ("{image_id: {us-east-1: ami-1}}", "image", "ami-1"),
         ("{image_id: 'skypilot:gpu-ubuntu-2204'}", "image", None),
@@ -312,6 +313,7 @@ def test_what_is_empty_is_as_if_it_were_not_there(tmp_path):
         ("resources: {spot_recovery: failover}", "resources.spot_recovery: left out"),
         ("resources: {hooks: [{event: preemption, run: x}]}", "resources.hooks: not run; a command is sent SIGTERM"),
         ("resources: {termination_hook: {command: x}}", "resources.termination_hook: not run"),
+        ("outputs: {model-dir: 0.1}", "outputs.model-dir: left out: a folder there is not kept"),
         ("num_nodes: 3\nresources: {job_recovery: {min_nodes: 2}}", "resources.job_recovery.min_nodes: left out: all"),
         ("file_mounts: {/d: {name: abc, persistent: false}}", "file_mounts./d.persistent: left out"),
         ("file_mounts: {/d: {source: s3://abc, force_managed: true}}", "file_mounts./d.force_managed: left out"),
@@ -331,6 +333,7 @@ def test_a_command_may_be_run_again(tmp_path):
 
 
 def test_a_task_of_setup_alone(tmp_path):
+    assert loaded(tmp_path, "file_mounts: {/data: s3://bucket/data}").run == ""
     file = load(write(tmp_path, "setup: pip install numpy"))
     assert file.pipeline.tasks[0].run == ""
     assert "run: there is none" in str(file.notes[0])
