@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from sky_core import __version__
 from sky_core.cli import catalog, first, pipelines, plan, sandbox, taskfiles
+from sky_core.cli.account import check
 from sky_core.cli.records import artifacts, clusters, cost, entering, following, jobs, spot, top, ui
 from sky_core.cli.runs import again
 from sky_core.cli.terminal import complain, open_broker, say, write
 from sky_core.cli.terminal.spinner import spinner
 from sky_core.errors import SkyloomError
-
-if TYPE_CHECKING:
-    from sky_core.config import Settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +25,7 @@ app = typer.Typer(
 )
 app.command()(first.init)
 app.command()(first.doctor)
+app.command()(check.check)
 app.command()(plan.plan)
 app.command()(pipelines.run)
 app.command()(again.attach)
@@ -125,55 +124,3 @@ def gc(
     if forgotten:
         say(f"{forgotten} packed folders and calls of jobs long over are gone from the store")
     raise typer.Exit(1 if unreachable else 0)
-
-
-@app.command()
-def check(
-    deep: Annotated[bool, typer.Option("--deep", help="Look at network, permissions, quotas; make nothing.")] = False,
-    region: Annotated[
-        list[str] | None, typer.Option(help="With --deep: cloud/region to look at, instead of the usual one.")
-    ] = None,
-) -> None:
-    """Say for each cloud whether it can be used, by making one authenticated call; then the store and the key."""
-    from sky_core.clouds import connect
-    from sky_core.clouds.credentials import why_unusable
-    from sky_core.config import Settings
-
-    settings = Settings.load()
-    usable = faults = 0
-    for name, config in settings.clouds.items():
-        why = why_unusable(name, config)
-        if why is None:
-            try:
-                connect(name, settings).check()
-                usable += 1
-                faults += _check_deep(name, settings, region or []) if deep else 0
-            except SkyloomError as error:
-                why = str(error)
-        say(f"{name}: {'usable' if why is None else why}")
-    _check_key()
-    raise typer.Exit(0 if usable and not faults else 1)
-
-
-def _check_deep(name: str, settings: Settings, regions: list[str]) -> int:
-    """Say what the account lacks; how many things."""
-    from sky_core.clouds import audit
-    from sky_core.facts import facts_of
-
-    chosen = [place.partition("/")[2] for place in regions if place.startswith(f"{name}/")]
-    found = [f for region in chosen or [facts_of(name).default_region] for f in audit(name, settings, region)]
-    for one in found:
-        (say if one.ok else complain)(f"{name}: {one.about}: {one.says}")
-    return sum(not one.ok for one in found)
-
-
-def _check_key() -> None:
-    """Say which key this home has, and which jobs wait for another one."""
-    from sky_core.remote.keys import team_key
-    from sky_core.store import Reach
-
-    broker = open_broker()
-    key = team_key(broker.settings)
-    say(f"team key: {key.id}")
-    for job in broker.store.left_alone(Reach(broker.settings.profile, key.id)):
-        complain(f"{job.id} waits for a driver with the team key {job.key_id}", "yellow")

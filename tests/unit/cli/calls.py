@@ -111,6 +111,7 @@ DOING: Sequence[Call] = (
     Call("sandbox up --boot-s 0.2 --notice-s 2 --hours-per-second 0.1 --gb-per-mb 1 --account easy --runner auto"
          " --lenient", says="the sandbox runs"),
     Call("check --deep --region aws/us-east-1", says="aws: usable"),
+    Call("check --launch --accelerator H100:3 --yes", says="no machine is left"),
     Call("run go.yaml --minimize cost --deadline 90h --budget 50 --yes --env A=1 --secret S=s --env-file env",
          says="go | 1 s 2"),
     Call("run go.yaml --key go/1 --yes --detach --secret S=s", says="come back to it"),

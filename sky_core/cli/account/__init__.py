@@ -1,0 +1,1 @@
+"""What the clouds' accounts are good for: asked, looked into, and tried."""
