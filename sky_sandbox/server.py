@@ -34,10 +34,10 @@ from sky_sandbox.azure import app as azure
 from sky_sandbox.gcp import compute
 from sky_sandbox.ledger import Ledger
 from sky_sandbox.logins import Logins
+from sky_sandbox.machines import index
 from sky_sandbox.machines.instances import Hypervisor, RunnerName, choose_runner
 from sky_sandbox.machines.metadata import Metadata
 from sky_sandbox.machines.pythons import mirror
-from sky_sandbox.machines.wheels import wheels
 from sky_sandbox.storage.outages import Outages
 from sky_sandbox.tls import Certificates, make_certificates
 from sky_sandbox.world import World
@@ -136,6 +136,7 @@ class Sandbox:
                 )
             ),
             "admin": Listener(admin.app(self)),
+            "packages": Listener(index.app()),
         }
 
         inside = {name: f"http://{LOOPBACK}:{listener.port}" for name, listener in self.listeners.items()}
@@ -167,8 +168,7 @@ class Sandbox:
             "poll_s": POLL_S,
             "lease_s": self.options.lease_s,
             "orphan_ttl_s": self.options.orphan_ttl_s,
-            # What machines of strict images fetch; nothing of it leaves this host.
-            **({"python": {"builds": mirror().as_uri(), "index": wheels().as_uri()}} if self.hypervisor.strict else {}),
+            **({"python": self._pythons(ports["packages"])} if self.hypervisor.strict else {}),
             "clouds": {
                 "aws": {
                     **common,
@@ -192,6 +192,10 @@ class Sandbox:
                 },
             },
         }
+
+    def _pythons(self, port: int) -> dict[str, str]:
+        """Where machines of strict images fetch what they lack; nothing of it leaves this host."""
+        return {"builds": mirror().as_uri(), "index": f"http://{LOOPBACK}:{port}{index.SIMPLE}"}
 
     def run(self) -> None:
         """Serve until told to stop, then end everything."""

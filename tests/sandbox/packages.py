@@ -1,8 +1,15 @@
-"""A package of one module that builds without an index: its backend lies beside it."""
+"""Packages for tests: one of one module that builds without an index, since its backend lies beside it, and wheels of
+what is installed here.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from sky_sandbox.machines.wheels import installed, packed
 
 PROJECT = """\
 [build-system]
@@ -34,3 +41,16 @@ def local_package(folder: Path) -> None:
     (folder / "pyproject.toml").write_text(PROJECT)
     (folder / "backend.py").write_text(BACKEND)
     (folder / "mine.py").write_text("ANSWER = 42\n")
+
+
+def wheels(roots: Iterable[str]) -> list[Path]:
+    """A wheel of each of these packages and of all that they need, in the versions of this host."""
+    found, left = {}, [Requirement(root) for root in roots]
+    while left:
+        wanted = left.pop()
+        one = installed(wanted.name)
+        if one is not None and one.name not in found:
+            found[one.name] = packed(one)
+            needed = map(Requirement, one.requires or ())
+            left += [other for other in needed if other.marker is None or other.marker.evaluate({"extra": ""})]
+    return sorted(found.values(), key=lambda wheel: wheel.name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -16,28 +15,22 @@ import pytest
 from sky_core import Artifact, Pipeline, Resources, Task
 from sky_core.broker import Broker
 from sky_core.broker.runner import PipelineRun
-from sky_core.endpoints import SANDBOX_FILE
-from sky_sandbox.machines.wheels import ROOTS, wheels
 from tests.conftest import Sandbox, until
 from tests.sandbox.brokers import drivers, own_broker
 from tests.sandbox.other_python import ROOT, another_python
+from tests.sandbox.packages import wheels
 from tests.sandbox.registry import Registry, layer, tools
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 SANDBOX = {"hours_per_second": 0.1, "images": "strict"}
 NEEDED = ("scikit-learn",)
-INDEX = (*NEEDED, *ROOTS)
 PLACES = {"process": ("aws", "us-east-1"), "train": ("gcp", "us-central1"), "infer": ("azure", "eastus")}
 
 
 @pytest.fixture
 def broker(world: Sandbox, tmp_path: Path, own_store_url: str) -> Iterator[Broker]:
-    """Its only driver has another Python; machines fetch what they lack from a folder of this host."""
-    python, file = another_python(), world.home / SANDBOX_FILE
-    about = json.loads(file.read_text())
-    about["python"]["index"] = wheels(INDEX).as_uri()
-    file.write_text(json.dumps(about))
-    said = tmp_path / "driver.log"
+    """Its only driver has another Python."""
+    python, said = another_python(), tmp_path / "driver.log"
     with pytest.MonkeyPatch.context() as patch, own_broker(world, patch, own_store_url) as broker:
         command = [python, "-m", "sky_core.cli", "driver"]
         with said.open("wb") as log:
@@ -53,10 +46,10 @@ def broker(world: Sandbox, tmp_path: Path, own_store_url: str) -> Iterator[Broke
 def locked(folder: Path) -> Path:
     """A project that needs scikit-learn, and its lock: the versions of this host."""
     packages, names = [], []
-    for wheel in sorted(wheels(NEEDED).glob("*.whl")):
+    for wheel in wheels(NEEDED):
         name, version, *_ = wheel.name.split("-")
         names.append(name.replace("_", "-").lower())
-        digest = hashlib.sha256((wheels(INDEX) / wheel.name).read_bytes()).hexdigest()
+        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
         packages.append(
             f'[[package]]\nname = "{names[-1]}"\nversion = "{version}"\n'
             'source = { registry = "https://index.example/simple" }\n'
@@ -75,7 +68,7 @@ def locked(folder: Path) -> Path:
 
 def pushed(registry: Registry, folder: Path) -> str:
     """An image with this Python and scikit-learn in it."""
-    for wheel in wheels(NEEDED).glob("*.whl"):
+    for wheel in wheels(NEEDED):
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(folder, [name for name in archive.namelist() if "/tests/" not in name])
     base, name = Path(sys.base_prefix).resolve(), f"python{sys.version_info.major}.{sys.version_info.minor}"
