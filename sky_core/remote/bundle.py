@@ -14,7 +14,6 @@ from pathlib import Path
 
 import cloudpickle
 
-from sky_core import checkpoint
 from sky_core.facts import clouds
 from sky_core.remote.agent.job import BROUGHT
 
@@ -35,7 +34,7 @@ def agent() -> tuple[str, bytes]:
     for source in sorted(Path(cloudpickle.__file__).parent.glob("*.py")):
         files[f"vendor/cloudpickle/{source.name}"] = source.read_bytes()
     files[f"{BROUGHT}/sky_core/__init__.py"] = (folder.parent / "pythons/standin.py").read_bytes()
-    files[f"{BROUGHT}/sky_core/checkpoint.py"] = Path(checkpoint.__file__).read_bytes()
+    files[f"{BROUGHT}/sky_core/checkpoint.py"] = (folder.parents[1] / "checkpoint.py").read_bytes()
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():

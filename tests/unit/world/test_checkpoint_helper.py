@@ -127,3 +127,13 @@ def test_it_comes_with_the_agent_and_hides_nothing(tmp_path, installed):
     python = [sys.executable, *([] if installed else ["-S"])]
     done = subprocess.run([*python, "-c", script], env=env, cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.split()[:2] == (["5", "Task"] if installed else ["5"]), done.stderr
+
+
+def test_a_driver_on_a_machine_sends_the_same_agent(tmp_path):
+    """A flow that runs on one of our machines may launch others, by the Skyloom that is installed there."""
+    name, content = bundle.agent()
+    (tmp_path / name).write_bytes(content)
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / name / BROUGHT)}
+    script = "from sky_core.remote import bundle; print(bundle.agent()[0])"
+    done = subprocess.run([sys.executable, "-c", script], env=env, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.strip() == name, done.stderr
