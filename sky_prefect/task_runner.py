@@ -28,7 +28,7 @@ from sky_core.planner import Plan
 from sky_core.planner.view.table import plan_text
 from sky_core.spec import Objective, Pipeline
 from sky_prefect import compat, reports
-from sky_prefect.blocks.config import SkyloomConfig, settings_of
+from sky_prefect.blocks.config import SkyloomConfig, lasting, settings_of
 from sky_prefect.futures import SkyFuture
 from sky_prefect.needs import needs_of
 from sky_prefect.planning.batches import gather
@@ -135,10 +135,14 @@ class SkyTaskRunner(TaskRunner[SkyFuture]):
 
     @property
     def broker(self) -> Broker:
-        """The broker of the block's or this process's Skyloom home, opened on first use."""
+        """The broker of the block's or this process's Skyloom home, opened on first use.
+
+        Raises:
+            SkyloomError: if its settings cannot be used here.
+        """
         if self._broker is None:
             compat.outlive_the_console()
-            self._broker = Broker.open(settings_of(self.config))
+            self._broker = Broker.open(lasting(settings_of(self.config)))
         return self._broker
 
     @property

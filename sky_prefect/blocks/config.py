@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
+from sky_core.errors import SpecError
+
 if TYPE_CHECKING:
     from sky_core.config import Settings
+
+ON_A_MACHINE = "SKY_JOB_ID"
 
 
 class SkyloomConfig(Block):
@@ -69,6 +73,25 @@ def settings_of(config: SkyloomConfig | str | None) -> Settings | None:
         return None
     found: SkyloomConfig = _loaded(SkyloomConfig, config) if isinstance(config, str) else config
     return found.settings()
+
+
+def lasting(settings: Settings | None) -> Settings:
+    """The settings, or those of the environment, if what they keep records in is there when this process is not.
+
+    Raises:
+        SpecError: on a job's machine, whose own store nobody could read once it is gone: what a flow there has
+            launched would run on unseen.
+    """
+    from sky_core.config import Settings
+
+    found = settings or Settings.load()
+    if ON_A_MACHINE in os.environ and found.store_url.startswith(f"sqlite:///{found.home}"):
+        raise SpecError(
+            f"SkyTaskRunner: this flow runs on the machine of {os.environ[ON_A_MACHINE]}, whose store ends with it",
+            cure="give the team's store and key, and what logs in to the clouds: SkyTaskRunner(config=…), or "
+            "SKYLOOM_STORE, SKYLOOM_KEY and the clouds' own variables in the work pool's env",
+        )
+    return found
 
 
 def _loaded(kind: type[Block], name: str) -> Any:

@@ -114,3 +114,17 @@ def test_a_flow_finds_its_skyloom_by_a_block(world, here, server, own_store_url,
     assert asyncio.run(found()) == 2
     assert [job.state for job in Store(own_store_url).jobs()] == ["succeeded"]
     assert "SKYLOOM_STORE" not in os.environ
+
+
+def test_a_flow_on_a_machine_needs_a_store_that_outlives_it(monkeypatch, tmp_path):
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SKYLOOM_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SKY_JOB_ID", "job-1")
+    with SkyTaskRunner() as runner, pytest.raises(SpecError, match=r"machine of job-1, whose store ends with it"):
+        runner.broker  # noqa: B018
+    with SkyTaskRunner(config=SkyloomConfig(store=f"sqlite:///{tmp_path}/team.db")) as runner:
+        assert runner.broker.settings.home == tmp_path / "home"
+    monkeypatch.setenv("SKYLOOM_STORE", f"sqlite:///{tmp_path}/team.db")
+    with SkyTaskRunner() as runner:
+        assert runner.broker.settings.store_url.endswith("team.db")

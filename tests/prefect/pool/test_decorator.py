@@ -14,7 +14,7 @@ from prefect.flows import InfrastructureBoundFlow
 
 from sky_core.errors import SpecError
 from sky_prefect import sky
-from tests.prefect.pool.test_pool import SMALL
+from tests.prefect.pool.pools import SMALL
 from tests.prefect.servers import FAST
 
 
