@@ -18,6 +18,7 @@ import logging
 import time
 
 from sky_core.driver import wanted
+from sky_core.driver.gangs import mending
 from sky_core.driver.stages import closing, elsewhere, launch, placing, running
 from sky_core.driver.step import Driving, Step
 from sky_core.driver.telling.told import Told
@@ -68,7 +69,7 @@ def _next(step: Step) -> Outcome:
         return launch.launch(step, step.successor)
     if step.cluster.state == "intended":
         return launch.launch(step, step.cluster)
-    return running.poll(step) if step.memory.started else running.boot(step)
+    return (mending.due(step) or running.poll(step)) if step.memory.started else running.boot(step)
 
 
 def write(step: Step, outcome: Outcome) -> None:

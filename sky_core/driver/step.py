@@ -96,6 +96,7 @@ class Step:
         needs: What it brought from its submitter; None from an earlier version.
         cluster: Where the job is, or is going to be; None between two attempts.
         successor: The cluster that takes over from ``cluster`` once it has ended; None unless the job moves.
+        mends: Machines in the place of those that ``cluster`` has lost (:mod:`sky_core.driver.gangs.mending`).
     """
 
     driving: Driving
@@ -105,6 +106,7 @@ class Step:
     needs: Needs | None = None
     cluster: Cluster | None = None
     successor: Cluster | None = None
+    mends: tuple[Cluster, ...] = ()
 
     @property
     def settings(self) -> Settings:
@@ -134,7 +136,8 @@ class Step:
     @classmethod
     def load(cls, driving: Driving, job: Job) -> Step:
         """The job with its open clusters, if it has any."""
-        memory, clusters = Memory.model_validate(job.memory), driving.store.clusters(job_id=job.id, open_only=True)
+        memory, there = Memory.model_validate(job.memory), driving.store.clusters(job_id=job.id, open_only=True)
+        clusters = [cluster for cluster in there if not cluster.mends]
         present = next(iter(clusters), None)
         following = clusters[1] if len(clusters) > 1 else None
         if memory.successor is not None and present is not None and present.attempt == job.attempt:
@@ -147,6 +150,7 @@ class Step:
             needs=Needs.of(job),
             cluster=present,
             successor=following,
+            mends=tuple(cluster for cluster in there if cluster.mends),
         )
 
     def comes_to(
@@ -186,4 +190,5 @@ class Step:
             None if cluster is None else changed.get(cluster.token, cluster)
             for cluster in (self.cluster, self.successor)
         )
-        return replace(self, memory=outcome.memory, cluster=present, successor=following)
+        mends = tuple(changed.get(mend.token, mend) for mend in self.mends)
+        return replace(self, memory=outcome.memory, cluster=present, successor=following, mends=mends)

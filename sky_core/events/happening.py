@@ -35,6 +35,8 @@ EventKind = Literal[
     "eviction notice",
     "preempted",
     "died",
+    "node lost",
+    "node joined",
     "lost",
     "unreachable",
     "network out",

@@ -100,6 +100,26 @@ class Died(OfAttempt, kind="died"):
         return f"attempt {self.attempt}: a machine is gone ({self.reason})"
 
 
+class NodeLost(OfAttempt, kind="node lost"):
+    """A gang goes on without one of its machines."""
+
+    rank: int
+    reason: str
+
+    def words(self) -> str:
+        return f"attempt {self.attempt}: the machine of rank {self.rank} is gone ({self.reason}), the others go on"
+
+
+class NodeJoined(OfAttempt, kind="node joined"):
+    """Another machine has taken its place."""
+
+    rank: int
+    ip: str
+
+    def words(self) -> str:
+        return f"attempt {self.attempt}: rank {self.rank} has joined from {self.ip}"
+
+
 class Lost(OfAttempt, kind="lost"):
     detail: str
 

@@ -24,6 +24,7 @@ def cpu_maker(instance_type: str) -> CpuMaker | None:
 
 FACTS = CloudFacts(
     name="aws",
+    one_network=True,
     provider="sky_core.clouds.aws.provider:Aws",
     also_called=("amazon", "amazonaws", "ec2"),
     on_machine="sky_core.remote.agent.host.clouds.aws",

@@ -72,6 +72,7 @@ class CloudFacts:
         gbit_out: Gbit/s that one machine sends out of its region.
         embedded_spot: The day of the embedded catalog's spot prices, where they are older than those beside them.
         preemptions_per_hour: What it publishes of spot machines' lives, where the catalog has nothing better.
+        one_network: Whether machines of two launches in a region see each other as those of one do.
         bills_pending: Whether a machine costs money from its creation on, rather than once it runs.
         bills_stopping: From a machine type to whether such a machine costs money until its end is complete, rather than
             until it is ordered.
@@ -103,6 +104,7 @@ class CloudFacts:
     gbit_out: float = 1.0
     preemptions_per_hour: float = 0.025
     embedded_spot: date | None = None
+    one_network: bool = False
     bills_pending: bool = False
     bills_stopping: Callable[[str], bool] = _never
     least_billed_s: Callable[[str], float] = _nothing

@@ -25,6 +25,7 @@ def _is_tpu(instance_type: str) -> bool:
 
 FACTS = CloudFacts(
     name="gcp",
+    one_network=True,
     provider="sky_core.clouds.gcp.provider:Gcp",
     also_called=("google", "gcloud", "gce"),
     on_machine="sky_core.remote.agent.host.clouds.gcp",

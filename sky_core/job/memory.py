@@ -77,7 +77,9 @@ class Memory(Record):
     Attributes:
         placement: Where the present (or last) attempt runs.
         started: Whether the agent has been started on the present cluster.
-        addresses: Public addresses of the present cluster's machines, by rank.
+        addresses: Public addresses of the present cluster's machines, by rank…
+        members: …and their ids, once one was lost and the gang has gone on: both are "" where there is none just now.
+        mend_at: When a machine for the gang is asked for next, seconds since the epoch.
         bucket: URL of the bucket that this attempt writes to.
         checkpoint_urls: Where this and earlier attempts keep their checkpoints.
         phase: What the agent said last: setup, inputs, running, outputs, done.
@@ -108,6 +110,8 @@ class Memory(Record):
     placement: Placement | None = None
     started: bool = False
     addresses: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
+    mend_at: float = 0.0
     bucket: str = ""
     checkpoint_urls: tuple[str, ...] = ()
     phase: str = ""
@@ -178,6 +182,8 @@ class Changes(TypedDict, total=False):
     placement: Placement | None
     started: bool
     addresses: tuple[str, ...]
+    members: tuple[str, ...]
+    mend_at: float
     bucket: str
     checkpoint_urls: tuple[str, ...]
     phase: str

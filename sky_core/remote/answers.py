@@ -36,6 +36,7 @@ class JobState:
             ``eviction``, ``cancelled`` or ``moved``).
         log: The log from the asked offset on; ``log_offset`` is where to go on, ``log_size`` how much there is.
         offsets: Where to go on in the log of each rank; a gang's ``log_offset`` and ``log_size`` are sums.
+        lost_rank: Which machine of a gang has made it ``lost``, if it was one of those that only serve rank 0.
         serves: This rank has no command of its own, and ends when rank 0 has ended.
         ended_at: When it came to its end, by the machine's clock.
         eviction: The cloud has announced that it takes the machine back.
@@ -52,6 +53,7 @@ class JobState:
     log_offset: Size = 0
     log_size: Size = 0
     offsets: tuple[int, ...] = ()
+    lost_rank: int | None = None
     serves: bool = False
     ended_at: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     eviction: bool = False

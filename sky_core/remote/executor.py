@@ -177,14 +177,14 @@ class Executor(Protocol):
 
     All methods raise :class:`~sky_core.errors.LinkLost` if nobody answers,
     :class:`~sky_core.errors.HostKeyMismatch` if somebody else does, and :class:`~sky_core.errors.MachineError` if the
-    job cannot be run there.
+    job cannot be run there. ``machines`` are by rank; where there is None, the gang goes on without that one just now.
     """
 
-    def start(self, machines: Sequence[Machine], request: JobRequest) -> None:
+    def start(self, machines: Sequence[Machine | None], request: JobRequest) -> None:
         """Start an attempt. Doing so again changes nothing."""
 
     def poll(
-        self, machines: Sequence[Machine], job_id: str, attempt: int, offsets: Sequence[int],
+        self, machines: Sequence[Machine | None], job_id: str, attempt: int, offsets: Sequence[int],
         look_s: float = LONG_LOOK_S,
     ) -> JobState:  # fmt: skip
         """How the attempt is doing; tells it that somebody looks after it. A gang that is doomed is ended.
@@ -194,17 +194,17 @@ class Executor(Protocol):
         """
 
     def renew(
-        self, machines: Sequence[Machine], job_id: str, attempt: int, options: Mapping[str, Mapping[str, object]]
+        self, machines: Sequence[Machine | None], job_id: str, attempt: int, options: Mapping[str, Mapping[str, object]]
     ) -> None:
         """Use these storage options from now on: those that the attempt was started with end soon."""
 
-    def leave(self, machines: Sequence[Machine], job_id: str, attempt: int, grace_s: float) -> None:
+    def leave(self, machines: Sequence[Machine | None], job_id: str, attempt: int, grace_s: float) -> None:
         """End the attempt as :meth:`cancel` does, with a last checkpoint to go on from elsewhere.
 
         A command that has just succeeded publishes its outputs instead; :meth:`poll` tells which it was.
         """
 
-    def cancel(self, machines: Sequence[Machine], job_id: str, attempt: int, grace_s: float) -> None:
+    def cancel(self, machines: Sequence[Machine | None], job_id: str, attempt: int, grace_s: float) -> None:
         """End the attempt: gently, and after ``grace_s`` seconds by force. Returns when it has ended."""
 
     def close(self) -> None:

@@ -92,14 +92,14 @@ class SshExecutor:
         self._links: dict[Machine, Link] = {}
         self._lock = threading.Lock()
 
-    def start(self, machines: Sequence[Machine], request: JobRequest) -> None:
+    def start(self, machines: Sequence[Machine | None], request: JobRequest) -> None:
         """Start an attempt on all its machines, in the order of their ranks. Doing so again changes nothing."""
         for archive in (request.workdir, request.files, request.environment):
             if archive is not None:
-                self._deliver_archive([self._link(machine) for machine in machines], archive)
+                self._deliver_archive([self._link(machine) for machine in _there(machines)], archive)
 
-        def start(rank: int) -> None:
-            link = self._link(machines[rank])
+        def start(rank: int, machine: Machine) -> None:
+            link = self._link(machine)
             program = self._deliver_agent(link)
             description = json.dumps({**request.describe(rank), **gang, "index": self._source.index}).encode()
             answer = self._start(link, program, wanted, description)
@@ -110,7 +110,8 @@ class SshExecutor:
                     raise MachineError(f"{link.machine.ip}: still without what was brought: {answer.decode()}")
 
         gang, wanted = logins(machines, request), Wanted(request.requirements(), request.python)
-        _each(start, range(len(machines)))
+        each = [(rank, machine) for rank, machine in enumerate(machines) if machine is not None]
+        _each(lambda of: start(*of), each)
 
     @staticmethod
     def _start(link: Link, program: str, wanted: Wanted, description: bytes) -> bytes:
@@ -119,7 +120,7 @@ class SshExecutor:
         return link.run(script, description, START_TIMEOUT_S).strip()
 
     def poll(
-        self, machines: Sequence[Machine], job_id: str, attempt: int, offsets: Sequence[int],
+        self, machines: Sequence[Machine | None], job_id: str, attempt: int, offsets: Sequence[int],
         look_s: float = LONG_LOOK_S,
     ) -> JobState:  # fmt: skip
         """How the attempt is doing, with the logs from ``offsets`` on; renews every machine's lease.
@@ -135,7 +136,7 @@ class SshExecutor:
             answers = _each(lambda of: self._poll(of[0], job_id, attempt, of[1], look_s), ask)
         return together(answers)
 
-    def cancel(self, machines: Sequence[Machine], job_id: str, attempt: int, grace_s: float) -> None:
+    def cancel(self, machines: Sequence[Machine | None], job_id: str, attempt: int, grace_s: float) -> None:
         """End the attempt everywhere: SIGTERM, after ``grace_s`` seconds SIGKILL. Returns when it has ended."""
 
         def cancel(machine: Machine) -> None:
@@ -143,16 +144,20 @@ class SshExecutor:
                 machine, "cancel", job_id, attempt, str(grace_s), CANCELLED, timeout_s=grace_s + CANCEL_MARGIN_S
             )
 
-        _each(cancel, machines)
+        _each(cancel, _there(machines))
 
     def renew(
-        self, machines: Sequence[Machine], job_id: str, attempt: int, options: Mapping[str, Mapping[str, Any]]
+        self, machines: Sequence[Machine | None], job_id: str, attempt: int, options: Mapping[str, Mapping[str, Any]]
     ) -> None:
         """Hand the agents fresh storage options, through standard input and a pipe: they are in no file."""
         line = json.dumps({scheme: dict(given) for scheme, given in options.items()}).encode()
-        _each(lambda machine: self._agent(machine, "renew", job_id, attempt, timeout_s=RENEW_S, stdin=line), machines)
 
-    def leave(self, machines: Sequence[Machine], job_id: str, attempt: int, grace_s: float) -> None:
+        def renew(machine: Machine) -> None:
+            self._agent(machine, "renew", job_id, attempt, timeout_s=RENEW_S, stdin=line)
+
+        _each(renew, _there(machines))
+
+    def leave(self, machines: Sequence[Machine | None], job_id: str, attempt: int, grace_s: float) -> None:
         """End the attempt as :meth:`cancel` does, with a last checkpoint to go on from elsewhere.
 
         A command that has just succeeded publishes its outputs instead; :meth:`poll` tells which it was.
@@ -161,7 +166,7 @@ class SshExecutor:
         def leave(machine: Machine) -> None:
             self._agent(machine, "cancel", job_id, attempt, str(grace_s), "moved", timeout_s=grace_s + MOVE_MARGIN_S)
 
-        _each(leave, machines)
+        _each(leave, _there(machines))
 
     def keep(self, machines: Sequence[Machine], cloud: str, job_id: str, attempt: int, seconds: float) -> None:
         """Let machines stay for so long when their job is over, nothing of it on them; then they end themselves."""
@@ -184,7 +189,11 @@ class SshExecutor:
         for link in links:
             link.close()
 
-    def _poll(self, machine: Machine, job_id: str, attempt: int, offset: int, look_s: float = LONG_LOOK_S) -> JobState:
+    def _poll(
+        self, machine: Machine | None, job_id: str, attempt: int, offset: int, look_s: float = LONG_LOOK_S
+    ) -> JobState:
+        if machine is None:  # rank 0 does without it for a while
+            return JobState("running", serves=True, log_offset=offset, log_size=offset)
         look = LOOK.format(folder=shlex.quote(_folder(job_id, attempt)), offset=offset, part=PART)
         ask = _call("poll", job_id, attempt, str(offset))
         return poll_answer(self._link(machine).run(look + ask, b"", POLL_TIMEOUT_S, look_s), offset)
@@ -238,6 +247,10 @@ def _to_be_ended(answers: Sequence[JobState]) -> list[int]:
     """The ranks that still run although their gang is over."""
     over = first_to_fail(answers) is not None or (answers[0].phase == "done" and any(a.serves for a in answers))
     return [rank for rank, answer in enumerate(answers) if over and not answer.over and answer.phase != "missing"]
+
+
+def _there(machines: Sequence[Machine | None]) -> list[Machine]:
+    return [machine for machine in machines if machine is not None]
 
 
 def _has(link: Link, path: str) -> bool:

@@ -18,6 +18,7 @@ TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 LIVE = tuple(state for state in STATES if state not in TERMINAL)
 ClusterState = Literal["intended", "launched", "kept", "refused", "ended"]
 OPEN: tuple[ClusterState, ...] = ("intended", "launched", "kept")  # in which there may be machines
+MEND, LOST = "-mend-", "-lost-"  # in tokens: a machine in the place of one that a gang has lost; and that one
 KEPT_MARGIN_S = 60.0  # by which a machine outlives its keeping: who takes it at the last moment gets there in time
 Market = Literal["spot", "on-demand"]
 Seen = Literal["launched", "capacity", "quota", "auth", "unreachable", "preempted", "released"]
@@ -207,6 +208,11 @@ class Cluster:
     def tag(self) -> str:
         """What its cloud knows its machines by."""
         return self.launched_as or self.token
+
+    @property
+    def mends(self) -> bool:
+        """Whether it is a machine in the place of one that its gang has lost."""
+        return MEND in self.token
 
     @property
     def open(self) -> bool:

@@ -26,6 +26,8 @@ def machine_of(settings: Settings, store: Store, job: Job, rank: int = 0) -> tup
         )
     if rank >= len(addresses):
         raise SkyloomError(f"{job.id} has {len(addresses)} machines", cure=f"--rank 0 to {len(addresses) - 1}")
+    if not addresses[rank]:
+        raise SkyloomError(f"{job.id} has lost the machine of rank {rank}", cure="another takes its place in a while")
     cluster = open_ones[-1]
     config = settings.clouds[cluster.cloud]
     folder = f".skyloom/jobs/{quote(job.id, safe='')}/{cluster.attempt}/work"

@@ -41,6 +41,8 @@ def cancel(step: Step) -> Outcome:
 def close(step: Step) -> Outcome:
     """End the open cluster and wait until its cloud says so, or keep it; then end the job or begin its next attempt."""
     memory, told = step.memory, step.comes_to()
+    if step.mends:
+        return end(step, step.mends[0], memory.closing or "ended")
     left = step.cluster or (step.successor if memory.verdict is not None else None)
     if left is not None:
         told = _let_go(step, left, memory.closing or "ended")
@@ -55,10 +57,10 @@ def close(step: Step) -> Outcome:
 def _let_go(step: Step, cluster: Cluster, why: str) -> Outcome:
     """Keep the cluster's machines for another job if that is asked for and can be; else end them."""
     try:
-        return park(step, cluster) or _ended(step, cluster, why)
+        return park(step, cluster) or end(step, cluster, why)
     except CannotKeep as error:
         told = step.comes_to(events=[NotKept(attempt=cluster.attempt, why=str(error))])
-        return told.then(_ended(step.after(told), cluster, why))
+        return told.then(end(step.after(told), cluster, why))
 
 
 def _over(step: Step, verdict: Verdict) -> Outcome:
@@ -95,10 +97,10 @@ def _hours_saved(memory: Memory, scale: Scale, now: float) -> float:
 
 def drop(step: Step, successor: Cluster) -> Outcome:
     """End machines that were to take over and are not wanted any more; the present attempt goes on."""
-    return _ended(step, successor, "unclear")
+    return end(step, successor, "unclear")
 
 
-def _ended(step: Step, cluster: Cluster, why: str) -> Outcome:
+def end(step: Step, cluster: Cluster, why: str) -> Outcome:
     """Terminate the cluster's machines: its end is in the outcome once none of them runs."""
     # Only the tag finds what an interrupted launch may have left: its ids were never written down.
     unasked = step.never_asked(cluster)

@@ -37,7 +37,7 @@ from sky_core.planner.plan import Placement
 from sky_core.remote import keys
 from sky_core.remote.switch import switch
 from sky_core.store import Cluster, JobState, Launch, Observation, Result
-from sky_core.store.records import Seen
+from sky_core.store.records import MEND, Seen
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def launch(step: Step, cluster: Cluster) -> Outcome:
     known = never_asked = step.never_asked(cluster)  # known: whether all that this launch may have made is
     try:
         cloud = step.driving.clouds[cluster.cloud]
-        request = _request(step, cluster, asked_before=not never_asked)
+        request = request_of(step, cluster, asked_before=not never_asked)
         step.driving.unasked.pop(cluster.token, None)
         known, asked_at = True, time.time()
         instances = cloud.launch(request)
@@ -161,7 +161,8 @@ def _outbid(step: Step, cluster: Cluster) -> Outcome | None:
     return step.comes_to(closing="limit", verdict="failed", result={"exit_code": None, "error": why}, events=told)
 
 
-def _request(step: Step, cluster: Cluster, *, asked_before: bool) -> LaunchRequest:
+def request_of(step: Step, cluster: Cluster, *, asked_before: bool) -> LaunchRequest:
+    """What a cloud is asked for to have the cluster's machines. All of a gang present the same key."""
     task, identity = step.task, keys.identity(step.driving.settings, step.job.key_id)
     placement = _asked_for(step, cluster)
     assert placement is not None
@@ -179,7 +180,7 @@ def _request(step: Step, cluster: Cluster, *, asked_before: bool) -> LaunchReque
         disk_gib=wanted.disk_size,
         arch=placement.arch,
         ports=wanted.ports,
-        host_key=identity.host_key(cluster.token),
+        host_key=identity.host_key(cluster.token.partition(MEND)[0]),
         authorized_key=public_key(identity.client_key),
         asked_before=asked_before,
         tags={**wanted.tags, TAG_OWNER: step.driving.store.id, TAG_CLUSTER: cluster.token, TAG_JOB: step.job.id},

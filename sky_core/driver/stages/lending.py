@@ -72,7 +72,7 @@ def make_buckets(step: Step, cluster: Cluster) -> None:
             make_bucket(mount_url(step, mount) or "", storage_options(step, cluster))
 
 
-def renew(step: Step, cluster: Cluster, machines: Sequence[Machine]) -> None:
+def renew(step: Step, cluster: Cluster, machines: Sequence[Machine | None]) -> None:
     """Lend anew if it is time, or if nobody knows when that is: another driver has lent.
 
     What goes wrong is tried again in a while; what was lent before holds for as long again.

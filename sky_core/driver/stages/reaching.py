@@ -10,6 +10,7 @@ from dataclasses import replace
 from sky_core.clouds.base import Gated, Instance
 from sky_core.driver.step import Step
 from sky_core.errors import CloudError, NotSetUp
+from sky_core.facts import facts_of
 from sky_core.job.bill import sharpened
 from sky_core.ssh.machine import Machine
 from sky_core.store import Cluster
@@ -37,10 +38,20 @@ def look(step: Step, cluster: Cluster) -> list[Instance]:
     return [replace(i, state="pending") if i.state == "gone" and not i.seen else i for i in found]
 
 
-def machines_at(step: Step, cluster: Cluster, addresses: Sequence[str]) -> list[Machine]:
-    """The cluster's machines as SSH calls them."""
+def machines_at(step: Step, cluster: Cluster, addresses: Sequence[str]) -> list[Machine | None]:
+    """The cluster's machines as SSH calls them; None where there is none just now."""
     config = step.driving.settings.clouds[cluster.cloud]
-    return [config.machine(ip, cluster.host_key, cluster.region) for ip in addresses]
+    return [config.machine(ip, cluster.host_key, cluster.region) if ip else None for ip in addresses]
+
+
+def while_pending(step: Step, cluster: Cluster, instances: Sequence[Instance]) -> Cluster:
+    """The cluster, its bill beginning no earlier than now where machines cost nothing until they run.
+
+    Clouds tell when a machine was made; that it has begun to run is only seen.
+    """
+    pending = all(instance.seen and instance.state == "pending" for instance in instances)
+    free = pending and not facts_of(cluster.cloud).bills_pending
+    return replace(cluster, started_at=step.driving.store.now()) if free else cluster
 
 
 def addresses_of(step: Step, cluster: Cluster, instances: Sequence[Instance]) -> tuple[str, ...]:

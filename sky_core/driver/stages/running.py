@@ -10,13 +10,22 @@ from dataclasses import replace
 
 from sky_core.catalog.names import tool
 from sky_core.clouds.base import Instance
+from sky_core.driver.gangs import mending
 from sky_core.driver.lead.berths import zone_key
 from sky_core.driver.lead.pilot import decide, pilot_of, thoughts
 from sky_core.driver.lead.promise import checkpoint_hours, noted, too_slow, unsaved, warning
 from sky_core.driver.stages.ending import ended, transfers
 from sky_core.driver.stages.launch import REFUSALS, intend, is_own, taught, tries_without, where
 from sky_core.driver.stages.lending import lend, make_buckets, renew
-from sky_core.driver.stages.reaching import addresses_of, end_on_record, let_in, look, machines_at, no_address
+from sky_core.driver.stages.reaching import (
+    addresses_of,
+    end_on_record,
+    let_in,
+    look,
+    machines_at,
+    no_address,
+    while_pending,
+)
 from sky_core.driver.step import Step
 from sky_core.driver.urls import checkpoint_url, mounts, output_urls, verdict_url
 from sky_core.errors import AuthError, CloudError, HostKeyMismatch, InvalidRequest, LinkLost, MachineError
@@ -76,7 +85,7 @@ def boot(step: Step) -> Outcome:
         return _refused_there(step, cluster, unset, LaunchFailed)
     addresses = addresses_of(step, cluster, instances)
     if not all(instance.state == "running" for instance in instances) or len(addresses) < len(instances):
-        noted = step.comes_to(cluster=_while_pending(step, cluster, instances))
+        noted = step.comes_to(cluster=while_pending(step, cluster, instances))
         limit_s = step.driving.settings.boot_timeout_s
         return noted.then(_wait(step.after(noted), cluster, limit_s, "the machines have not booted"))
     machines = machines_at(step, cluster, addresses)
@@ -86,7 +95,8 @@ def boot(step: Step) -> Outcome:
     try:
         bucket = step.driving.clouds[cluster.cloud].storage(cluster.region).url
         make_buckets(step, cluster)
-        step.driving.executors[cluster.cloud].start(machines, _request(step, cluster, instances, bucket))
+        ips = [instance.private_ip or instance.ip or "" for instance in instances]
+        step.driving.executors[cluster.cloud].start(machines, _request(step, cluster, ips, bucket))
     except (AuthError, InvalidRequest) as error:
         return _refused_there(step, cluster, error, BucketRefused)
     except NO_ANSWER as error:
@@ -105,16 +115,6 @@ def boot(step: Step) -> Outcome:
     )
 
 
-def _while_pending(step: Step, cluster: Cluster, instances: list[Instance]) -> Cluster:
-    """The cluster, its bill beginning no earlier than now where machines cost nothing until they run.
-
-    Clouds tell when a machine was made; that it has begun to run is only seen.
-    """
-    pending = all(instance.seen and instance.state == "pending" for instance in instances)
-    free = pending and not facts_of(cluster.cloud).bills_pending
-    return replace(cluster, started_at=step.driving.store.now()) if free else cluster
-
-
 def poll(step: Step) -> Outcome:
     """One look at the agent: keep its log, notice its phases, its end, an eviction or a silent machine."""
     cluster, memory = step.cluster, step.memory
@@ -123,10 +123,11 @@ def poll(step: Step) -> Outcome:
     try:
         # The cloud is asked only when the machine does not answer: a look costs one SSH round trip, no API call.
         if memory.waiting_since and not facts_of(cluster.cloud).own:
-            instances = look(step, cluster)
-            if given_up := _taken_back(step, instances):
+            instances = mending.seen(step, cluster)
+            if given_up := mending.lose(step, cluster, instances) or _taken_back(step, instances):
                 return given_up
-            addresses = addresses_of(step, cluster, instances) or addresses
+            if not memory.members:
+                addresses = addresses_of(step, cluster, instances) or addresses
         machines, executor = machines_at(step, cluster, addresses), step.driving.executors[cluster.cloud]
         renew(step, cluster, machines)
         if memory.leaving:
@@ -136,7 +137,7 @@ def poll(step: Step) -> Outcome:
     except NO_ANSWER as error:
         let_in(step, cluster)
         return _wait(step, cluster, LINK_TIMEOUT_S, str(error))
-    if state.phase == "missing":
+    if state.phase == "missing" and not memory.members:
         return step.comes_to(started=False, waiting_since=time.time())
     return _heard(step, cluster, addresses, state)
 
@@ -153,6 +154,8 @@ def _heard(step: Step, cluster: Cluster, addresses: tuple[str, ...], state: JobS
     )  # fmt: skip
     if state.over and not state.log_is_whole:
         return told
+    if state.phase == "lost" and (given_up := mending.dismissed(step.after(told), cluster, state.lost_rank)):
+        return told.then(given_up)
     told = told.then(_noticed(step.after(told), cluster, state))
     if state.phase == "done" and state.unfit and not (state.eviction or memory.evicted):
         cure = "choose an image with its driver, or leave image out"
@@ -163,7 +166,8 @@ def _heard(step: Step, cluster: Cluster, addresses: tuple[str, ...], state: JobS
     now = step.after(told)
     told = replace(told, after_s=poll_s * (0.5 if state.log or told.events else 1.0))
     if state.phase == "running" and now.memory.closing is None:
-        return told.then(_steered(now, cluster))
+        told = told.then(mending.joined(now, cluster, lambda ips: _request(now, cluster, ips, memory.bucket)))
+        return told.then(_steered(step.after(told), cluster))
     return told.then(too_slow(now, cluster)) if state.phase in ("inputs", "setup") else told
 
 
@@ -179,7 +183,7 @@ def _noticed(step: Step, cluster: Cluster, state: JobState) -> Outcome:
     if state.eviction and not memory.evicted:
         changes["evicted"] = True
         events.append(EvictionNotice(attempt=cluster.attempt))
-    if state.phase == "lost":
+    if state.phase in ("lost", "missing"):
         changes["closing"] = "lost"
         events.append(Lost(attempt=cluster.attempt, detail=state.detail))
     return step.comes_to(events=events, **changes)
@@ -307,7 +311,7 @@ def _gang_key(step: Step, cluster: Cluster) -> str:
     return identity(step.driving.settings, step.job.key_id).host_key(f"{cluster.token} gang")
 
 
-def _request(step: Step, cluster: Cluster, instances: list[Instance], bucket: str) -> JobRequest:
+def _request(step: Step, cluster: Cluster, ips: Sequence[str], bucket: str) -> JobRequest:
     task, needs, settings, store = step.task, step.needs, step.driving.settings, step.driving.store
     checkpoint, interval = task.checkpoint, checkpoint_hours(step, cluster, promised=step.memory.promise is not None)
     return JobRequest(
@@ -337,9 +341,9 @@ def _request(step: Step, cluster: Cluster, instances: list[Instance], bucket: st
         orphan_ttl_s=settings.orphan_ttl_s,
         promised_s=_promised_s(step),
         publish_patience_s=settings.publish_patience_s,
-        node_ips=tuple(instance.private_ip or instance.ip or "" for instance in instances),
+        node_ips=tuple(ips),
         engine=task.engine.model_dump(mode="json") if task.engine else {},
-        gang_key=_gang_key(step, cluster) if len(instances) > 1 else "",
+        gang_key=_gang_key(step, cluster) if len(ips) > 1 else "",
         restarts=task.restarts,
         restart_on=task.restart_on,
         gpus_per_node=math.ceil(step.memory.placement.accelerator_count) if step.memory.placement else 0,

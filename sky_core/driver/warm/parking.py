@@ -49,7 +49,7 @@ def park(step: Step, cluster: Cluster) -> Outcome | None:
     if facts_of(cluster.cloud).own or not isinstance(executor, Warm):
         raise CannotKeep(f"{cluster.cloud} gives back machines that no job has")
     try:
-        machines = machines_at(step, cluster, step.memory.addresses)
+        machines = [machine for machine in machines_at(step, cluster, step.memory.addresses) if machine is not None]
         executor.keep(machines, cluster.cloud, step.job.id, cluster.attempt, left + MARGIN_S)
     except (CloudError, HostKeyMismatch, LinkLost, MachineError) as error:
         raise CannotKeep(str(error)) from error
@@ -63,7 +63,7 @@ def _is_well(step: Step, cluster: Cluster) -> bool:
     """Whether the command has come to its own end there, good or bad, and nothing is wrong with the machines."""
     memory = step.memory
     by_itself = memory.verdict in ("succeeded", "failed") and memory.result.get("exit_code") is not None
-    alone = step.cluster is cluster and step.successor is None
+    alone = step.cluster is cluster and step.successor is None and not memory.members
     return (
         by_itself
         and alone

@@ -9,12 +9,13 @@ from sky_core.remote.executor import JobRequest
 from sky_core.ssh.machine import Machine
 
 
-def logins(machines: Sequence[Machine], request: JobRequest) -> dict[str, object]:
+def logins(machines: Sequence[Machine | None], request: JobRequest) -> dict[str, object]:
     """How the machines of a gang log in to each other, as the agent reads it."""
-    if len(machines) < 2 or not request.gang_key:
+    known = [machine for machine in machines if machine is not None]
+    if len(known) < 2 or not request.gang_key:
         return {}
     peers = [
         {"address": address, "port": machine.port, "user": machine.user, "host_key": machine.host_key}
-        for address, machine in zip(request.node_ips, machines, strict=True)
+        for address, machine in zip(request.node_ips, known, strict=True)
     ]
     return {"peers": peers, "gang_key": {"private": request.gang_key, "public": public_key(request.gang_key)}}

@@ -36,7 +36,8 @@ def together(answers: Sequence[JobState]) -> JobState:
         if answer.serves and over:
             continue
         if answer.phase in ("lost", "missing") or (answer.serves and answer.phase == "done"):
-            return replace(whole, phase="lost", exit_code=None, detail=detail)
+            serving = rank if answer.serves else None
+            return replace(whole, phase="lost", exit_code=None, detail=detail, lost_rank=serving)
         if answer.phase == "done" and answer.exit_code is None:
             unfit = answer.unfit and f"rank {rank}: {answer.unfit}"
             return replace(whole, phase="done", exit_code=None, detail=detail, unfit=unfit)

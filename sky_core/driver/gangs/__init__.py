@@ -1,0 +1,1 @@
+"""Gangs that go on although a machine of theirs is lost."""

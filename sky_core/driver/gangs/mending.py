@@ -1,0 +1,228 @@
+"""A gang has lost a machine: another one takes its place while the command goes on.
+
+So it is with engines that do without a worker and take up a new one, where the machines of two launches see each other
+as those of one do; rank 0, which runs the command, cannot be replaced. The new machine is a cluster of one, of the same
+attempt, under a token of its own: written down before it is asked for, like any other. The lost one gets a record of
+its own, so that each is on the bill for as long as it lived.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from sky_core.clouds.base import REFUSALS as REFUSED
+from sky_core.clouds.base import Instance
+from sky_core.driver.stages.closing import as_ended, costs, end
+from sky_core.driver.stages.launch import REFUSALS, observation, request_for, request_of, taught, where
+from sky_core.driver.stages.reaching import addresses_of, let_in, look, machines_at, while_pending
+from sky_core.driver.step import Step
+from sky_core.errors import CloudError, HostKeyMismatch, LinkLost, MachineError, NotConnected, Scope
+from sky_core.events import Launched, Launching, LaunchUnclear, NodeJoined, NodeLost, Refused
+from sky_core.facts import facts_of
+from sky_core.job.bill import lifetime, sharpened
+from sky_core.job.outcome import Outcome
+from sky_core.remote.executor import JobRequest
+from sky_core.store import Cluster
+from sky_core.store.records import LOST, MEND
+
+log = logging.getLogger(__name__)
+
+GO_ON = frozenset({"ray", "dask"})
+AGAIN_HOURS = 1 / 60  # between two tries to get a machine for the gang
+MOST_MENDS = 50  # of one attempt
+
+
+def members(step: Step, cluster: Cluster) -> tuple[str, ...]:
+    """Ids of the gang's machines by rank; "" where one is lost."""
+    return step.memory.members or cluster.instance_ids
+
+
+def seen(step: Step, cluster: Cluster) -> list[Instance]:
+    """The gang's machines as their cloud shows them, without those that were lost before.
+
+    Raises:
+        CloudError: if it does not.
+    """
+    return look(step, replace(cluster, instance_ids=tuple(name for name in members(step, cluster) if name)))
+
+
+def _goes_on(step: Step, cluster: Cluster, ranks: Sequence[int]) -> bool:
+    """Whether the command goes on without the machines of these ranks."""
+    memory, engine = step.memory, step.task.engine
+    free = memory.closing is None and not memory.leaving and step.successor is None
+    able = engine is not None and engine.name in GO_ON and facts_of(cluster.cloud).one_network
+    return able and free and memory.phase == "running" and 0 not in ranks
+
+
+# --- a machine is lost ---------------------------------------------------------------------------------------
+
+
+def dismissed(step: Step, cluster: Cluster, rank: int | None) -> Outcome | None:
+    """A worker has ended before the command: its cloud takes it back, or something there is broken. It is given up."""
+    if rank is None or not _goes_on(step, cluster, [rank]):
+        return None
+    name = members(step, cluster)[rank]
+    try:
+        step.driving.clouds[cluster.cloud].terminate([name])
+    except CloudError as error:
+        log.warning("%s: %s could not be ended yet: %s", step.job.id, name, error)
+    return step.comes_to(after_s=step.driving.settings.poll_s, waiting_since=time.time())
+
+
+def lose(step: Step, cluster: Cluster, instances: Sequence[Instance]) -> Outcome | None:
+    """Strike the machines that are gone off the gang; None if none is, or it cannot go on without them.
+
+    Raises:
+        CloudError: if what is left of them cannot be ended.
+    """
+    ids = members(step, cluster)
+    gone = {one.id: one for one in instances if one.state in ("stopping", "gone")}
+    ranks = [rank for rank, name in enumerate(ids) if name in gone]
+    if not ranks or not _goes_on(step, cluster, ranks):
+        return None
+    step.driving.clouds[cluster.cloud].terminate(list(gone))  # a disk may be left
+    if any(costs(one) for one in gone.values()):
+        return step.comes_to(after_s=step.driving.settings.poll_s)
+    told = step.comes_to()
+    for rank in ranks:
+        told = told.then(_lost(step.after(told), rank, gone[ids[rank]]))
+    step.driving.hearing.forget(step.job.id)
+    addresses = tuple("" if name in gone else at for name, at in zip(ids, step.memory.addresses, strict=True))
+    left = tuple("" if name in gone else name for name in ids)
+    struck = step.after(told).comes_to(
+        members=left, addresses=addresses, waiting_since=None, evicted=False, mend_at=0.0
+    )  # fmt: skip
+    return told.then(struck)
+
+
+def _lost(step: Step, rank: int, one: Instance) -> Outcome:
+    """The record of a machine that is gone, apart from the gang's."""
+    cluster = step.cluster
+    assert cluster is not None
+    why = "preempted" if cluster.use_spot and not (one.halted or one.failed) else "died"
+    mend = next((mend for mend in step.mends if one.id in mend.instance_ids), None)
+    part = mend or replace(cluster, token=f"{cluster.token}{LOST}{rank}", num_nodes=1, instance_ids=(one.id,))
+    ended = as_ended(part, why, [one])
+    rest = tuple(name for name in cluster.instance_ids if name != one.id)
+    whole = [] if mend else [replace(cluster, num_nodes=cluster.num_nodes - 1, instance_ids=rest)]
+    hours = lifetime(ended, step.driving.settings.scale)
+    told = step.comes_to(
+        launches=[request_for(mend, settled=why)] if mend else (),
+        observations=[observation(ended, "preempted" if why == "preempted" else "released", hours=hours)],
+        events=[NodeLost(attempt=cluster.attempt, rank=rank, reason=one.reason)],
+    )
+    return replace(told, clusters=(ended, *whole))
+
+
+# --- another is asked for ------------------------------------------------------------------------------------
+
+
+def due(step: Step) -> Outcome | None:
+    """The intent to launch a machine for the gang, or its launch; None if there is nothing to do just now."""
+    memory, cluster = step.memory, step.cluster
+    if cluster is None or not memory.members or time.time() < memory.mend_at or not _goes_on(step, cluster, []):
+        return None
+    asked = next((mend for mend in step.mends if mend.state == "intended"), None)
+    if asked is not None:
+        return _launch(step, asked)
+    return None if _coming(step) or all(memory.members) else _intent(step, cluster)
+
+
+def _coming(step: Step) -> Cluster | None:
+    """The machine that was launched and has not joined yet."""
+    there = set(step.memory.members)
+    return next((mend for mend in step.mends if mend.state == "launched" and not there & set(mend.instance_ids)), None)
+
+
+def _intent(step: Step, cluster: Cluster) -> Outcome | None:
+    before = [one for one in step.driving.store.clusters(job_id=step.job.id) if one.attempt == cluster.attempt]
+    number = 1 + sum(one.mends for one in before)
+    if number > MOST_MENDS or step.memory.placement is None:
+        return None
+    mend = Cluster(
+        token=f"{cluster.token}{MEND}{number}", job_id=cluster.job_id, attempt=cluster.attempt, state="intended",
+        cloud=cluster.cloud, region=cluster.region, zone=cluster.zone, instance_type=cluster.instance_type,
+        use_spot=cluster.use_spot, num_nodes=1, price=cluster.price, host_key=cluster.host_key,
+        intended_at=time.time(), accelerator=cluster.accelerator,
+    )  # fmt: skip
+    step.driving.unasked[mend.token] = step.job.lease_epoch
+    told = Launching(attempt=cluster.attempt, machine=step.memory.placement.machine, **where(mend))
+    return step.comes_to(cluster=mend, launches=[request_for(mend)], events=[told])
+
+
+def _launch(step: Step, mend: Cluster) -> Outcome:
+    again_at = time.time() + step.driving.settings.scale.seconds(AGAIN_HOURS)
+    known = never_asked = step.never_asked(mend)
+    try:
+        cloud = step.driving.clouds[mend.cloud]
+        request = request_of(step, mend, asked_before=not never_asked)
+        step.driving.unasked.pop(mend.token, None)
+        known, asked_at = True, time.time()
+        instances = cloud.launch(request)
+    except REFUSED as error:
+        kind, kept = next(pair for kind_of, pair in REFUSALS.items() if isinstance(error, kind_of))
+        own = error.own or isinstance(error, NotConnected)  # of which nothing can be concluded for others
+        scope: Scope = getattr(error, "scope", "zone")
+        return step.comes_to(
+            cluster=replace(mend, state="refused", ended_at=time.time(), outcome=kind),
+            launches=[request_for(mend, settled=kind)] if known and error.settled else (),  # else it stays owed
+            observations=[taught(step, mend, error, kept, scope)] if not own else [],
+            events=[Refused(attempt=mend.attempt, why=kind, message=str(error), **where(mend))],
+            mend_at=again_at,
+        )
+    except CloudError as error:  # what it made is found by the same call
+        return step.comes_to(mend_at=again_at, events=[LaunchUnclear(message=str(error))])
+    starts = [one.launched_at for one in instances if one.launched_at is not None]
+    launched = replace(
+        mend,
+        state="launched",
+        launched_at=time.time(),
+        started_at=sharpened(min(starts), asked_at) if starts else None,
+        instance_ids=tuple(one.id for one in instances),
+    )
+    told = Launched(
+        attempt=mend.attempt, instances=launched.instance_ids, armed=instances[0].armed, **where(mend)
+    )  # fmt: skip
+    return step.comes_to(cluster=launched, observations=[observation(mend, "launched")], events=[told])
+
+
+# --- and joins -----------------------------------------------------------------------------------------------
+
+
+def joined(step: Step, cluster: Cluster, request: Callable[[Sequence[str]], JobRequest]) -> Outcome | None:
+    """The machine that was launched for the gang as a member of it, once it runs and answers; None if there is none.
+
+    Args:
+        request: What the gang's agents are started with, made of the machines' addresses by rank.
+    """
+    mend, settings = _coming(step), step.driving.settings
+    if mend is None or not _goes_on(step, cluster, []):
+        return None
+    later = step.comes_to(after_s=settings.poll_s)
+    try:
+        (one,) = look(step, mend)
+        if one.state in ("stopping", "gone") or time.time() - (mend.launched_at or 0.0) > settings.boot_timeout_s:
+            return end(step, mend, "died")
+        (address, *_) = (*addresses_of(step, mend, [one]), "")
+        if one.state != "running" or not address:
+            return replace(later, clusters=(while_pending(step, mend, [one]),))
+        rank, ids = step.memory.members.index(""), list(step.memory.members)
+        ids[rank] = one.id
+        known = {each.id: each for each in step.driving.clouds[cluster.cloud].describe([name for name in ids if name])}
+        ips = [(known[name].private_ip or known[name].ip or "") if name else "" for name in ids]
+        (machine,) = machines_at(step, cluster, [address])
+        alone = [machine if number == rank else None for number in range(len(ids))]
+        step.driving.executors[cluster.cloud].start(alone, request(ips))
+    except (LinkLost, HostKeyMismatch, MachineError, CloudError):
+        let_in(step, mend)
+        return later
+    addresses, logs = list(step.memory.addresses), list(step.memory.kept_logs)
+    addresses[rank] = address
+    logs[rank:] = [0, *logs[rank + 1 :]]
+    told = NodeJoined(attempt=cluster.attempt, rank=rank, ip=address)
+    return step.comes_to(
+        after_s=settings.poll_s, members=tuple(ids), addresses=tuple(addresses), log_offsets=tuple(logs), events=[told]
+    )
