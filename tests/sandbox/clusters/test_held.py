@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from importlib.util import find_spec
+from pathlib import Path
 
 import psutil
 import pytest
+import uv
 from distributed import Client
 
 from sky_core import Resources
@@ -22,12 +25,14 @@ from sky_core.broker import Broker
 from sky_core.broker.clusters.held import HeldCluster
 from sky_core.broker.clusters.stay import cluster_task
 from sky_core.errors import SpecError, TaskFailed
-from tests.conftest import until
+from sky_sandbox.client import down
+from tests.conftest import start_sandbox, until
 
 pytestmark = pytest.mark.slow
 SMALL = Resources(cloud="aws", instance_type="t3.small")
 DASK = {"name": "dask", "threads": 1}
 NODES = 2
+ROOT = Path(__file__).parents[3]
 
 
 def held(world, **fields):
@@ -48,6 +53,13 @@ def paid(world):
 
 def job_of(world, cluster):
     return Broker.open(world.settings).job(cluster.job_id)
+
+
+def head_of(world, cluster):
+    """The machine of rank 0, without which the cluster has to begin anew."""
+    (made,) = Broker.open(world.settings).store.clusters(job_id=cluster.job_id)
+    (found,) = [one for one in world.live() if one.rpartition("/")[2] == made.instance_ids[0].rpartition("/")[2]]
+    return found
 
 
 def test_a_client_works_through_one_port_and_nothing_is_left(world):
@@ -104,7 +116,7 @@ def test_a_client_finds_a_cluster_again_that_went_on_elsewhere(world):
     async def program():
         async with cluster:
             before = cluster.address
-            world.control.kill(world.live()[0])
+            world.control.kill(head_of(world, cluster))
             while job_of(world, cluster).attempt < 2:
                 await asyncio.sleep(0.1)
             assert cluster.address == before
@@ -188,3 +200,34 @@ def test_what_is_not_here_would_not_be_there(world):
     with pytest.raises(SpecError, match=r"ray is not installed here.*skyloom\[ray\]"), cluster:
         pytest.fail("it is up")
     assert Broker.open(world.settings).store.find_job(cluster.job_id or "none") is None
+
+
+OF_THE_CALLER = """
+from distributed import Client, __version__
+from sky_core import Resources
+from sky_core.broker.clusters.held import HeldCluster
+from sky_core.broker.clusters.stay import cluster_task
+
+small = Resources(cloud="aws", instance_type="t3.small")
+with HeldCluster(cluster_task("c", engine={"name": "dask", "threads": 1}, resources=small)) as cluster:
+    with Client(cluster.address) as client:
+        seen = client.run(lambda: (__import__("distributed").__version__, __import__("sys").prefix))
+        ((there, prefix),) = seen.values()
+        print("same", there == __version__, prefix)
+"""
+
+
+def test_the_cluster_gets_the_packages_of_who_asks(tmp_path):
+    """On a machine that has nothing but its image's Python, for a caller that has little more than Dask."""
+    own, uv_bin = tmp_path / "own", uv.find_uv_bin()
+    subprocess.run([uv_bin, "venv", "--quiet", "--python", sys.executable, own], check=True)
+    install = [uv_bin, "pip", "install", "--quiet", "--python", own / "bin/python", "--constraint"]
+    subprocess.run([*install, ROOT / "constraints/dev.txt", "--editable", f"{ROOT}[dask,aws]"], check=True)
+    strict = start_sandbox(tmp_path / "home", images="strict")
+    try:
+        done = subprocess.run([own / "bin/python", "-c", OF_THE_CALLER], env={**os.environ, **strict.environ},
+                              capture_output=True, text=True, timeout=250)  # fmt: skip
+        assert re.search(r"^same True \S*/\.skyloom/jobs/\S+/python-env$", done.stdout, re.MULTILINE), done
+        assert paid(strict) == []
+    finally:
+        down(strict.home)
