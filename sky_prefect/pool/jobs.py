@@ -84,7 +84,7 @@ class RunJobs:
 
     def last_words(self, job: Job) -> str:
         """The end of a job's log."""
-        return "\n".join(self.broker.store.log(job.id)[-4000:].decode(errors="replace").splitlines()[-20:])
+        return "\n".join(self.broker.store.log(job.id)[-8000:].decode(errors="replace").splitlines()[-80:])
 
     def _waiter(self, run: UUID, called: bool) -> Waiter:
         # The run's own process is on the machine: as long as the run is not over, its job is wanted. Whoever takes over
