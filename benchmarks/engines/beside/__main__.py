@@ -4,7 +4,10 @@
 
 Needs ``pip install prefect-dask prefect-ray`` beside Skyloom. The same flow (counting.py) runs on a Dask cluster and a
 Ray cluster of two workers each, and on Skyloom's sandbox, all on this host, on a Prefect server of its own; a
-Kubernetes work pool would need a cluster. Three things happen, once each, and what is seen is printed:
+Kubernetes work pool would need a cluster. Ray listens on all addresses of the host; a network of its own keeps it in:
+``unshare --net sh -c "ip link set lo up; exec python -m benchmarks.engines.beside ray"``.
+
+Three things happen, once each, and what is seen is printed:
 
 - its machine is taken away while it counts (SIGKILL to the worker; a preemption without notice in the sandbox);
 - its ``timeout_seconds`` pass;
@@ -121,8 +124,12 @@ def ray() -> Iterator[Cluster]:
 
         return there
 
-    with processes(head, ready=nodes(1)), processes(node, node, ready=nodes(3)) as started:
-        yield Cluster({"ADDRESS": f"127.0.0.1:{port}"}, lambda pid: kill(_of(started, pid)))
+    with (
+        processes(head, ready=nodes(1)),
+        processes(node, ready=nodes(2)) as first,
+        processes(node, ready=nodes(3)) as second,  # not both at once: Ray gives up one that is not up in 30 s
+    ):
+        yield Cluster({"ADDRESS": f"127.0.0.1:{port}"}, lambda pid: kill(_of([*first, *second], pid)))
 
 
 @contextmanager
