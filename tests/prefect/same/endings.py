@@ -11,6 +11,7 @@ from uuid import UUID
 import prefect.runtime
 from prefect import allow_failure, flow, get_run_logger, tags, task
 from prefect.cache_policies import INPUTS, NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from prefect.transactions import transaction
@@ -357,6 +358,21 @@ def tagged():
     with tags("outer"):
         future = plus.with_options(tags=["inner"]).submit(1)
     return future.result()
+
+
+@case
+def one_at_a_time_by_a_tag():
+    with get_client(sync_client=True) as client:
+        client.create_concurrency_limit(tag="one-at-a-time", concurrency_limit=1)
+
+    @cloud(tags=["one-at-a-time"])
+    def takes_a_while(_):
+        begun = time.time()
+        time.sleep(4)
+        return begun, time.time()
+
+    (_, first_end), (second_begin, _) = sorted(takes_a_while.map([1, 2]).result())
+    return first_end <= second_begin
 
 
 @case
