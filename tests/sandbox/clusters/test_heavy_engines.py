@@ -13,10 +13,14 @@ from importlib.util import find_spec
 
 import pytest
 
+from sky_core import Resources, Task
 from tests.sandbox.clusters.jobs import job
+from tests.sandbox.driving import home_of
 
 pytestmark = pytest.mark.slow
+SANDBOX = {"hours_per_second": 1 / 3600}
 NODES = 2
+TYPES = {"aws": "m5.large", "gcp": "n2-standard-2", "azure": "Standard_D2s_v5"}
 
 TORCH = """
 import os, torch, torch.distributed as dist
@@ -31,7 +35,7 @@ import os
 from mpi4py import MPI
 world = MPI.COMM_WORLD
 said = f"rank {world.rank} of {world.size} on {os.environ['SKY_NODE_RANK']} sum {world.allreduce(world.rank + 1)}"
-os.write(1, f"{said}\n".encode())  # mpirun mixes what comes in pieces
+os.write(1, f"{said}\\n".encode())  # mpirun mixes what comes in pieces
 """
 JAX = """
 import jax
@@ -63,6 +67,27 @@ words = spark.sparkContext.parallelize(["a b", "b c", "b"] * 100, 8).flatMap(str
 print("counts", sorted(words.map(lambda word: (word, 1)).reduceByKey(lambda one, two: one + two).collect()))
 spark.stop()
 """
+DATAFRAME = """
+import pandas
+from dask import dataframe
+from distributed import Client
+
+if __name__ == "__main__":
+    client = Client()
+    numbers = dataframe.from_pandas(pandas.DataFrame({"key": list("abcd") * 250, "value": range(1000)}), npartitions=8)
+    print("sums", numbers.groupby("key").value.sum().compute().sort_index().tolist(), "on", len(client.nthreads()))
+"""
+SAME = {
+    "dask": ({"name": "dask", "threads": 1}, DATAFRAME, r"sums \[124500, 124750, 125000, 125250\] on 4"),
+    "mpi": ({"name": "mpi", "processes": 1}, MPI, r"rank 3 of 4 on 3 sum 10"),
+    "ray": ({"name": "ray", "num_cpus": 1}, RAY, r"sums \[45\] ranks \['0', '1', '2', '3'\]"),
+    "spark": (
+        {"name": "spark", "cores": 1, "memory": "1g", "conf": {"spark.executor.memory": "600m"}},
+        SPARK,
+        r"counts \[\('a', 100\), \('b', 300\), \('c', 100\)\]",
+    ),
+}
+PACKAGES = {"dask": "pyarrow", "mpi": "mpi4py", "ray": "ray", "spark": "pyspark"}
 
 
 def script(text: str) -> str:
@@ -117,3 +142,21 @@ def test_spark(park, machines):
     state = park.run(machines, job(machines, about, run=script(SPARK)))
     assert said(state, r"counts \[\('a', 100\), \('b', 300\), \('c', 100\)\]")
     assert said(state, r"master spark")
+
+
+@pytest.mark.parametrize("cloud", TYPES)
+@pytest.mark.parametrize("engine", SAME)
+def test_the_same_task_on_four_machines_of_each_cloud(world, tmp_path, engine, cloud):
+    if find_spec(PACKAGES[engine]) is None or (engine == "spark" and shutil.which("java") is None):
+        pytest.skip(f"{engine} is not installed")
+    about, text, pattern = SAME[engine]
+    path = os.pathsep.join([os.path.dirname(sys.executable), "/usr/bin", "/bin"])
+    wanted = Resources(cloud=cloud, instance_type=TYPES[cloud])
+    task = Task(
+        name="gang", run=script(text), num_nodes=4, hours=0.1, engine=about, envs={"PATH": path}, resources=wanted
+    )
+    with home_of(world, tmp_path) as home:
+        (done,) = home.drive(home.submit(task))
+        log = home.store.log(done.id).decode()
+        assert (done.state, done.result["exit_code"]) == ("succeeded", 0), log
+        assert re.search(pattern, log), log
