@@ -102,7 +102,7 @@ class Memory(Record):
         queued: Whether it waits for machines that other jobs have.
         tries: What its launches so far came to.
         close_errors: Calls in a row that could not end the open cluster.
-        held_back: What kept a running job from moving: the limit that the move would exceed.
+        held_back: What kept a running job from moving, or its gang from a machine: the limit that would be exceeded.
         unwanted: Whether the user was told that nobody waits for the job.
         dismissed: Why it is being ended, if nobody wants it; None for all others.
     """

@@ -16,7 +16,16 @@ from dataclasses import replace
 from sky_core.clouds.base import REFUSALS as REFUSED
 from sky_core.clouds.base import Instance
 from sky_core.driver.stages.closing import as_ended, costs, end
-from sky_core.driver.stages.launch import REFUSALS, observation, request_for, request_of, taught, where
+from sky_core.driver.stages.launch import (
+    REFUSALS,
+    held_back,
+    observation,
+    request_for,
+    request_of,
+    taught,
+    too_dear,
+    where,
+)
 from sky_core.driver.stages.reaching import addresses_of, let_in, look, machines_at, while_pending
 from sky_core.driver.step import Step
 from sky_core.errors import CloudError, HostKeyMismatch, LinkLost, MachineError, NotConnected, Scope
@@ -140,8 +149,12 @@ def _coming(step: Step) -> Cluster | None:
 def _intent(step: Step, cluster: Cluster) -> Outcome | None:
     before = [one for one in step.driving.store.clusters(job_id=step.job.id) if one.attempt == cluster.attempt]
     number = 1 + sum(one.mends for one in before)
-    if number > MOST_MENDS or step.memory.placement is None:
+    placement = step.memory.placement
+    if number > MOST_MENDS or placement is None:
         return None
+    if why := too_dear(step, placement.model_copy(update={"num_nodes": 1})):
+        told = held_back(step, why)
+        return told.then(step.after(told).comes_to(after_s=told.after_s, mend_at=_again_at(step)))
     mend = Cluster(
         token=f"{cluster.token}{MEND}{number}", job_id=cluster.job_id, attempt=cluster.attempt, state="intended",
         cloud=cluster.cloud, region=cluster.region, zone=cluster.zone, instance_type=cluster.instance_type,
@@ -149,12 +162,16 @@ def _intent(step: Step, cluster: Cluster) -> Outcome | None:
         intended_at=time.time(), accelerator=cluster.accelerator,
     )  # fmt: skip
     step.driving.unasked[mend.token] = step.job.lease_epoch
-    told = Launching(attempt=cluster.attempt, machine=step.memory.placement.machine, **where(mend))
-    return step.comes_to(cluster=mend, launches=[request_for(mend)], events=[told])
+    launching = Launching(attempt=cluster.attempt, machine=placement.machine, **where(mend))
+    return step.comes_to(cluster=mend, launches=[request_for(mend)], events=[launching])
+
+
+def _again_at(step: Step) -> float:
+    return time.time() + step.driving.settings.scale.seconds(AGAIN_HOURS)
 
 
 def _launch(step: Step, mend: Cluster) -> Outcome:
-    again_at = time.time() + step.driving.settings.scale.seconds(AGAIN_HOURS)
+    again_at = _again_at(step)
     known = never_asked = step.never_asked(mend)
     try:
         cloud = step.driving.clouds[mend.cloud]

@@ -57,7 +57,7 @@ def intend(step: Step, placement: Placement) -> Outcome:
     Where that would cost more than may be spent, the job ends instead; a running job stays where it is.
     """
     if why := too_dear(step, placement):
-        return _held_back(step, why)
+        return held_back(step, why)
     return _intent(step, placement)
 
 
@@ -69,7 +69,8 @@ def too_dear(step: Step, placement: Placement, mine: Cluster | None = None) -> s
     return exceeded(step.driving.store, step.settings, step.job, allowed, usd, mine) if allowed else None
 
 
-def _held_back(step: Step, why: str) -> Outcome:
+def held_back(step: Step, why: str) -> Outcome:
+    """A launch that a limit forbids: the job ends, or stays as it is where its machines run."""
     told = [Limit(why=why)]
     if step.cluster is None:
         result: Result = {"exit_code": None, "error": why}

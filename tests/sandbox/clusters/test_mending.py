@@ -11,6 +11,7 @@ from importlib.util import find_spec
 import pytest
 
 from sky_core import Resources, Task
+from sky_core.config import Limits
 from sky_core.driver.lifecycle import advance, take_step
 from sky_core.driver.step import Step
 from sky_core.remote.keys import team_key
@@ -197,6 +198,22 @@ def test_a_job_that_is_cancelled_while_it_is_mended_leaves_nothing(world, tmp_pa
         home.broker.cancel(job.id, "enough")
         (job,) = home.drive(job, driving=home.new_driving())
         assert job.state == "cancelled"
+        check_bill(world, home, job)
+
+
+def test_a_machine_that_a_limit_forbids_is_not_launched(world, tmp_path):
+    with home_of(world, tmp_path) as home:
+        job = home.submit(task("aws"))
+        home.drive(job, stop=lambda: begun(home, job))
+        world.control.kill(machine_of(world, home, job, 1))
+        poor = home.settings.model_copy(update={"limits": Limits(usd_per_job=1e-4)})
+        limits = lambda: [event for event in home.store.events(job.id) if event.kind == "limit"]  # noqa: E731
+        home.drive(job, driving=home.new_driving(poor), stop=lambda: bool(limits()))
+        assert "usd_per_job" in str(limits()[0])
+        assert home.store.job(job.id).state == "running", "the others go on"
+        assert len(world.launches(job.id)) == NODES
+        (job,) = home.drive(job, driving=home.new_driving())
+        assert (job.state, stories(home, job)) == ("succeeded", ["node lost", "node joined"])
         check_bill(world, home, job)
 
 
