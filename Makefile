@@ -35,7 +35,7 @@ check: setup
 	$(BIN)/pytest -q -n 2 tests/unit
 
 test: check
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "not alone" tests/store tests/sandbox tests/prefect tests/airflow
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "not alone" tests/store tests/sandbox tests/plugin tests/prefect tests/airflow
 	$(BIN)/pytest -q -m alone tests/sandbox
 	$(BIN)/pytest -q tests/crash
 

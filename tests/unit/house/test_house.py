@@ -44,6 +44,14 @@ def test_files_and_folders_are_small() -> None:
     assert full == [], f"more than {FILES_OF_A_FOLDER} files: some of them belong in a folder of their own"
 
 
+def test_make_test_runs_every_test() -> None:
+    recipe = re.search(r"^check:.*?^test:.*?\n\n", (ROOT / "Makefile").read_text(), re.M | re.S)
+    assert recipe is not None
+    run = [ROOT / folder for folder in re.findall(r"tests/[a-z]+", recipe[0])]
+    left = [path for path in (ROOT / "tests").rglob("test_*.py") if not any(path.is_relative_to(one) for one in run)]
+    assert left == [], "no folder that make test names has them"
+
+
 def test_no_imports_go_round() -> None:
     rings = [sorted(ring) for ring in nx.strongly_connected_components(imports()) if len(ring) > 1]
     assert rings == [], "not even imports within functions or for types only"
