@@ -18,7 +18,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from sky_core.endpoints import read_sandbox
 from sky_core.errors import SpecError
@@ -28,7 +37,7 @@ from sky_core.inventory import Host, Inventory
 from sky_core.measures.scale import Scale
 from sky_core.networks import Networks
 from sky_core.plugins import names
-from sky_core.recovery.policies import NAMES
+from sky_core.recovery.policies import NAMES, make_policy
 from sky_core.spec import Amount
 from sky_core.ssh import pins
 from sky_core.ssh.machine import Machine
@@ -257,6 +266,15 @@ class Settings(BaseModel):
     defaults: Defaults = Defaults()
     python: PythonSource = PythonSource()
     webhooks: tuple[Webhook, ...] = ()
+
+    @model_validator(mode="after")
+    def _options_of_the_policy(self) -> Settings:
+        if self.spot_policy_options:
+            try:
+                make_policy(self.spot_policy, **self.spot_policy_options)
+            except SpecError as error:
+                raise ValueError(f"spot_policy_options: {error}") from None
+        return self
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Settings:

@@ -262,7 +262,13 @@ class Cloud(Protocol):
         """
 
     def storage(self, region: str) -> Storage:
-        """Skyloom's bucket in that region and how to reach it; creates the bucket if needed (idempotent)."""
+        """Skyloom's bucket in that region and how to reach it; creates the bucket if needed (idempotent).
+
+        A cloud without an object store of its own gives the URL that its settings name, of any cloud's store.
+
+        Raises:
+            InvalidRequest: if it has none, and none is named.
+        """
 
     def storage_options(self) -> Mapping[str, object]:
         """fsspec options for the driver itself. Secret: never stored, never logged, on no machine."""

@@ -31,7 +31,8 @@ def why_unusable(name: str, config: CloudConfig, environ: Mapping[str, str] | No
     home, known = Path(env.get("HOME", "~")).expanduser(), facts.credentials
     named = any(env.get(variable) for variable in known.variables)
     if known.variables and not named and not any((home / path).exists() for path in known.files):
-        return f"no credentials: set {known.variables[0]} or log in with the cloud's own CLI"
+        login = " or log in with the cloud's own CLI" if known.files else ""
+        return f"no credentials: set {known.variables[0]}{login}"
     told = config.account is not None or any(env.get(variable) for variable in known.account_variables)
     if known.account and not told:
         return f"{known.account} is missing: set it in [clouds.{name}] of config.toml"

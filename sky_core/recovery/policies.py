@@ -145,5 +145,5 @@ def make_policy(
 def _made(name: str, factory: Callable[..., Policy], options: Mapping[str, Any]) -> Policy:
     try:
         return factory(**options)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise SpecError(f"policy {name}: options {', '.join(options) or '(none)'}: {error}") from error

@@ -89,6 +89,16 @@ def test_a_policy_that_is_no_policy_is_refused(tmp_path: Path) -> None:
     assert "did you mean stubborn?" in " ".join(done.stderr.split())
 
 
+def test_options_that_the_policy_does_not_take_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('spot_policy = "stubborn"\nspot_policy_options = { markt = "spot" }\n')
+    for command in (("plan", str(FILE)), ("doctor",)):
+        done = skyloom(*command, home=tmp_path)
+        said = " ".join((done.stdout + done.stderr).split())
+        assert (done.returncode, "spot_policy_options" in said, "markt" in said) == (1, True, True), said
+    (tmp_path / "config.toml").write_text('spot_policy = "stubborn"\nspot_policy_options = { market = "spot" }\n')
+    assert "spot policy: stubborn (market='spot')" in " ".join(skyloom("doctor", home=tmp_path).stdout.split())
+
+
 @pytest.fixture
 def home(shared_sandbox: Sandbox, tmp_path: Path) -> Path:
     """A Skyloom home in which Meadow has an account: the sandbox's on AWS."""
