@@ -187,15 +187,18 @@ def test_half_a_gang_of_an_earlier_call_is_ended_with_the_refusal(
     if not subject.one_by_one:
         pytest.skip("its gang is one call, or one group")
     sandbox.control.fault(subject.stage, subject.create, "lost", code=subject.broken, token=_call(subject, token, 0))
+    refusal = subject.refusals[1]
+    sandbox.control.fault(subject.stage, subject.create, "error", code=refusal, token=_call(subject, token, 1))
     with pytest.raises(CloudError):
         cloud.launch(subject.request(token, num_nodes=2, asked_before=False))
+    assert len(sandbox.live()) == 1
     another = subject.connect(sandbox)  # of a driver that took over
     for number in range(2):
         sandbox.control.fault(
             subject.stage,
             subject.create,
             "error",
-            code=subject.refusals[1],
+            code=refusal,
             times=9,
             token=_call(subject, token, number),
         )

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from sky_core.driver.stages.launch import _request
+from sky_core.driver.stages.launch import request_of
 from sky_core.driver.stages.owed import Debts, end_strays
 from sky_core.driver.step import Step
 from sky_core.driver.sweep import Sweeper, collect
@@ -77,7 +77,7 @@ def test_a_machine_that_appears_after_its_job_is_over_is_ended_and_billed(tidy, 
         home.drive(job, stop=lambda: home.store.clusters(job_id=job.id))
         step = Step.load(home.driving, home.store.job(job.id))
         assert step.cluster is not None
-        asked = _request(step, step.cluster, asked_before=False)
+        asked = request_of(step, step.cluster, asked_before=False)
         tidy.control.fault("aws", "RunInstances", "slow", seconds=2.0)
         dead = threading.Thread(target=home.driving.clouds["aws"].launch, args=(asked,))
         dead.start()  # a driver that dies while the cloud is slow
