@@ -31,7 +31,7 @@ def answer(log=b"", **changes):
 
 def test_what_an_agent_writes_is_understood(tmp_path):
     State(tmp_path / "state").begin(1)
-    state = poll_answer((tmp_path / "state").read_bytes() + b"\nlines\nof log", 5)
+    state = poll_answer((tmp_path / "state").read_bytes() + b"lines\nof log", 5)
     assert (state.phase, state.log, state.log_offset) == ("inputs", b"lines\nof log", 17)
 
 
