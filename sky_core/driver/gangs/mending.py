@@ -18,6 +18,7 @@ from sky_core.clouds.base import Instance
 from sky_core.driver.stages.closing import as_ended, costs, end
 from sky_core.driver.stages.launch import (
     REFUSALS,
+    as_launched,
     held_back,
     observation,
     request_for,
@@ -29,9 +30,9 @@ from sky_core.driver.stages.launch import (
 from sky_core.driver.stages.reaching import addresses_of, let_in, look, machines_at, while_pending
 from sky_core.driver.step import Step
 from sky_core.errors import CloudError, HostKeyMismatch, LinkLost, MachineError, NotConnected, Scope
-from sky_core.events import Launched, Launching, LaunchUnclear, NodeJoined, NodeLost, Refused
+from sky_core.events import Launching, LaunchUnclear, NodeJoined, NodeLost, Refused
 from sky_core.facts import facts_of
-from sky_core.job.bill import lifetime, sharpened
+from sky_core.job.bill import lifetime
 from sky_core.job.outcome import Outcome
 from sky_core.remote.executor import JobRequest
 from sky_core.store import Cluster
@@ -192,17 +193,7 @@ def _launch(step: Step, mend: Cluster) -> Outcome:
         )
     except CloudError as error:  # what it made is found by the same call
         return step.comes_to(mend_at=again_at, events=[LaunchUnclear(message=str(error))])
-    starts = [one.launched_at for one in instances if one.launched_at is not None]
-    launched = replace(
-        mend,
-        state="launched",
-        launched_at=time.time(),
-        started_at=sharpened(min(starts), asked_at) if starts else None,
-        instance_ids=tuple(one.id for one in instances),
-    )
-    told = Launched(
-        attempt=mend.attempt, instances=launched.instance_ids, armed=instances[0].armed, **where(mend)
-    )  # fmt: skip
+    launched, told = as_launched(mend, instances, asked_at)
     return step.comes_to(cluster=launched, observations=[observation(mend, "launched")], events=[told])
 
 

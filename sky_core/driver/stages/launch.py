@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
-from sky_core.clouds.base import TAG_CLUSTER, TAG_JOB, TAG_OWNER, LaunchRequest
+from sky_core.clouds.base import TAG_CLUSTER, TAG_JOB, TAG_OWNER, Instance, LaunchRequest
 from sky_core.clouds.credentials import login_of
 from sky_core.clouds.userdata import public_key
 from sky_core.driver.step import Step
@@ -124,6 +125,19 @@ def launch(step: Step, cluster: Cluster) -> Outcome:
         return _refused(step, cluster, error, known=known and error.settled)
     except (Throttled, UnknownOutcome) as error:
         return _unclear(step, cluster, error)
+    launched, told = as_launched(cluster, instances, asked_at)
+    changes: Changes = {"launch_errors": 0}
+    changes |= {"leaving": True} if cluster is step.successor else {"waiting_since": time.time()}
+    return step.comes_to(
+        cluster=launched,
+        observations=[replace(observation(cluster, "launched"), login=login_of(cluster.cloud, step.driving.settings))],
+        events=[told],
+        **changes,
+    )
+
+
+def as_launched(cluster: Cluster, instances: Sequence[Instance], asked_at: float) -> tuple[Cluster, Launched]:
+    """The record of an intent whose machines its cloud has given, and what is told of it."""
     starts = [instance.launched_at for instance in instances if instance.launched_at is not None]
     launched = replace(
         cluster,
@@ -135,14 +149,7 @@ def launch(step: Step, cluster: Cluster) -> Outcome:
     told = Launched(
         attempt=cluster.attempt, instances=launched.instance_ids, armed=instances[0].armed, **where(cluster)
     )
-    changes: Changes = {"launch_errors": 0}
-    changes |= {"leaving": True} if cluster is step.successor else {"waiting_since": time.time()}
-    return step.comes_to(
-        cluster=launched,
-        observations=[replace(observation(cluster, "launched"), login=login_of(cluster.cloud, step.driving.settings))],
-        events=[told],
-        **changes,
-    )
+    return launched, told
 
 
 def _asked_for(step: Step, cluster: Cluster) -> Placement | None:
