@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 
 import numpy as np
@@ -31,7 +31,10 @@ class Trap:
 
 
 def trap(seed: int) -> Trap:
-    """The job of a seed: half of them with wrong estimates, half with hours between zones, one in four with both."""
+    """The job of a seed: half of them with wrong estimates, half with hours between zones, one in four with both.
+
+    In half of them a move that is cut short is to be made again.
+    """
     rng = np.random.default_rng(seed)
     step = float(rng.choice([1 / 12, 1 / 6, 0.5]))
     work, delay = float(rng.uniform(1, 20)), float(rng.uniform(0.02, 0.5))
@@ -45,7 +48,8 @@ def trap(seed: int) -> Trap:
         truth = Truth(work + float(rng.uniform(-0.5, 2)), rng.uniform(delay, 2 * delay, size=8).tolist())
         bound += truth.work - work + 2 * (max(truth.changeovers) - delay)
     sight: Sight = "asked" if rng.random() < 0.5 else "told"
-    return Trap(Traces(step, _market(rng, ticks)), job, truth, sight, bound)
+    market = Traces(step, _market(rng, ticks))
+    return Trap(market, replace(job, moved="over") if rng.random() < 0.5 else job, truth, sight, bound)
 
 
 def _moves(rng: np.random.Generator) -> dict[tuple[str, str], Move]:

@@ -18,6 +18,7 @@ from lab.traces import Traces
 
 Costs = NDArray[np.float64]
 NOWHERE = ""  # where the checkpoint is before the first start
+_Phase = tuple[int, str]
 
 
 def hindsight_cost(traces: Traces, job: SpotJob, start: int = 0, unit_s: int = 120) -> float:
@@ -48,40 +49,43 @@ class _Search:
         self.best = math.inf
         self.homes: dict[str, Costs] = {NOWHERE: self._nothing()}
         self.homes[NOWHERE][0] = 0.0
-        # (spot, zone) to what is left of a start to costs
-        self.running: dict[tuple[bool, str], dict[int, Costs]] = {
+        # (spot, zone) to what is left of a start, and where the checkpoint is until then, to costs
+        self.running: dict[tuple[bool, str], dict[_Phase, Costs]] = {
             (spot, zone): {} for spot in (True, False) for zone in traces.up
         }
 
     def advance(self, tick: int, at: int) -> None:
         """One tick: whoever is somewhere stays, ends, or gives up and starts elsewhere."""
         free = dict(self.homes)
-        for (_, zone), phases in self.running.items():
-            for cost in phases.values():
-                free[zone] = np.minimum(free.get(zone, cost), cost)
+        for phases in self.running.values():
+            for (_, home), cost in phases.items():
+                free[home] = np.minimum(free.get(home, cost), cost)
         prices = self.job.spot_prices(at)
         for (spot, zone), before in self.running.items():
-            after: dict[int, Costs] = {}
+            after: dict[_Phase, Costs] = {}
             if not spot or self.traces.up[zone][at]:
                 price = (prices if spot else self.job.on_demand_price)[zone] * self.hours
-                for left, cost in self._begun(zone, before, free):
-                    self._run(cost, left, price, tick, after)
+                for (left, home), cost in self._begun(zone, before, free):
+                    self._run(zone, (left, home), cost, price, tick, after)
             self.running[spot, zone] = after
         self.homes = free
 
-    def _begun(self, zone: str, before: dict[int, Costs], free: dict[str, Costs]) -> list[tuple[int, Costs]]:
-        begun: dict[int, Costs] = defaultdict(self._nothing)
+    def _begun(self, zone: str, before: dict[_Phase, Costs], free: dict[str, Costs]) -> list[tuple[_Phase, Costs]]:
+        begun: dict[_Phase, Costs] = defaultdict(self._nothing)
         for home, cost in free.items():
             move = self.job.move(home or None, zone)
             left = round((self.job.changeover + move.hours) / self.hours)
-            begun[left] = np.minimum(begun[left], cost + move.usd / self.job.nodes)
+            phase = left, zone if self.job.moved == "begun" else home
+            begun[phase] = np.minimum(begun[phase], cost + move.usd / self.job.nodes)
         return [*before.items(), *begun.items()]
 
-    def _run(self, cost: Costs, left: int, price: float, tick: int, after: dict[int, Costs]) -> None:
-        gain, still = max(0, self.tick - left), max(0, left - self.tick)
+    def _run(self, zone: str, phase: _Phase, cost: Costs, price: float, tick: int, after: dict[_Phase, Costs]) -> None:
+        left, home = phase
+        gain = max(0, self.tick - left)
+        then = (left - self.tick, home) if left > self.tick else (0, zone)
         moved = self._nothing()
         moved[gain:] = cost[: self.total - gain] + price * self.tick
-        after[still] = np.minimum(after[still], moved) if still in after else moved
+        after[then] = np.minimum(after[then], moved) if then in after else moved
         work = np.arange(max(0, self.total - gain), self.total)
         if len(work):
             spent = left + self.total - work

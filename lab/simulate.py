@@ -6,7 +6,8 @@ tick and sees what a broker can see, no more: that work or changeovers turn out 
 learns only from what is done when.
 
 Between zones a start also costs what it takes to bring the checkpoint there: egress, and hours at the new machine's
-price. The checkpoint is where the job was started last; the first start moves nothing.
+price. The checkpoint is where the job was started last, or where it ran last (:attr:`SpotJob.moved`); the first start
+moves nothing.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ shown, as in production: spot is taken to be in a zone unless it was refused or 
 refused launch leaves the job where it is, and the policy is asked once more."""
 ASK_AGAIN = 1 / 6  # hours
 DONE = 1e-9  # hours of work that count as none
+Moved = Literal["begun", "over"]
+"""When a checkpoint counts as moved: once a start in another zone has begun, as in SkyNomad's artifact; or once it is
+over, as in production, so that a move which is cut short is to be made and paid for again."""
 
 
 Price = float | NDArray[np.float64]
@@ -61,6 +65,7 @@ class SpotJob:
         moves: (from, to) to what bringing the checkpoint from one zone to another takes.
         refusal: USD for a launch that is refused.
         least_billed: Hours that a machine costs at least.
+        moved: When the checkpoint is in a zone where the job was started.
     """
 
     work: float
@@ -73,6 +78,7 @@ class SpotJob:
     moves: Mapping[tuple[str, str], Move] = field(default_factory=dict)
     refusal: float = 0.0
     least_billed: float = 0.0
+    moved: Moved = "begun"
 
     def move(self, origin: str | None, to: str) -> Move:
         """What it takes to bring the checkpoint to a zone; nothing where it is, or where there is none yet."""
@@ -258,7 +264,9 @@ class _Run:
             self.cost, self.egress = self.cost + move.usd, self.egress + move.usd
             changeover = self.truth.changeovers[min(self.changeovers, len(self.truth.changeovers) - 1)]
             self.delay, self.told = changeover + move.hours, self.job.changeover + move.hours
-            self.home, self.starting, self.changeovers = decision.zone, self.delay, self.changeovers + 1
+            self.starting, self.changeovers = self.delay, self.changeovers + 1
+            if self.job.moved == "begun":
+                self.home = decision.zone
 
     def spend(self) -> None:
         """Until the next decision, or the job's end."""
@@ -269,6 +277,8 @@ class _Run:
             waited = min(self.starting, span)
             self.starting, self.left = self.starting - waited, self.left - (span - waited)
             self.billed += span
+            if self.starting <= DONE:
+                self.home = self.here.zone
         self.hours[self.here.state, self.here.zone] += span
         self.now += span
 

@@ -1,7 +1,7 @@
 """Our cost beside SkyNomad's, cell by cell, on the traces that its authors published (NSDI'27).
 
     python benchmarks/spot/skynomad.py FOLDER [--policies skyloom uniform-progress] [--sight asked] [--windows]
-    python benchmarks/spot/skynomad.py FOLDER --shift 25.9 [--sight asked told]
+    python benchmarks/spot/skynomad.py FOLDER --shift 25.9 [--sight asked told] [--moved over]
     python benchmarks/spot/skynomad.py FOLDER --picture FILE
 
 FOLDER holds ``h100.json``, ``v100.json``, ``moving.json`` and ``reference.json``: availability and prices by zone, what
@@ -11,14 +11,17 @@ the SkyNomad authors; traces of Google Cloud and AWS collected by them).
 The setting is theirs: one machine, every start takes 0.2 h, a start in another region longer by the transfer, and
 egress from where the checkpoint was last. A launch is the probe: spot is taken to be in a zone unless it was refused or
 taken there within ten minutes; with ``--sight told`` every zone's state is known. Refusals cost nothing and are
-counted. ``--shift`` takes windows that begin so many hours later, on to the end of the traces: nothing is published for
-them, so their optimum is worked out here. ``--picture`` draws the second window of the cell with 200 GB, as
-``skyloom spot explain`` draws real jobs.
+counted. Everything is run twice: in their simulator a checkpoint is in a zone once a start there has begun
+(``--moved begun``), and so it is in what they published; really it is once that start is over (``--moved over``), so
+that whoever cuts a move short makes it and pays for it again. ``--shift`` takes windows that begin so many hours later,
+on to the end of the traces: nothing is published for them, so their optimum is worked out here. ``--picture`` draws the
+second window of the cell with 200 GB, as ``skyloom spot explain`` draws real jobs.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -30,11 +33,11 @@ import numpy as np
 
 from lab.hindsight import hindsight_cost
 from lab.retell import retell
-from lab.simulate import Move, Outcome, Sight, SpotJob, simulate
+from lab.simulate import Move, Moved, Sight, SpotJob, simulate
 from lab.traces import Traces
 from sky_core.job.story import Story
 from sky_core.job.story_picture import svg
-from sky_core.recovery import Policy, make_policy
+from sky_core.recovery import make_policy
 
 GROUPS = {"h100_deadlines": "h100", "h100_checkpoints": "h100", "v100_three_zones": "v100"}
 
@@ -57,13 +60,15 @@ class Cloud:
     usd_per_gb: dict[tuple[str, str], float]
     hours_per_gb: dict[tuple[str, str], float]
 
-    def job(self, zones: Sequence[str], work: float, deadline: float, gb: float, start: int) -> tuple[Traces, SpotJob]:
-        """A job in some of the zones, from a tick on."""
+    def job(self, cell: Mapping[str, Any], start_hour: float, moved: Moved = "begun") -> tuple[Traces, SpotJob]:
+        """A job of a cell, from an hour on."""
+        zones, gb, start = cell["zones"], cell["checkpoint_gb"], round(start_hour / self.traces.step)
         traces = Traces(self.traces.step, {zone: self.traces.up[zone][start:] for zone in zones})
         moves = {pair: Move(usd * gb, self.hours_per_gb[pair] * gb) for pair, usd in self.usd_per_gb.items()}
         prices = {zone: self.prices[zone][start:] for zone in zones}
         on_demand = {zone: self.on_demand[zone] for zone in zones}
-        return traces, SpotJob(work, deadline, 0.2, prices, on_demand, moves=moves)
+        work, deadline = cell["work_hours"], cell["deadline_hours"]
+        return traces, SpotJob(work, deadline, 0.2, prices, on_demand, moves=moves, moved=moved)
 
 
 def load(folder: Path, kind: str) -> Cloud:
@@ -88,17 +93,8 @@ def load(folder: Path, kind: str) -> Cloud:
     )  # fmt: skip
 
 
-def run(cloud: Cloud, cell: dict[str, Any], start_hour: float, policy: Policy, sight: Sight) -> Outcome:
-    """One job of a cell."""
-    start = round(start_hour / cloud.traces.step)
-    traces, job = cloud.job(cell["zones"], cell["work_hours"], cell["deadline_hours"], cell["checkpoint_gb"], start)
-    return simulate(policy, traces, job, sight=sight)
-
-
 def _story(cloud: Cloud, cell: dict[str, Any]) -> Story:
-    start = round(cell["windows"][1]["start_hour"] / cloud.traces.step)
-    job = cloud.job(cell["zones"], cell["work_hours"], cell["deadline_hours"], cell["checkpoint_gb"], start)
-    return retell(make_policy("skyloom"), *job)
+    return retell(make_policy("skyloom"), *cloud.job(cell, cell["windows"][1]["start_hour"]))
 
 
 def main() -> None:
@@ -107,6 +103,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--policies", nargs="+", default=["skyloom"])
     parser.add_argument("--sight", choices=("asked", "told"), nargs="+", default=["asked"])
+    parser.add_argument("--moved", choices=("begun", "over"), nargs="+", default=["begun", "over"])
     parser.add_argument("--windows", action="store_true", help="each window of a cell as well")
     parser.add_argument("--shift", type=float, help="hours; windows between the published ones")
     parser.add_argument("--picture", type=Path, help="only draw one job, as SVG")
@@ -117,12 +114,12 @@ def main() -> None:
         options.picture.write_text(svg(_story(load(options.folder, "h100"), cell)))
         return
     begun, cells = time.process_time(), list[Cell]()
-    for group, kind in GROUPS.items():
-        cloud = load(options.folder, kind)
-        print(f"{group}: deadline over work, GB; USD per job, and over the optimum of hindsight")
+    clouds = {kind: load(options.folder, kind) for kind in GROUPS.values()}
+    for moved, (group, kind) in itertools.product(options.moved, GROUPS.items()):
+        print(f"{group}, moved once {moved}: deadline over work, GB; USD per job, and over the optimum of hindsight")
         for cell in reference[group]:
-            shown = cell if options.shift is None else _shifted(cloud, cell, options.shift)
-            cells += _print_cell(cloud, shown, options)
+            shown = cell if options.shift is None else _shifted(clouds[kind], cell, options.shift, moved)
+            cells += _print_cell(clouds[kind], shown, moved, options)
     _sum_up(cells)
     print(f"{time.process_time() - begun:.0f} CPU seconds")
 
@@ -150,21 +147,20 @@ def _sum_up(cells: Sequence[Cell]) -> None:
             print(f"  dearer told than asking: {', '.join(worse) or 'nowhere'}")
 
 
-def _shifted(cloud: Cloud, cell: dict[str, Any], shift: float) -> dict[str, Any]:
+def _shifted(cloud: Cloud, cell: dict[str, Any], shift: float, moved: Moved) -> dict[str, Any]:
     """The cell with windows end to end from ``shift`` on, and their optimum by our own dynamic program."""
     length, ends = cell["deadline_hours"], cloud.traces.ticks * cloud.traces.step
     starts = np.arange(shift, ends - length, length).tolist()
-    return {**cell, "windows": [{"start_hour": start, "optimal": _optimal(cloud, cell, start)} for start in starts]}
-
-
-def _optimal(cloud: Cloud, cell: dict[str, Any], start_hour: float) -> float:
     tick = round(cloud.traces.step * 3600)
-    job = cloud.job(cell["zones"], cell["work_hours"], cell["deadline_hours"], cell["checkpoint_gb"],
-                    round(start_hour * 3600 / tick))  # fmt: skip
-    return hindsight_cost(*job, unit_s=max(unit for unit in range(1, 121) if tick % unit == 0))
+    unit_s = max(unit for unit in range(1, 121) if tick % unit == 0)
+    best = [hindsight_cost(*cloud.job(cell, start, moved), unit_s=unit_s) for start in starts]
+    return {
+        **cell,
+        "windows": [{"start_hour": start, "optimal": usd} for start, usd in zip(starts, best, strict=True)],
+    }
 
 
-def _print_cell(cloud: Cloud, cell: dict[str, Any], options: argparse.Namespace) -> list[Cell]:
+def _print_cell(cloud: Cloud, cell: dict[str, Any], moved: Moved, options: argparse.Namespace) -> list[Cell]:
     ends = cloud.traces.ticks * cloud.traces.step
     windows = [w for w in cell["windows"] if w["start_hour"] + cell["deadline_hours"] <= ends + 1e-6]
     best = float(np.mean([window["optimal"] for window in windows]))
@@ -176,7 +172,10 @@ def _print_cell(cloud: Cloud, cell: dict[str, Any], options: argparse.Namespace)
         usd: dict[Sight, float] = {}
         tardy = 0
         for sight in options.sight:
-            jobs = [run(cloud, cell, window["start_hour"], make_policy(name), sight) for window in windows]
+            jobs = [
+                simulate(make_policy(name), *cloud.job(cell, window["start_hour"], moved), sight=sight)
+                for window in windows
+            ]
             late = sum(job.finish > cell["deadline_hours"] + 1e-6 for job in jobs)
             cost = usd[sight] = float(np.mean([job.cost for job in jobs]))
             tardy += late
@@ -189,7 +188,7 @@ def _print_cell(cloud: Cloud, cell: dict[str, Any], options: argparse.Namespace)
                     published = " ".join(f"{who} {window[who]:.2f}" for who in ("optimal", "skynomad"))
                     print(f"\n      {window['start_hour']:6.1f} h: {published} ours {job.cost:.2f}"
                           f" egress {job.egress:.2f}", end="")  # fmt: skip
-        title = f"{cell['deadline_over_work']} {cell['checkpoint_gb']:.0f} GB"
+        title = f"{cell['deadline_over_work']} {cell['checkpoint_gb']:.0f} GB moved once {moved}"
         cells.append(Cell(title, name, usd, tardy, theirs))
     print()
     return cells

@@ -164,11 +164,8 @@ class _Costs:
         prices = [self._situation.spot_price.get(name, np.inf) for name in names]
         home = names.index(self._seen.home) if self._seen.home in names else int(np.argmin(prices))
         state = (self._seen.zones.get(names[home]) or Zone()).forecast()
-        undone = max(0.0, self._situation.changeover_left - self._situation.changeover)  # of a move: to do again
-        waits = float(
-            values.at(values.idle, self._ahead, np.array([home]), np.array([self._slack - undone]))[0] @ state
-        )
-        return waits + self._leaving()
+        waits = values.at(values.idle, self._ahead, np.array([home]), np.array([self._slack]))[0] @ state
+        return float(waits) + self._leaving()
 
     def _leaving(self) -> float:
         """USD that are to be gained by leaving the spot machine where the job is, if it has one."""

@@ -18,8 +18,9 @@ from sky_core.driver.lead.berths import Pilot, berths_of, sold_at, ways_out, zon
 from sky_core.driver.lead.promise import changeover, hours_left, remaining_work, unsaved
 from sky_core.driver.stages.fitting import own_task
 from sky_core.driver.step import Step
+from sky_core.driver.urls import location_of
 from sky_core.events import Happening, Weighed
-from sky_core.job.memory import Promise
+from sky_core.job.memory import Promise, Saved
 from sky_core.planner.candidates import free, is_blocked
 from sky_core.planner.market import tracker_of
 from sky_core.planner.offers import offers_of, sold_for
@@ -135,10 +136,8 @@ def _situation(step: Step, pilot: Pilot, promise: Promise, here: Cluster | None)
     spot_price = {key: place.price * place.num_nodes for key, place in spot.items()}
     on_demand_price = {key: place.price * place.num_nodes for key, place in on_demand.items()}
     refused, vain = _refusals(step), step.memory.tries.blocks()
-    moves = {
-        key: (0.0, 0.0) if key == zone else berth.moving(pilot.catalog, step.memory.checkpoint)
-        for key, berth in pilot.berths.items()
-    }
+    kept = to_be_moved(step, here)
+    moves = {key: berth.moving(pilot.catalog, kept) for key, berth in pilot.berths.items()}
     sold = {key: on_demand_price[key] for key, place in on_demand.items() if _is_free(place, refused, vain)}
     return Situation(
         now=scale.hours(time.time() - promise.since),
@@ -159,8 +158,20 @@ def _situation(step: Step, pilot: Pilot, promise: Promise, here: Cluster | None)
         on_demand_price=sold,
         migration_cost={key: usd for key, (usd, _) in moves.items()},
         moving_hours={key: hours for key, (_, hours) in moves.items()},
-        ways_out=ways_out(pilot.berths, sold, pilot.catalog, step.memory.checkpoint),
+        ways_out=ways_out(pilot.berths, sold, pilot.catalog, kept),
     )
+
+
+def to_be_moved(step: Step, here: Cluster | None) -> Saved | None:
+    """The checkpoint that the next start goes on from.
+
+    A job that runs leaves one in its bucket here. Before that it is where the last one was written: a machine that was
+    launched in another zone has not brought it there yet.
+    """
+    kept = step.memory.checkpoint
+    if kept is None or here is None or step.memory.running_since is None:
+        return kept
+    return kept.model_copy(update={"location": location_of(step, here)})
 
 
 def _refusals(step: Step) -> list[Blocked]:

@@ -19,7 +19,8 @@ class Sightings:
 
     Attributes:
         zones: What is believed, by zone.
-        home: Where the checkpoint is, None before the first start.
+        home: Where the checkpoint is, None before the first start: where the job was started last, unless the
+            situation says that a start there still takes longer than where it was before.
         news: Whether a zone was seen otherwise than at the last look since this was last set to False.
     """
 
@@ -40,8 +41,8 @@ class Sightings:
         last = self._last
         gap = situation.decision_interval if last is None else max(0.0, situation.now - last.now)
         if situation.seen is None and last is not None and gap >= situation.decision_interval / 2:
-            self._started(last)  # else the launch was refused at once
-        self.home = situation.zone or self.home
+            self._started(situation, last)  # else the launch was refused at once
+        self._come_to(situation.zone, situation.moving_hours)
         self._told = self._told or self._is_told(situation)
         for name in situation.spot_available:
             zone, up = self.zones.setdefault(name, Zone()), self._seen(situation, name)
@@ -63,12 +64,17 @@ class Sightings:
         before = self._last.spot_available.get(zone, True) if self._last else True
         return False if before and not up else None  # else it is taken to be down still, and nobody looked
 
-    def _started(self, last: Situation) -> None:
+    def _come_to(self, zone: str | None, hours: Mapping[str, float]) -> None:
+        """Take the checkpoint to be in a zone, if it is no farther from there than from where it was."""
+        if zone is not None and hours.get(zone, 0.0) <= hours.get(self.home or zone, 0.0):
+            self.home = zone
+
+    def _started(self, situation: Situation, last: Situation) -> None:
         """The last wish came true, whatever has become of it since."""
         zone = self._wish.zone
         if zone is None or (last.state, last.zone) == (self._wish.state, zone):
             return
-        self.home = zone
+        self._come_to(zone, situation.moving_hours)
         if self._wish.state == "spot":
             self.news = True
             self.zones.setdefault(zone, Zone()).observe(True, 0.0)

@@ -56,6 +56,31 @@ def test_a_move_is_paid_and_takes_its_time_and_the_first_start_moves_nothing():
     assert dict(policy.seen.migration_cost) == {"a": 7.0, "b": 0.0, "c": 0.0}
 
 
+@pytest.mark.parametrize(("moved", "egress", "finish"), [("begun", 5.0, 9), ("over", 10.0, 12)])
+def test_a_move_cut_short_by_another_start_is_over_or_is_to_be_made_again(moved, egress, finish):
+    class GivesUp(Follows):
+        """On spot in b, then at once on demand there."""
+
+        def decide(self, situation):
+            wish = super().decide(situation)
+            return Decision("on_demand", "b") if situation.now > 0.4 else wish
+
+    up = traces(a="1" * 60, b="1" * 60, c="1" * 60)
+    policy = GivesUp("a", "a", "b")
+    out = simulate(policy, up, job(1.0, 9.0, {"ab": (5.0, 0.5)}, changeover=1 / 6, moved=moved))
+    assert out.egress == egress
+    assert out.finish / STEP == pytest.approx(finish)
+    assert policy.seen.moving_hours["b"] == 0.0, "in the end it is there"
+
+
+def test_a_move_that_spot_was_too_short_for_leaves_the_checkpoint_where_it_was():
+    up = traces(a="111" + "0" * 57, b="1111" + "0" * 56, c="1" * 60)
+    moves = {"ab": (5.0, 0.5), "ac": (1.0, 0.0), "bc": (2.0, 0.0)}
+    for moved, then in (("begun", 2.0), ("over", 1.0)):
+        out = simulate(Follows("a", "a", "a", "b", "c"), up, job(2.0, 9.0, moves, moved=moved))
+        assert out.egress == 5.0 + then
+
+
 def test_prices_change_by_tick():
     up = traces(a="1" * 60, b="1" * 60, c="1" * 60)
     dearer = {"a": np.linspace(1.0, 6.9, 60), "b": 1.0, "c": 1.0}
@@ -98,12 +123,15 @@ MOVES = {"ab": (0.3, 1 / 3), "ba": (0.1, 0.1), "ac": (0.0, 0.0), "ca": (0.2, 0.5
     marks=st.lists(st.text("01", min_size=60, max_size=60), min_size=3, max_size=3),
     name=st.sampled_from(["greedy", "uniform-progress", "on-demand"]),
     sight=st.sampled_from(["told", "asked"]),
+    moved=st.sampled_from(["begun", "over"]),
 )
-def test_no_policy_beats_hindsight_where_moves_cost(marks, name, sight):
-    up, moving = traces(**dict(zip(ZONES, marks, strict=True))), job(4.0, 8.0, MOVES)
+def test_no_policy_beats_hindsight_where_moves_cost(marks, name, sight, moved):
+    up, moving = traces(**dict(zip(ZONES, marks, strict=True))), job(4.0, 8.0, MOVES, moved=moved)
     out = simulate(make_policy(name), up, moving, sight=sight)
     assert out.finish <= 8.0 + 1e-6
-    assert out.cost >= hindsight_cost(up, moving, unit_s=60) - 1e-6
+    best = hindsight_cost(up, moving, unit_s=60)
+    assert out.cost >= best - 1e-6
+    assert best >= hindsight_cost(up, replace(moving, moved="begun"), unit_s=60) - 1e-6
 
 
 HOURS = st.floats(0.0, 2.0)

@@ -52,6 +52,15 @@ def test_a_launch_that_is_lost_at_once_was_there_and_took_the_checkpoint_along()
     assert chance(seen, "a") == 0
 
 
+def test_a_checkpoint_that_has_still_to_be_brought_is_where_it_was():
+    looks = (
+        ({"spot_available": UP, "state": "spot", "zone": "a", "moving_hours": {"a": 0.0, "b": 1.0}}, ("spot", "b")),
+        ({"now": TICK, "spot_available": UP, "state": "spot", "zone": "b", "moving_hours": {"a": 0.0, "b": 1.0}}, IDLE),
+        ({"now": 1.0, "spot_available": UP, "state": "spot", "zone": "b", "moving_hours": {"a": 1.0, "b": 0.0}}, IDLE),
+    )
+    assert [follow(*looks[:count]).home for count in (1, 2, 3)] == ["a", "a", "b"]
+
+
 def test_where_a_zone_that_nobody_asked_is_down_every_look_counts():
     seen = follow(
         ({"spot_available": {"a": False, "b": True}}, IDLE),
