@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from demo.trouble import Trouble
 from sky_core.broker import Broker
 from sky_core.config import Settings
 from sky_sandbox import client
+from sky_sandbox.accounts import PROFILES
 
 ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "build"
@@ -36,11 +38,14 @@ console = Console(width=150)
 
 def main() -> None:
     """Run the demo; exit code 1 unless both engines succeeded and nothing leaked."""
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser.add_argument("--account", choices=PROFILES, default="easy", help="what the account with each cloud is like")
+    account: str = parser.parse_args().account
     shutil.rmtree(HOME, ignore_errors=True)
     started = time.monotonic()
     control = client.up(
         HOME, attached=True, boot_s=1.0, hours_per_second=HOURS_PER_SECOND, gb_per_mb=GB_PER_MB, aws_notice_s=NOTICE_S,
-        gcp_notice_s=NOTICE_S, azure_notice_s=NOTICE_S,
+        gcp_notice_s=NOTICE_S, azure_notice_s=NOTICE_S, account=account,
     )  # fmt: skip
     console.print(f"sandbox: AWS, GCP and Azure on loopback, up in {time.monotonic() - started:.1f} s")
     console.print(

@@ -149,6 +149,7 @@ class Admin:
         }
         with self.world.lock:
             self.world.account = replace(PROFILES[profile] if profile else self.account_at_start, **changes)
+        self.world.mind_the_gates()
         return asdict(self.world.account)
 
     def move(self, body: Body) -> Body:

@@ -38,6 +38,8 @@ from sky_sandbox.machines import index
 from sky_sandbox.machines.instances import Hypervisor, RunnerName, choose_runner
 from sky_sandbox.machines.metadata import Metadata
 from sky_sandbox.machines.pythons import mirror
+from sky_sandbox.network.bastion import Bastion
+from sky_sandbox.network.gate import BASTION
 from sky_sandbox.storage.outages import Outages
 from sky_sandbox.tls import Certificates, make_certificates
 from sky_sandbox.world import World
@@ -139,6 +141,7 @@ class Sandbox:
             "packages": Listener(index.app()),
         }
 
+        self.bastion = None if self.world.account.routed else Bastion(self.folder / "bastion", self.hypervisor.ssh_port)
         inside = {name: f"http://{LOOPBACK}:{listener.port}" for name, listener in self.listeners.items()}
         self.hypervisor.apis = {
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"{inside['gcp']}/compute/v1/",
@@ -157,6 +160,7 @@ class Sandbox:
             "address_url": f"http://{LOOPBACK}:{ports['admin']}/address",
             "min_poll_s": POLL_S,
             **({"lent_h": self.options.login_s / 3600} if self.options.login_s else {}),
+            **({"network": self._behind(self.bastion)} if self.bastion else {}),
         }
         return {
             "pid": os.getpid(),
@@ -193,6 +197,15 @@ class Sandbox:
             },
         }
 
+    @staticmethod
+    def _behind(bastion: Bastion) -> dict[str, Any]:
+        """The settings by which machines are reached that have no public address."""
+        return {
+            "public_addresses": False,
+            "proxy_command": bastion.proxy_command,
+            "sources": [f"{BASTION}/32"],
+        }
+
     def _pythons(self, port: int) -> dict[str, str]:
         """Where machines of strict images fetch what they lack; nothing of it leaves this host."""
         return {"builds": mirror().as_uri(), "index": f"http://{LOOPBACK}:{port}{index.SIMPLE}"}
@@ -205,6 +218,8 @@ class Sandbox:
         path.unlink(missing_ok=True)
         self.world.close()
         self.hypervisor.close()
+        if self.bastion is not None:
+            self.bastion.close()
 
 
 def reserve_port() -> socket.socket:
@@ -231,7 +246,7 @@ def reserve_port() -> socket.socket:
 
 def _empty(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for name in ("machines", "logs", "objects", "tls"):
+    for name in ("machines", "logs", "objects", "tls", "bastion"):
         shutil.rmtree(folder / name, ignore_errors=True)
     (folder / "audit.jsonl").unlink(missing_ok=True)
 

@@ -21,9 +21,11 @@ from typing import Any, Literal, Protocol
 from sky_sandbox.accounts import Account
 from sky_sandbox.ledger import Ledger
 from sky_sandbox.machines.record import Cause, Machine, Market
+from sky_sandbox.network.gate import BASTION
 
 # Who makes the API call that is being answered: the AWS access key, or the bearer token.
 CALLER: ContextVar[str] = ContextVar("CALLER", default="")
+DRIVER = "127.0.0.1"  # where whoever drives really comes from, wherever it is seen
 HIDDEN = ("user_data", "extra", "rests")  # fields of a machine that are not for the audit log: keys, our own notes
 
 
@@ -77,8 +79,8 @@ class Host(Protocol):
     def notice(self, machine: Machine, seconds: float) -> None:
         """Let the machine's metadata service announce the eviction in ``seconds``."""
 
-    def bar(self, machine: Machine, barred: bool, *, cut: bool) -> None:
-        """Let nobody begin an SSH session, or let them again; ``cut`` ends those there are."""
+    def let_in(self, machine: Machine, sources: frozenset[str] | None, *, cut: bool) -> None:
+        """Let SSH sessions begin from these addresses of this host only, or from all; ``cut`` ends those there are."""
 
     def kill(self, machine: Machine) -> None:
         """End every process of the machine at once, as pulling the plug does. Idempotent."""
@@ -205,13 +207,19 @@ class World:
         self.mind_the_gates(cut=True)
 
     def mind_the_gates(self, *, cut: bool = False) -> None:
-        """Bar the machines whose cloud does not let in whoever drives them, and no others."""
-        if not self.caller_at and not cut:
-            return
+        """Let each machine be reached from where its cloud's rules and networks let it, and from nowhere else."""
         for machine in self.live():
             if machine.state == "running":
-                open_ = not self.caller_at or self.gates[machine.cloud](machine, self.caller_at)
-                self.host.bar(machine, not open_, cut=cut)
+                self.host.let_in(machine, self._reached_from(machine), cut=cut)
+
+    def _reached_from(self, machine: Machine) -> frozenset[str] | None:
+        """Addresses of this host that reach a machine; None for all, as long as nobody asks for more."""
+        outside = self.account.routed or self.account.public_addresses
+        if outside and not self.caller_at:
+            return None
+        gate = self.gates[machine.cloud]
+        seen = {BASTION: BASTION, **({DRIVER: self.caller_at} if outside else {})}
+        return frozenset(address for address, seen_at in seen.items() if gate(machine, seen_at))
 
     def stop(self, machine_id: str, cause: Cause = "user") -> None:
         """End a machine now. Idempotent; the first cause stays, but one that rests can still be deleted."""

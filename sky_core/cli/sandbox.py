@@ -27,7 +27,9 @@ def up(
     notice_s: Annotated[float | None, typer.Option(help="Seconds between an eviction's notice and the end.")] = None,
     hours_per_second: Annotated[float, typer.Option(help="Simulated hours that a real second counts for.")] = 0.1,
     gb_per_mb: Annotated[float, typer.Option(help="Simulated GB that a real MB counts for.")] = 1.0,
-    account: Annotated[str, typer.Option(help="What the accounts are like: easy, new or enterprise.")] = "easy",
+    account: Annotated[
+        str, typer.Option(help="What the accounts are like: easy, new, enterprise or private.")
+    ] = "easy",
     runner: Annotated[str, typer.Option(help="auto, sshd (namespaces) or asyncssh (nothing but Python).")] = "auto",
     lenient: Annotated[
         bool, typer.Option("--lenient", help="Machines with all that jobs need, whatever their image: a quick try.")

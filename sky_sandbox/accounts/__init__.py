@@ -31,6 +31,8 @@ class Account:
         spot_role: Whether the role that AWS needs for spot is there.
         default_network: Whether AWS and Google have the default network of a fresh account.
         public_addresses: Whether a policy lets machines have any.
+        routed: Whether whoever drives is in the machines' own network, by a VPN say, and reaches private addresses;
+            else a bastion does, and nobody else.
         hierarchical: Whether Azure's storage account has a hierarchical namespace.
         forbidden: Permissions that whoever drives lacks, by each cloud's names for them.
         allowed: All that whoever drives has, by each cloud's names; None for everything.
@@ -43,6 +45,7 @@ class Account:
     spot_role: bool = True
     default_network: bool = True
     public_addresses: bool = True
+    routed: bool = True
     hierarchical: bool = True
     forbidden: tuple[str, ...] = ()
     allowed: tuple[str, ...] | None = None
@@ -61,4 +64,5 @@ PROFILES: Mapping[str, Account] = {
     "new": Account(opted_in=False, registered=False, accelerators=False, spot_role=False),
     "enterprise": Account(opted_in=False, denied=("ap-*", "asia-*", "*asia*", "japan*"), default_network=False,
                           public_addresses=False),
+    "private": Account(public_addresses=False, routed=False),
 }  # fmt: skip

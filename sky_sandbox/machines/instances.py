@@ -26,6 +26,7 @@ from sky_sandbox.machines.image import MARK, Guest, discard, guest, machine_fold
 from sky_sandbox.machines.metadata import Metadata
 from sky_sandbox.machines.processes import family, send, sweep
 from sky_sandbox.machines.record import Cause, Machine
+from sky_sandbox.network import gate
 
 BOOT_TIMEOUT_S = 120.0  # a loaded host forks slowly; a machine that died is noticed at once
 RunnerName = Literal["auto", "sshd", "asyncssh"]
@@ -159,6 +160,7 @@ class Hypervisor:
         self._lock = threading.Lock()
         self._up: set[str] = set()
         self._frozen: set[str] = set()
+        self._let_in: dict[str, frozenset[str] | None] = {}
         self._mute: dict[str, socket.socket] = {}
 
     def boot(self, machine: Machine) -> None:
@@ -210,6 +212,7 @@ class Hypervisor:
             self._mute.pop(machine.id).close()
         self._up.discard(machine.id)
         self._frozen.discard(machine.id)
+        self._let_in.pop(machine.id, None)
         self.metadata.remove(machine)
         discard(machine_folder(machine, self.folder))
 
@@ -223,17 +226,18 @@ class Hypervisor:
             if machine_id in self._up:
                 self._signal(machine_id, signal.SIGSTOP if frozen else signal.SIGCONT)
 
-    def bar(self, machine: Machine, barred: bool, *, cut: bool) -> None:
-        """Stop the SSH server alone, so that connections wait for ever as behind a firewall, or let it go on."""
+    def let_in(self, machine: Machine, sources: frozenset[str] | None, *, cut: bool) -> None:
+        """Let only these addresses connect to the machine's SSH server, or with None all; ``cut`` ends its sessions."""
         with self._lock:
             running = self._running.get(machine.id)
-            if running is None or machine.id in self._frozen:
+            if running is None or (self._let_in.get(machine.id) == sources and not cut):
                 return
             processes = family(running.pid)
             server, *sessions = [p for p in processes if _name(p).startswith("sshd")] or processes[:1]
             for process in sessions if cut else ():
                 send(process, signal.SIGKILL)
-            send(server, signal.SIGSTOP if barred else signal.SIGCONT)
+            gate.let_in(server, self.ssh_port, sources)
+            self._let_in[machine.id] = sources
 
     def _signal(self, machine_id: str, number: signal.Signals) -> None:
         if machine_id in self._running:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,15 @@ def request(token: str, **changes: Any) -> LaunchRequest:
         "tags": {"skyloom-cluster": token},
     }
     return LaunchRequest(**{**fields, **changes})
+
+
+def greeting(place: tuple[str, int], source: str) -> bytes:
+    """What an SSH server says to whoever comes from that address; nothing if nobody answers."""
+    try:
+        with socket.create_connection(place, timeout=2.0, source_address=(source, 0)) as wire:
+            return wire.recv(4)
+    except TimeoutError:
+        return b""
 
 
 @dataclass

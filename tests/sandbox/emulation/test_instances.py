@@ -17,10 +17,12 @@ import pytest
 
 from sky_core.clouds import connect as connect_cloud
 from sky_core.clouds.base import Instance
+from sky_core.networks import Networks
 from sky_sandbox import client
 from sky_sandbox.machines import namespaces
+from sky_sandbox.network.gate import BASTION
 from tests.conftest import Sandbox, start_sandbox, until
-from tests.sandbox.ssh import Session, connect, new_key, request, running
+from tests.sandbox.ssh import Session, connect, greeting, new_key, request, running
 
 numbers = itertools.count()
 
@@ -177,6 +179,21 @@ def test_a_hung_machine_says_nothing(world: Sandbox) -> None:
     world.control.hang(name(machine))
     world.control.preempt(name(machine), notice_s=0)
     until(lambda: state(world, machine) == ("gone", "preempted"))
+
+
+def test_a_firewall_holds_for_each_address_by_itself(world: Sandbox) -> None:
+    [machine] = launch(world)
+    config = world.settings.clouds["aws"]
+    assert machine.ip is not None
+    place = (machine.ip, config.ssh_port)
+    assert greeting(place, "127.0.0.1") == b"SSH-"
+    world.control.account("private")
+    assert [greeting(place, source) for source in ("127.0.0.1", BASTION)] == [b"", b""], "no rule of its group says so"
+    bastion = config.model_copy(update={"network": Networks(sources=(f"{BASTION}/32",))})
+    connect_cloud("aws", world.settings.model_copy(update={"clouds": {"aws": bastion}})).launch(request("opens"))
+    assert [greeting(place, source) for source in ("127.0.0.1", BASTION)] == [b"", b"SSH-"]
+    world.control.account()
+    assert log_in(world, machine).run("echo $SKY_SANDBOX") == (0, "1\n")
 
 
 def test_eviction_is_announced_where_the_machine_looks(world: Sandbox) -> None:

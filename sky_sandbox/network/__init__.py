@@ -1,0 +1,1 @@
+"""Who reaches machines, and from where."""
