@@ -202,8 +202,10 @@ def discard(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def install(guest: Guest, home_inside: str, init: int) -> None:
-    """Write the machine's files. ``home_inside`` is its home as its sessions see it, ``init`` the process to end it."""
+def install(guest: Guest, home_inside: str, init: int, more: Mapping[str, str] | None = None) -> None:
+    """Write the machine's files. ``home_inside`` is its home as its sessions see it, ``init`` the process to end it;
+    ``more`` are commands that its runner adds.
+    """
     for folder in (guest.home / ".local/bin", guest.home / ".ssh", guest.root / "tmp", guest.log.parent):
         folder.mkdir(parents=True, exist_ok=True)
     (guest.home / ".ssh/authorized_keys").write_text("".join(f"{key}\n" for key in guest.authorized_keys))
@@ -213,7 +215,8 @@ def install(guest: Guest, home_inside: str, init: int) -> None:
         (guest.home / ".local/bin/python3").symlink_to(guest.python / "bin/python3")
     elif guest.python:
         _script(guest, "python3", NOT_FOUND)
-    for command, text in (("shutdown", SHUTDOWN), ("poweroff", SHUTDOWN), ("sudo", SUDO), *guest.tools.items()):
+    for command, text in (("shutdown", SHUTDOWN), ("poweroff", SHUTDOWN), ("sudo", SUDO), *guest.tools.items(),
+                          *(more or {}).items()):  # fmt: skip
         _script(guest, command, text.replace("{init}", str(init)))
 
 

@@ -4,8 +4,8 @@ Needs no root where the kernel gives ordinary users namespaces (a user namespace
 process 1 ends everything on the machine, whatever it did to escape: the kernel sees to it. The machine's process
 dies with the sandbox by ``PR_SET_PDEATHSIG``.
 
-What a machine sees: the host's system, read and write, but a home, /tmp, /var/tmp and /run of its own in place of the
-host's; of what these hide, only the Python interpreter stays visible. Its environment is copied on write.
+What a machine sees: the host's system, read and write, but a home, /tmp, /var/tmp, /run and /etc/ssh of its own in
+place of the host's; of what these hide, only the Python interpreter stays visible. Its environment is copied on write.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "sh", "-c", '[ "$PPID" = "$0" ]
 
 SSHD_CONFIG = """\
 ListenAddress {ip}:{port}
-HostKey /run/sky/host_key
+HostKey {host_key}
 AuthorizedKeysFile .ssh/authorized_keys
 AllowUsers {user}
 SetEnv {env}
@@ -47,6 +47,14 @@ PrintLastLog no
 UseDNS no
 MaxStartups 200:30:400
 MaxSessions 200
+"""
+
+
+HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
+SYSTEMCTL = """\
+#!/bin/sh
+# Of systemd what starts sshd anew, which is process 1 here: it reads its keys again, and sessions go on.
+case "$*" in "restart sshd" | "restart ssh") kill -HUP {init} ;; *) exit 1 ;; esac
 """
 
 
@@ -99,7 +107,7 @@ class Namespaces:
     def start(self, guest: Guest) -> Namespace:
         """Start the machine; its sshd answers a few milliseconds later."""
         home = f"/home/{guest.user}"
-        install(guest, home, init=1)
+        install(guest, home, init=1, more={"systemctl": SYSTEMCTL})
         command = [*WITH_PARENT, str(os.getpid()), *_unshare(), "sh", "-c", _boot_script(guest, home)]
         with guest.log.open("ab") as log:
             return Namespace(self._forker.submit(_spawn, command, log.fileno()).result())
@@ -119,6 +127,8 @@ def _boot_script(guest: Guest, home: str) -> str:
     for name, text in _etc(guest, home).items():
         (guest.root / name).write_text(text)
         lines.append(f"mount -n --bind {quote(str(guest.root / name))} /etc/{name}")
+    (guest.root / "ssh").mkdir(mode=0o755)
+    lines.append(_mount("--bind", guest.root / "ssh", "/etc/ssh"))
     python = interpreter(guest)
     shown = {**{folder: Path(folder) for folder in shown_folders(guest)}, home: guest.home}
     if python.exists():
@@ -197,9 +207,10 @@ def _write_sshd(guest: Guest, run: Path, home: str) -> None:
         ip=guest.ip,
         port=guest.port,
         user=guest.user,
+        host_key=HOST_KEY,
         env=" ".join(f'"{name}={value}"' for name, value in variables.items()),
     )
     (run / "sky/sshd_config").write_text(config)
-    key = run / "sky/host_key"
+    key = guest.root / "ssh" / HOST_KEY.rpartition("/")[2]
     key.touch(mode=0o600)
     key.write_text(guest.host_key)
