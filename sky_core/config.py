@@ -125,17 +125,18 @@ class CloudConfig(BaseModel):
         usual = (Path("~/.ssh").expanduser() / name for name in LOGIN_KEYS)
         return next((path for path in usual if path.is_file()), None)
 
-    def machine(self, ip: str, host_key: str, region: str = "") -> Machine:
+    def machine(self, ip: str, host_key: str, region: str = "", user: str = "") -> Machine:
         """How a machine of the cloud is reached.
 
         Args:
             ip: As its provider tells it: of a machine of one's own, its name.
             host_key: What it was launched with. One's own have theirs: "" as pin if nothing is known of it.
+            user: Whom it lets log in, where a service has made it; else the settings say.
         """
         host = next((host for host in self.hosts if host.name == ip), None)
         if host is None:
             proxy = self.network.at(region).proxy_command or ""
-            return Machine(ip, self.ssh_port, self.ssh_user, host_key, proxy_command=proxy)
+            return Machine(ip, self.ssh_port, user or self.ssh_user, host_key, proxy_command=proxy)
         port = host.port or self.ssh_port
         pin = host.host_key or pins.known(self.known_hosts.expanduser(), host.address, port)
         return Machine(host.address, port, host.user or self.ssh_user, pin, str(self.login_key or ""))

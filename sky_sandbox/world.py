@@ -68,7 +68,13 @@ class Refused(Exception):
 
 
 class Host(Protocol):
-    """Starts and kills the real process behind a machine."""
+    """Starts and kills the real process behind a machine.
+
+    Attributes:
+        shares_host: Whether a machine sees files of this host that it could do harm to.
+    """
+
+    shares_host: bool
 
     def boot(self, machine: Machine) -> None:
         """Start sshd for the machine and return once it accepts connections."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from sky_core.catalog import custom
+from sky_core.catalog import custom, services
 from sky_core.catalog.egress import EgressTable, Location
 from sky_core.catalog.merge import overlay
 from sky_core.catalog.names import only_elsewhere, resolve
@@ -99,7 +99,10 @@ class Catalog:
             UnknownAccelerator: if no cloud sells an accelerator of that name.
             NoFeasibleOffering: if no row is left; says which field emptied the list, and what would come next.
         """
-        return query(self.table, resources, task, clouds, self.usual)
+        if resources.managed is None:
+            return query(self.table, resources, task, clouds, self.usual)
+        machines = services.sold(self.table, resources, task)
+        return services.named(query(machines, resources, task, clouds, self.usual), resources)
 
     def check_names(self, resources: Resources, *, task: str = "task") -> None:
         """Refuse misspelt accelerators: that another alternative can be had does not make them right.

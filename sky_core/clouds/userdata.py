@@ -37,6 +37,32 @@ POWER_OFF = "shutdown -h now"
 BY_ITSELF = f"cd \"${{0%/*}}\" && python3 -c 'import machine; print(machine.end_bill())' || {POWER_OFF}"
 
 
+# What a service runs on a cluster's first machine, which it has booted by itself: from then on it is as one of ours.
+# The keys of its own host are none of ours, and a client would be free to ask for one of these.
+OURS = """\
+set -e
+umask 077
+sudo rm -f /etc/ssh/ssh_host_*
+sudo tee /etc/ssh/ssh_host_ed25519_key >/dev/null <<'SKYLOOM'
+%(host_key)s
+SKYLOOM
+sudo chmod 600 /etc/ssh/ssh_host_ed25519_key
+mkdir -p ~/.ssh
+echo '%(authorized_key)s' >>~/.ssh/authorized_keys
+sudo systemctl restart sshd || sudo systemctl restart ssh
+set +e
+"""
+
+
+def taken_over(request: LaunchRequest, user: str) -> str:
+    """Shell commands, run by ``user``, that make a booted machine as :func:`cloud_config` has it.
+
+    They end when nobody needs the machine any more, by the request's switch: without one they do not.
+    """
+    keys = OURS % {"host_key": request.host_key.strip(), "authorized_key": request.authorized_key.strip()}
+    return keys + (_watch(request.switch, user, "exit 0") if request.switch else "exec sleep infinity\n")
+
+
 def arming(switch: Switch | None, user: str) -> str:
     """Shell commands that arm a switch, "" for none. The watch goes on in a session of its own.
 
@@ -44,15 +70,19 @@ def arming(switch: Switch | None, user: str) -> str:
     """
     if switch is None:
         return ""
-    tick = max(1, min(15, int(switch.idle_s / 10)))
     end = BY_ITSELF if switch.program else POWER_OFF
-    about = {"user": user, "end": end, "tick": tick, "idle": int(switch.idle_s), "most": int(switch.max_s)}
-    files = {"machine.py": switch.program, "watch": WATCH % about}
+    files = {"machine.py": switch.program, "watch": _watch(switch, user, end)}
     written = "".join(_file(name, text) for name, text in files.items() if text)
     return f"""folder=${{TMPDIR:-/run}}/skyloom
 mkdir -p "$folder"
 {written}setsid sh "$folder/watch" </dev/null >/dev/null 2>&1 &
 """
+
+
+def _watch(switch: Switch, user: str, end: str) -> str:
+    tick = max(1, min(15, int(switch.idle_s / 10)))
+    about = {"user": user, "end": end, "tick": tick, "idle": int(switch.idle_s), "most": int(switch.max_s)}
+    return WATCH % about
 
 
 def _file(name: str, text: str) -> str:

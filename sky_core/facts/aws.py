@@ -6,6 +6,7 @@ import re
 from datetime import date
 
 from sky_core.facts.base import CloudFacts, CpuMaker, Credentials
+from sky_core.facts.managed import EMR
 
 # "Amazon EC2 instance type naming conventions"
 TYPE = re.compile(r"^(?P<series>[a-z]+?)(?P<generation>\d+)(?P<options>[a-z]*)(-[a-z0-9]+)?\.")
@@ -50,4 +51,5 @@ FACTS = CloudFacts(
     gbit_out=5.0,  # a cap of the cloud's: Skyplane, NSDI'23, section 2
     least_billed_s=lambda _: 60.0,  # EC2 On-Demand price page, "Per Second Billing"; Linux, Ubuntu among others
     cpu_maker=cpu_maker,
+    managed=(EMR,),
 )

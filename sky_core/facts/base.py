@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
 
+from sky_core.facts.managed import Managed, parts
+
 CpuMaker = Literal["intel", "amd", "arm"]
+
+# Hours from the launch call to the first line of set-up, charged to every placement on machines: a coarse figure for
+# the three clouds' current images (1 to 4 minutes); the changeover of recovery policies is measured instead.
+BOOT_HOURS = 0.05
 
 
 def _unknown(_: str) -> CpuMaker | None:
@@ -78,6 +84,7 @@ class CloudFacts:
             until it is ordered.
         least_billed_s: From a machine type to the seconds that are charged for a machine which has run at all.
         cpu_maker: From a machine type to its processor's maker; None where it varies or is unknown.
+        managed: Its services that run engines, if it has such.
         own: Whether the machines are the user's own: they are left on when a job ends, and nobody but they themselves
             can say how they are.
         chatty_loggers: Loggers of its SDK that say at INFO what nobody asked for.
@@ -109,8 +116,24 @@ class CloudFacts:
     bills_stopping: Callable[[str], bool] = _never
     least_billed_s: Callable[[str], float] = _nothing
     cpu_maker: Callable[[str], CpuMaker | None] = _unknown
+    managed: tuple[Managed, ...] = ()
     own: bool = False
     chatty_loggers: tuple[str, ...] = ()
+
+    def service(self, instance_type: str) -> Managed | None:
+        """The service that sells it, None for a machine."""
+        release, _ = parts(instance_type)
+        return next((one for one in self.managed if release in one.releases), None) if release else None
+
+    def user(self, instance_type: str) -> str:
+        """Whom a machine of that type lets log in; "" where that is ours to say."""
+        service = self.service(instance_type)
+        return service.user if service else ""
+
+    def start_hours(self, instance_type: str) -> float:
+        """Hours from the launch call to the first line of set-up."""
+        service = self.service(instance_type)
+        return service.start_hours if service else BOOT_HOURS
 
     def arch(self, instance_type: str) -> Literal["arm64", "x86_64"]:
         """The architecture of a machine type's processor."""

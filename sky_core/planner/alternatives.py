@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from sky_core.catalog.names import squeeze
+from sky_core.facts.managed import is_managed, parts
 from sky_core.planner.plan import Placement
 from sky_core.spec import Resources
 
@@ -16,7 +17,10 @@ def alternative(resources: Resources, place: Placement) -> Resources:
 
 
 def _asks_for(wanted: Resources, place: Placement) -> bool:
-    named = all(_named(getattr(wanted, field), getattr(place, field)) for field in ("cloud", "region", "instance_type"))
+    if (wanted.managed is not None) != is_managed(place.instance_type):
+        return False
+    names = {"cloud": place.cloud, "region": place.region, "instance_type": parts(place.instance_type)[1]}
+    named = all(_named(getattr(wanted, field), name) for field, name in names.items())
     # A cloud that chooses the zone itself is told none.
     zone = place.zone is None or _named(wanted.zone, place.zone)
     return named and zone and (wanted.use_spot or not place.use_spot) and _accelerated(wanted, place)

@@ -9,8 +9,8 @@ import numpy as np
 
 from sky_core.catalog import Catalog
 from sky_core.errors import NoFeasibleOffering, SkyloomError, SpecError, UnknownAccelerator
+from sky_core.facts.managed import is_of
 from sky_core.planner.offers import (
-    BOOT_HOURS,
     Bools,
     Floats,
     Ints,
@@ -37,7 +37,8 @@ class Candidates:
         place: From a row of the offers and a task's name to the placement, egress not yet counted.
         row: (C,) the row of each candidate.
         cost: (C,) USD of running there.
-        hours: (C,) boot and run time.
+        boot: (C,) hours until the task begins…
+        hours: (C,) …and until it is done.
         at_most: (C,) the same for all but one in twenty runs, preemptions not counted.
         worst: (C,) ``cost`` at worst, as far as it hangs on how long the task takes there.
         first: (C,) whether it is where the task's first run was made.
@@ -50,6 +51,7 @@ class Candidates:
     place: Callable[[int, str], Placement]
     row: Ints
     cost: Floats
+    boot: Floats
     hours: Floats
     at_most: Floats
     worst: Floats
@@ -69,19 +71,19 @@ class Candidates:
 
     def only(self, keep: Bools) -> Candidates:
         """Those where ``keep`` (C,) is true."""
-        columns = ("row", "cost", "hours", "at_most", "worst", "first", "kind", "at", "pool")
+        columns = ("row", "cost", "boot", "hours", "at_most", "worst", "first", "kind", "at", "pool")
         return replace(self, **{name: getattr(self, name)[keep] for name in columns})
 
     def rest(self, done: float) -> Candidates:
         """The same for a task of which that share is done: it takes less, and costs less."""
-        hours = BOOT_HOURS + (self.hours - BOOT_HOURS) * (1 - done)
+        hours = self.boot + (self.hours - self.boot) * (1 - done)
         less = hours / self.hours
         return replace(
             self,
             place=lambda row, task: _rest_of(self.place(row, task), done),
             cost=self.cost * less,
             hours=hours,
-            at_most=BOOT_HOURS + (self.at_most - BOOT_HOURS) * (1 - done),
+            at_most=self.boot + (self.at_most - self.boot) * (1 - done),
             worst=self.worst * less,
         )
 
@@ -113,6 +115,7 @@ def pinned(placement: Placement, hours: float | None = None) -> Candidates:
         lambda _, __: placement,
         none,
         cost,
+        np.array([placement.boot_hours]),
         left,
         left,
         cost,
@@ -208,8 +211,9 @@ def _candidates(offers: Offers, runs: Sequence[Run]) -> Candidates:
         place=chosen.placement,
         row=np.arange(len(rows)),
         cost=chosen.usd,
+        boot=chosen.sold.boot,
         hours=chosen.expected_hours,
-        at_most=chosen.at_most + BOOT_HOURS,
+        at_most=chosen.at_most + chosen.sold.boot,
         worst=chosen.usd_at_worst,
         first=first[rows],
         kind=chosen.sold.kind,
@@ -245,7 +249,10 @@ def free(task: Task, sold: Sold, blocked: Sequence[Block]) -> Sold:
 def is_blocked(placement: Placement, blocked: Sequence[Block]) -> bool:
     """Whether any of the blocks covers the placement."""
     place = {name: "" if value is None else value for name, value in vars(placement).items()}
-    return any(all(place[name] == value for name, value in block.scope.items()) for block in blocked)
+    return any(
+        all(place[name] == value or is_of(str(value), str(place[name])) for name, value in block.scope.items())
+        for block in blocked
+    )
 
 
 def freeze_hours(task: Task, catalog: Catalog, clouds: Sequence[str]) -> Task:

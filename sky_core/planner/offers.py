@@ -19,6 +19,9 @@ from sky_core.catalog import Catalog
 from sky_core.catalog.usual import at_home
 from sky_core.errors import NoFeasibleOffering, UnknownAccelerator
 from sky_core.estimate import Estimate, estimate_hours
+from sky_core.facts import facts_of
+from sky_core.facts.base import BOOT_HOURS
+from sky_core.facts.managed import is_of
 from sky_core.planner.plan import Block, Placement
 from sky_core.spec import Resources, Task
 from sky_core.store import Run
@@ -32,9 +35,6 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Location = tuple[str, str]  # cloud, region
 
-# Hours from the launch call to the first line of set-up, charged to every placement: a coarse figure for the three
-# clouds' current images (1 to 4 minutes); the changeover of recovery policies is measured instead.
-BOOT_HOURS = 0.05
 CHECKPOINT_HOURS = 0.5 / 60  # to take one: what BERT's 1.5 GB took (dissertation, section 4.2.1.3), until measured
 
 
@@ -58,7 +58,8 @@ class Sold:
     It hangs on nothing but :class:`~sky_core.spec.Resources`: tasks that ask for the same share it.
 
     Attributes:
-        frame: N rows of the catalog, with ``use_spot`` and ``rate`` (USD per hour and machine in that market).
+        frame: N rows of the catalog, with ``use_spot``, ``rate`` (USD per hour and machine in that market) and
+            ``boot_hours`` from the launch call to the first line of set-up.
         preemptions: (N,) expected preemptions per hour; 0 on demand.
         at: (N,) index into ``locations``.
         locations: (cloud, region) pairs.
@@ -76,6 +77,11 @@ class Sold:
 
     def __len__(self) -> int:
         return len(self.kind)
+
+    @cached_property
+    def boot(self) -> Floats:
+        """(N,) hours from the launch call to the first line of set-up."""
+        return self.frame["boot_hours"].to_numpy()
 
     def take(self, rows: Bools | Ints) -> Sold:
         """Those rows, given as a mask (N,) or as their numbers."""
@@ -105,7 +111,7 @@ class Sold:
         covered = np.zeros(len(self), dtype=bool)
         for block in blocks:
             scope = {name: None if value == "" else value for name, value in block.scope.items()}
-            covered |= np.logical_and.reduce([_equals(self.frame, name, value) for name, value in scope.items()])
+            covered |= np.logical_and.reduce([_is(self.frame, name, value) for name, value in scope.items()])
         return covered
 
 
@@ -141,7 +147,7 @@ class Offers:
     @cached_property
     def expected_hours(self) -> Floats:
         """(N,) hours that the machines are expected to be needed."""
-        return self.hours * (1 + self.overhead) + BOOT_HOURS
+        return self.hours * (1 + self.overhead) + self.sold.boot
 
     @cached_property
     def usd(self) -> Floats:
@@ -187,7 +193,7 @@ class Offers:
             hours=float(self.hours[row]),
             hours_at_most=float(self.at_most[row]),
             hours_source=self.source,
-            boot_hours=BOOT_HOURS,
+            boot_hours=float(values["boot_hours"]),
             overhead=float(self.overhead[row]),
             compute_usd=float(self.usd[row]),
         )
@@ -244,7 +250,7 @@ def worth_a_look(offers: Offers, first: Bools) -> Ints:
 
 def worth_a_look_at_any_hours(sold: Sold) -> Ints:
     """The same for all tasks that take equally long on whatever they run, however long that is."""
-    return np.flatnonzero(_beaten(sold, (sold.frame["rate"].to_numpy(), sold.preemptions)) < 2)
+    return np.flatnonzero(_beaten(sold, (sold.frame["rate"].to_numpy(), sold.preemptions, sold.boot)) < 2)
 
 
 def _beaten(sold: Sold, columns: Sequence[Floats]) -> Ints:
@@ -288,13 +294,25 @@ def _query(task: Task, catalog: Catalog, clouds: Sequence[str]) -> pl.DataFrame:
         except (NoFeasibleOffering, UnknownAccelerator) as error:
             refusals.append(error)  # some shapes are sold in one market only
             continue
-        found = found.with_columns(use_spot=pl.lit(use_spot), rate=pl.col(column))
+        found = found.with_columns(
+            use_spot=pl.lit(use_spot), rate=pl.col(column), boot_hours=_boot_hours(found, wanted)
+        )
         frames.append(found.filter(pl.col("rate").is_not_null()))
     if not frames:
         raise refusals[len(refusals) - 1 if len(task.resources.alternatives) == 1 else 0]
     found = pl.concat(frames)
     several = len(task.resources.alternatives) > 1
     return found.unique([*KIND, "region", "zone"], keep="first", maintain_order=True) if several else found
+
+
+def _boot_hours(found: pl.DataFrame, wanted: Resources) -> pl.Expr | pl.Series:
+    """Machines take equally long everywhere, as far as is known; each service has a time of its own."""
+    import polars as pl
+
+    if wanted.managed is None:
+        return pl.lit(BOOT_HOURS)
+    kinds = found.select(pl.col("cloud", "instance_type").cast(pl.String)).iter_rows()
+    return pl.Series([facts_of(cloud).start_hours(instance_type) for cloud, instance_type in kinds], dtype=pl.Float64)
 
 
 def _markets(resources: Resources) -> Iterator[tuple[Resources, str, bool]]:
@@ -329,6 +347,16 @@ def _pools(frame: pl.DataFrame) -> tuple[Ints, tuple[Pool, ...]]:
         key = Pool(values["cloud"], values["region"], values["zone"], values["instance_type"], values["price"])
         pool[row] = numbers.setdefault(key, len(numbers))
     return pool, tuple(numbers)
+
+
+def _is(frame: pl.DataFrame, column: str, value: Any) -> Bools:
+    """As :func:`_equals`; a release of a service is all that is sold of it."""
+    if column == "instance_type" and value is not None:
+        names = [name for name in frame[column].unique().to_list() if is_of(value, name)]
+        if names:
+            held: Bools = np.logical_or.reduce([_equals(frame, column, name) for name in names])
+            return held
+    return _equals(frame, column, value)
 
 
 def _equals(frame: pl.DataFrame, column: str, value: Any) -> Bools:

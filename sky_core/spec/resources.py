@@ -12,6 +12,7 @@ from pydantic import (
     model_validator,
 )
 
+from sky_core.measures.versions import clauses
 from sky_core.spec.values import Amount, Places, Spec, _parse_accelerators, one_or_several
 
 DOCKER = "docker:"  # before the name of a container's image
@@ -27,6 +28,9 @@ class Resources(Spec):
     ``{"confidential": "sgx"}`` or ``{"confidential": True}`` for any kind of it; ``tags`` are put on the machine.
     ``image`` is what the machine boots, as its cloud calls it; or, after ``docker:``, what commands run in.
     ``max_hourly_cost`` is what one machine may cost, USD.
+
+    ``managed="spark"`` asks for a cluster that a cloud's own service runs, with a ``version`` of Spark such as
+    ``">=3.3"`` (``"3.5"`` is any 3.5); its fee counts as the machines' price.
 
     ``any_of`` are alternatives, ``ordered`` those of which the first is taken that can be had: what one of them says
     stands in place of what is said here.
@@ -48,6 +52,8 @@ class Resources(Spec):
     labels: Mapping[str, str | bool] = Field(default_factory=dict)
     tags: Mapping[str, str] = Field(default_factory=dict)
     max_hourly_cost: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    managed: Literal["spark"] | None = None
+    version: str | None = None
     any_of: tuple[Resources, ...] = ()
     ordered: tuple[Resources, ...] = ()
 
@@ -87,6 +93,25 @@ class Resources(Spec):
             for field in ("any_of", "ordered")
         }
         return {**common, **whole}
+
+    @field_validator("version", mode="before")
+    @classmethod
+    def _versions(cls, value: Any) -> Any:
+        if value is not None:
+            clauses(str(value))
+        return None if value is None else str(value)
+
+    @model_validator(mode="after")
+    def _what_services_have(self) -> Resources:
+        if self.any_of or self.ordered:
+            return self
+        if self.version is not None and self.managed is None:
+            raise ValueError("version: say managed='spark' beside it; on machines the environment has the versions")
+        if self.managed is not None:
+            for name in ("accelerators", "image", "ports"):
+                if getattr(self, name):
+                    raise ValueError(f"managed: clusters of a service are not to be had with {name}; leave it out")
+        return self
 
     @field_validator("cpus")
     @classmethod

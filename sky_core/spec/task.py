@@ -19,7 +19,7 @@ from pydantic import (
 
 from sky_core.errors import SpecError
 from sky_core.spec.data import Artifact, Checkpoint, Input, MountSource, Output, OutputRef, _parse_checkpoint
-from sky_core.spec.engine import SPREAD, Engine
+from sky_core.spec.engine import SPREAD, Engine, Spark
 from sky_core.spec.resources import Resources
 from sky_core.spec.values import ENV_NAME, NAME, Deadline, Hours, Spec, one_or_several, parse_estimate
 
@@ -148,9 +148,21 @@ class Task(Spec):
             raise ValueError("environment: a container's packages are those of its image; leave one of the two out")
         if self.engine and self.engine.name not in SPREAD and contained:
             raise ValueError(f"engine: {self.engine.name} is not run in containers; name its packages in environment")
+        self._as_services_have_it()
         if self.num_nodes > 1 and (self.restarts or self.restart_on):
             raise ValueError("restarts: only for tasks of one machine; let the engine try a gang again")
         return self
+
+    def _as_services_have_it(self) -> None:
+        if not any(wanted.managed for wanted in self.resources.alternatives):
+            return
+        if self.engine and self.engine != Spark():
+            raise ValueError("engine: a service's cluster takes 'spark' without options; set them in the program")
+        if self.environment or self.function:
+            what = "environment" if self.environment else "function"
+            raise ValueError(f"{what}: a service's cluster has the Python of its release; let run call spark-submit")
+        if self.keep or self.cluster:
+            raise ValueError("keep: a service's clusters are not kept for other tasks")
 
     @property
     def warm(self) -> str | None:

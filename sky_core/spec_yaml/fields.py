@@ -98,6 +98,10 @@ class ResourceFields(Fields):
     )
     local_disk: str | None = described("accepted; no machine is chosen for its disks", "local_disk: nvme", "skypilot")
     max_hourly_cost: float | None = described("USD that one machine may cost per hour", "max_hourly_cost: 20", gt=0)
+    managed: Literal["spark"] | None = described(
+        "a cluster of a cloud's own service for this engine, see [clusters](clusters.md)", "managed: spark", "skyloom"
+    )
+    version: str | None = described("the version of the managed engine", 'version: ">=3.3"', "skyloom")
     ports: Annotated[list[int | str] | None, BeforeValidator(_as_list)] = described(
         "ports to open: numbers and ranges", "ports: [8080, 9000-9003]"
     )
@@ -301,4 +305,5 @@ class PipelineFields(PipelineHead):
 
 
 HEAD = frozenset(PipelineHead.model_fields)
-AS_WRITTEN = frozenset({"envs", "secrets", "labels", "name", "run", "setup", "ref", "memory", "disk_size", "cpus"})
+AS_WRITTEN = frozenset({"envs", "secrets", "labels", "name", "run", "setup", "ref", "memory", "disk_size", "cpus",
+                        "version"})  # fmt: skip

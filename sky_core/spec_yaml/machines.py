@@ -34,7 +34,16 @@ ACCEPTED = {
     "hooks": "not run; a command is sent SIGTERM when its machine is to end, see $SKY_EVICTION_FILE",
     "termination_hook": "not run; a command is sent SIGTERM when its machine is to end, see $SKY_EVICTION_FILE",
 }
-SAME = ("exclude", "instance_type", "arch", "use_spot", "max_hourly_cost", "cpus")  # as they are in Resources
+SAME = (
+    "exclude",
+    "instance_type",
+    "arch",
+    "use_spot",
+    "max_hourly_cost",
+    "cpus",
+    "managed",
+    "version",
+)  # as they are in Resources
 PLACES = ("cloud", "region", "zone")
 ALTERNATIVES = {"any_of": "any_of", "candidates": "any_of", "ordered": "ordered"}  # what each is in Resources
 

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from sky_core.facts.managed import everything_of, is_of
 from sky_core.store.records import Market, Observation
 from sky_core.tracker.beliefs import Offering
 
@@ -39,16 +40,16 @@ class Blocked:
 
     def covers(self, offering: Observation | Offering) -> bool:
         """Whether an offering falls into the scope."""
-        return all(
-            mine is None or mine == (its or "") for mine, its in zip(_place(self), _place(offering), strict=True)
-        )
+        pairs = zip(_place(self), _place(offering), strict=True)
+        return all(mine is None or mine == (its or "") or is_of(mine, its or "") for mine, its in pairs)
 
 
 def blocked(observations: Iterable[Observation], now: float, ttl_s: float) -> list[Blocked]:
     """The scopes blocked at ``now``, each for ``ttl_s`` seconds after its last refusal, longer if it keeps refusing.
 
     A refusal or preemption blocks this kind of machine in this market in its scope; with scope "family" all that have
-    its accelerator, and with scope "type" it alone, in both markets. Missing rights block all kinds in both markets,
+    its accelerator, and with scope "type" it alone, in both markets. Missing rights to a service's clusters block all
+    of its release, other missing rights block all kinds in both markets,
     unless their scope is a market or a type; machines that cannot be reached block all that is there. A later launch
     within the scope lifts the block, but not that of a place out of reach: machines were to be had there all the time.
     Nor does a launch by somebody else lift what a login was refused.
@@ -106,7 +107,7 @@ def _scope(seen: Observation) -> Blocked:
     region = seen.region if seen.scope in ("zone", "region", "family") else None
     zone = seen.zone if seen.scope == "zone" else None
     if seen.kind == "auth":
-        instance_type = seen.instance_type if seen.scope == "type" else None
+        instance_type = everything_of(seen.instance_type) if seen.scope == "type" else None
         market = seen.market if seen.scope == "market" else None
         return Blocked(seen.cloud, region, zone, instance_type, None, market, 0.0, "")
     market = None if seen.scope == "type" else seen.market

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from sky_core.config import Settings
 from sky_core.errors import SkyloomError
+from sky_core.facts import facts_of
 from sky_core.job.memory import Memory
 from sky_core.ssh.machine import Machine
 from sky_core.store import Job, Store
@@ -31,4 +32,5 @@ def machine_of(settings: Settings, store: Store, job: Job, rank: int = 0) -> tup
     cluster = open_ones[-1]
     config = settings.clouds[cluster.cloud]
     folder = f".skyloom/jobs/{quote(job.id, safe='')}/{cluster.attempt}/work"
-    return config.machine(addresses[rank], cluster.host_key, cluster.region), folder
+    user = facts_of(cluster.cloud).user(cluster.instance_type)
+    return config.machine(addresses[rank], cluster.host_key, cluster.region, user), folder

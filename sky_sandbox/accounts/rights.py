@@ -78,7 +78,9 @@ def aws_needs(service: str, action: str, parameters: Mapping[str, str]) -> Itera
         yield f"{service}:{action}"
     if action in ("RunInstances", "CreateSecurityGroup") and any(n.startswith("TagSpecification") for n in parameters):
         yield "ec2:CreateTags"
-    if any(name.startswith("IamInstanceProfile") for name in parameters):
+    if action == "RunJobFlow":
+        yield "elasticmapreduce:AddTags"
+    if action == "RunJobFlow" or any(name.startswith("IamInstanceProfile") for name in parameters):
         yield "iam:PassRole"
 
 

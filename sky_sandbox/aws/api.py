@@ -27,6 +27,7 @@ from sky_sandbox.images import images
 from sky_sandbox.logins import Logins
 from sky_sandbox.world import CALLER, Fault, World
 
+from sky_sandbox.aws.emr import Emr  # isort: skip
 from moto.ec2.models import ec2_backends  # isort: skip - after ec2, which tells moto not to load 1,300 AMIs a region
 from moto.ec2.models.amis import Ami  # isort: skip
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app  # isort: skip
@@ -113,6 +114,7 @@ class Aws:
         self.world = world
         self.logins = logins or Logins()
         self.ec2 = Ec2(world)
+        self.emr = Emr(world)
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._stocked: set[str] = set()  # regions that have their images
 
@@ -150,6 +152,7 @@ class Aws:
             return Answer("200 OK", [("Content-Type", "application/x-amz-json-1.1")], told)
         self._stock(call.region)
         self.ec2.refresh()
+        self.emr.refresh()
         if call.action == "DescribeVpcs":
             self._keep_default_network(call.region)
         answer = Answer.of(self._moto, environ)

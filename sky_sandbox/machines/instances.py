@@ -150,6 +150,7 @@ class Hypervisor:
         self, runner: Runner, metadata: Metadata, folder: Path, ssh_port: int, *, strict: bool = False
     ) -> None:
         self.runner = runner
+        self.shares_host = runner.name != "sshd"
         self.strict = strict
         self.metadata = metadata
         self.folder = folder

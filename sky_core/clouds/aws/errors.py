@@ -104,6 +104,8 @@ AUTH = frozenset(
 PERHAPS_REGIONAL = frozenset({"AuthFailure", "InvalidClientTokenId", "UnrecognizedClientException", "OptInRequired"})
 NO_SPOT_ROLE = "AuthFailure.ServiceLinkedRoleCreationNotPermitted"
 SERVICE_CONTROL_POLICY = "explicit deny in a service control policy"
+# Failures of a service that come without a status of 500: EMR's with 400, EC2's as the reason of an end.
+UNCLEAR = frozenset({"Server.InternalError", "InternalServerException", "InternalServerError", "InternalFailure"})
 # "InvalidInstanceID.NotFound": EC2 is eventually consistent, and we ask to end only what it has just shown.
 THROTTLED = frozenset(
     {
@@ -142,7 +144,7 @@ def sort_code(code: str, status: int, message: str) -> CloudError:
         return InvalidRequest(text, scope="region", code=code, cure=cure)
     if code in MISSING_NETWORK:
         return NotSetUp(text, scope="region", code=code, cure=NETWORK)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or code == "Server.InternalError":
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or code in UNCLEAR:
         return UnknownOutcome(text, code=code)
     return _invalid(code, text)
 

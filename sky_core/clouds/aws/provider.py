@@ -1,7 +1,8 @@
 """Amazon Web Services: EC2 instances, found by tag, and an S3 bucket per region.
 
-Instances are named ``region/i-…``. One security group per region lets SSH in from this machine and the group's own
-machines talk to each other. Needs a default VPC in each region used, as new accounts have.
+Instances are named ``region/i-…``; clusters of EMR are in :mod:`.emr`. One security group per region lets SSH in from
+this machine and the group's own machines talk to each other. Needs a default VPC in each region used, as new accounts
+have.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from sky_core.clouds.aws import emr
 from sky_core.clouds.aws import leftovers as aws_leftovers
 from sky_core.clouds.aws.account.quotas import Quotas
 from sky_core.clouds.aws.errors import LOGIN, sort_end
@@ -28,6 +30,7 @@ from sky_core.clouds.aws.network import Network
 from sky_core.clouds.aws.session import HOME_REGION, ONCE, Session
 from sky_core.clouds.base import (
     REFUSALS,
+    TAG_CLUSTER,
     Cloud,
     Found,
     Instance,
@@ -43,6 +46,7 @@ from sky_core.clouds.base import (
 from sky_core.clouds.userdata import cloud_config
 from sky_core.config import CloudConfig
 from sky_core.errors import AuthError, CloudError, InvalidRequest, Throttled, UnknownOutcome
+from sky_core.facts.managed import is_managed
 
 Json = dict[str, Any]
 log = logging.getLogger(__name__)
@@ -75,6 +79,7 @@ class Aws:
         self._session = Session(config)
         self._network = Network(config, self._session)
         self._quotas = Quotas(self._session)
+        self._emr = emr.Emr(config, self._session, self._network)
         self._images: dict[tuple[str, str], Json] = {}  # (region, AMI) -> description
         self._buckets: dict[str, Storage] = {}
         self._fresh: dict[str, tuple[float, Instance]] = {}  # what we launched, and when (monotonic seconds)
@@ -88,6 +93,8 @@ class Aws:
 
     def launch(self, request: LaunchRequest) -> list[Instance]:
         """RunInstances for the whole gang: EC2 launches all or none, and once per ``ClientToken``."""
+        if is_managed(request.instance_type):
+            return [replace(i, armed="machine" if request.switch else "none") for i in self._emr.launch(request)]
         try:
             instances = self._ask(request)
         except REFUSALS as refusal:
@@ -138,17 +145,29 @@ class Aws:
     def find(
         self, tags: Mapping[str, str], *, regions: Sequence[str] | None = None, instance_type: str | None = None
     ) -> Found:
-        """DescribeInstances by tag, in all regions at once."""
+        """DescribeInstances by tag, in all regions at once.
+
+        What belongs to a cluster of EMR tells of the cluster, which has its machines only a while after its launch. Who
+        looks for a cluster by its type and token is told by EMR itself.
+        """
+        if instance_type is not None and is_managed(instance_type):
+            name = tags.get(TAG_CLUSTER, "")
+            clusters = self._session.each_region(
+                lambda region: self._emr.find(tags, region, instance_type, name), regions
+            )
+            return Found(tuple(instance for found in clusters.values() for instance in found), clusters.refused)
         filters = [{"Name": f"tag:{name}", "Values": [value]} for name, value in tags.items()]
         if instance_type is not None:
             filters.append({"Name": "instance-type", "Values": [instance_type]})
-        looks = self._session.each_region(lambda region: list(self._describe(region, [*filters, LIVE])), regions)
+        looks = self._session.each_region(
+            lambda region: emr.collapsed(self._describe(region, [*filters, LIVE])), regions
+        )
         return Found(tuple(instance for found in looks.values() for instance in found), looks.refused)
 
     def describe(self, ids: Sequence[str]) -> list[Instance]:
         """DescribeInstances by id; the order of ``ids`` is kept."""
-        known: dict[str, Instance] = {}
-        for region, names in _by_region(ids).items():
+        known = {i.id: i for i in self._emr.describe([id_ for id_ in ids if emr.is_cluster(id_)])}
+        for region, names in _by_region(id_ for id_ in ids if not emr.is_cluster(id_)).items():
             for start in range(0, len(names), FILTER_VALUES):
                 # As a filter, since one unknown id among InstanceIds fails the whole call.
                 filters = [{"Name": "instance-id", "Values": names[start : start + FILTER_VALUES]}]
@@ -157,7 +176,9 @@ class Aws:
 
     def terminate(self, ids: Sequence[str]) -> None:
         """TerminateInstances; disks and interfaces go with their instance."""
-        alive = [instance.id for instance in self.describe(ids) if instance.state != "gone"]
+        self._emr.terminate([id_ for id_ in ids if emr.is_cluster(id_)])
+        machines = self.describe([id_ for id_ in ids if not emr.is_cluster(id_)])
+        alive = [instance.id for instance in machines if instance.state != "gone"]
         for region, names in _by_region(alive).items():
             with self._session.errors(region):
                 self._session.client("ec2", region).terminate_instances(InstanceIds=names)
@@ -323,19 +344,21 @@ def _instance(region: str, machine: Json) -> Instance:
     why = machine.get("StateReason", {})
     reason = why.get("Code", "")
     launched_at = machine.get("LaunchTime")
+    tags: dict[str, str] = {tag["Key"]: tag["Value"] for tag in machine.get("Tags", ())}
+    flow = tags.get(emr.FLOW_TAG)
     return Instance(
-        id=f"{region}/{machine['InstanceId']}",
+        id=emr.cluster_id(region, flow) if flow else f"{region}/{machine['InstanceId']}",
         cloud="aws",
         region=region,
         zone=machine.get("Placement", {}).get("AvailabilityZone"),
-        instance_type=machine["InstanceType"],
+        instance_type=tags.get(emr.OURS_TAG) or machine["InstanceType"],
         use_spot=machine.get("InstanceLifecycle") == "spot",
         state=STATES[machine["State"]["Name"]],
         ip=machine.get("PublicIpAddress") or None,
         private_ip=machine.get("PrivateIpAddress") or None,
         launched_at=launched_at.timestamp() if launched_at else None,
         ended_at=_ended_at(machine),
-        tags={tag["Key"]: tag["Value"] for tag in machine.get("Tags", ())},
+        tags=tags,
         reason=reason,
         preempted=reason in PREEMPTED,
         halted=reason == HALTED,
@@ -358,7 +381,7 @@ def _forgotten(id_: str) -> Instance:
     )
 
 
-def _by_region(ids: Sequence[str]) -> dict[str, list[str]]:
+def _by_region(ids: Iterable[str]) -> dict[str, list[str]]:
     """Instance names by region.
 
     Raises:

@@ -11,6 +11,7 @@ from sky_core.clouds.base import Gated, Instance
 from sky_core.driver.step import Step
 from sky_core.errors import CloudError, NotSetUp
 from sky_core.facts import facts_of
+from sky_core.facts.managed import is_managed
 from sky_core.job.bill import sharpened
 from sky_core.ssh.machine import Machine
 from sky_core.store import Cluster
@@ -41,16 +42,17 @@ def look(step: Step, cluster: Cluster) -> list[Instance]:
 def machines_at(step: Step, cluster: Cluster, addresses: Sequence[str]) -> list[Machine | None]:
     """The cluster's machines as SSH calls them; None where there is none just now."""
     config = step.driving.settings.clouds[cluster.cloud]
-    return [config.machine(ip, cluster.host_key, cluster.region) if ip else None for ip in addresses]
+    user = facts_of(cluster.cloud).user(cluster.instance_type)
+    return [config.machine(ip, cluster.host_key, cluster.region, user) if ip else None for ip in addresses]
 
 
 def while_pending(step: Step, cluster: Cluster, instances: Sequence[Instance]) -> Cluster:
     """The cluster, its bill beginning no earlier than now where machines cost nothing until they run.
 
-    Clouds tell when a machine was made; that it has begun to run is only seen.
+    Clouds tell when a machine was made; that it has begun to run is only seen. A service prepares machines that run.
     """
     pending = all(instance.seen and instance.state == "pending" for instance in instances)
-    free = pending and not facts_of(cluster.cloud).bills_pending
+    free = pending and not (facts_of(cluster.cloud).bills_pending or is_managed(cluster.instance_type))
     return replace(cluster, started_at=step.driving.store.now()) if free else cluster
 
 

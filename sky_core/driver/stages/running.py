@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from sky_core.catalog.names import tool
@@ -46,6 +46,7 @@ from sky_core.events import (
     Unsaved,
 )
 from sky_core.facts import facts_of
+from sky_core.facts.managed import is_managed
 from sky_core.job.memory import Changes
 from sky_core.job.needs import kept_folder
 from sky_core.job.outcome import Outcome
@@ -54,7 +55,7 @@ from sky_core.recovery import Decision
 from sky_core.remote.answers import JobState
 from sky_core.remote.executor import LONG_LOOK_S, LOOK_S, JobRequest
 from sky_core.remote.keys import identity, team_key
-from sky_core.spec import Artifact, Resources
+from sky_core.spec import Artifact, Resources, Task
 from sky_core.store import Cluster
 
 log = logging.getLogger(__name__)
@@ -311,6 +312,11 @@ def _gang_key(step: Step, cluster: Cluster) -> str:
     return identity(step.driving.settings, step.job.key_id).host_key(f"{cluster.token} gang")
 
 
+def _engine(task: Task, cluster: Cluster) -> Mapping[str, object]:
+    """The engine to be started; none where a service's cluster has it."""
+    return task.engine.model_dump(mode="json") if task.engine and not is_managed(cluster.instance_type) else {}
+
+
 def _request(step: Step, cluster: Cluster, ips: Sequence[str], bucket: str) -> JobRequest:
     task, needs, settings, store = step.task, step.needs, step.driving.settings, step.driving.store
     checkpoint, interval = task.checkpoint, checkpoint_hours(step, cluster, promised=step.memory.promise is not None)
@@ -342,7 +348,7 @@ def _request(step: Step, cluster: Cluster, ips: Sequence[str], bucket: str) -> J
         promised_s=_promised_s(step),
         publish_patience_s=settings.publish_patience_s,
         node_ips=tuple(ips),
-        engine=task.engine.model_dump(mode="json") if task.engine else {},
+        engine=_engine(task, cluster),
         gang_key=_gang_key(step, cluster) if len(ips) > 1 else "",
         restarts=task.restarts,
         restart_on=task.restart_on,

@@ -21,7 +21,7 @@ ROW = st.tuples(SMALL, SMALL, st.integers(1, 4), st.integers(1, 4), st.integers(
 
 def made_up(rows: list[tuple[int, int, int, int, int]]) -> Offers:
     at, kind, rate, hours, more = (np.array(column) for column in zip(*rows, strict=True))
-    frame = pl.DataFrame({"rate": rate.astype(float)})
+    frame = pl.DataFrame({"rate": rate.astype(float), "boot_hours": np.zeros(len(rows))})
     places = tuple(("cloud", f"region-{number}") for number in range(4))
     sold = Sold(frame, np.zeros(len(rows)), at, places, kind, pool=np.full(len(rows), -1))
     time, worst = hours.astype(float), (hours + more).astype(float)

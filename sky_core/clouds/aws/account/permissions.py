@@ -53,6 +53,19 @@ NEEDS = (
     Need("machines with an instance profile (machine_identity)", ("iam:PassRole",), "identity"),
     Need("quotas before launching", ("servicequotas:ListServiceQuotas",), "optional"),
     Need("a subnet of one's own", ("ec2:DescribeSubnets",), "optional"),
+    Need(
+        "managed Spark on EMR, with the roles of `aws emr create-default-roles`",
+        (
+            "elasticmapreduce:RunJobFlow",
+            "elasticmapreduce:AddTags",
+            "elasticmapreduce:ListClusters",
+            "elasticmapreduce:DescribeCluster",
+            "elasticmapreduce:ListInstances",
+            "elasticmapreduce:TerminateJobFlows",
+            "iam:PassRole",
+        ),
+        "optional",
+    ),
     Need("the first use of spot", ("iam:CreateServiceLinkedRole",), "optional"),
     Need("skyloom check --deep", ("iam:SimulatePrincipalPolicy",), "optional"),
 )

@@ -1,0 +1,116 @@
+"""Clusters of services in the catalog and in plans: their fees, their versions, and what cannot be had of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sky_core import Pipeline, Resources, Task
+from sky_core.catalog import Catalog
+from sky_core.errors import NoFeasibleOffering, SpecError
+from sky_core.facts.aws import FACTS as AWS
+from sky_core.facts.base import BOOT_HOURS
+from sky_core.facts.managed import EMR, is_managed
+from sky_core.measures.versions import allows
+from sky_core.planner.alternatives import alternative
+from sky_core.planner.planning import Market, make_plan
+from sky_core.spec_yaml import load_task
+
+HERE = {"region": "us-east-1"}
+# "Amazon EMR pricing", us-east-1: the machine on demand, and EMR's fee for it, USD an hour.
+PUBLISHED = {"m5.xlarge": (0.192, 0.048), "m5.4xlarge": (0.768, 0.192), "m5.24xlarge": (4.608, 0.27)}
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Catalog:
+    return Catalog.embedded()
+
+
+def plan_of(catalog: Catalog, **options):
+    task = Task(name="words", run="spark-submit count.py", **{"hours": 1.0, **options})
+    return make_plan(Pipeline(name="p", tasks=(task,)), Market(catalog, ("aws", "azure", "gcp"))).placements["words"]
+
+
+@pytest.mark.parametrize("machine", PUBLISHED)
+def test_the_published_fee_is_added_to_the_machine(catalog: Catalog, machine: str) -> None:
+    offered = catalog.query(Resources(managed="spark", instance_type=machine, **HERE))
+    assert offered["instance_type"].unique().to_list() == [f"emr-7.9.0/{machine}"]
+    assert offered["price"][0] == pytest.approx(sum(PUBLISHED[machine]))
+    assert offered["spot_price"].null_count() == offered.height
+
+
+def test_the_newest_release_with_a_version_is_taken(catalog: Catalog) -> None:
+    for asked, release in (
+        ("3.4", "emr-6.15.0"),
+        (">=3.3,<3.5", "emr-6.15.0"),
+        ("3.3.2", "emr-6.11.1"),
+        (">3.4", "emr-7.9.0"),
+    ):
+        offered = catalog.query(Resources(managed="spark", version=asked, instance_type="m5.xlarge", **HERE))
+        assert offered["instance_type"][0] == f"{release}/m5.xlarge", asked
+
+
+@pytest.mark.parametrize(
+    ("text", "version", "fits"),
+    [("3.5", "3.5.5", True), ("3.5.*", "3.5.5", True), (">3.5", "3.5.5", False), (">=3.3,<4", "3.5.5", True),
+     ("3", "3.5.5", True), ("!=3.5", "3.5.5", False), ("<=3.4", "3.4.1", True), ("4", "3.5.5", False)],
+)  # fmt: skip
+def test_versions(text: str, version: str, fits: bool) -> None:
+    assert allows(text, version) is fits
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ({"version": "4"}, "no service has spark 4: Amazon EMR has 3.5.5"),
+        ({"cloud": "azure"}, "no service for spark in azure; there is Amazon EMR"),
+        ({"instance_type": "p3.2xlarge"}, "no offering has p3.2xlarge"),
+    ],
+)
+def test_what_no_service_sells_is_refused_by_the_plan(catalog: Catalog, wanted: dict[str, str], said: str) -> None:
+    with pytest.raises(NoFeasibleOffering, match=said):
+        plan_of(catalog, resources=Resources(managed="spark", **wanted))
+
+
+@pytest.mark.parametrize(
+    ("resources", "options", "said"),
+    [
+        ({"version": ">=3"}, {}, "say managed='spark'"),
+        ({"managed": "spark", "version": "new"}, {}, "says no versions"),
+        ({"managed": "spark", "image": "docker:x"}, {}, "not to be had with image"),
+        ({"managed": "spark"}, {"engine": "ray"}, "takes 'spark' without options"),
+        ({"managed": "spark"}, {"environment": "requirements.txt"}, "the Python of its release"),
+        ({"managed": "spark"}, {"keep": "30m"}, "not kept"),
+    ],
+)
+def test_what_a_service_has_not_is_refused_in_the_spec(resources, options, said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        Task(name="words", run="true", resources=Resources(**resources), **options)
+
+
+def test_spark_on_machines_is_weighed_against_it(catalog: Catalog) -> None:
+    """The declared hours decide: EMR has to be as much faster as it is dearer, its longer start included."""
+    wanted = Resources(any_of=({"managed": "spark"}, {}), instance_type="m5.4xlarge", **HERE)
+    for emr_hours, managed in ((1.0, False), (0.9, False), (0.5, True)):
+        chosen = plan_of(
+            catalog, resources=wanted, hours={"emr-*": emr_hours, "m5.4xlarge": 1.0}, engine="spark", num_nodes=3
+        )
+        assert is_managed(chosen.instance_type) is managed, emr_hours
+        assert chosen.boot_hours == (EMR.start_hours if managed else BOOT_HOURS)
+        assert chosen.compute_usd == pytest.approx((chosen.hours + chosen.boot_hours) * chosen.price * 3)
+        assert (alternative(wanted, chosen).managed == "spark") is managed
+
+
+def test_a_task_file_asks_for_it(tmp_path: Path) -> None:
+    (tmp_path / "t.yaml").write_text(
+        "name: words\nnum_nodes: 3\nresources: {managed: spark, version: 3.10, cpus: 16}\nrun: spark-submit count.py\n"
+    )
+    wanted = load_task(tmp_path / "t.yaml").resources
+    assert (wanted.managed, wanted.version) == ("spark", "3.10")
+
+
+def test_every_release_is_known_to_its_cloud() -> None:
+    assert all(AWS.service(f"{release}/m5.xlarge") is EMR for release in EMR.releases)
+    assert AWS.service("m5.xlarge") is None
+    assert AWS.user("emr-7.9.0/m5.xlarge") == "hadoop"
