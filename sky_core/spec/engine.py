@@ -6,14 +6,33 @@ has; nothing is installed for it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from sky_core.errors import SpecError
 from sky_core.spec.values import Spec, did_you_mean
 
 Count = Annotated[int, Field(ge=1)]
+
+
+def _memory(pattern: str, example: str) -> AfterValidator:
+    """What an engine's own reader of amounts takes, so that a slip is met here and not on machines."""
+
+    def check(value: str) -> str:
+        if re.fullmatch(pattern, value, re.IGNORECASE) is None:
+            raise ValueError(f"{value!r} is no amount of memory; write e.g. {example!r}")
+        return value
+
+    return AfterValidator(check)
+
+
+# dask.utils.parse_bytes, and the shares of a machine that distributed takes beside
+DaskMemory = Annotated[str, _memory(r"auto|\d+(\.\d+)?(e\d+)? ?([kmgtp]i?)?b?", "4GiB")]
+# JavaUtils.byteStringAs; a number alone would be bytes
+SparkMemory = Annotated[str, _memory(r"\d+[kmgtp]b?", "12g")]
 
 
 class _Engine(Spec):
@@ -77,7 +96,7 @@ class Dask(_Engine):
     name: Literal["dask"] = "dask"
     workers: Count = 1
     threads: Count | None = None
-    memory: str | None = None
+    memory: DaskMemory | None = None
 
 
 class Spark(_Engine):
@@ -91,7 +110,7 @@ class Spark(_Engine):
 
     name: Literal["spark"] = "spark"
     cores: Count | None = None
-    memory: str | None = None
+    memory: SparkMemory | None = None
     conf: Mapping[str, str] = Field(default_factory=dict)
 
 
@@ -105,18 +124,28 @@ def parse_engine(value: Any) -> Any:
     """``"ray"``, or a mapping with its name and options.
 
     Raises:
-        ValueError: if there is no such engine.
-        SpecError: if it has no such option.
+        ValueError: if there is no such engine, or it has no such option; an option's name comes first then.
     """
     if isinstance(value, str):
         value = {"name": value}
     if not isinstance(value, Mapping):
         return value  # which the field's type refuses
-    name = str(value.get("name"))
+    known = ", ".join(ENGINES)
+    if "name" not in value:
+        raise ValueError(f"its name is missing: one of {known}; write e.g. {{name: dask, workers: 2}}")
+    name = str(value["name"])
     if name not in ENGINES:
         hint = did_you_mean(name, ENGINES)
-        raise ValueError(f"{name!r} is no engine: one of {', '.join(ENGINES)}{f'; {hint}' if hint else ''}")
-    return ENGINES[name](**value)
+        raise ValueError(f"{name!r} is no engine: one of {known}{f'; {hint}' if hint else ''}")
+    kind = ENGINES[name]
+    for option in set(value) - kind.model_fields.keys():
+        there = ", ".join(sorted(kind.model_fields.keys() - {"name"}))
+        hint = did_you_mean(option, kind.model_fields)
+        raise ValueError(f"{name} has no option {option!r}: it has {there}{f'; {hint}' if hint else ''}")
+    try:
+        return kind(**value)
+    except SpecError as error:
+        raise ValueError(str(error.args[0]).partition(": ")[2]) from None
 
 
 Engine = Annotated[Torchrun | Mpi | Ray | Dask | Spark | Jax, BeforeValidator(parse_engine)]

@@ -18,6 +18,7 @@ from pydantic import (
 
 from sky_core.errors import SpecError
 from sky_core.measures.durations import DURATION, parse_hours
+from sky_core.spec.wording import in_words
 
 NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_.\-\[\]]{0,199}$")
 ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
@@ -33,17 +34,18 @@ class Spec(BaseModel):
         try:
             super().__init__(**data)
         except ValidationError as error:
-            raise SpecError(_explain(type(self).__name__, data, error)) from None
+            raise SpecError(_explain(type(self), data, error)) from None
 
 
-def _explain(kind: str, data: Mapping[str, Any], error: ValidationError) -> str:
+def _explain(model: type[Spec], data: Mapping[str, Any], error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"]) or "value"
-    label = f"{kind}.{data['name']}" if isinstance(data.get("name"), str) else kind
-    message = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    if first["type"] == "extra_forbidden":
-        message = "no such field"
-    return f"{label}: {field}: {message}"
+    name = model.__name__
+    label = f"{name}.{data['name']}" if isinstance(data.get("name"), str) else name
+    way = [str(part) for part in first["loc"]]
+    message = in_words(first)
+    if first["type"] == "extra_forbidden" and len(way) == 1 and (cure := did_you_mean(way[0], model.model_fields)):
+        message = f"{message}; {cure}"
+    return ": ".join([label, *([".".join(way)] if way else []), message])  # one of the whole names its field itself
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

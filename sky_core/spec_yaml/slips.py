@@ -9,30 +9,11 @@ from pydantic import BaseModel, ValidationError
 
 from sky_core.errors import SpecError
 from sky_core.spec import did_you_mean
+from sky_core.spec.wording import WANTED, in_words
 from sky_core.spec_yaml.reading import At, Document
 
 Model = TypeVar("Model", bound=BaseModel)
 
-# What pydantic calls kinds of values, as people do. The least telling come last: of a union the best message counts.
-WANTED = {
-    "extra_forbidden": "no such field",
-    "missing": "is missing",
-    "greater_than": "has to be more than {gt}",
-    "greater_than_equal": "has to be {ge} or more",
-    "literal_error": "has to be {expected}",
-    "int_from_float": "has to be a whole number",
-    "int_parsing": "has to be a whole number",
-    "bool_parsing": "has to be true or false",
-    "bool_type": "has to be true or false",
-    "float_parsing": "has to be a number",
-    "float_type": "has to be a number",
-    "int_type": "has to be a number",
-    "list_type": "has to be a list",
-    "dict_type": "has to be a mapping",
-    "mapping_type": "has to be a mapping",
-    "model_type": "has to be a mapping",
-    "string_type": "has to be text",
-}
 LONGEST = 40
 
 
@@ -99,12 +80,10 @@ def _words(detail: Mapping[str, Any], model: type[BaseModel], way: At, data: Any
         return "no such field", cure or f"there are {', '.join(known)}"
     if detail["type"] == "missing":
         return "is missing", ""
-    message = WANTED.get(detail["type"], detail["msg"].removeprefix("Value error, "))
-    message = message.format(**detail.get("ctx") or {})
     shown = repr(detail["input"])
     shown = shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
     example = (holder.model_fields[field].examples or [""])[0] if field else ""
-    return f"{message}, not {shown}", f"write e.g. {example}" if example else ""
+    return f"{in_words(detail)}, not {shown}", f"write e.g. {example}" if example else ""
 
 
 def _field_of(model: type[BaseModel], way: At) -> tuple[type[BaseModel], str]:

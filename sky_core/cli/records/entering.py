@@ -38,7 +38,19 @@ def execute(
 
     Options of the command follow its name; a pipe or a variable needs a shell: skyloom exec JOB sh -c '…'
     """
+    rank, command = _rank_said(rank, command)
     raise typer.Exit(_enter(job, rank, f"exec {shlex.join(command)}", terminal=False))
+
+
+def _rank_said(rank: int, command: list[str]) -> tuple[int, list[str]]:
+    """The rank where it follows the job, as it does for ``skyloom ssh``: what follows there is else the command's."""
+    said, _, number = command[0].partition("=")
+    if said != "--rank":
+        return rank, command
+    number, rest = (number, command[1:]) if number else (" ".join(command[1:2]), command[2:])
+    if not number.isdigit() or not rest:
+        raise typer.BadParameter("write it as --rank NUMBER, and the command after it", param_hint="--rank")
+    return int(number), rest
 
 
 def _enter(said: str, rank: int, script: str, *, terminal: bool) -> int:

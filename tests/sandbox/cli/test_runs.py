@@ -83,6 +83,7 @@ def test_a_run_is_watched_left_entered_come_back_to_mended_and_done(world, broke
 
     code, said = skyloom("exec", "first", "sh", "-c", "echo; exit 5")
     assert (code, said) == (5, "\n"), said
+    assert skyloom("exec", "first", "--rank", "0", "echo", "--rank")[1] == "--rank\n"
     assert skyloom("exec", "first", "pwd")[1].strip().endswith("/1/work")
     shell = terminal("ssh", "night/")
     assert "there is no job" in shell.read(lambda text: "there is no job" in text)

@@ -30,9 +30,15 @@ def test_one_word_is_enough_and_is_kept(name):
             "dusk",
             "Task.a: engine: 'dusk' is no engine: one of torchrun, mpi, ray, dask, spark, jax; did you mean dask?",
         ),
-        ({"name": "dask", "workrs": 2}, "workrs: no such field"),
-        ({"name": "dask", "workers": 0}, "workers: Input should be greater than or equal to 1"),
-        ({"workers": 2}, "is no engine"),
+        (
+            {"name": "dask", "workrs": 2},
+            "Task.a: engine: dask has no option 'workrs': it has memory, ready_s, threads, workers; "
+            "did you mean workers?",
+        ),
+        ({"name": "dask", "workers": 0}, "Task.a: engine: workers: has to be 1 or more"),
+        ({"workers": 2}, "Task.a: engine: its name is missing: one of torchrun, mpi"),
+        ({"name": "dask", "memory": "lots"}, "engine: memory: 'lots' is no amount of memory; write e.g. '4GiB'"),
+        ({"name": "spark", "memory": "1x"}, "engine: memory: '1x' is no amount of memory; write e.g. '12g'"),
         ({"name": "ray", "ready_s": float("inf")}, "ready_s"),
     ],
 )
@@ -46,7 +52,7 @@ def test_a_mistake_is_one_line(engine, message):
 def test_what_serves_a_command_is_not_run_in_containers():
     boxed = Resources(image="docker:python:3.12")
     assert Task(name="a", run="x", engine="torchrun", resources=boxed).engine
-    with pytest.raises(SpecError, match="engine: ray is not run in containers"):
+    with pytest.raises(SpecError, match=r"Task\.a: engine: ray is not run in containers"):
         Task(name="a", run="x", engine="ray", resources=boxed)
 
 
@@ -57,3 +63,11 @@ def test_files_name_it_too(tmp_path):
     file.write_text("name: a\nrun: x\nengine: dusk\n")
     with pytest.raises(SpecError, match=r"task.yaml:3: .*engine: 'dusk' is no engine.*did you mean dask"):
         load_task(file, Given(environ={}))
+    file.write_text("name: a\nrun: x\nengine: {name: dask, worker: 2}\n")
+    with pytest.raises(SpecError, match=r"task.yaml:3: Task.a: engine: dask has no option 'worker'"):
+        load_task(file, Given(environ={}))
+
+
+@pytest.mark.parametrize("memory", ["auto", "4GiB", "4 GiB", "0.5", "4e9", "512mb", "0"])
+def test_dasks_amounts_of_memory(memory):
+    assert Dask(memory=memory).memory == memory

@@ -36,12 +36,12 @@ def task(name="t", **fields):
         ),
         ({"mounts": {"/d": "s4://b"}}, "Task.t: mounts./d: uri: 's4://b': no store is reached by s4://"),
         ({"outputs": {"x": {"size_gb": -1}}}, "outputs.x: size_gb:"),
-        ({"envs": None}, "Task.t: envs: Input should be"),
+        ({"envs": None}, "Task.t: envs: has to be a mapping"),
         ({"envs": {"1X": "a"}}, "Task.t: envs: '1X' is not a name"),
         ({"checkpoint": "soon"}, "interval: 'soon' is not a duration"),
         ({"deadline": datetime(2030, 1, 1)}, "Task.t: deadline: a deadline needs a time zone"),
         ({"bogus": 1}, "Task.t: bogus: no such field"),
-        ({"function": "abc"}, "Task.t: value: run: give a command or a function, not both"),
+        ({"function": "abc"}, "Task.t: run: give a command or a function, not both"),
     ],
 )
 def test_a_mistake_is_named_by_its_field(fields, message):

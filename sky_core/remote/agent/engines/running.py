@@ -35,7 +35,10 @@ UNMADE = "unmade"  # the file in the attempt's folder, see Place
 PORTS = 4
 TICK_S = 0.1
 END_S = 5.0  # for a service to end by itself
-AGAIN_S = 1.0  # before a service that has ended is started again
+AGAIN_S = 1.0  # before a service that has ended is started again; twice as long each time that it ends at once
+LONGEST_S = 30.0
+STEADY_S = 60.0  # what has run this long has not ended at once
+TRIES = 8  # in a row that ended at once: over a minute and a half, in which rank 0 may still have been on its way
 
 
 def serves(job: Job) -> bool:
@@ -95,9 +98,13 @@ class Running:
         modules = os.pathsep.join(path for path in (work, env.get("PYTHONPATH")) if path)
         self._env = {**env, "PYTHONPATH": modules, **service.env}
         self._again_at = 0.0
+        self._began = 0.0
+        self._in_vain = 0
+        self.ends = ""
         self._process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
+        self._began = time.monotonic()
         return subprocess.Popen(
             list(self._service.command), env=self._env, stdin=subprocess.DEVNULL, start_new_session=True
         )
@@ -113,10 +120,15 @@ class Running:
             return
         if self._service.lasting:
             raise Ended(f"{self._service.name} has ended with exit code {code}, and the cluster with it")
+        now = time.monotonic()
         if not self._again_at:
+            self._in_vain = self._in_vain + 1 if now - self._began < STEADY_S else 1
+            self.ends = f"{self._service.name} has ended {self._in_vain} times in a row, with exit code {code}"
+            if self._in_vain == TRIES:
+                raise Ended(f"{self.ends}: what it said of it is in the log")
             _say(f"{self._service.name} has ended with exit code {code}: it is started again")
-            self._again_at = time.monotonic() + AGAIN_S
-        elif time.monotonic() >= self._again_at:
+            self._again_at = now + min(AGAIN_S * 2 ** (self._in_vain - 1), LONGEST_S)
+        elif now >= self._again_at:
             self._again_at, self._process = 0.0, self._start()
 
     def end(self) -> None:
@@ -154,7 +166,8 @@ def _joined(engine: Engine, services: Sequence[Running], stop: threading.Event) 
         return 0
     if stop.is_set():
         return 1
-    raise Ended(f"{engine.node.engine}: not all {len(engine.node.ips)} machines have joined (ready_s is {limit_s:g})")
+    late = f"{engine.node.engine}: not all {len(engine.node.ips)} machines have joined (ready_s is {limit_s:g})"
+    raise Ended("; ".join([late, *(service.ends for service in services if service.ends)]))
 
 
 def _run(command: Sequence[str], env: Mapping[str, str], services: Sequence[Running]) -> int:
