@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+EVERYTHING = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
 Verdict = Literal["yes", "no", "expired", "unknown"]
 NAME_TEST = re.compile(r"resource\.name\.startsWith\((\"[^\"]*\")\)")
 LIST_TEST = re.compile(r"objectListPrefix', ''\)\.startsWith\((\"[^\"]*\")\)")
@@ -26,11 +27,15 @@ SIGNED = ("sp", "st", "se", "canonical", "si", "sip", "spr", "sv", "sr", "snapsh
 
 @dataclass(frozen=True)
 class Login:
-    """One that was lent. ``rules`` are a session policy's statements (AWS) or a boundary's rules (Google)."""
+    """One that was lent. ``rules`` are a session policy's statements (AWS) or a boundary's rules (Google).
+
+    ``who`` is what AWS calls whoever uses it.
+    """
 
     secret: str
     rules: tuple[Mapping[str, Any], ...]
     ends_at: float
+    who: str = ""
 
 
 class Logins:
@@ -41,14 +46,14 @@ class Logins:
     """
 
     def __init__(self, life_s: float | None = None, clock: Callable[[], float] = time.time) -> None:
-        self.life_s, self._clock = life_s, clock
+        self.life_s, self.clock = life_s, clock
         self._known: dict[str, Login] = {}
 
-    def lend(self, prefix: str, rules: list[dict[str, Any]], seconds: float) -> tuple[str, Login]:
+    def lend(self, prefix: str, rules: list[dict[str, Any]], seconds: float, who: str = "") -> tuple[str, Login]:
         """A new one; its public name begins with ``prefix``."""
         name = prefix + secrets.token_hex(10).upper()
-        ends = self._clock() + min(seconds, self.life_s or seconds)
-        login = self._known[name] = Login(secrets.token_urlsafe(30), tuple(rules), ends)
+        ends = self.clock() + min(seconds, self.life_s or seconds)
+        login = self._known[name] = Login(secrets.token_urlsafe(30), tuple(rules), ends, who)
         return name, login
 
     def find(self, name: str) -> Login | Verdict:
@@ -56,7 +61,7 @@ class Logins:
         login = self._known.get(name)
         if login is None:
             return "unknown"
-        return login if login.ends_at > self._clock() else "expired"
+        return login if login.ends_at > self.clock() else "expired"
 
 
 def allows_s3(login: Login, action: str, resource: str, prefix: str | None = None) -> bool:

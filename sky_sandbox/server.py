@@ -30,6 +30,7 @@ from sky_sandbox import admin, storage
 from sky_sandbox.accounts import PROFILES
 from sky_sandbox.aws import api as aws
 from sky_sandbox.aws.ec2 import ACCOUNT
+from sky_sandbox.aws.sso import aws_config
 from sky_sandbox.azure import app as azure
 from sky_sandbox.gcp import compute
 from sky_sandbox.ledger import Ledger
@@ -141,6 +142,7 @@ class Sandbox:
             "packages": Listener(index.app()),
         }
 
+        _write_private(self.folder / "aws.ini", aws_config(f"http://{LOOPBACK}:{self._aws.port}", ACCOUNT))
         self.bastion = None if self.world.account.routed else Bastion(self.folder / "bastion", self.hypervisor.ssh_port)
         inside = {name: f"http://{LOOPBACK}:{listener.port}" for name, listener in self.listeners.items()}
         self.hypervisor.apis = {
@@ -178,7 +180,7 @@ class Sandbox:
                     **common,
                     "endpoint": f"http://{LOOPBACK}:{self._aws.port}",
                     "account": ACCOUNT,
-                    "credentials": {"access_key_id": aws.ACCESS_KEY, "secret_access_key": aws.SECRET_KEY},
+                    **self._login(),
                 },
                 "gcp": {
                     **common,
@@ -196,6 +198,12 @@ class Sandbox:
                 },
             },
         }
+
+    def _login(self) -> dict[str, Any]:
+        """AWS's keys, or with Identity Center none: a role to lend by, since no other may be assumed."""
+        if not self.world.account.access_keys:
+            return {"machine_role": f"arn:aws:iam::{ACCOUNT}:role/skyloom-machines"}
+        return {"credentials": {"access_key_id": aws.ACCESS_KEY, "secret_access_key": aws.SECRET_KEY}}
 
     @staticmethod
     def _behind(bastion: Bastion) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def up(
     hours_per_second: Annotated[float, typer.Option(help="Simulated hours that a real second counts for.")] = 0.1,
     gb_per_mb: Annotated[float, typer.Option(help="Simulated GB that a real MB counts for.")] = 1.0,
     account: Annotated[
-        str, typer.Option(help="What the accounts are like: easy, new, enterprise or private.")
+        str, typer.Option(help="What the accounts are like: easy, new, enterprise, private or sso.")
     ] = "easy",
     runner: Annotated[str, typer.Option(help="auto, sshd (namespaces) or asyncssh (nothing but Python).")] = "auto",
     lenient: Annotated[

@@ -34,6 +34,7 @@ class Account:
         routed: Whether whoever drives is in the machines' own network, by a VPN say, and reaches private addresses;
             else a bastion does, and nobody else.
         hierarchical: Whether Azure's storage account has a hierarchical namespace.
+        access_keys: Whether AWS takes keys that never end; else whoever drives logs in by IAM Identity Center.
         forbidden: Permissions that whoever drives lacks, by each cloud's names for them.
         allowed: All that whoever drives has, by each cloud's names; None for everything.
     """
@@ -47,6 +48,7 @@ class Account:
     public_addresses: bool = True
     routed: bool = True
     hierarchical: bool = True
+    access_keys: bool = True
     forbidden: tuple[str, ...] = ()
     allowed: tuple[str, ...] | None = None
 
@@ -64,5 +66,6 @@ PROFILES: Mapping[str, Account] = {
     "new": Account(opted_in=False, registered=False, accelerators=False, spot_role=False),
     "enterprise": Account(opted_in=False, denied=("ap-*", "asia-*", "*asia*", "japan*"), default_network=False,
                           public_addresses=False),
+    "sso": Account(access_keys=False),
     "private": Account(public_addresses=False, routed=False),
 }  # fmt: skip

@@ -22,9 +22,10 @@ from sky_sandbox.accounts.quotas import aws_quotas
 from sky_sandbox.accounts.refusals import Refusal, aws_refusal
 from sky_sandbox.accounts.rights import aws_needs
 from sky_sandbox.aws.ec2 import ACCOUNT, AwsError, Ec2
-from sky_sandbox.aws.sts import LENDS, sts_reply
+from sky_sandbox.aws.sso import Sso
+from sky_sandbox.aws.sts import LENDS, TELLS, sts_reply, whoami
 from sky_sandbox.images import images
-from sky_sandbox.logins import Logins
+from sky_sandbox.logins import Login, Logins, allows_s3
 from sky_sandbox.world import CALLER, Fault, World
 
 from sky_sandbox.aws.emr import Emr  # isort: skip
@@ -36,10 +37,10 @@ from moto.ssm.models import Parameter, ssm_backends  # isort: skip
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-RequestHandler = MotoRequestHandler  # for the server that runs :class:`Aws`
 ACCESS_KEY = "AKIASKYLOOMSANDBOX00"
 SECRET_KEY = "skyloom-sandbox-secret"  # noqa: S105 - a throw-away of the sandbox, known to everybody
 
+BEARER = "sandbox.bearer"  # the token of IAM Identity Center that a request shows
 AUDITED = re.compile(r"^(Run|Terminate|Stop|Start|Create|Delete|Request|Cancel|Import|Authorize)[A-Z]")
 SIGNATURE = re.compile(r"Credential=(?P<key>[^/]+)/[^/]+/(?P<region>[^/]+)/(?P<service>[^/]+)/")
 ERROR_CODE = re.compile(rb"<Code>([^<]+)</Code>")
@@ -50,6 +51,13 @@ ABOUT = {
     "token": "ClientToken",
     "count": "MinCount",
 }
+
+
+class RequestHandler(MotoRequestHandler):
+    """For the server that runs :class:`Aws`: hands on the header that werkzeug leaves out for its underscores."""
+
+    def make_environ(self) -> WSGIEnvironment:
+        return {**super().make_environ(), BEARER: self.headers.get("x-amz-sso_bearer_token", "")}
 
 
 @dataclass(frozen=True)
@@ -113,6 +121,7 @@ class Aws:
     def __init__(self, world: World, logins: Logins | None = None) -> None:
         self.world = world
         self.logins = logins or Logins()
+        self.sso = Sso(self.logins)
         self.ec2 = Ec2(world)
         self.emr = Emr(world)
         self._moto = DomainDispatcherApplication(create_backend_app)
@@ -129,9 +138,12 @@ class Aws:
         return [answer.body]
 
     def _answer(self, call: Call, environ: WSGIEnvironment) -> Answer:
-        if not call.key.startswith(ACCESS_KEY):
-            error = AwsError("AuthFailure", "AWS was not able to validate the provided access credentials")
-            return Answer.of(error, environ)
+        if self.sso.knows(path := environ.get("PATH_INFO", "")):
+            status, body = self.sso.answer(path, environ.get("QUERY_STRING", ""), environ.get(BEARER, ""))
+            return Answer(status, [("Content-Type", "application/json")], body)
+        caller = self._caller(call, environ.get("HTTP_X_AMZ_SECURITY_TOKEN", ""))
+        if isinstance(caller, Fault):
+            return _injected(caller, call, environ)
         if refusal := self._refused_to_account(call):
             return _injected(Fault("aws", call.action, "error", refusal[0], message=refusal[1]), call, environ)
         fault = self.world.fault("aws", call.action, **call.about())
@@ -141,10 +153,12 @@ class Aws:
             return _injected(fault, call, environ)
         if call.service == "sts" and call.action in LENDS:
             try:
-                lent = sts_reply(call.action, call.parameters, self.logins)
+                lent = sts_reply(call.action, call.parameters, self.logins, caller)
             except AwsError as error:
                 return Answer.of(error, environ)
             return Answer("200 OK", [("Content-Type", "text/xml")], lent)
+        if call.action == TELLS and caller is not None:
+            return Answer("200 OK", [("Content-Type", "text/xml")], whoami(caller))
         if call.action == "SimulatePrincipalPolicy":
             return Answer("200 OK", [("Content-Type", "text/xml")], _simulated(self.world.account, call))
         if call.service == "servicequotas":
@@ -161,6 +175,24 @@ class Aws:
         if fault and fault.kind == "lost":
             return _injected(fault, call, environ)
         return answer
+
+    def _caller(self, call: Call, token: str) -> Login | Fault | None:
+        """The session that a call is signed by, None for one's own keys, or as what AWS refuses others."""
+        if call.key.startswith(ACCESS_KEY) and self.world.account.access_keys:
+            return None
+        login = self.logins.find(call.key)
+        if login == "expired":
+            code = {"ec2": "RequestExpired", "sts": "ExpiredToken"}.get(call.service, "ExpiredTokenException")
+            return Fault(
+                "aws", call.action, "error", code, message="The security token included in the request is expired"
+            )
+        if not isinstance(login, Login) or login.secret != token:
+            why = "AWS was not able to validate the provided access credentials"
+            return Fault("aws", call.action, "error", "AuthFailure", message=why)
+        if call.action != TELLS and not allows_s3(login, f"{call.service}:{call.action}", "*"):
+            why = f"no session policy allows the {call.service}:{call.action} action"
+            return Fault("aws", call.action, "error", "UnauthorizedOperation", message=why)
+        return login
 
     def _keep_default_network(self, region: str) -> None:
         """Let the region's own VPC be its default one, or not, as the account has it."""

@@ -120,7 +120,9 @@ THROTTLED = frozenset(
         "TooManyRequestsException",
     }
 )
+ENDED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
 LOGIN = "run: aws configure, or set AWS_PROFILE"
+LOGIN_AGAIN = "the login has ended; run: aws sso login, or get a session anew from where you got this one"
 NETWORK = "make a default VPC, or name a VPC and a subnet in [clouds.aws.network] of config.toml"
 NONE_AT_ALL = "limit of 0 "  # of vCPUs of this family, in this market
 
@@ -176,7 +178,7 @@ def _auth_error(code: str, text: str) -> AuthError:
         return AuthError(text, scope="region", code=code, cure="let EC2 use the key that encrypts this region's disks")
     if code == "UnauthorizedOperation":
         return AuthError(text, code=code, cure="grant the permission that the message names")
-    return AuthError(text, code=code, cure=LOGIN)
+    return AuthError(text, code=code, cure=LOGIN_AGAIN if code in ENDED else LOGIN)
 
 
 @contextmanager
@@ -197,10 +199,10 @@ def sorted_errors() -> Iterator[None]:
         PartialCredentialsError,
         CredentialRetrievalError,
         ProfileNotFound,
-        SSOError,
-        TokenRetrievalError,
     ) as error:
         raise AuthError(f"AWS: {error}", cure=LOGIN) from error
+    except (SSOError, TokenRetrievalError) as error:
+        raise AuthError(f"AWS: {error}", cure=LOGIN_AGAIN) from error
     except (HTTPClientError, ConnectionError, ResponseParserError) as error:
         raise UnknownOutcome(f"AWS: {error}") from error
     except BotoCoreError as error:
