@@ -50,7 +50,7 @@ def run(
     env_file: EnvFileOption = None,
     keep: KeepOption = None,
     cluster: ClusterOption = None,
-    detached: Annotated[bool, typer.Option("--detached", hidden=True)] = False,
+    detached: Annotated[int | None, typer.Option("--detached", hidden=True)] = None,
 ) -> None:
     """Run a pipeline to its end: plan, launch, follow, clean up.
 
@@ -83,7 +83,7 @@ def _run_yaml(
     *,
     ask: bool,
     detach: bool,
-    detached: bool,
+    detached: int | None,
 ) -> bool:
     from sky_core.broker.runner import new_key
     from sky_core.broker.submission import check
@@ -92,7 +92,7 @@ def _run_yaml(
     from sky_core.planner.view.words import money
 
     broker, pipeline = open_broker(), loaded.pipeline
-    if not detached:
+    if detached is None:
         tell(loaded)
         for task in pipeline.tasks:  # all of them now: nothing is paid for that a later task could not use
             check(task, os.environ, Path.cwd())
@@ -108,8 +108,8 @@ def _run_yaml(
         broker.plan(key, pipeline, objective)
         leave_running(broker, file, key, loaded)
         return True
-    if detached:
-        return watch_run(broker, key, pipeline, objective, to_the_end=True)
+    if detached is not None:
+        return watch_run(broker, key, pipeline, objective, detached=detached)
     return watch_run(broker, key, pipeline, objective, leave=lambda: leave_running(broker, file, key, loaded))
 
 

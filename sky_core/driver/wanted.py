@@ -44,7 +44,7 @@ def _look(step: Step) -> Outcome | None:
     silent_s = store.now() - max([interest.seen_at for interest in interests], default=job.created_at)
     if silent_s < settings.interest_ttl_s:
         return step.comes_to(unwanted=False)
-    if interests and all(interest.how.get(UNTIL_SILENT) for interest in interests):
+    if any(i.how.get(UNTIL_SILENT) for i in interests) and not any("engine" in i.how for i in interests):
         return _dismissed(step, f"who used it has said nothing for {silent_s:.0f} s")
     asked, answer = _asked(step, interests)
     if not asked or answer:

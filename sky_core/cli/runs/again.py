@@ -50,7 +50,7 @@ def retry(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending money.")] = False,
     detach: DetachOption = False,
-    detached: Annotated[bool, typer.Option("--detached", hidden=True)] = False,
+    detached: Annotated[int | None, typer.Option("--detached", hidden=True)] = None,
 ) -> None:
     """Go on with a run of skyloom run: try anew what failed or was cancelled, and start what never began.
 
@@ -77,7 +77,7 @@ def retry(
     for task in left:
         check(task, os.environ, Path.cwd())
     say(f"again: {', '.join(task.name for task in left)}")
-    if broker.settings.profile != "sandbox" and not (yes or detached) and not agreed("Launch?"):
+    if broker.settings.profile != "sandbox" and not yes and detached is None and not agreed("Launch?"):
         raise typer.Exit(1)
 
     def leave() -> None:
@@ -87,7 +87,7 @@ def retry(
         leave()
         return
     over = all(row.job.over for row in rows.values())
-    done = watch_run(broker, key, pipeline, again=over, to_the_end=detached, leave=None if detached else leave)
+    done = watch_run(broker, key, pipeline, again=over, detached=detached, leave=leave if detached is None else None)
     raise typer.Exit(0 if done else 1)
 
 

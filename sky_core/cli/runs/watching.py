@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,11 +13,14 @@ from sky_core.cli.runs.interrupts import Interrupts, LeftRunning
 from sky_core.cli.runs.screen import Screen, summary
 from sky_core.cli.taskfiles import options_for
 from sky_core.cli.terminal import complain, say
+from sky_core.errors import SkyloomError
 
 if TYPE_CHECKING:
     from sky_core.broker import Broker
     from sky_core.spec import Objective, Pipeline
     from sky_core.spec_yaml import Loaded
+
+BEGUN = b"1"
 
 
 def watch_run(
@@ -25,14 +29,15 @@ def watch_run(
     pipeline: Pipeline,
     objective: Objective | None = None,
     *,
-    to_the_end: bool = False,
+    detached: int | None = None,
     again: bool = False,
     leave: Callable[[], None] | None = None,
 ) -> bool:
     """Run it, and show it meanwhile; True if all of it succeeded.
 
     Args:
-        to_the_end: Whether its jobs are wanted even if this process should die.
+        detached: What :func:`hand_over` listens to until it has begun; its jobs are then wanted even if this process
+            should die.
         again: Whether tasks that failed in an earlier run of the key are tried anew.
         leave: Hands it to somebody else; without it, Ctrl-C does not ask.
     """
@@ -41,18 +46,23 @@ def watch_run(
     first = broker.plan(key, pipeline, objective)
     screen = Screen(broker, key, first)
     interrupts = Interrupts(screen)
+    tells = [] if detached is None else [detached]
 
     def turn() -> None:
+        while tells:
+            with os.fdopen(tells.pop(), "wb") as begun:
+                begun.write(BEGUN)
         screen.turn()
         interrupts.turn()
 
     following = PipelineRun(
-        broker, key, pipeline, on_event=screen.told, on_log=screen.printed, to_the_end=to_the_end, on_turn=turn,
-        leaves=(LeftRunning,), again=again,
+        broker, key, pipeline, on_event=screen.told, on_log=screen.printed, on_turn=turn,
+        to_the_end=detached is not None, leaves=(LeftRunning,), again=again,
     )  # fmt: skip
     try:
         with screen.shown(), interrupts.heard(able=leave is not None):
             jobs = following.run(objective)
+            turn()
     except KeyboardInterrupt:
         say("cancelled; machines are being taken down (skyloom jobs shows when they are gone)")
         return False
@@ -77,13 +87,21 @@ def leave_running(broker: Broker, file: Path, key: str, loaded: Loaded) -> None:
 
 
 def hand_over(broker: Broker, key: str, command: list[str]) -> None:
-    """Let a process of its own go on with a planned run, by that command."""
+    """Let a process of its own go on with a planned run, by that command; it has read its files when this returns.
+
+    Raises:
+        SkyloomError: if it did not begin.
+    """
     path = broker.settings.home / "runs" / f"{key.replace('/', '_')}.log"
     path.parent.mkdir(exist_ok=True)
-    with path.open("ab") as log:
+    heard, begun = os.pipe()
+    with path.open("ab") as log, os.fdopen(begun, "wb"):
         subprocess.Popen(
-            [sys.executable, "-m", "sky_core.cli", *command, "--detached"],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            [sys.executable, "-m", "sky_core.cli", *command, "--detached", str(begun)],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=(begun,),
         )  # fmt: skip
+    with os.fdopen(heard, "rb") as answer:
+        if answer.read() != BEGUN:
+            raise SkyloomError(f"run {key} did not begin: {path} says why", cure="mend it, then start it again")
     say(f"it goes on by itself; its log is {path}")
     say(f"come back to it: skyloom attach {key}")

@@ -84,6 +84,17 @@ def test_a_detached_run_outlives_its_terminal_and_is_gone_on_with(world, broker,
     assert key in Path(log).read_text()
 
 
+def test_a_detached_run_has_read_its_file_when_the_command_returns(world, broker, tmp_path):
+    for word in ("one", "two", "three"):
+        (tmp_path / "loop.yaml").write_text(f"name: {word}\nrun: echo {word}\n")
+        done = skyloom("run", "loop.yaml", "--yes", "--detach")
+        assert done.returncode == 0, done.stderr
+    (tmp_path / "loop.yaml").write_text("name: last\nrun: 'no: [yaml\n")
+    assert sorted(job.task for job in broker.store.jobs()) == ["one", "three", "two"]
+    for job in broker.store.jobs():
+        assert broker.watch(job.id).state == "succeeded"
+
+
 def test_a_driver_as_a_service_stays_without_work_and_lets_go_when_stopped(world, broker, tmp_path):
     service = subprocess.Popen([sys.executable, "-m", "sky_core.cli", "driver"], stderr=subprocess.PIPE, text=True)
     try:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from sky_core import Resources, Task
-from sky_core.broker.interest import RENEW_S, Waiter, want_to_the_end
+from sky_core.broker.interest import RENEW_S, UNTIL_SILENT, Waiter, want_to_the_end
 from sky_core.config import Settings
 from sky_core.driver import wanted
 from sky_core.driver.asking import ask
@@ -119,6 +119,14 @@ def test_without_an_answer_it_goes_on_for_hours_with_a_warning(step, later, how)
     assert one.look().look().events == ["unwanted"], "told once"
     later.s = 7 * 3600
     assert one.look().events == ["unwanted", "dismissed"]
+
+
+def test_what_is_of_use_to_its_holder_alone_ends_soon_after_him_whoever_looked_at_it_meanwhile(step, later):
+    one = step(answer=None)
+    ask_for(one, {UNTIL_SILENT: True})
+    one.driving.store.show_interest(one.job.id, "skyloom logs", {})
+    later.s = 400
+    assert one.look().events == ["dismissed"]
 
 
 def test_it_may_go_on_for_ever(step, later):

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from sky_core.remote.agent.engines import running
-from sky_core.remote.agent.engines.base import Service
+from sky_core.remote.agent.engines.base import Node, Service
+from sky_core.remote.agent.engines.ray import Ray
 
 
 @pytest.fixture
@@ -52,3 +53,13 @@ def test_one_that_had_been_running_is_started_as_soon_again(clock, tmp_path):
         clock[0] = service._again_at
         service.keep()
     service.end()
+
+
+@pytest.mark.parametrize("has_client", [True, False])
+def test_rays_head_serves_programs_elsewhere_where_it_has_what_they_need(tmp_path, has_client):
+    for name, code in (("ray", 0), ("python3", 0 if has_client else 1)):
+        (tmp_path / name).write_text(f"#!/bin/sh\nexit {code}\n")
+        (tmp_path / name).chmod(0o755)
+    node = Node("ray", {"ready_s": 300}, 0, ["10.0.0.1", "10.0.0.2"], 0, [1, 2, 3, 4], 4, "/f", "/w", str(tmp_path))
+    (head,) = Ray(node).services()
+    assert ("--ray-client-server-port" in head.command) == has_client

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Mapping, Sequence
 
 from .base import CLUSTER_ADDRESS, Engine, Service
@@ -34,9 +35,16 @@ class Ray(Engine):
             start += ["--num-cpus", str(node.options["num_cpus"])]
         if node.rank:
             return [Service("Ray's worker", [*start, "--address", node.at(0)])]
-        start += ["--head", "--port", str(node.ports[0]), "--ray-client-server-port", str(node.ports[1])]
-        start += ["--include-dashboard", "false"]
+        start += ["--head", "--port", str(node.ports[0]), "--include-dashboard", "false"]
+        if self._serves_programs_elsewhere():
+            start += ["--ray-client-server-port", str(node.ports[1])]
         return [Service("Ray's head", start, lasting=True)]
+
+    def _serves_programs_elsewhere(self) -> bool:
+        """Whether there is what ``ray[client]`` brings beside ``ray``: without it a head that is told its port ends."""
+        return (
+            subprocess.run([self.python, "-c", "import grpc"], stderr=subprocess.DEVNULL, check=False).returncode == 0
+        )
 
     def ready(self) -> Sequence[str]:
         """Its own client counts the nodes."""

@@ -119,7 +119,8 @@ class Running:
         if code is None:
             return
         if self._service.lasting:
-            raise Ended(f"{self._service.name} has ended with exit code {code}, and the cluster with it")
+            ended = f"{self._service.name} has ended with exit code {code}, and the cluster with it"
+            raise Ended(f"{ended}: what it said of it is in the log")
         now = time.monotonic()
         if not self._again_at:
             self._in_vain = self._in_vain + 1 if now - self._began < STEADY_S else 1
