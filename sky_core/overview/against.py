@@ -60,7 +60,7 @@ def against(first: Plan, newest: Plan, rows: Sequence[JobRow], scale: Scale, now
 
 def _gone(row: JobRow, planned_at: float, scale: Scale, now: float) -> float:
     """USD of a job's attempts that were over when a plan was made, and that it could not plan any more."""
-    before = [one for one in row.spent.clusters if one.launched_at is not None][:-1]
+    before, _ = _by_attempt(row)
     over = (one for one in before if (one.stopped_at or one.ended_at or now) <= planned_at)
     return sum(_usd(one, scale, now) for one in over)
 
@@ -74,17 +74,22 @@ def _of_task(task: str, planned: Placement | None, row: JobRow | None, scale: Sc
         return [Reason(task, "was not in the first plan", row.spent.usd)] if row else []
     if row is None:
         return [Reason(task, "did not run", -planned.compute_usd - planned.egress_usd)]
-    launched = [one for one in row.spent.clusters if one.launched_at is not None]
-    if not launched:
+    before, last = _by_attempt(row)
+    if not last:
         return [Reason(task, "had no machine", -planned.compute_usd - planned.egress_usd + row.spent.usd)]
-    *before, last = launched
+    nodes = planned.num_nodes
     earlier = sum(_usd(one, scale, now) for one in before)
-    idle, rate = idle_hours(last, scale, now) / last.num_nodes, last.price * last.num_nodes
-    hours = cluster_hours(last, scale, now) / last.num_nodes - idle
-    dearer = rate - planned.price * planned.num_nodes
+    paid = sum(cluster_hours(one, scale, now) for one in last)
+    price = sum(_usd(one, scale, now) for one in last) / paid if paid else last[0].price
+    idle = sum(idle_hours(one, scale, now) for one in last) / nodes
+    hours, rate = paid / nodes - idle, price * nodes
+    dearer = rate - planned.price * nodes
+    ran = f"ran on {_machine(last[0])}, planned was {planned.machine}"
+    if _machine(last[0]) == planned.machine:
+        ran = f"ran at ${price:.4f} an hour of a machine, planned was ${planned.price:.4f}"
     found = [
         Reason(task, _attempts(before), earlier),
-        Reason(task, f"ran on {_machine(last)}, planned was {planned.machine}", dearer * planned.expected_hours),
+        Reason(task, ran, dearer * planned.expected_hours),
         Reason(task, f"was billed {hours:.2f} h of {planned.expected_hours:.2f} h planned",
                (hours - planned.expected_hours) * rate),
         Reason(task, f"kept its machines for {idle:.2f} h", idle * rate),
@@ -93,9 +98,18 @@ def _of_task(task: str, planned: Placement | None, row: JobRow | None, scale: Sc
     return [reason for reason in found if abs(reason.usd) > 1e-9]
 
 
+def _by_attempt(row: JobRow) -> tuple[list[Cluster], list[Cluster]]:
+    """Launches of a job: of all attempts but its last, and of that: the gang before the machines added to it."""
+    launched = [one for one in row.spent.clusters if one.launched_at is not None]
+    newest = max((one.attempt for one in launched), default=0)
+    last = sorted((one for one in launched if one.attempt == newest), key=lambda one: len(one.token))  # theirs go on
+    return [one for one in launched if one.attempt < newest], last
+
+
 def _attempts(before: list[Cluster]) -> str:
+    count = len({one.attempt for one in before})
     ends = ", ".join(dict.fromkeys(one.outcome for one in before if one.outcome))
-    return f"had {len(before)} attempt{'s' if len(before) > 1 else ''} before ({ends})"
+    return f"had {count} attempt{'s' if count > 1 else ''} before ({ends})"
 
 
 def _usd(cluster: Cluster, scale: Scale, now: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import time
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -19,6 +20,7 @@ from sky_core.overview.savings import saved_by_spot, savings
 from sky_core.planner.plan import Alone, Placement, Plan, Transfer
 from sky_core.spec import Objective
 from sky_core.store import Choice, Store
+from sky_core.store.records import LOST, MEND
 from tests.unit.cli.few_jobs import HOUR, launch, submitted
 
 RUN = "night/1"
@@ -121,6 +123,20 @@ def test_reasons_come_to_the_difference_between_bill_and_plan(store):
     assert told["added", "was not in the first plan"] == pytest.approx(0.25)
     assert not any(task == "as-planned" for task, _ in told)
     assert found.alone == ("aws", 7.0)
+
+
+def test_a_worker_that_was_replaced_is_part_of_its_attempt(store):
+    now = time.time()
+    plan = plan_of(placed("gang", 2, 1.0, num_nodes=2, compute_usd=4.0))
+    job = submitted(store, "gang", "succeeded", run=RUN)
+    store.put_cluster(launch(job, 1, hours=3, began=now - 4 * HOUR, price=1.0))
+    for part in (f"{LOST}1", f"{MEND}1"):
+        more = launch(job, 1, hours=1.5, began=now - 4 * HOUR, price=1.0, outcome="died")
+        store.put_cluster(replace(more, token=f"{more.token}{part}"))
+    found = against(plan, plan, job_rows(store, Scale(), Choice(runs=(RUN,)), now=now), Scale(), now)
+    assert found.usd == pytest.approx(6)
+    ((why, usd),) = [(reason.why, reason.usd) for reason in found.reasons]
+    assert (why, usd) == ("was billed 3.00 h of 2.00 h planned", pytest.approx(found.usd - found.planned_usd))
 
 
 def test_what_spot_saved_is_told_only_where_the_catalog_has_the_price(store, tmp_path):
