@@ -88,6 +88,7 @@ class Memory(Record):
         log_offsets: …and of the log of each of its machines; a gang's lines are kept with their rank.
         heard_at: When the present attempt last answered, by the store's clock; None before it has.
         waiting_since: Since when (epoch seconds) the machines have not booted or not answered; None while they do.
+        booted: How many of them ran when they were last looked at, while not all did.
         launch_errors: Launch calls in a row that ended neither in a cluster nor in a refusal.
         evicted: Whether the machine has been told that it will be taken back.
         accounted: Whether this attempt's data transfers have been written down.
@@ -121,6 +122,7 @@ class Memory(Record):
     heard_at: float | None = None
     waiting_since: float | None = None
     running_since: float | None = None
+    booted: int = 0
     launch_errors: int = 0
     evicted: bool = False
     accounted: bool = False
@@ -193,6 +195,7 @@ class Changes(TypedDict, total=False):
     heard_at: float | None
     waiting_since: float | None
     running_since: float | None
+    booted: int
     launch_errors: int
     evicted: bool
     accounted: bool

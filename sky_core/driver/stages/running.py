@@ -60,6 +60,7 @@ from sky_core.store import Cluster
 
 log = logging.getLogger(__name__)
 
+SOON_S = 0.4  # until the next look, when machines of a gang have just come up: the others do within moments
 LEAVE_GRACE_S = 10.0  # for a command to end by itself when its job moves
 LINK_TIMEOUT_S = 180.0  # without an answer from a machine that its cloud calls running
 CLOCKS_S = 60.0  # what a cloud's clock may be behind this machine's
@@ -85,10 +86,12 @@ def boot(step: Step) -> Outcome:
     if unset := no_address(step, cluster, instances):
         return _refused_there(step, cluster, unset, LaunchFailed)
     addresses = addresses_of(step, cluster, instances)
-    if not all(instance.state == "running" for instance in instances) or len(addresses) < len(instances):
-        noted = step.comes_to(cluster=while_pending(step, cluster, instances))
+    booted = sum(instance.state == "running" for instance in instances)
+    if booted < len(instances) or len(addresses) < len(instances):
+        noted = step.comes_to(cluster=while_pending(step, cluster, instances), booted=booted)
         limit_s = step.driving.settings.boot_timeout_s
-        return noted.then(_wait(step.after(noted), cluster, limit_s, "the machines have not booted"))
+        waits = noted.then(_wait(step.after(noted), cluster, limit_s, "the machines have not booted"))
+        return replace(waits, after_s=min(waits.after_s, SOON_S)) if booted > step.memory.booted else waits
     machines = machines_at(step, cluster, addresses)
     if step.needs is None and (step.task.secrets or step.task.workdir):
         why = "an earlier version of Skyloom submitted it without its secrets and workdir: submit it again"

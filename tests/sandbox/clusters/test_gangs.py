@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from sky_core import Resources, Task
+from sky_core.driver.stages import running
+from sky_core.driver.step import Step
 from tests.conftest import until
 from tests.crash import judge
 from tests.sandbox.driving import home_of
@@ -54,3 +58,22 @@ def test_the_log_of_a_gang_has_every_line_of_every_rank(world, tmp_path):
     for rank in range(4):
         said = [line for line in log if line.startswith(b"(rank %d) " % rank)]
         assert said == [b"(rank %d) line %d" % (rank, number) for number in range(1, LINES + 1)]
+
+
+def test_once_machines_of_a_gang_come_up_the_others_are_looked_for_soon(world, tmp_path, monkeypatch):
+    wanted = Resources(cloud="aws", instance_type=TYPES["aws"])
+    with home_of(world, tmp_path) as home:
+        job = home.submit(Task(name="gang", run="true", num_nodes=3, hours=0.1, resources=wanted))
+        home.drive(job, stop=lambda: any(one.state == "launched" for one in home.store.clusters(job_id=job.id)))
+        step, pauses = Step.load(home.driving, home.store.job(job.id)), []
+        machines = running.look(step, step.cluster)
+        with monkeypatch.context() as patched:
+            for up in (0, 0, 0, 0, 0, 1, 1, 2, 2):
+                shown = [replace(one, state="running" if n < up else "pending") for n, one in enumerate(machines)]
+                patched.setattr(running, "look", lambda *_, shown=shown: shown)
+                outcome = running.boot(step)
+                pauses.append(outcome.after_s)
+                step = step.after(outcome)
+        assert pauses[4:] == [2.0, running.SOON_S, 2.0, running.SOON_S, 2.0]
+        (job,) = home.drive(job, driving=home.new_driving())
+        assert job.state == "succeeded"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tarfile
+import zipfile
 
 import pytest
 
@@ -161,3 +163,24 @@ def test_the_agent_needs_nothing_but_the_standard_library(tmp_path):
         check=True,
     )
     assert told.stdout == b'{"phase": "missing"}\n'
+
+
+def test_a_python_of_the_drivers_version_finds_the_agent_compiled_and_others_its_sources(tmp_path):
+    name, content = bundle.agent()
+    (tmp_path / name).write_bytes(content)
+    with zipfile.ZipFile(tmp_path / name) as archive:
+        sources = {one: archive.read(one) for one in archive.namelist() if one.startswith(bundle.PACKAGE)}
+    assert {f"{one}c" for one in sources if one.endswith(".py")} == {one for one in sources if one.endswith(".pyc")}
+
+    def loaded(program):
+        script = (
+            f"import sys; sys.path.insert(0, {str(program)!r}); import {bundle.PACKAGE}.job as m; print(m.__file__)"
+        )
+        told = subprocess.run([sys.executable, "-S", "-c", script], capture_output=True, text=True, check=True)
+        return os.path.relpath(told.stdout.strip(), program)
+
+    with zipfile.ZipFile(tmp_path / "other.pyz", "w") as other:
+        for one, text in sources.items():
+            other.writestr(one, b"\0\0\0\0" + text[4:] if one.endswith(".pyc") else text)  # of another version
+    assert loaded(tmp_path / name) == f"{bundle.PACKAGE}/job.pyc"
+    assert loaded(tmp_path / "other.pyz") == f"{bundle.PACKAGE}/job.py"
