@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from sky_core.broker.clusters.stay import ADDRESS, END
 from sky_core.config import Settings
 from sky_core.errors import MachineError
+from sky_core.remote.agent.engines.base import DASHBOARD
 from sky_core.remote.keys import client_keys
 from sky_core.ssh.link import Channel, Link
 from sky_core.ssh.machine import Machine
@@ -28,21 +29,19 @@ class Head:
         self._keys = client_keys(settings)
         self._attempt = 0
         self._links: dict[Machine, Link] = {}
-        self._addresses: dict[str, str] = {}  # by the attempt's folder
+        self._addresses: dict[str, str] = {}  # by the file that has it
 
     def address(self) -> str | None:
         """Where the cluster serves clients, as its own machines see it; None while it is not ready."""
-        link, folder = self._reached()
-        if folder not in self._addresses:
-            found = link.run(f"cat {shlex.quote(folder)}/{ADDRESS} 2>/dev/null || true", timeout_s=TIMEOUT_S)
-            if not found:
-                return None
-            self._addresses[folder] = _checked(found.decode(errors="replace").strip())
-        return self._addresses[folder]
+        return self._said(ADDRESS)
 
-    def dial(self) -> Channel:
-        """A connection to what serves clients."""
-        address = self.address()
+    def dashboard(self) -> str | None:
+        """Where the engine shows what goes on, likewise; None while it does not."""
+        return self._said(f"../{DASHBOARD}")
+
+    def dial(self, address: str | None = None) -> Channel:
+        """A connection to that address; without one, to what serves clients."""
+        address = address or self.address()
         if address is None:
             raise MachineError("the cluster is not ready", cure=f"skyloom logs -f {self._job_id} shows when it is")
         at = urlsplit(address)
@@ -61,6 +60,17 @@ class Head:
         """Let the cluster's command come to its end."""
         link, folder = self._reached()
         link.run(["touch", f"{folder}/{END}"], timeout_s=TIMEOUT_S)
+
+    def _said(self, name: str) -> str | None:
+        """The address in a file, as the working folder sees it."""
+        link, folder = self._reached()
+        file = f"{folder}/{name}"
+        if file not in self._addresses:
+            found = link.run(f"cat {shlex.quote(file)} 2>/dev/null || true", timeout_s=TIMEOUT_S)
+            if not found:
+                return None
+            self._addresses[file] = _checked(found.decode(errors="replace").strip())
+        return self._addresses[file]
 
     def _reached(self) -> tuple[Link, str]:
         machine, folder = machine_of(self._settings, self._store, self._store.job(self._job_id))

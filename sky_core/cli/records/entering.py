@@ -1,4 +1,4 @@
-"""``skyloom ssh`` and ``exec``: on to a machine of a job, by the system's own ssh and the team's key."""
+"""On to a machine of a job: ``skyloom ssh`` and ``exec`` by the system's own ssh, ``open`` by a port of this host."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 
 from sky_core.cli.records.choosing import JobArgument, job_called
-from sky_core.cli.terminal import open_broker
+from sky_core.cli.terminal import complain, open_broker, say
 from sky_core.errors import SkyloomError
 
 if TYPE_CHECKING:
@@ -22,6 +25,13 @@ if TYPE_CHECKING:
 
 RankOption = Annotated[int, typer.Option("--rank", min=0, help="Which machine of a gang.")]
 SHELL = 'exec "${SHELL:-/bin/sh}" -l'
+LOOK_S = 2.0  # between two looks at whether the job is over
+
+
+class Page(Enum):
+    """What of a job there is to open."""
+
+    dashboard = "dashboard"
 
 
 def ssh(job: JobArgument, rank: RankOption = 0) -> None:
@@ -51,6 +61,42 @@ def _rank_said(rank: int, command: list[str]) -> tuple[int, list[str]]:
     if not number.isdigit() or not rest:
         raise typer.BadParameter("write it as --rank NUMBER, and the command after it", param_hint="--rank")
     return int(number), rest
+
+
+def open_page(
+    job: JobArgument,
+    page: Annotated[Page, typer.Argument(help="Of the job's engine: Dask or Spark.")] = Page.dashboard,
+    browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Lead a port of this host to the page of a job's engine, by SSH, until the job is over or Ctrl-C.
+
+    Whoever has a login on this host can open it meanwhile.
+    """
+    from sky_core.ssh.forward import Forward
+    from sky_core.tunnel.head import Head
+
+    broker = open_broker()
+    found = job_called(broker, job, live=True)
+    head = Head(broker.settings, broker.store, found.id)
+    there = head.dashboard()
+    if there is None:
+        cure = "dask and spark have one, once the machines' command has begun; skyloom logs tells when"
+        raise SkyloomError(f"{found.id} has no {page.value} just now", cure=cure)
+    forward = Forward(lambda: head.dial(head.dashboard()), lambda error: complain(str(error), "yellow"))
+    address = f"http://127.0.0.1:{forward.port}{urlsplit(there).path or '/'}"
+    say(address)
+    sys.stdout.flush()  # for whoever started it and reads the address from a pipe
+    if browser:
+        typer.launch(address)
+    try:
+        while not (now := broker.job(found.id)).over:
+            head.leave(now.attempt)
+            time.sleep(LOOK_S)
+        say(f"{found.id} is over: {now.state}")
+    except KeyboardInterrupt:
+        say("closed; the job goes on")
+    finally:
+        forward.close()
 
 
 def _enter(said: str, rank: int, script: str, *, terminal: bool) -> int:

@@ -12,8 +12,10 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -74,6 +76,19 @@ def test_a_client_works_through_one_port_and_nothing_is_left(world):
     assert job_of(world, cluster).state == "succeeded"
     assert "dask on 2 machines of aws/us-east-1" in said[0]
     assert "an hour" in said[0]
+
+
+def test_its_dashboard_opens_on_a_port_of_this_host_until_the_job_is_over(world):
+    cluster, _ = held(world)
+    with cluster:
+        command = [sys.executable, "-m", "sky_core.cli", "open", cluster.job_id, "dashboard"]
+        opened = subprocess.Popen(command, env={**os.environ, **world.environ}, text=True, stdout=subprocess.PIPE)
+        address = urlsplit(opened.stdout.readline().strip())
+        assert (address.hostname, address.path) == ("127.0.0.1", "/status")
+        with urllib.request.urlopen(f"http://{address.netloc}/health") as answer:
+            assert answer.read() == b"ok"
+    said, _ = opened.communicate(timeout=60)
+    assert said == f"{cluster.job_id} is over: succeeded\n"
 
 
 def test_an_error_in_the_block_ends_the_cluster_and_is_what_is_raised(world):

@@ -150,6 +150,8 @@ DOING: Sequence[Call] = (
 
 ELSEWHERE = {
     ("driver",): "tests/sandbox/outages/test_cli_runs.py",
+    ("open",): "tests/sandbox/clusters/test_held.py",
+    ("open", "--open"): "changes the user's browser",
     ("ui", "--port"): "tests/unit/cli/test_terminal.py",
     ("ui", "--open"): "tests/unit/cli/test_terminal.py",
     ("ui",): "tests/unit/cli/test_terminal.py",

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 CLUSTER_ADDRESS = "SKY_CLUSTER_ADDRESS"  # where clients that are not in the cluster find it: one port of rank 0
+DASHBOARD = "dashboard"  # the file in the attempt's folder that says where it is
 EXTRAS = ("ray", "dask", "spark")  # of the distribution ``skyloom``, with versions that are known to work
 
 
@@ -106,6 +107,10 @@ class Engine:
     def services(self) -> Sequence[Service]:
         """What runs on this machine beside the command."""
         return ()
+
+    def dashboard(self) -> str:
+        """Where rank 0 shows people what goes on; "" where it does not."""
+        return ""
 
     def ready(self) -> Sequence[str]:
         """A command of rank 0 that returns 0 once all machines have joined; it may take until then."""

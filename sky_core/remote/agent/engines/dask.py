@@ -44,6 +44,10 @@ class Dask(Engine):
             found.insert(0, Service("Dask's scheduler", scheduler, lasting=True))
         return found
 
+    def dashboard(self) -> str:
+        """The scheduler's; without bokeh it says that it wants it."""
+        return f"http://{self.node.at(1)}/status"
+
     def ready(self) -> Sequence[str]:
         """Its own client waits for the workers."""
         number = len(self.node.ips) * int(self.node.options["workers"])

@@ -19,7 +19,7 @@ from types import FrameType
 
 from ..job import Job, Place
 from ..variables import port
-from .base import Engine, Lacking, Node, Service
+from .base import DASHBOARD, Engine, Lacking, Node, Service
 from .dask import Dask
 from .jax import Jax
 from .mpi import Mpi
@@ -77,6 +77,8 @@ def main() -> int:
                 _keep(services)
                 time.sleep(TICK_S)
             return 0
+        if node.rank == 0 and (shown := engine.dashboard()):
+            (Path(node.folder) / DASHBOARD).write_text(shown)
         return _joined(engine, services, stop) or _run(command, env, services)
     except (Lacking, Ended) as error:
         (Path(node.folder) / UNMADE).write_text(str(error))

@@ -65,6 +65,10 @@ class Spark(Engine):
             found.insert(0, Service("Spark's master", master, env, lasting=True))
         return found
 
+    def dashboard(self) -> str:
+        """The master's."""
+        return f"http://{self.node.at(1)}"
+
     def ready(self) -> Sequence[str]:
         """The master's own page counts the workers."""
         return [self.python, "-c", READY, self.node.at(1), str(len(self.node.ips))]
