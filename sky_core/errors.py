@@ -218,6 +218,18 @@ class LinkLost(SkyloomError):
     """The SSH link broke or the machine does not answer; nothing is known about the job from that alone."""
 
 
+class PartlySilent(LinkLost):
+    """Some machines of a gang do not answer, and others do.
+
+    Attributes:
+        ranks: Those that do not.
+    """
+
+    def __init__(self, message: str, ranks: tuple[int, ...]) -> None:
+        super().__init__(message)
+        self.ranks = ranks
+
+
 class LoginRefused(LinkLost):
     """The machine answers and takes none of our keys."""
 

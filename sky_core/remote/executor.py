@@ -190,7 +190,7 @@ class Executor(Protocol):
         """How the attempt is doing; tells it that somebody looks after it. A gang that is doomed is ended.
 
         Its log comes from ``offsets`` on: bytes of each rank's log that were had before, none where there is no number.
-        Whoever says nothing for ``look_s`` seconds does not answer.
+        Whoever says nothing for ``look_s`` seconds does not answer; PartlySilent names the ranks, where others do.
         """
 
     def renew(
@@ -209,6 +209,18 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Let go of all connections; the next call opens them again."""
+
+
+@runtime_checkable
+class Introducing(Protocol):
+    """An executor whose machines of a gang can be told that another one has taken the place of a lost one."""
+
+    def introduce(self, machines: Sequence[Machine | None], request: JobRequest) -> None:
+        """Tell the machines of an attempt that runs which machines there are now: ``node_ips`` of the request.
+
+        Raises:
+            LinkLost, HostKeyMismatch, MachineError: as all methods of an executor.
+        """
 
 
 @runtime_checkable

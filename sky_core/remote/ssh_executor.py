@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from sky_core.config import PythonSource, Settings
-from sky_core.errors import MachineError
+from sky_core.errors import LinkLost, MachineError, PartlySilent
 from sky_core.remote import bundle, keys
 from sky_core.remote.answers import JobState, poll_answer
 from sky_core.remote.executor import LONG_LOOK_S, Executor, JobRequest
@@ -119,6 +119,15 @@ class SshExecutor:
         script = START.format(ours=wanted.python, program=shlex.quote(program))
         return link.run(script, description, START_TIMEOUT_S).strip()
 
+    def introduce(self, machines: Sequence[Machine | None], request: JobRequest) -> None:
+        """Tell the machines of an attempt that runs which machines there are now."""
+        line = json.dumps({"node_ips": list(request.node_ips), **logins(machines, request)}).encode()
+
+        def introduce(machine: Machine) -> None:
+            self._agent(machine, "peers", request.job_id, request.attempt, timeout_s=RENEW_S, stdin=line)
+
+        _each(introduce, _there(machines))
+
     def poll(
         self, machines: Sequence[Machine | None], job_id: str, attempt: int, offsets: Sequence[int],
         look_s: float = LONG_LOOK_S,
@@ -130,10 +139,10 @@ class SshExecutor:
         """
         from_ = [*offsets, *[0] * (len(machines) - len(offsets))]
         ask = list(zip(machines, from_, strict=True))
-        answers = _each(lambda of: self._poll(of[0], job_id, attempt, of[1], look_s), ask)
+        answers = self._answers(ask, job_id, attempt, look_s)
         if left := _to_be_ended(answers):
             self.cancel([machines[rank] for rank in left], job_id, attempt, GANG_GRACE_S)
-            answers = _each(lambda of: self._poll(of[0], job_id, attempt, of[1], look_s), ask)
+            answers = self._answers(ask, job_id, attempt, look_s)
         return together(answers)
 
     def cancel(self, machines: Sequence[Machine | None], job_id: str, attempt: int, grace_s: float) -> None:
@@ -188,6 +197,30 @@ class SshExecutor:
             links, self._links = list(self._links.values()), {}
         for link in links:
             link.close()
+
+    def _answers(
+        self, ask: Sequence[tuple[Machine | None, int]], job_id: str, attempt: int, look_s: float
+    ) -> list[JobState]:
+        """What each rank says.
+
+        Raises:
+            PartlySilent: if some say nothing, and others do; LinkLost if none does.
+        """
+
+        def look(of: tuple[Machine | None, int]) -> JobState | LinkLost:
+            try:
+                return self._poll(of[0], job_id, attempt, of[1], look_s)
+            except LinkLost as error:
+                return error
+
+        found = _each(look, ask)
+        silent = {rank: answer for rank, answer in enumerate(found) if isinstance(answer, LinkLost)}
+        if not silent:
+            return [answer for answer in found if isinstance(answer, JobState)]
+        first = next(iter(silent.values()))
+        if len(silent) < sum(machine is not None for machine, _ in ask):
+            raise PartlySilent(str(first), tuple(silent)) from first
+        raise first
 
     def _poll(
         self, machine: Machine | None, job_id: str, attempt: int, offset: int, look_s: float = LONG_LOOK_S

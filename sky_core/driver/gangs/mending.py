@@ -34,7 +34,8 @@ from sky_core.events import Launching, LaunchUnclear, NodeJoined, NodeLost, Refu
 from sky_core.facts import facts_of
 from sky_core.job.bill import lifetime
 from sky_core.job.outcome import Outcome
-from sky_core.remote.executor import JobRequest
+from sky_core.remote.executor import Executor, Introducing, JobRequest
+from sky_core.ssh.machine import Machine
 from sky_core.store import Cluster
 from sky_core.store.records import LOST, MEND
 
@@ -70,15 +71,18 @@ def _goes_on(step: Step, cluster: Cluster, ranks: Sequence[int]) -> bool:
 # --- a machine is lost ---------------------------------------------------------------------------------------
 
 
-def dismissed(step: Step, cluster: Cluster, rank: int | None) -> Outcome | None:
-    """A worker has ended before the command: its cloud takes it back, or something there is broken. It is given up."""
-    if rank is None or not _goes_on(step, cluster, [rank]):
+def dismissed(step: Step, cluster: Cluster, ranks: Sequence[int]) -> Outcome | None:
+    """Workers have ended before the command, or hang: their cloud takes them back, or something there is broken.
+
+    They are given up.
+    """
+    if not ranks or not _goes_on(step, cluster, ranks):
         return None
-    name = members(step, cluster)[rank]
+    names = [members(step, cluster)[rank] for rank in ranks]
     try:
-        step.driving.clouds[cluster.cloud].terminate([name])
+        step.driving.clouds[cluster.cloud].terminate(names)
     except CloudError as error:
-        log.warning("%s: %s could not be ended yet: %s", step.job.id, name, error)
+        log.warning("%s: %s could not be ended yet: %s", step.job.id, ", ".join(names), error)
     return step.comes_to(after_s=step.driving.settings.poll_s, waiting_since=time.time())
 
 
@@ -223,7 +227,9 @@ def joined(step: Step, cluster: Cluster, request: Callable[[Sequence[str]], JobR
         ips = [(known[name].private_ip or known[name].ip or "") if name else "" for name in ids]
         (machine,) = machines_at(step, cluster, [address])
         alone = [machine if number == rank else None for number in range(len(ids))]
-        step.driving.executors[cluster.cloud].start(alone, request(ips))
+        about, executor = request(ips), step.driving.executors[cluster.cloud]
+        _introduce(step, executor, machines_at(step, cluster, step.memory.addresses), about)
+        executor.start(alone, about)
     except (LinkLost, HostKeyMismatch, MachineError, CloudError):
         let_in(step, mend)
         return later
@@ -234,3 +240,12 @@ def joined(step: Step, cluster: Cluster, request: Callable[[Sequence[str]], JobR
     return step.comes_to(
         after_s=settings.poll_s, members=tuple(ids), addresses=tuple(addresses), log_offsets=tuple(logs), events=[told]
     )
+
+
+def _introduce(step: Step, executor: Executor, others: Sequence[Machine | None], about: JobRequest) -> None:
+    """Tell the gang's other machines of the new one. The command goes on without, but for who logs in there by rank."""
+    try:
+        if isinstance(executor, Introducing):
+            executor.introduce(others, about)
+    except (LinkLost, HostKeyMismatch, MachineError) as error:
+        log.warning("%s: not all machines of the gang know the new one: %s", step.job.id, error)

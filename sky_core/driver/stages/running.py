@@ -28,7 +28,15 @@ from sky_core.driver.stages.reaching import (
 )
 from sky_core.driver.step import Step
 from sky_core.driver.urls import checkpoint_url, mounts, output_urls, verdict_url
-from sky_core.errors import AuthError, CloudError, HostKeyMismatch, InvalidRequest, LinkLost, MachineError
+from sky_core.errors import (
+    AuthError,
+    CloudError,
+    HostKeyMismatch,
+    InvalidRequest,
+    LinkLost,
+    MachineError,
+    PartlySilent,
+)
 from sky_core.events import (
     BucketRefused,
     Died,
@@ -140,7 +148,7 @@ def poll(step: Step) -> Outcome:
         state = executor.poll(machines, step.job.id, cluster.attempt, memory.kept_logs, look_s)
     except NO_ANSWER as error:
         let_in(step, cluster)
-        return _wait(step, cluster, LINK_TIMEOUT_S, str(error))
+        return _wait(step, cluster, LINK_TIMEOUT_S, str(error), error.ranks if isinstance(error, PartlySilent) else ())
     if state.phase == "missing" and not memory.members:
         return step.comes_to(started=False, waiting_since=time.time())
     return _heard(step, cluster, addresses, state)
@@ -158,7 +166,8 @@ def _heard(step: Step, cluster: Cluster, addresses: tuple[str, ...], state: JobS
     )  # fmt: skip
     if state.over and not state.log_is_whole:
         return told
-    if state.phase == "lost" and (given_up := mending.dismissed(step.after(told), cluster, state.lost_rank)):
+    ended_early = [state.lost_rank] if state.phase == "lost" and state.lost_rank is not None else []
+    if given_up := mending.dismissed(step.after(told), cluster, ended_early):
         return told.then(given_up)
     told = told.then(_noticed(step.after(told), cluster, state))
     if state.phase == "done" and state.unfit and not (state.eviction or memory.evicted):
@@ -250,8 +259,9 @@ def _as_stopped(step: Step, cluster: Cluster, gone: Sequence[Instance]) -> Clust
     return replace(cluster, stopped_at=min(step.driving.store.now(), max(memory.heard_at + orphan_ttl_s, promised)))
 
 
-def _wait(step: Step, cluster: Cluster, limit_s: float, why: str) -> Outcome:
-    """Come back a little later, ever later, or give the machines up after ``limit_s`` seconds of this.
+def _wait(step: Step, cluster: Cluster, limit_s: float, why: str, silent: Sequence[int] = ()) -> Outcome:
+    """Come back a little later, ever later, or give the machines up after ``limit_s`` seconds of this: those ranks of a
+    gang that goes on without them, else all.
 
     Time in which nothing else answers either does not count: that is our own network, and machines work on without us.
     """
@@ -259,6 +269,8 @@ def _wait(step: Step, cluster: Cluster, limit_s: float, why: str) -> Outcome:
     since = step.memory.waiting_since or time.time()
     if silence.seconds > limit_s:
         step.driving.hearing.forget(step.job.id)
+        if given_up := mending.dismissed(step, cluster, silent):
+            return given_up
         event = Unreachable(attempt=cluster.attempt, why=why, seconds=silence.seconds)
         return step.comes_to(closing="unreachable", events=[event])
     if silence.looks == TOLD_AFTER:

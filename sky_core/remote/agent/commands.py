@@ -38,6 +38,11 @@ def main(argv: Sequence[str]) -> int:
     elif command == "renew":
         job_id, attempt = arguments
         renew(job_id, int(attempt), sys.stdin.readline())
+    elif command == "peers":
+        from .gang.logins import readdress
+
+        job_id, attempt = arguments
+        readdress(Place.of(job_id, int(attempt)), **json.load(sys.stdin))
     elif command == "keep":
         from .host import keeping
 

@@ -13,6 +13,7 @@ import pytest
 from sky_core import Resources, Task
 from sky_core.config import Limits
 from sky_core.driver.lifecycle import advance, take_step
+from sky_core.driver.stages import running
 from sky_core.driver.step import Step
 from sky_core.remote.keys import team_key
 from sky_core.store import Reach
@@ -28,7 +29,7 @@ TYPES = {"aws": "t3.small", "gcp": "n2-standard-2"}
 # Goes on only once a machine that was not there in the beginning has joined, and says what all have computed.
 DASK = f"""
 cat > main.py <<'END'
-import os, time
+import os, subprocess, time
 from distributed import Client
 
 def square(number):
@@ -46,6 +47,9 @@ if __name__ == "__main__":
     print("sum", sum(client.gather(futures)))
     ranks = client.run(lambda: os.environ["SKY_NODE_RANK"])
     print("ranks", sorted(ranks.values()))
+    there = lambda *command: subprocess.run([*command], capture_output=True, text=True).stdout.split()
+    print("new to old", there("ssh", "node-1", "ssh node-2 ssh node-0 echo through"))
+    print("listed", there("cat", os.environ["SKY_HOSTFILE"])[1] == there("ssh", "node-1", "echo $SSH_CONNECTION")[2])
 END
 exec python3 main.py
 """
@@ -118,6 +122,7 @@ def test_a_lost_worker_is_replaced_while_the_command_goes_on(world, tmp_path, cl
         assert (job.state, job.result["exit_code"]) == ("succeeded", 0), (home.store.events(job.id), log.decode())
         assert b"(rank 0) sum 8955050\n" in log
         assert b"(rank 0) ranks ['0', '1', '2']\n" in log
+        assert b"(rank 0) new to old ['through']\n(rank 0) listed True\n" in log, log.decode()
         assert job.attempt == 1
         assert stories(home, job) == ["node lost", "node joined"]
         check_bill(world, home, job)
@@ -130,6 +135,21 @@ def test_a_worker_that_its_cloud_takes_back_with_notice_is_replaced(world, tmp_p
         world.control.preempt(machine_of(world, home, job, 1), notice_s=4.0)
         (job,) = home.drive(job)
         assert (job.state, job.attempt) == ("succeeded", 1), (home.store.events(job.id), home.store.log(job.id))
+        assert stories(home, job) == ["node lost", "node joined"]
+        check_bill(world, home, job)
+
+
+def test_a_worker_that_hangs_is_replaced_while_the_command_goes_on(world, tmp_path, monkeypatch):
+    for name, seconds in (("LINK_TIMEOUT_S", 3.0), ("LOOK_S", 2.0), ("LONG_LOOK_S", 2.0)):
+        monkeypatch.setattr(running, name, seconds)
+    with home_of(world, tmp_path) as home:
+        job = home.submit(task("aws"))
+        home.drive(job, stop=lambda: begun(home, job))
+        world.control.hang(machine_of(world, home, job, 1))
+        (job,) = home.drive(job)
+        log = home.store.log(job.id)
+        assert (job.state, job.attempt) == ("succeeded", 1), (home.store.events(job.id), log.decode())
+        assert b"(rank 0) sum 8955050\n" in log
         assert stories(home, job) == ["node lost", "node joined"]
         check_bill(world, home, job)
 

@@ -13,10 +13,11 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from ..job import Job, Place, root
+from ..job import Job, Place, root, write_whole
 from ..state import ENDED, read_state, supervisor_lives
 
 ATTEMPT = "attempt"  # a link to the folder of whose logins they are
@@ -40,13 +41,12 @@ class Logins:
 
     def __init__(self, job: Job, place: Place) -> None:
         self._job, self._place = job, place
-        name = hashlib.sha256(str(place.folder).encode()).hexdigest()[:16]  # OpenSSH expands % and more in paths
-        self._folder = root() / "gangs" / name
+        self._folder = _folder(place)
         self._ssh = Path.home() / ".ssh"
 
     def open(self) -> None:
         """Let the gang's machines in, and know how to get to them."""
-        self._place.hosts.write_text("".join(f"{address}\n" for address in self._job.node_ips))
+        _list(self._place, self._job.node_ips)
         if not self._job.peers:
             return
         self._folder.mkdir(mode=0o700, parents=True)
@@ -54,15 +54,7 @@ class Logins:
         key = self._folder / "id"
         key.touch(mode=0o600)
         key.write_text(self._job.gang_key["private"])
-        known, hosts = [], []
-        for rank, peer in enumerate(self._job.peers):
-            keys = str(peer["host_key"]).splitlines()
-            pinned = [line for line in keys if not line.startswith("SHA256:")]
-            where = f"[{peer['address']}]:{peer['port']}" if peer["port"] != 22 else peer["address"]
-            known += [f"{where} {line}\n" for line in pinned]
-            hosts.append(HOST.format(rank=rank, folder=self._folder, check="yes" if pinned else "accept-new", **peer))
-        (self._folder / "known_hosts").write_text("".join(known))
-        (self._folder / "config").write_text("".join(hosts))
+        _describe(self._folder, self._job.peers)
         self._ssh.mkdir(mode=0o700, exist_ok=True)
         public = f"{self._job.gang_key['public'].strip()} {self._folder}"
         with self._held():
@@ -84,6 +76,37 @@ class Logins:
         with (self._ssh / ".skyloom.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def readdress(place: Place, node_ips: Sequence[str], peers: Sequence[Mapping[str, Any]] = (), **_: object) -> None:
+    """Another machine has taken a lost one's place: this one is to find it under the lost one's rank."""
+    _list(place, node_ips)
+    if _folder(place).exists():
+        _describe(_folder(place), peers)
+
+
+def _folder(place: Place) -> Path:
+    """Of an attempt's logins."""
+    name = hashlib.sha256(str(place.folder).encode()).hexdigest()[:16]  # OpenSSH expands % and more in paths
+    return root() / "gangs" / name
+
+
+def _list(place: Place, node_ips: Sequence[str]) -> None:
+    """Write the gang's addresses to its file, without those of machines that are lost."""
+    write_whole(place.hosts, "".join(f"{address}\n" for address in node_ips if address).encode())
+
+
+def _describe(folder: Path, peers: Sequence[Mapping[str, Any]]) -> None:
+    """Write down how to get to each machine, and which keys these have."""
+    known, hosts = [], []
+    for peer in peers:
+        keys = str(peer["host_key"]).splitlines()
+        pinned = [line for line in keys if not line.startswith("SHA256:")]
+        where = f"[{peer['address']}]:{peer['port']}" if peer["port"] != 22 else peer["address"]
+        known += [f"{where} {line}\n" for line in pinned]
+        hosts.append(HOST.format(folder=folder, check="yes" if pinned else "accept-new", **peer))
+    write_whole(folder / "known_hosts", "".join(known).encode())
+    write_whole(folder / "config", "".join(hosts).encode())
 
 
 def _living(lines: Sequence[str]) -> list[str]:
