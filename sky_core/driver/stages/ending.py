@@ -92,14 +92,18 @@ def _found(step: Step, cluster: Cluster, bucket: str) -> Outcome | None:
 
 
 def _left(step: Step, cluster: Cluster, url: str) -> JobState | None:
-    """What all ranks have left, or those that failed; a gang of which one has left nothing has not succeeded."""
+    """What all ranks have left; None if one of them has left nothing.
+
+    That one may have gone with its machine, and the others' failures may follow from it: none of them is the gang's.
+    """
     options, kept = storage_options(step, cluster), step.memory.kept_logs
     answers = []
     alone = step.task.engine is not None and step.task.engine.name not in SPREAD
     for rank in range(1 if alone else max(1, len(step.memory.addresses))):
         content = read_object(verdict_of(url, rank), options)
-        offset = kept[rank] if rank < len(kept) else 0
-        answers.append(JobState(phase="running") if content is None else verdict(content, offset))
+        if content is None:
+            return None
+        answers.append(verdict(content, kept[rank] if rank < len(kept) else 0))
     state = together(answers)
     return state if state.phase == "done" else None
 

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from sky_core import Resources, Task
+from sky_core import Checkpoint, Resources, Task
 from sky_core.driver.stages import running
 from sky_core.driver.step import Step
+from sky_core.driver.urls import storage_options, verdict_url
+from sky_core.remote.artifacts import read_object
 from tests.conftest import until
 from tests.crash import judge
 from tests.sandbox.driving import home_of
@@ -58,6 +60,32 @@ def test_the_log_of_a_gang_has_every_line_of_every_rank(world, tmp_path):
     for rank in range(4):
         said = [line for line in log if line.startswith(b"(rank %d) " % rank)]
         assert said == [b"(rank %d) line %d" % (rank, number) for number in range(1, LINES + 1)]
+
+
+FAILS = """
+if [ "$SKY_ATTEMPT" = 2 ]; then exec cat "$SKY_CHECKPOINT_DIR/half"; fi
+if [ "$SKY_NODE_RANK" = 0 ]; then echo kept > "$SKY_CHECKPOINT_DIR/half"; fi
+if [ "$SKY_NODE_RANK" = 2 ]; then sleep 600; fi
+while ssh node-2 true; do sleep 0.2; done
+exit 1
+"""
+
+
+def test_ranks_that_fail_because_a_machine_is_lost_do_not_fail_the_gang(world, tmp_path):
+    wanted = Resources(cloud="aws", instance_type=TYPES["aws"])
+    saves = Checkpoint(interval=0.5 / 3600)
+    with home_of(world, tmp_path) as home:
+        job = home.submit(Task(name="gang", run=FAILS, num_nodes=3, hours=0.1, resources=wanted, checkpoint=saves))
+        home.drive(job, stop=lambda: home.store.job(job.id).memory.get("checkpoint"))
+        step = Step.load(home.driving, home.store.job(job.id))
+        name = step.cluster.instance_ids[2].rpartition("/")[2]
+        (third,) = (each["id"] for each in world.control.machines(live=True) if each["id"].rpartition("/")[2] == name)
+        world.control.kill(third)
+        left, options = verdict_url(step, step.cluster, step.memory.bucket), storage_options(step, step.cluster)
+        until(lambda: read_object(left, options) is not None)
+        (job,) = home.drive(job)
+        assert (job.state, job.attempt) == ("succeeded", 2), home.store.events(job.id)
+        assert {*home.store.log(job.id).splitlines()} >= {b"(rank %d) kept" % rank for rank in range(3)}
 
 
 def test_once_machines_of_a_gang_come_up_the_others_are_looked_for_soon(world, tmp_path, monkeypatch):

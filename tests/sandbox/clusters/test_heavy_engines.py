@@ -13,13 +13,15 @@ from importlib.util import find_spec
 
 import pytest
 
-from sky_core import Resources, Task
+from sky_core import Checkpoint, Resources, Task
 from tests.sandbox.clusters.jobs import job
 from tests.sandbox.driving import home_of
+from tests.sandbox.lab import Lab
 
 pytestmark = pytest.mark.slow
 SANDBOX = {"hours_per_second": 1 / 3600}
 NODES = 2
+PATH = os.pathsep.join([os.path.dirname(sys.executable), "/usr/bin", "/bin"])
 TYPES = {"aws": "m5.large", "gcp": "n2-standard-2", "azure": "Standard_D2s_v5"}
 
 TORCH = """
@@ -78,6 +80,7 @@ if __name__ == "__main__":
     print("sums", numbers.groupby("key").value.sum().compute().sort_index().tolist(), "on", len(client.nthreads()))
 """
 SAME = {
+    "torchrun": ({"name": "torchrun", "processes": 1}, TORCH, r"rank 3 of 4 on 3 sum 10.0"),
     "dask": ({"name": "dask", "threads": 1}, DATAFRAME, r"sums \[124500, 124750, 125000, 125250\] on 4"),
     "mpi": ({"name": "mpi", "processes": 1}, MPI, r"rank 3 of 4 on 3 sum 10"),
     "ray": ({"name": "ray", "num_cpus": 1}, RAY, r"sums \[45\] ranks \['0', '1', '2', '3'\]"),
@@ -87,7 +90,7 @@ SAME = {
         r"counts \[\('a', 100\), \('b', 300\), \('c', 100\)\]",
     ),
 }
-PACKAGES = {"dask": "pyarrow", "mpi": "mpi4py", "ray": "ray", "spark": "pyspark"}
+PACKAGES = {"torchrun": "torch", "dask": "pyarrow", "mpi": "mpi4py", "ray": "ray", "spark": "pyspark"}
 
 
 def script(text: str) -> str:
@@ -144,19 +147,78 @@ def test_spark(park, machines):
     assert said(state, r"master spark")
 
 
+def same(engine, **wanted):
+    """The task of that engine on four machines; skipped where the engine is not installed."""
+    if find_spec(PACKAGES[engine]) is None or (engine == "spark" and shutil.which("java") is None):
+        pytest.skip(f"{engine} is not installed")
+    about, text, _ = SAME[engine]
+    return Task(name="gang", run=script(text), num_nodes=4, hours=0.1, engine=about, envs={"PATH": PATH},
+                resources=Resources(**wanted))  # fmt: skip
+
+
+def check(home, engine, done):
+    log = home.store.log(done.id).decode()
+    assert (done.state, done.result["exit_code"]) == ("succeeded", 0), log
+    assert re.search(SAME[engine][2], log), log
+
+
 @pytest.mark.parametrize("cloud", TYPES)
 @pytest.mark.parametrize("engine", SAME)
 def test_the_same_task_on_four_machines_of_each_cloud(world, tmp_path, engine, cloud):
-    if find_spec(PACKAGES[engine]) is None or (engine == "spark" and shutil.which("java") is None):
-        pytest.skip(f"{engine} is not installed")
-    about, text, pattern = SAME[engine]
-    path = os.pathsep.join([os.path.dirname(sys.executable), "/usr/bin", "/bin"])
-    wanted = Resources(cloud=cloud, instance_type=TYPES[cloud])
-    task = Task(
-        name="gang", run=script(text), num_nodes=4, hours=0.1, engine=about, envs={"PATH": path}, resources=wanted
-    )
     with home_of(world, tmp_path) as home:
-        (done,) = home.drive(home.submit(task))
+        (done,) = home.drive(home.submit(same(engine, cloud=cloud, instance_type=TYPES[cloud])))
+        check(home, engine, done)
+
+
+@pytest.mark.parametrize("engine", SAME)
+def test_the_same_task_on_four_machines_of_ones_own(world, park, tmp_path, engine):
+    task = same(engine, cloud="lab")
+    lab = Lab(park, tmp_path, hosts=4)
+    try:
+        with lab.home(world) as home:
+            (done,) = home.drive(home.submit(task))
+            check(home, engine, done)
+    finally:
+        for machine in lab.machines:
+            park.kill(machine)
+
+
+TRAIN = """
+import os, pathlib, time, torch, torch.distributed as dist
+dist.init_process_group("gloo")
+kept = pathlib.Path(os.environ["SKY_CHECKPOINT_DIR"]) / "sum"
+steps, total = map(int, kept.read_text().split()) if kept.exists() else (0, 0)
+print("from", steps, flush=True)
+while steps < 30:
+    mine = torch.tensor([steps * (dist.get_rank() + 1)])
+    dist.all_reduce(mine)
+    steps, total = steps + 1, total + int(mine)
+    if dist.get_rank() == 0:
+        new = kept.with_suffix(".tmp")
+        new.write_text(f"{steps} {total}")
+        new.replace(kept)
+    time.sleep(0.5)
+print("total", total, flush=True)
+"""
+
+
+@needs("torch")
+def test_a_training_whose_machine_is_killed_goes_on_from_its_checkpoint(world, tmp_path):
+    wanted = Resources(cloud="aws", instance_type=TYPES["aws"])
+    task = Task(name="train", run=script(TRAIN), num_nodes=4, hours=0.1, engine="torchrun", envs={"PATH": PATH},
+                resources=wanted, checkpoint=Checkpoint(interval=0.5 / 3600))  # fmt: skip
+    with home_of(world, tmp_path) as home:
+        job = home.submit(task)
+        home.drive(job, stop=lambda: home.store.job(job.id).memory.get("checkpoint"))
+        (cluster,) = home.store.clusters(job_id=job.id)
+        name = cluster.instance_ids[2].rpartition("/")[2]
+        (third,) = (m["id"] for m in world.control.machines(live=True) if m["id"].rpartition("/")[2] == name)
+        world.control.kill(third)
+        (done,) = home.drive(job)
         log = home.store.log(done.id).decode()
-        assert (done.state, done.result["exit_code"]) == ("succeeded", 0), log
-        assert re.search(pattern, log), log
+        assert (done.state, done.attempt) == ("succeeded", 2), log
+        begun = re.findall(r"\(rank \d\) from (\d+)", log)
+        assert begun[:4] == ["0"] * 4
+        assert len(set(begun[4:])) == 1, "all from the same step"
+        assert int(begun[4]) > 0
+        assert re.findall(r"\(rank (\d)\) total 4350", log) == ["0", "1", "2", "3"]
