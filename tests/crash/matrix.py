@@ -88,7 +88,12 @@ class Matrix:
             warm = self._trial(there, Point(cloud, f"kept for {whom}, nothing goes wrong", kept=whom), mutated=False)
             self.note(warm.run(), 0, 0)
             met[whom] = warm.boundaries()
-        return result, Recording(trial.boundaries(), trial.region(), met)
+        gang = []
+        if cloud in points.GANGS:
+            many = self._trial(there, Point(cloud, "gang, a worker dies", **points.GANG), mutated=False)
+            self.note(many.run(), 0, 0)
+            gang = many.boundaries()
+        return result, Recording(trial.boundaries(), trial.region(), met, gang)
 
     def try_point(self, there: World, point: Point) -> Result:
         """One trial; a second one, if what was to go wrong never came about: boundaries depend on timing."""

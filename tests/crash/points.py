@@ -59,6 +59,9 @@ SLOW_S = 5.0  # stands for 90 s
 KEPT: tuple[Literal["next", "alone"], ...] = ("next", "alone")
 KEPT_S = {"": 0.0, "next": 25.0, "alone": 4.0}  # for how long machines are kept: for a job that comes, for none
 
+GANGS: tuple[Cloud, ...] = ("aws", "gcp")  # where a worker that is lost is replaced
+GANG: dict[str, Any] = {"nodes": 3, "fate": "worker dead", "moment": "half", "beats": 40}  # long enough for another one
+
 MOMENTS = ("launched", "up", "begun", "half", "ended")
 
 
@@ -74,6 +77,7 @@ class Point:
             it any more, its machines have to end by themselves.
         beats: How long the job is, in beats of 0.3 s.
         kept: For whom the job leaves its machine warm: for the ``next`` one, which then runs, or for none.
+        nodes: How many machines it has. A gang has an engine that goes on without a worker.
     """
 
     cloud: Cloud
@@ -86,6 +90,7 @@ class Point:
     ends: Literal["succeeded", "any", "abandoned"] = "succeeded"
     beats: int = 5
     kept: Literal["", "next", "alone"] = ""
+    nodes: int = 1
 
     @property
     def id(self) -> str:
@@ -94,11 +99,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Recording:
-    """What a clean run on a cloud met, and where it ran; and what those met that kept their machines."""
+    """What a clean run on a cloud met, and where it ran; what those met that kept their machines, and what a gang did
+    whose worker was replaced.
+    """
 
     boundaries: list[dict[str, Any]]
     region: str
     kept: dict[str, list[dict[str, Any]]]
+    gang: list[dict[str, Any]]
 
 
 def boundaries(recorded: Iterable[dict[str, Any]]) -> list[tuple[str, int]]:
@@ -195,6 +203,13 @@ def fates(cloud: Cloud) -> Iterator[Point]:
     yield Point(cloud, "SSH unreachable", faults=(mute,))
 
 
+def gang(cloud: Cloud, recorded: Recording) -> Iterator[Point]:
+    """A gang is launched, loses a worker and gets another: deaths before each step of that."""
+    for point in deaths(cloud, boundaries(recorded.gang)):
+        if point.orders.get("kill", {}).get("when") != "after":
+            yield replace(point, name=f"gang, {point.name}", **GANG)
+
+
 def closed(cloud: Cloud, region: str) -> Iterator[Point]:
     """The region that a clean run chose lets nobody in: the job has to find another one of the same cloud."""
     provider = "gcp" if cloud == "tpu" else cloud
@@ -215,6 +230,7 @@ def enumerate_points(recordings: dict[Cloud, Recording]) -> list[Point]:
             closed(cloud, recorded.region),
             fates(cloud),
             kept(cloud, recorded),
+            gang(cloud, recorded),
         )
         for cloud, recorded in recordings.items()
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +32,12 @@ WHERE: dict[str, dict[str, Any]] = {
     "gcp": {"cloud": "gcp", "instance_type": "n2-standard-2"},
     "tpu": {"cloud": "gcp", "accelerators": "tpu-v3-8"},
     "azure": {"cloud": "azure", "instance_type": "Standard_D2s_v5"},
+}
+
+
+GANG: dict[str, Any] = {
+    "engine": {"name": "dask", "threads": 1},
+    "envs": {"PATH": os.pathsep.join([os.path.dirname(sys.executable), "/usr/bin", "/bin"])},
 }
 
 
@@ -109,6 +116,8 @@ class Trial:
             outputs={"data": Artifact(size_gb=0.001)},
             resources=Resources(**WHERE[self.point.cloud]),
             **(keep if whom else {}),
+            **(GANG if self.point.nodes > 1 else {}),
+            num_nodes=self.point.nodes,
         )
         run = f"run{number or ''}"
         self.broker.plan(run, Pipeline(name="crash", tasks=(task,)))
@@ -157,6 +166,7 @@ class Trial:
             return
         acts: dict[str, Callable[[], None]] = {
             "dead": lambda: self._each_machine(self.world.control.kill),
+            "worker dead": self._kill_worker,
             "hung": lambda: self._each_machine(self.world.control.hang),
             "stranger": lambda: self._each_machine(self.world.control.estrange),
             "netout": lambda: self._while("netout"),
@@ -197,6 +207,13 @@ class Trial:
     def _each_machine(self, act: Callable[[str], None]) -> None:
         for machine in self._machines():
             act(machine["id"])
+
+    def _kill_worker(self) -> None:
+        """Pull the plug of the gang's second machine."""
+        (made,) = (one for one in self.broker.store.clusters(job_id=self.job_id) if one.num_nodes > 1 and one.open)
+        name = made.instance_ids[1].rpartition("/")[2]
+        (worker,) = (one["id"] for one in self._machines() if one["id"].rpartition("/")[2] == name)
+        self.world.control.kill(worker)
 
     def _write(self, name: str, text: str) -> None:
         partial = self.settings.home / f"{name}.new"
