@@ -31,6 +31,7 @@ class Sightings:
         self._told = False
         self._last: Situation | None = None
         self._wish = IDLE
+        self._bound: str | None = None  # where the job was started last
 
     def decided(self, situation: Situation, decision: Decision) -> None:
         """What the job's policy wishes, which the next situation answers."""
@@ -41,8 +42,8 @@ class Sightings:
         last = self._last
         gap = situation.decision_interval if last is None else max(0.0, situation.now - last.now)
         if situation.seen is None and last is not None and gap >= situation.decision_interval / 2:
-            self._started(situation, last)  # else the launch was refused at once
-        self._come_to(situation.zone, situation.moving_hours)
+            self._started(last)  # else the launch was refused at once
+        self._come_to(situation.zone or self._bound, situation.moving_hours)
         self._told = self._told or self._is_told(situation)
         for name in situation.spot_available:
             zone, up = self.zones.setdefault(name, Zone()), self._seen(situation, name)
@@ -65,16 +66,17 @@ class Sightings:
         return False if before and not up else None  # else it is taken to be down still, and nobody looked
 
     def _come_to(self, zone: str | None, hours: Mapping[str, float]) -> None:
-        """Take the checkpoint to be in a zone, if it is no farther from there than from where it was."""
+        """Take the checkpoint to be where the job was started last, if a start there is none the longer for it."""
+        self._bound = zone
         if zone is not None and hours.get(zone, 0.0) <= hours.get(self.home or zone, 0.0):
             self.home = zone
 
-    def _started(self, situation: Situation, last: Situation) -> None:
+    def _started(self, last: Situation) -> None:
         """The last wish came true, whatever has become of it since."""
         zone = self._wish.zone
         if zone is None or (last.state, last.zone) == (self._wish.state, zone):
             return
-        self._come_to(zone, situation.moving_hours)
+        self._bound = zone
         if self._wish.state == "spot":
             self.news = True
             self.zones.setdefault(zone, Zone()).observe(True, 0.0)

@@ -59,6 +59,8 @@ def test_a_checkpoint_that_has_still_to_be_brought_is_where_it_was():
         ({"now": 1.0, "spot_available": UP, "state": "spot", "zone": "b", "moving_hours": {"a": 1.0, "b": 0.0}}, IDLE),
     )
     assert [follow(*looks[:count]).home for count in (1, 2, 3)] == ["a", "a", "b"]
+    taken = {"now": 1.0, "spot_available": UP, "state": "idle", "zone": None, "moving_hours": {"a": 1.0, "b": 0.0}}
+    assert follow(*looks[:2], (taken, IDLE)).home == "b", "it came there, and was taken before the next look"
 
 
 def test_where_a_zone_that_nobody_asked_is_down_every_look_counts():
