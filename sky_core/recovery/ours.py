@@ -63,7 +63,11 @@ class ExpectedCost:
         self.weighed: Weighing | None = None
 
     def decide(self, situation: Situation) -> Decision:
-        """The decision of least expected cost; among equals spot, then on-demand."""
+        """The decision of least expected cost; among equals spot, then on-demand.
+
+        A job that was never started takes spot where it is offered: its first start moves nothing, and only a launch
+        shows what a zone is worth. The tables would have it wait, as they let a job that waits see how old spot is.
+        """
         self._seen.look(situation)
         if self._seen.home is not None:
             self._distances.tell(self._seen.home, situation.migration_cost, situation.moving_hours)
@@ -77,7 +81,10 @@ class ExpectedCost:
         if not any(name in situation.spot_price for name in names):
             return on_demand(situation)
         costs = _Costs(situation, self._solved(situation, names), self._seen)
-        options = [*costs.spot(), *costs.on_demand(), (costs.idle(), IDLE)]
+        spot = costs.spot()
+        options = [*spot, *costs.on_demand()]
+        if self._seen.home is not None or all(cost >= FORBIDDEN for cost, _ in spot):
+            options.append((costs.idle(), IDLE))
         self.weighed = Weighing({decision: cost for cost, decision in options if cost < FORBIDDEN}, costs.up())
         return min(options, key=_cost)[1]
 

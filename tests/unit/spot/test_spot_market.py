@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.omniscient import omniscient_costs
-from lab.simulate import SpotJob, simulate
+from lab.simulate import Move, SpotJob, simulate
 from lab.traces import Traces
 from sky_core.recovery import make_policy
 from sky_core.recovery.beliefs.market_model import AGES, LIFE, PHASES, SCALED, Zone, chain, step, watch
@@ -231,6 +231,15 @@ def test_ours_waits_for_its_zone_where_moves_are_dear_and_moves_where_they_are_n
     waits = simulate(make_policy("skyloom"), up, replace(job(6.0, 16.0, migration=9.0, zones=("a", "b")),
                                                          spot_price={"a": 1.0, "b": 1.6}))  # fmt: skip
     assert [(leg.state, leg.zone) for leg in waits.timeline] == [("spot", "a"), ("idle", None), ("spot", "a")]
+
+
+def test_a_job_with_much_slack_begins_at_once():
+    zones = ("us-east-2b", "us-west-2a", "us-west-2b")
+    up = Traces(1 / 6, {zone: np.ones(400, dtype=bool) for zone in zones})
+    moves = {(one, other): Move(1.0, 0.002) for one in zones for other in zones if one != other}
+    job = SpotJob(40.0, 60.0, 0.2, dict.fromkeys(zones, 0.92), dict.fromkeys(zones, 3.06), moves=moves)
+    out = simulate(make_policy("skyloom"), up, job, sight="asked")
+    assert [(leg.state, leg.begin) for leg in out.timeline] == [("spot", 0.0)]
 
 
 def test_twenty_zones_at_odd_prices_are_decided_on():
