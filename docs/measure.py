@@ -42,6 +42,7 @@ class Benchmark:
 BENCHMARKS = {
     "catalog": Benchmark("benchmarks/catalog.py", shown=r"^(ok|FAIL) "),
     "learning": Benchmark("benchmarks/learning.py", shown=r"\S"),
+    "managed": Benchmark("benchmarks/managed.py"),
     "optimizer": Benchmark("benchmarks/optimizer.py --limit 20", shown=r"^  (ok|MISS) |promises kept"),
     "planning": Benchmark("benchmarks/planning.py"),
     "workflows": Benchmark("benchmarks/wfinstances.py FOLDER", shown=r"DAGs of|^  [a-z]"),

@@ -148,6 +148,7 @@ class Sandbox:
         self.hypervisor.apis = {
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"{inside['gcp']}/compute/v1/",
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_TPU": f"{inside['gcp']}/v2/",
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_DATAPROC": f"{inside['gcp']}/v1/",
             "ARM_ENDPOINT": inside["azure inside"],
         }
 

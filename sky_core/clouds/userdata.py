@@ -37,9 +37,8 @@ POWER_OFF = "shutdown -h now"
 BY_ITSELF = f"cd \"${{0%/*}}\" && python3 -c 'import machine; print(machine.end_bill())' || {POWER_OFF}"
 
 
-# What a service runs on a cluster's first machine, which it has booted by itself: from then on it is as one of ours.
-# The keys of its own host are none of ours, and a client would be free to ask for one of these.
-OURS = """\
+# For machines that others have booted. The keys that they have made are none of ours, and a client might take one.
+HOST_KEY = """\
 set -e
 umask 077
 sudo rm -f /etc/ssh/ssh_host_*
@@ -47,11 +46,18 @@ sudo tee /etc/ssh/ssh_host_ed25519_key >/dev/null <<'SKYLOOM'
 %(host_key)s
 SKYLOOM
 sudo chmod 600 /etc/ssh/ssh_host_ed25519_key
-mkdir -p ~/.ssh
-echo '%(authorized_key)s' >>~/.ssh/authorized_keys
 sudo systemctl restart sshd || sudo systemctl restart ssh
 set +e
+umask 022
 """
+LOGIN = """mkdir -p ~/.ssh
+echo '%(authorized_key)s' >>~/.ssh/authorized_keys
+"""
+
+
+def with_our_host_key(request: LaunchRequest) -> str:
+    """Shell commands by which a machine that runs already presents the request's host key."""
+    return HOST_KEY % {"host_key": request.host_key.strip()}
 
 
 def taken_over(request: LaunchRequest, user: str) -> str:
@@ -59,7 +65,7 @@ def taken_over(request: LaunchRequest, user: str) -> str:
 
     They end when nobody needs the machine any more, by the request's switch: without one they do not.
     """
-    keys = OURS % {"host_key": request.host_key.strip(), "authorized_key": request.authorized_key.strip()}
+    keys = LOGIN % {"authorized_key": request.authorized_key.strip()} + with_our_host_key(request)
     return keys + (_watch(request.switch, user, "exit 0") if request.switch else "exec sleep infinity\n")
 
 

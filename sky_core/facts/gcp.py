@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from sky_core.facts.base import CloudFacts, CpuMaker, Credentials
+from sky_core.facts.managed import DATAPROC
 
 # "Machine families resource guide"
 ARM = {"t2a", "c4a", "n4a", "a4x"}
@@ -51,4 +52,5 @@ FACTS = CloudFacts(
     bills_stopping=lambda instance_type: not _is_tpu(instance_type),
     least_billed_s=lambda instance_type: 0.0 if _is_tpu(instance_type) else 60.0,
     cpu_maker=cpu_maker,
+    managed=(DATAPROC,),
 )

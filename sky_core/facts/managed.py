@@ -30,6 +30,7 @@ class Managed:
         fee_at_most: …but USD an hour at most…
         fee_limited: …for these types.
         fee_per_vcpu: USD an hour for each vCPU.
+        fewest_beside: Machines beside the first that a cluster of more than one has at least.
         start_hours: From its creation until a command begins on a cluster.
     """
 
@@ -45,6 +46,11 @@ class Managed:
     fee_at_most: float = 0.0
     fee_limited: str = ""
     fee_per_vcpu: float = 0.0
+    fewest_beside: int = 1
+
+    def takes(self, nodes: int) -> bool:
+        """Whether a cluster may have so many machines."""
+        return nodes == 1 or nodes > self.fewest_beside
 
 
 def is_managed(instance_type: str) -> bool:
@@ -89,4 +95,17 @@ EMR = Managed(
     fee_region="us-east-1",
     fee_at_most=0.27,
     fee_limited=r"^[a-z]+[1-5][a-z]*\.",
+)
+# https://cloud.google.com/dataproc/docs/concepts/versioning/dataproc-version-clusters: minor versions stay as they are.
+DATAPROC = Managed(
+    name="dataproc",
+    called="Dataproc",
+    engine="spark",
+    releases={"dataproc-2.2": "3.5.3", "dataproc-2.1": "3.3.2"},
+    # "Supported machine types": general purpose and compute optimized, from four vCPUs on.
+    machines=re.compile(r"^(n1|n2|n2d|e2|c2|c2d|c3|c3d)-(standard|highmem|highcpu)-([48]|\d\d+)$"),
+    user="",  # whom the settings name: Google's guest agent makes it
+    start_hours=0.05,  # "90 seconds or less, on average" (Dataproc's overview), and what our agent takes
+    fee_per_vcpu=0.010,  # "Dataproc pricing", by the second with a minimum of a minute
+    fewest_beside=2,
 )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sky_core.catalog import Catalog
+from sky_core.catalog import Catalog, services
 from sky_core.catalog.usual import at_home
 from sky_core.errors import NoFeasibleOffering, UnknownAccelerator
 from sky_core.estimate import Estimate, estimate_hours
@@ -291,6 +291,7 @@ def _query(task: Task, catalog: Catalog, clouds: Sequence[str]) -> pl.DataFrame:
         resources = wanted.model_copy(update={"use_spot": use_spot})
         try:
             found = catalog.query(resources, task=task.name, clouds=clouds)
+            found = services.for_nodes(found, task) if wanted.managed else found
         except (NoFeasibleOffering, UnknownAccelerator) as error:
             refusals.append(error)  # some shapes are sold in one market only
             continue

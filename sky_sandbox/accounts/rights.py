@@ -55,6 +55,11 @@ GOOGLE: Mapping[str, tuple[str, ...]] = {
     "nodes.list": ("tpu.nodes.list",),
     "nodes.delete": ("tpu.nodes.delete",),
     "tpuOperations.get": ("tpu.operations.get",),
+    "clusters.create": ("dataproc.clusters.create", "iam.serviceAccounts.actAs"),
+    "clusters.get": ("dataproc.clusters.get",),
+    "clusters.list": ("dataproc.clusters.list",),
+    "clusters.delete": ("dataproc.clusters.delete",),
+    "dataprocOperations.get": ("dataproc.operations.get",),
     "projects.testIamPermissions": (),  # who asks may be anybody
 }
 AZURE_VERBS = {"PUT": "write", "PATCH": "write", "GET": "read", "HEAD": "read", "DELETE": "delete"}

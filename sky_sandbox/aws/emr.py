@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shlex
 import threading
 from typing import Any
 
@@ -25,21 +24,14 @@ from moto.emr.models import Cluster, ElasticMapReduceBackend, Instance, Instance
 from moto.emr.responses import ElasticMapReduceResponse
 
 from sky_sandbox.aws.ec2 import ACCOUNT, AwsError
+from sky_sandbox.aws.types import instance_type
+from sky_sandbox.machines.namespaces import after_sshd
 from sky_sandbox.machines.record import Machine
 from sky_sandbox.world import World
 
 USER = "hadoop"
 FLOW_TAG = "aws:elasticmapreduce:job-flow-id"
 OVER = ("TERMINATED", "TERMINATED_WITH_ERRORS")
-# The step's own output is nobody's here; its machine ends with it, and the cluster with that, unless it is kept alive.
-STEP = """\
-setsid bash -c '
-at=$(sed -n "s/^ListenAddress //p" /run/sky/sshd_config)
-until (exec 3<>"/dev/tcp/${at%%:*}/${at##*:}") 2>/dev/null; do sleep 0.05; done
-"$@"
-echo $? >~/step-ended
-%(after)s' step %(command)s </dev/null >~/step.log 2>&1 &
-"""
 
 
 class Emr:
@@ -60,6 +52,9 @@ class Emr:
                 raise ValidationException(
                     "this sandbox's machines are no hosts of their own: EMR needs sshd in namespaces"
                 )
+            for group in response._get_param("Instances.InstanceGroups", []):
+                if instance_type(group["instance_type"]) is None:
+                    raise ValidationException(f"Instance type '{group['instance_type']}' is not supported")
             with self.lock:
                 before = set(response.backend.clusters)
                 answer = run(response)
@@ -160,7 +155,7 @@ def _user_data(cluster: Cluster) -> Base64EncodedString:
     """What lets the first machine run the step."""
     step = cluster.steps[0] if cluster.steps else None
     command = ["true"] if step is None else list(step.args)
-    after = "true" if cluster.keep_job_flow_alive_when_no_steps else "shutdown -h now"
-    boot = STEP % {"after": after, "command": shlex.join(command)}
+    # The machine ends with its step, and the cluster with that, unless it is kept alive.
+    boot = after_sshd(command, "" if cluster.keep_job_flow_alive_when_no_steps else "shutdown -h now")
     told = yaml.safe_dump({"users": [{"name": USER, "ssh_authorized_keys": []}], "bootcmd": [boot]})
     return Base64EncodedString.from_raw_bytes(told.encode())

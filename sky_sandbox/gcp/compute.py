@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sky_sandbox.gcp import types
+from sky_sandbox.gcp.dataproc import Dataproc
 from sky_sandbox.gcp.request import about, check_labels, requested_machine
 from sky_sandbox.gcp.resources import Resources
 from sky_sandbox.gcp.tokens import token_exchange
@@ -51,7 +52,8 @@ def app(world: World, logins: Logins | None = None) -> Starlette:
     exchange = Route("/v1/token", token_exchange(logins or Logins()), methods=["POST"])
     resources = Resources(world)
     world.gates["gcp"] = resources.lets_in
-    return Starlette(routes=[exchange, *Compute(world).routes(), *resources.routes(), *Tpu(world).routes()])
+    return Starlette(routes=[exchange, *Compute(world).routes(), *resources.routes(), *Tpu(world).routes(),
+                             *Dataproc(world).routes()])  # fmt: skip
 
 
 class Compute:

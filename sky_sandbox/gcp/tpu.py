@@ -65,7 +65,7 @@ class Tpu:
             ("GET", location + "/operations/{name}", "tpuOperations.get", self.get_operation),
         )
         return [
-            Route(path, endpoint(self.world, action, handler, about, word=_status), methods=[method])
+            Route(path, endpoint(self.world, action, handler, about, word=worded), methods=[method])
             for method, path, action, handler in table
         ]
 
@@ -265,7 +265,7 @@ def _deletion(hosts: list[Machine]) -> Resource:
     return {"done": True, "response": {"@type": "type.googleapis.com/google.protobuf.Empty"}}
 
 
-def _status(error: ApiError) -> JSONResponse:
+def worded(error: ApiError) -> JSONResponse:
     """An error in Cloud TPU's words."""
     status = STATUS.get(error.status, "UNKNOWN")
     return JSONResponse(

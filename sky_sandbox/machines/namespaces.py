@@ -15,9 +15,10 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from shlex import quote
+from shlex import join, quote
 
 from sky_sandbox.machines.image import Guest, install, interpreter, path, shown_folders
 from sky_sandbox.machines.processes import family, send
@@ -51,11 +52,26 @@ MaxSessions 200
 
 
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
+AFTER_SSHD = """\
+setsid bash -c '
+at=$(sed -n "s/^ListenAddress //p" /run/sky/sshd_config)
+until (exec 3<>"/dev/tcp/${at%%:*}/${at##*:}") 2>/dev/null; do sleep 0.05; done
+"$@"
+THEN' boot COMMAND </dev/null >~/boot.log 2>&1 &
+"""
 SYSTEMCTL = """\
 #!/bin/sh
 # Of systemd what starts sshd anew, which is process 1 here: it reads its keys again, and sessions go on.
 case "$*" in "restart sshd" | "restart ssh") kill -HUP {init} ;; *) exit 1 ;; esac
 """
+
+
+def after_sshd(command: Sequence[str], then: str = "") -> str:
+    """Shell commands by which ``command`` is run once the machine's sshd answers, and ``then`` after it.
+
+    Only for machines in namespaces: others have no sshd of their own.
+    """
+    return AFTER_SSHD.replace("THEN", then).replace("COMMAND", join(command))
 
 
 def _sshd() -> str | None:

@@ -14,7 +14,7 @@ from sky_core.errors import NoFeasibleOffering
 from sky_core.facts import clouds
 from sky_core.facts.managed import SLASH, Managed
 from sky_core.measures.versions import allows
-from sky_core.spec import Resources
+from sky_core.spec import Resources, Task
 
 
 def sold(table: pl.DataFrame, wanted: Resources, task: str) -> pl.DataFrame:
@@ -38,6 +38,21 @@ def named(rows: pl.DataFrame, wanted: Resources) -> pl.DataFrame:
     prefix = pl.col("cloud").cast(pl.String).replace_strict(releases, return_dtype=pl.String)
     name = pl.concat_str([prefix, pl.lit(SLASH), pl.col("instance_type").cast(pl.String)])
     return rows.with_columns(name.cast(SCHEMA["instance_type"]).alias("instance_type"))
+
+
+def for_nodes(rows: pl.DataFrame, task: Task) -> pl.DataFrame:
+    """Those of the rows, by what services sell, of services that make clusters of as many machines as the task has.
+
+    Raises:
+        NoFeasibleOffering: if none does.
+    """
+    wanted = task.num_nodes
+    takes = [name for name, facts in clouds().items() if any(service.takes(wanted) for service in facts.managed)]
+    left = rows.filter(pl.col("cloud").cast(pl.String).is_in(takes))
+    if left.is_empty():
+        message = f"Task.{task.name}: num_nodes: no service that fits makes a cluster of {wanted} machines"
+        raise NoFeasibleOffering(task.name, "num_nodes", (), message, cure="take 1, or 3 or more")
+    return left
 
 
 def release(service: Managed, wanted: Resources) -> str | None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from google.cloud import compute_v1 as compute
 
-from sky_core.clouds.base import Instance, LaunchRequest, State
+from sky_core.clouds.base import Found, Instance, LaunchRequest, State
 from sky_core.clouds.gcp import names
 
 API = "https://www.googleapis.com/compute/v1"  # as links name it, whatever host answers
 NETWORK_TAG = "skyloom"  # the machines that our firewall rules are for
 TAGS_KEY = "skyloom-tags"  # metadata: the tags as they were given, which labels cannot always hold
+TYPE_KEY = "skyloom-type"  # metadata of a service's machines: what was asked for, by our name
+CLUSTER_LABEL = "goog-dataproc-cluster-name"  # of a machine that belongs to a cluster of Dataproc
 ALL_SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]  # what the machine may do is up to its account's roles
 SWITCH_SCOPES = ["https://www.googleapis.com/auth/compute"]  # to delete itself; no bucket can be read with it
 MAX_RUN_S = (30, 120 * 24 * 3600)  # https://cloud.google.com/compute/docs/instances/limit-vm-runtime
@@ -103,21 +105,43 @@ def instance(machine: compute.Instance) -> Instance:
     zone = machine.zone.rsplit("/", 1)[-1]
     interface = machine.network_interfaces[0] if machine.network_interfaces else None
     outside = interface.access_configs[0].nat_i_p if interface and interface.access_configs else ""
+    told = {item.key: item.value for item in machine.metadata.items}
+    cluster = machine.labels.get(CLUSTER_LABEL)
     return Instance(
-        id=f"{zone}/{machine.name}",
+        id=f"{zone}/dataproc/{cluster}" if cluster else f"{zone}/{machine.name}",
         cloud="gcp",
         region=names.region_of(zone),
         zone=zone,
-        instance_type=machine.machine_type.rsplit("/", 1)[-1],
+        instance_type=told.get(TYPE_KEY) or machine.machine_type.rsplit("/", 1)[-1],
         use_spot=machine.scheduling.provisioning_model == "SPOT",
         state=STATES.get(machine.status, "pending"),
         ip=outside or None,
         private_ip=(interface.network_i_p or None) if interface else None,
         launched_at=_seconds(machine.last_start_timestamp or machine.creation_timestamp),
         ended_at=_seconds(machine.last_stop_timestamp) if machine.status in ENDED else None,
-        tags=given_tags({item.key: item.value for item in machine.metadata.items}, machine.labels),
+        tags=given_tags(told, machine.labels),
         reason="" if STATES.get(machine.status) == "running" else machine.status_message or machine.status,
     )
+
+
+def sought(
+    looks: Iterable[Found], refused: Mapping[str, str], tags: Mapping[str, str], regions: Sequence[str] | None,
+    instance_type: str | None,
+) -> Found:  # fmt: skip
+    """What all APIs together show of what is looked for, a cluster once; ``refused`` is why an API showed nothing."""
+    instances, unreachable = dict[str, Instance](), dict(refused)
+    for look in looks:
+        unreachable |= look.unreachable
+        for one in look.instances:
+            here = regions is None or one.region in regions
+            if here and tags.items() <= one.tags.items() and instance_type in (None, one.instance_type):
+                instances[one.id] = one
+    about = {
+        place: why
+        for place, why in unreachable.items()
+        if regions is None or place in refused or names.region_of(place) in regions
+    }
+    return Found(tuple(instances.values()), about)
 
 
 def _seconds(timestamp: str) -> float | None:

@@ -203,6 +203,29 @@ def _tpu_right(error: AuthError) -> AuthError:
     return error
 
 
+@contextmanager
+def dataproc_errors(what: str) -> Iterator[None]:
+    """:func:`cloud_errors` for Dataproc, whose refusals say nothing about Compute Engine's machines either."""
+    try:
+        with cloud_errors(what):
+            yield
+    except AuthError as error:
+        if error.code not in ("UNAUTHENTICATED", "authError"):
+            error.scope = "type"
+        raise
+    except InvalidRequest as error:
+        raise dataproc_end(str(error)) or error from error
+
+
+def dataproc_end(message: str) -> CloudError | None:
+    """What the words about a cluster that has not come about say of its launch; None if they say nothing of it."""
+    if "quota" in message.lower():
+        return QuotaError(message, scope="region", code="QUOTA_EXCEEDED")
+    if "enough resources available" in message or any(code in message for code in ZONE_CAPACITY):
+        return CapacityError(message, scope="zone", code="ZONE_RESOURCE_POOL_EXHAUSTED")
+    return None
+
+
 def sort_call(error: GoogleAPICallError, what: str) -> CloudError:
     """The error for a failed HTTP call of Compute (its ``reason``) or TPU (its canonical code)."""
     message = f"{what}: {error.message}"

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from sky_core.clouds.base import LaunchRequest
 from sky_core.errors import InvalidRequest
+from sky_core.facts.managed import is_managed
 
 # https://cloud.google.com/compute/docs/gpus (acceleratorTypes), keyed by the catalog's names.
 GPUS = {
@@ -78,6 +79,13 @@ def _label_key(key: str) -> str:
 def is_tpu(request: LaunchRequest) -> bool:
     """Whether the request is for a TPU VM, which has an API of its own."""
     return request.instance_type == TPU_INSTANCE_TYPE or (request.accelerator or "").startswith("tpu-")
+
+
+def apis(instance_type: str | None) -> set[str]:
+    """Which APIs may have what is of that type: of all (None) those that tell of every machine."""
+    if instance_type is None:
+        return {"compute", "tpu"}
+    return {"tpu" if instance_type == TPU_INSTANCE_TYPE else "dataproc" if is_managed(instance_type) else "compute"}
 
 
 def tpu_version(accelerator: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Google Cloud behind the contract of :mod:`sky_core.clouds.base`: Compute Engine VMs here, TPU VMs in ``gcp_tpu``.
+"""Google Cloud behind the contract of :mod:`sky_core.clouds.base`: VMs here, TPU VMs and Dataproc beside it.
 
 A VM is named by its request's token, so that asking twice cannot make two. Calls go over REST; ``insert().result()``
 would poll the real host whatever the endpoint, hence ``insert_unary`` and ``zoneOperations.wait``.
@@ -10,7 +10,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ from sky_core.clouds.base import (
     Storage,
     whole_gang,
 )
-from sky_core.clouds.gcp import bodies, names
+from sky_core.clouds.gcp import bodies, dataproc, names
 from sky_core.clouds.gcp.account.quotas import Quotas
 from sky_core.clouds.gcp.errors import RETRY, all_or_nothing, cloud_errors, operation_error
 from sky_core.clouds.gcp.leftovers import Remains
@@ -54,6 +54,7 @@ from sky_core.errors import (
     Throttled,
     UnknownOutcome,
 )
+from sky_core.facts.managed import is_managed
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +95,7 @@ class Gcp:
         self._quotas = Quotas(project, reach)
         self._zones = compute.ZonesClient(**reach)
         self._tpus = Tpus(config, project, reach)
+        self._dataproc = dataproc.Dataproc(config, project, reach, self._describe)
         self._buckets = Buckets(config, project, credentials)
         self._remains = Remains(project, reach, self._buckets)
         self._unclear: set[str] = set()  # tokens of calls of which nobody knows what they did
@@ -112,6 +114,9 @@ class Gcp:
         """
         if names.is_tpu(request):
             return self._tpus.launch(request)
+        if is_managed(request.instance_type):
+            self._network.open(request.region, ())
+            return self._dataproc.launch(request)
         try:
             launched = self._launch(request)
         except REFUSALS as refusal:
@@ -258,13 +263,14 @@ class Gcp:
     ) -> Found:
         """aggregatedList by label over all zones, and the TPU nodes of all locations."""
         labels = names.labels(tags)
-        asks = {
+        asks: dict[str, Callable[[], Found]] = {
             "compute": lambda: self._list(" AND ".join(f'labels.{key}="{value}"' for key, value in labels.items())),
             "tpu": self._tpus.all_hosts,
+            "dataproc": lambda: Found(tuple(self._dataproc.find(tags, regions or self._regions()))),
         }
-        if instance_type is not None:
-            asks.pop("compute" if instance_type == names.TPU_INSTANCE_TYPE else "tpu")
-        looks, refusals = [], {}
+        for api in set(asks) - names.apis(instance_type):
+            asks.pop(api)
+        looks, refusals = list[Found](), {}
         for api, ask in asks.items():
             try:
                 looks.append(ask())
@@ -272,24 +278,12 @@ class Gcp:
                 refusals[api] = error
         if not looks and any(isinstance(error, AuthError) for error in refusals.values()):
             raise next(iter(refusals.values()))
-        unreachable = {api: str(error) for api, error in refusals.items()}
-        for look in looks:
-            unreachable |= look.unreachable
-        return Found(
-            tuple(
-                instance
-                for look in looks
-                for instance in look.instances
-                if tags.items() <= instance.tags.items()
-                and (regions is None or instance.region in regions)
-                and instance_type in (None, instance.instance_type)
-            ),
-            {
-                place: why
-                for place, why in unreachable.items()
-                if regions is None or place in asks or names.region_of(place) in regions
-            },
-        )
+        return bodies.sought(looks, {api: str(e) for api, e in refusals.items()}, tags, regions, instance_type)
+
+    def _regions(self) -> list[str]:
+        with cloud_errors("list zones"):
+            zones = list(self._zones.list(project=self.project, retry=RETRY, timeout=CALL_S))
+        return sorted({names.region_of(zone.name) for zone in zones})
 
     def _list(self, filter_: str) -> Found:
         call = compute.AggregatedListInstancesRequest(project=self.project, filter=filter_)
@@ -303,8 +297,12 @@ class Gcp:
 
     def describe(self, ids: Sequence[str]) -> list[Instance]:
         """Each machine as it is; one that is not there any more is gone. A TPU node is told host by host."""
-        looks = at_once(lambda id_: self._tpus.describe(id_) if "/tpu/" in id_ else [self._describe(id_)], ids)
-        return [instance for look in looks for instance in look]
+        return [instance for look in at_once(self._look, ids) for instance in look]
+
+    def _look(self, id_: str) -> list[Instance]:
+        if dataproc.is_cluster(id_):
+            return [self._dataproc.describe(id_)]
+        return self._tpus.describe(id_) if "/tpu/" in id_ else [self._describe(id_)]
 
     def _describe(self, id_: str) -> Instance:
         zone, name = id_.split("/")
@@ -329,7 +327,16 @@ class Gcp:
 
     def terminate(self, ids: Sequence[str]) -> None:
         """Delete machines; their disks go with them."""
-        at_once(lambda id_: self._tpus.terminate(id_) if "/tpu/" in id_ else self._delete(*id_.split("/")), ids)
+
+        def end(id_: str) -> None:
+            if dataproc.is_cluster(id_):
+                self._dataproc.terminate(id_)
+            elif "/tpu/" in id_:
+                self._tpus.terminate(id_)
+            else:
+                self._delete(*id_.split("/"))
+
+        at_once(end, ids)
 
     def _delete(self, zone: str, name: str) -> compute.Operation | None:
         with cloud_errors(f"delete {zone}/{name}"), suppress(NotFound):

@@ -222,3 +222,18 @@ def test_a_training_whose_machine_is_killed_goes_on_from_its_checkpoint(world, t
         assert len(set(begun[4:])) == 1, "all from the same step"
         assert int(begun[4]) > 0
         assert re.findall(r"\(rank (\d)\) total 4350", log) == ["0", "1", "2", "3"]
+
+
+@needs("pyspark")
+@pytest.mark.parametrize(("cloud", "region"), [("aws", "us-east-1"), ("gcp", "us-central1")])
+def test_a_service_s_cluster_runs_the_same_count(sandbox, tmp_path, cloud, region):
+    """Of Hadoop there is nothing in the sandbox: the first machine counts alone."""
+    run = script(SPARK).replace("exec python3", "exec spark-submit")
+    resources = Resources(managed="spark", cloud=cloud, region=region, cpus=4)
+    with home_of(sandbox, tmp_path) as home:
+        job = home.submit(Task(name="count", run=run, hours=0.1, num_nodes=3, resources=resources))
+        (done,) = home.drive(job)
+        log = home.store.log(job.id).decode()
+    assert done.state == "succeeded", log
+    assert "counts [('a', 100), ('b', 300), ('c', 100)]" in log
+    assert sandbox.live() == []

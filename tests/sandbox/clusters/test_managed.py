@@ -16,12 +16,14 @@ import pytest
 from sky_core import Pipeline, Resources, Task
 from sky_core.catalog import Catalog
 from sky_core.clouds import connect, contract
-from sky_core.clouds.base import TAG_CLUSTER, TAG_OWNER, Switch
+from sky_core.clouds.base import TAG_CLUSTER, TAG_OWNER
 from sky_core.clouds.contract import PROMISES, Promise
 from sky_core.driver.sweep import collect
 from sky_core.errors import InvalidRequest
 from sky_core.facts.managed import is_managed
+from sky_core.remote.switch import switch
 from tests.conftest import Sandbox, until
+from tests.sandbox.brokers import drivers, own_broker
 from tests.sandbox.clouds.test_permissions import listed
 from tests.sandbox.driving import Home, home_of
 
@@ -39,11 +41,14 @@ print("counts", sorted((word, words.count(word)) for word in set(words)))
 END
 spark-submit count.py
 """
-PLACES = {"aws": {"region": "us-east-1", "instance_type": "m5.xlarge"}}
-TYPES = {"aws": "emr-7.9.0/m5.xlarge"}
-ZONES = {"aws": "us-east-1a"}
-RIGHTS = {"aws": "elasticmapreduce:RunJobFlow"}
-CREATE = {"aws": "RunJobFlow"}
+PLACES = {
+    "aws": {"region": "us-east-1", "instance_type": "m5.xlarge"},
+    "gcp": {"region": "us-central1", "instance_type": "n2-standard-4"},
+}
+TYPES = {"aws": "emr-7.9.0/m5.xlarge", "gcp": "dataproc-2.2/n2-standard-4"}
+ZONES = {"aws": "us-east-1a", "gcp": "us-central1-a"}
+RIGHTS = {"aws": "elasticmapreduce:RunJobFlow", "gcp": "dataproc.clusters.create"}
+CREATE = {"aws": ("RunJobFlow", "InternalServerException"), "gcp": ("clusters.create", "503")}
 
 
 @pytest.fixture(params=PLACES)
@@ -89,7 +94,24 @@ def test_a_task_runs_on_a_cluster_and_nothing_is_left(sandbox: Sandbox, home: Ho
     assert all(entry["ended"] for entry in billed)
 
 
-def test_another_driver_goes_on_with_a_job_of_one_that_was_killed(sandbox: Sandbox, home: Home, cloud: str) -> None:
+def test_kill_9_of_the_driver_ends_nothing(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, own_store_url: str, cloud: str
+) -> None:
+    one = task(cloud, run="for i in $(seq 30); do echo tick $i; sleep 0.2; done; spark-submit --version || true")
+    with own_broker(sandbox, monkeypatch, own_store_url) as broker:
+        broker.plan("run", Pipeline(name="p", tasks=(one,)))
+        job = broker.submit("run/words", one, "run")
+        until(lambda: b"tick 5\n" in broker.store.log(job.id))
+        for driver in drivers(broker):
+            driver.kill()
+        job = broker.watch(job.id)
+        ticks = [line for line in broker.store.log(job.id).decode().splitlines() if line.startswith("tick")]
+        assert (job.state, ticks) == ("succeeded", [f"tick {number}" for number in range(1, 31)])
+        assert len(sandbox.launches(job.id)) == NODES
+    assert sandbox.live() == []
+
+
+def test_another_driver_ends_a_job_of_one_that_is_gone(sandbox: Sandbox, home: Home, cloud: str) -> None:
     job = home.submit(
         task(cloud, run="echo began; while [ ! -f go ]; do sleep 0.1; done; spark-submit --version || true")
     )
@@ -103,7 +125,8 @@ def test_another_driver_goes_on_with_a_job_of_one_that_was_killed(sandbox: Sandb
 
 
 def test_a_creation_whose_answer_is_lost_makes_one_cluster(sandbox: Sandbox, home: Home, cloud: str) -> None:
-    sandbox.control.fault(cloud, CREATE[cloud], "lost", code="InternalServerException", times=2)
+    call, code = CREATE[cloud]
+    sandbox.control.fault(cloud, call, "lost", code=code, times=2)
     job = home.submit(task(cloud))
     (done,) = home.drive(job)
     assert done.state == "succeeded"
@@ -126,7 +149,6 @@ def test_a_cluster_whose_first_machine_is_lost_is_tried_anew(sandbox: Sandbox, h
     address = home.store.job(job.id).memory["addresses"][0]
     (first,) = [machine for machine in sandbox.control.machines(live=True) if machine["ip"] == address]
     sandbox.control.kill(first["id"])
-    until(lambda: sandbox.live() == [])
     home.drive(job, stop=lambda: len(home.store.clusters(job_id=job.id)) == 2)
     home.store.request_cancel(job.id, "enough")
     home.drive(job)
@@ -136,21 +158,20 @@ def test_a_cluster_whose_first_machine_is_lost_is_tried_anew(sandbox: Sandbox, h
 
 def test_a_cluster_ends_itself_when_nobody_needs_it(sandbox: Sandbox, cloud: str, token: str) -> None:
     request = subject(sandbox, cloud).request(token)
-    launched = connect(cloud, sandbox.settings).launch(
-        replace(request, num_nodes=2, switch=Switch("", idle_s=2.0, max_s=600.0))
-    )
+    armed = replace(switch(sandbox.settings, cloud, 1.0), idle_s=2.0)
+    launched = connect(cloud, sandbox.settings).launch(replace(request, num_nodes=NODES, switch=armed))
     assert [one.armed for one in launched] != ["none"]
-    assert len(sandbox.live()) == 2
+    assert len(sandbox.live()) == NODES
     until(lambda: sandbox.live() == [])
 
 
 def test_what_nobody_owns_is_collected(sandbox: Sandbox, home: Home, cloud: str, token: str) -> None:
     provider = connect(cloud, home.settings)
     request = subject(sandbox, cloud).request(token)
-    provider.launch(replace(request, num_nodes=2, tags={TAG_OWNER: home.store.id, TAG_CLUSTER: token}))
+    provider.launch(replace(request, num_nodes=NODES, tags={TAG_OWNER: home.store.id, TAG_CLUSTER: token}))
     found = collect(home.settings, home.store, terminate=True)
     assert [orphan.tags[TAG_CLUSTER] for orphan in found.orphans] == [token]
-    assert sandbox.live() == []
+    until(lambda: sandbox.live() == [])
 
 
 def test_a_release_that_there_is_not_is_refused(sandbox: Sandbox, cloud: str, token: str) -> None:

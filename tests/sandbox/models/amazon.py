@@ -17,7 +17,10 @@ from botocore.model import ListShape, MapShape, OperationModel, ServiceModel, Sh
 
 from tests.sandbox.models.recorder import Exchange
 
-SIGNED_AS = {"servicequotas": "service-quotas"}  # where a service's signing name is not its model's
+SIGNED_AS = {
+    "servicequotas": "service-quotas",
+    "elasticmapreduce": "emr",
+}  # where a service's signing name is not its model's
 # What a reply has besides its operation's output: botocore, parsers.py.
 AROUND = {"requestId", "RequestId", "ResponseMetadata"}
 NUMBERS = {"integer": r"-?\d+", "long": r"-?\d+", "float": r"-?\d+(\.\d+)?", "double": r"-?\d+(\.\d+)?"}

@@ -12,7 +12,16 @@ from typing import Any
 from tests.sandbox.models.recorder import Exchange
 
 Schema = dict[str, Any]
-APIS = ("compute.v1", "tpu.v2", "storage.v1", "sts.v1", "iam.v1", "cloudresourcemanager.v1", "serviceusage.v1")
+APIS = (
+    "compute.v1",
+    "tpu.v2",
+    "dataproc.v1",
+    "storage.v1",
+    "sts.v1",
+    "iam.v1",
+    "cloudresourcemanager.v1",
+    "serviceusage.v1",
+)
 KINDS = {"string": str, "boolean": bool, "integer": int, "number": (int, float), "array": list, "object": dict}
 COMMON = {"alt", "key", "fields", "prettyPrint", "quotaUser", "userIp", "$alt", "$.xgafv"}  # of every method
 

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 from sky_core.clouds import audit, connect, contract
-from sky_core.clouds.base import REFUSALS, TAG_OWNER
+from sky_core.clouds.base import REFUSALS, TAG_CLUSTER, TAG_OWNER
 from sky_core.remote.switch import switch
 from tests.conftest import Sandbox, until
 from tests.sandbox.clouds.test_contract import SUBJECTS, Subject
+from tests.sandbox.clusters.test_managed import NODES, TYPES, subject
 from tests.sandbox.models import amazon, google, microsoft
 from tests.sandbox.models.recorder import Exchange, recording
 
@@ -40,6 +42,28 @@ def test_all_that_is_said_is_in_the_clouds_own_models(sandbox: Sandbox, name: st
         _be_refused(sandbox, subject)
         assert list(audit(subject.cloud, sandbox.settings, subject.place["region"]))
     assert len(heard) > 30, "the recorder has heard next to nothing"
+    wrong = Counter(complaint for exchange in heard for complaint in JUDGES[name].complaints(exchange))
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_so_is_what_is_said_of_clusters_of_services(sandbox: Sandbox, name: str) -> None:
+    armed = replace(switch(sandbox.settings, name, 1.0), idle_s=600.0)
+    cloud, token = connect(name, sandbox.settings), contract.new_token()
+    request = replace(subject(sandbox, name).request(token), num_nodes=NODES, switch=armed)
+    with recording() as heard:
+        (launched,) = cloud.launch(request)
+        assert cloud.launch(request)[0].id == launched.id
+        until(lambda: cloud.describe([launched.id])[0].ip)
+        found = cloud.find({TAG_CLUSTER: token}, regions=[request.region], instance_type=request.instance_type)
+        assert [one.id for one in found.instances] == [launched.id]
+        cloud.terminate([launched.id])
+        until(lambda: cloud.describe([launched.id])[0].state == "gone")
+        with pytest.raises(REFUSALS):
+            cloud.launch(replace(request, token=contract.new_token(), instance_type=f"{request.instance_type}-not"))
+    service = {"aws": "ElasticMapReduce.", "gcp": "/clusters"}[name]
+    said = [exchange.headers.get("x-amz-target", exchange.path) for exchange in heard]
+    assert sum(service in one for one in said) > 5, "the recorder has heard next to nothing of the service"
     wrong = Counter(complaint for exchange in heard for complaint in JUDGES[name].complaints(exchange))
     assert not wrong, "\n".join(wrong)
 

@@ -6,6 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.managed import (
+    AT_HOME,
+    CHEAPER,
+    DATAPROC_USD,
+    MOVED_USD,
+    SAVED,
+    WITHIN,
+    at_his_dollars,
+    flips_at,
+    planned,
+    saved,
+)
 from sky_core import Pipeline, Resources, Task
 from sky_core.catalog import Catalog
 from sky_core.errors import NoFeasibleOffering, SpecError
@@ -18,8 +30,13 @@ from sky_core.planner.planning import Market, make_plan
 from sky_core.spec_yaml import load_task
 
 HERE = {"region": "us-east-1"}
-# "Amazon EMR pricing", us-east-1: the machine on demand, and EMR's fee for it, USD an hour.
-PUBLISHED = {"m5.xlarge": (0.192, 0.048), "m5.4xlarge": (0.768, 0.192), "m5.24xlarge": (4.608, 0.27)}
+# The machine on demand, and the service's fee for it, USD an hour: "Amazon EMR pricing", "Dataproc pricing".
+PUBLISHED = {
+    "m5.xlarge": (0.192, 0.048),
+    "m5.4xlarge": (0.768, 0.192),
+    "m5.24xlarge": (4.608, 0.27),
+    "n2-standard-16": (0.776944, 0.16),
+}
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +51,10 @@ def plan_of(catalog: Catalog, **options):
 
 @pytest.mark.parametrize("machine", PUBLISHED)
 def test_the_published_fee_is_added_to_the_machine(catalog: Catalog, machine: str) -> None:
-    offered = catalog.query(Resources(managed="spark", instance_type=machine, **HERE))
-    assert offered["instance_type"].unique().to_list() == [f"emr-7.9.0/{machine}"]
-    assert offered["price"][0] == pytest.approx(sum(PUBLISHED[machine]))
+    offered = catalog.query(Resources(managed="spark", instance_type=machine, region=["us-east-1", "us-central1"]))
+    release = "dataproc-2.2" if "-" in machine else "emr-7.9.0"
+    assert offered["instance_type"].unique().to_list() == [f"{release}/{machine}"]
+    assert offered["price"][0] == pytest.approx(sum(PUBLISHED[machine]), rel=1e-3)
     assert offered["spot_price"].null_count() == offered.height
 
 
@@ -63,8 +81,9 @@ def test_versions(text: str, version: str, fits: bool) -> None:
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [
-        ({"version": "4"}, "no service has spark 4: Amazon EMR has 3.5.5"),
-        ({"cloud": "azure"}, "no service for spark in azure; there is Amazon EMR"),
+        ({"version": "4"}, "no service has spark 4: Amazon EMR has 3.5.5, .*; Dataproc has 3.5.3"),
+        ({"version": "3.2", "cloud": "gcp"}, "no service has spark 3.2: Dataproc has 3.5.3"),
+        ({"cloud": "azure"}, "no service for spark in azure; there is Amazon EMR .aws., Dataproc .gcp."),
         ({"instance_type": "p3.2xlarge"}, "no offering has p3.2xlarge"),
     ],
 )
@@ -100,6 +119,29 @@ def test_spark_on_machines_is_weighed_against_it(catalog: Catalog) -> None:
         assert chosen.boot_hours == (EMR.start_hours if managed else BOOT_HOURS)
         assert chosen.compute_usd == pytest.approx((chosen.hours + chosen.boot_hours) * chosen.price * 3)
         assert (alternative(wanted, chosen).managed == "spark") is managed
+
+
+def test_dataproc_makes_no_cluster_of_two(catalog: Catalog) -> None:
+    wanted = Resources(managed="spark", cloud="gcp", cpus=4, region="us-central1")
+    for nodes in (1, 3):
+        assert plan_of(catalog, resources=wanted, num_nodes=nodes).cloud == "gcp"
+    with pytest.raises(NoFeasibleOffering, match="makes a cluster of 2 machines"):
+        plan_of(catalog, resources=wanted, num_nodes=2)
+    anywhere = Resources(managed="spark", cpus=4, region=["us-central1", "us-east-1"])
+    assert plan_of(catalog, resources=anywhere, num_nodes=2).cloud == "aws"
+
+
+def test_the_break_even_of_the_dissertation(catalog: Catalog) -> None:
+    """Figure 4.6b: with the data in Google Cloud it pays to move it once there are queries enough; the plan does."""
+    hours = at_his_dollars(catalog)
+    for away, shares in SAVED.items():
+        for queries, share in shares.items():
+            assert saved(catalog, hours, queries, away) == pytest.approx(share, abs=WITHIN), (away, queries)
+        flip = flips_at(catalog, hours, away)
+        assert MOVED_USD / DATAPROC_USD / CHEAPER[away] == pytest.approx(flip, rel=0.1), "but for the longer start"
+        assert flip < 1000, "his text has it offset at 1,000"
+        for queries, cloud in ((flip - 20, "gcp"), (flip + 20, "aws"), (1000, "aws")):
+            assert planned(catalog, hours, queries, [AT_HOME, away]).placements["queries"].cloud == cloud
 
 
 def test_a_task_file_asks_for_it(tmp_path: Path) -> None:

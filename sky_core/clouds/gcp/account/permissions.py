@@ -55,5 +55,16 @@ NEEDS = (
         ("tpu.nodes.create", "tpu.nodes.get", "tpu.nodes.list", "tpu.nodes.delete", "tpu.operations.get"),
         "optional",
     ),
+    Need(
+        "managed Spark on Dataproc",
+        (
+            "dataproc.clusters.create",
+            "dataproc.clusters.get",
+            "dataproc.clusters.list",
+            "dataproc.clusters.delete",
+            "iam.serviceAccounts.actAs",
+        ),
+        "optional",
+    ),
     Need("skyloom check --deep", ("compute.networks.get",), "optional"),
 )

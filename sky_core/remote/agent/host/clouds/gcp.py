@@ -19,9 +19,13 @@ from collections.abc import Iterator
 WAIT_S = 60
 NOTICE_S = 30.0
 TIMEOUT_S = 30.0
-NODE = "skyloom-node"  # metadata of a TPU VM: the resource name of the node that it belongs to
+NODE = "skyloom-node"  # metadata of a TPU VM, or of one of Dataproc: the name of the node or cluster that it belongs to
 TOLD = {"Metadata-Flavor": "Google"}
-ENDPOINTS = {"TPU": "https://tpu.googleapis.com/v2", "COMPUTE": "https://compute.googleapis.com/compute/v1"}
+ENDPOINTS = {
+    "TPU": "https://tpu.googleapis.com/v2",
+    "COMPUTE": "https://compute.googleapis.com/compute/v1",
+    "DATAPROC": "https://dataproc.googleapis.com/v1",
+}
 
 
 def notices() -> Iterator[float | None]:
@@ -35,10 +39,11 @@ def notices() -> Iterator[float | None]:
 
 
 def end_bill() -> str:
-    """Delete this machine: the TPU node that it belongs to, or the VM."""
+    """Delete this machine: the TPU node or the cluster that it belongs to, or the VM."""
     token = json.loads(_told("instance/service-accounts/default/token"))["access_token"]
     try:
-        path, api = _told(f"instance/attributes/{NODE}"), "TPU"
+        path = _told(f"instance/attributes/{NODE}")
+        api = "DATAPROC" if "/clusters/" in path else "TPU"
     except urllib.error.HTTPError as error:
         if error.code != 404:
             raise
