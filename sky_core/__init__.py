@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sky_core.broker import Broker
-    from sky_core.spec import Artifact, Checkpoint, Objective, OutputRef, Pipeline, Resources, Task
+    from sky_core.spec import Artifact, Checkpoint, Elastic, Objective, OutputRef, Pipeline, Resources, Task
     from sky_core.spec_yaml import load_pipeline, load_task
 
 __version__ = "0.1.0"
@@ -19,6 +19,7 @@ _HOMES = {
     "Artifact": "sky_core.spec",
     "Broker": "sky_core.broker",
     "Checkpoint": "sky_core.spec",
+    "Elastic": "sky_core.spec",
     "Objective": "sky_core.spec",
     "OutputRef": "sky_core.spec",
     "Pipeline": "sky_core.spec",
@@ -36,6 +37,6 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
-    "Artifact", "Broker", "Checkpoint", "Objective", "OutputRef", "Pipeline", "Resources", "Task", "__version__",
-    "load_pipeline", "load_task",
+    "Artifact", "Broker", "Checkpoint", "Elastic", "Objective", "OutputRef", "Pipeline", "Resources", "Task",
+    "__version__", "load_pipeline", "load_task",
 ]  # fmt: skip

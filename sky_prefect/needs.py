@@ -30,8 +30,9 @@ def resources(**needs: Any) -> Callable[[Function], Function]:
     """Let a task run on the cloud that suits the whole flow best; goes below ``@task``.
 
     Takes the fields of :class:`sky_core.spec.Resources` (accelerators, cpus, memory, region, use_spot, labels, …),
-    of :class:`sky_core.spec.Task` (hours, checkpoint, setup, envs, secrets, num_nodes, engine, deadline,
-    max_attempts), and ``output_gb``: how large the task's result is, in GB, which is what planning charges egress for.
+    of :class:`sky_core.spec.Task` (hours, checkpoint, setup, envs, secrets, num_nodes, engine, elastic,
+    deadline, max_attempts), and ``output_gb``: how large the task's result is, in GB, which is what planning charges
+    egress for.
 
     >>> @task
     ... @resources(accelerators=["V100:4", "tpu-v3-8"], use_spot=True, hours={"V100:4": 9, "tpu-v3-8": 5.4})

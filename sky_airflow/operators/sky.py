@@ -64,7 +64,7 @@ class SkyOperator(BaseOperator, Sky):
 
     template_fields: Sequence[str] = (
         "run", "setup", "workdir", "environment", "envs", "inputs", "declared_outputs", "requires", "hours",
-        "num_nodes", "engine", "checkpoint", "deadline", "max_attempts", "budget_usd", "mounts",
+        "num_nodes", "engine", "elastic", "checkpoint", "deadline", "max_attempts", "budget_usd", "mounts",
     )  # fmt: skip
     template_fields_renderers = {"run": "bash", "setup": "bash", "inputs": "json", "requires": "json"}  # noqa: RUF012
     operator_extra_links = (SkyPlanLink(), SkyJobLink())
@@ -87,6 +87,7 @@ class SkyOperator(BaseOperator, Sky):
         mounts: Any = None,
         num_nodes: Any = 1,
         engine: Any = None,
+        elastic: Any = None,
         hours: Any = None,
         checkpoint: Any = None,
         deadline: Any = None,
@@ -116,6 +117,7 @@ class SkyOperator(BaseOperator, Sky):
         self.mounts = mounts
         self.num_nodes = num_nodes
         self.engine = engine
+        self.elastic = elastic
         self.hours = wrapped(hours)
         self.checkpoint = checkpoint
         self.deadline = deadline

@@ -147,7 +147,7 @@ class Shelf:
     ) -> None:
         self.catalog, self.clouds, self.tracker = catalog, clouds, tracker
         self.blocked, self.history = blocked, history or {}
-        self._sold: dict[tuple[str, bool], Sold] = {}
+        self._sold: dict[tuple[str, bool, bool], Sold] = {}
         self._candidates: dict[Hashable, Candidates] = {}
 
     def candidates(self, task: Task) -> Candidates:
@@ -159,9 +159,11 @@ class Shelf:
         """
         wanted, runs = task.resources.model_dump_json(), self.history.get(task.name, ()) if task.hours is None else ()
         hours: Hashable = tuple(sorted(task.hours.items())) if isinstance(task.hours, Mapping) else task.hours
-        needs = wanted, task.num_nodes, task.checkpoint, hours, task.name if runs else None
+        needs = wanted, task.num_nodes, task.elastic, task.checkpoint, hours, task.name if runs else None
         if needs not in self._candidates:
-            sold = self._cheapest(task, wanted, alike=not (runs or callable(task.hours) or isinstance(hours, tuple)))
+            sold = self._cheapest(
+                task, wanted, alike=not (runs or callable(task.hours) or isinstance(hours, tuple) or task.elastic)
+            )
             try:
                 offers = offers_of(task, sold, runs)
             except SpecError as error:
@@ -182,13 +184,14 @@ class Shelf:
 
     def _cheapest(self, task: Task, wanted: str, *, alike: bool) -> Sold:
         """What is left of what is sold, by what tells no task apart; ``alike``: that takes as long on all of it."""
-        if (wanted, alike) not in self._sold:
+        key = (wanted, alike, task.elastic is not None)
+        if key not in self._sold:
             if alike:
                 sold = self._cheapest(task, wanted, alike=False)
-                self._sold[wanted, alike] = sold.take(worth_a_look_at_any_hours(sold))
+                self._sold[key] = sold.take(worth_a_look_at_any_hours(sold))
             else:
-                self._sold[wanted, alike] = self._first_to_be_had(task).cheapest()
-        return self._sold[wanted, alike]
+                self._sold[key] = self._first_to_be_had(task).cheapest()
+        return self._sold[key]
 
     def _first_to_be_had(self, task: Task) -> Sold:
         """What is sold and not blocked of the first of a task's ``ordered`` needs of which anything is."""

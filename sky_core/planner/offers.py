@@ -125,7 +125,8 @@ class Offers:
         worst: (N,) run time at worst, as far as it hangs on what the task takes there.
         overhead: (N,) expected extra hours for each hour on spot.
         source: Where the run times come from.
-        num_nodes: Machines that the task takes.
+        num_nodes: Machines that the task takes all the time.
+        changing: Machines at most that come and go beside them, on spot where that has a price.
     """
 
     sold: Sold
@@ -135,6 +136,7 @@ class Offers:
     overhead: Floats
     source: str
     num_nodes: int
+    changing: int = 0
 
     def __len__(self) -> int:
         return len(self.hours)
@@ -142,7 +144,13 @@ class Offers:
     @cached_property
     def rate(self) -> Floats:
         """(N,) USD per hour of all the task's machines."""
-        return self.sold.frame["rate"].to_numpy() * self.num_nodes
+        stay: Floats = self.sold.frame["rate"].to_numpy() * self.num_nodes
+        return stay + self.changing_price * self.changing if self.changing else stay
+
+    @cached_property
+    def changing_price(self) -> Floats:
+        """(N,) USD per hour of each of the machines that come and go."""
+        return self.sold.frame["spot_price"].fill_null(self.sold.frame["rate"]).to_numpy()
 
     @cached_property
     def expected_hours(self) -> Floats:
@@ -196,6 +204,8 @@ class Offers:
             boot_hours=float(values["boot_hours"]),
             overhead=float(self.overhead[row]),
             compute_usd=float(self.usd[row]),
+            changing=self.changing,
+            changing_price=float(self.changing_price[row]) if self.changing else 0.0,
         )
 
 
@@ -208,6 +218,8 @@ def sold_for(task: Task, catalog: Catalog, clouds: Sequence[str], tracker: Track
     Raises:
         UnknownAccelerator, NoFeasibleOffering: from the catalog.
     """
+    if task.elastic:  # its machines have to see each other, whenever they were launched
+        clouds = [cloud for cloud in clouds if facts_of(cloud).one_network]
     frame = _query(task, catalog, clouds)
     chance, preemptions = (tracker or Tracker((), now=0.0)).rate(frame)
     # The optimizer breaks ties by this order, and zones of a region often cost the same.
@@ -232,7 +244,8 @@ def offers_of(task: Task, sold: Sold, runs: Sequence[Run] = ()) -> Offers:
     estimate = estimate_hours(task, sold.frame, runs)
     overhead = _overhead(task, estimate, sold.preemptions)
     offers = Offers(
-        sold, estimate.hours, estimate.at_most, estimate.worst, overhead, estimate.source, task.num_nodes
+        sold, estimate.hours, estimate.at_most, estimate.worst, overhead, estimate.source, task.num_nodes,
+        task.elastic.changing if task.elastic else 0,
     )  # fmt: skip
     possible = np.isfinite(estimate.hours) & np.isfinite(overhead)
     return offers if possible.all() else offers.take(possible)

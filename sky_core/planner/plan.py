@@ -27,9 +27,11 @@ class Placement(Record):
         hours_source: Where the estimate came from, e.g. ``"user"``, ``"history (7 runs)"``, ``"default (1 h)"``.
         overhead: Expected extra hours for each hour on spot: preemptions, lost work, checkpoints.
         done: Share of the work that was done by then, on machines before this one: it is not done again.
-        compute_usd: (hours x (1 - done) x (1 + overhead) + boot_hours) x price x num_nodes.
+        compute_usd: (hours x (1 - done) x (1 + overhead) + boot_hours) x usd_per_hour.
         egress_usd: What moving its inputs to it costs.
         transfer_hours: How long its slowest input takes to arrive.
+        changing: Machines of an elastic gang at most that come and go, beside ``num_nodes`` that stay…
+        changing_price: …and what each of them is taken to cost, USD per hour.
     """
 
     task: str
@@ -52,6 +54,8 @@ class Placement(Record):
     compute_usd: float
     egress_usd: float = 0.0
     transfer_hours: float = 0.0
+    changing: int = 0
+    changing_price: float = 0.0
 
     @model_validator(mode="before")
     @classmethod
@@ -63,6 +67,19 @@ class Placement(Record):
     def expected_hours(self) -> float:
         """Hours that the machine is expected to be needed."""
         return self.hours * (1 - self.done) * (1 + self.overhead) + self.boot_hours
+
+    @property
+    def usd_per_hour(self) -> float:
+        """What all its machines cost."""
+        return self.price * self.num_nodes + self.changing_price * self.changing
+
+    @property
+    def usd_at_most(self) -> float:
+        """``compute_usd``; of an elastic gang, if none of the machines that come and go is ever to be had cheaper.
+
+        However few machines then do all of the work, as long as more of them are not faster than in proportion.
+        """
+        return self.compute_usd * self.price * (self.num_nodes + self.changing) / self.usd_per_hour
 
     @property
     def location(self) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sky_core.measures.durations import parse_hours
 from sky_core.spec.data import Artifact, Checkpoint, Mount, OutputRef
+from sky_core.spec.elastic import Elastic
 from sky_core.spec.pipeline import Objective, Pipeline
 from sky_core.spec.resources import Resources
 from sky_core.spec.task import HoursFunction, Task
@@ -20,6 +21,7 @@ __all__ = [
     "Amount",
     "Artifact",
     "Checkpoint",
+    "Elastic",
     "HoursFunction",
     "Mount",
     "Objective",

@@ -117,6 +117,7 @@ class Spark(_Engine):
 ENGINES: Mapping[str, type[_Engine]] = {
     model.model_fields["name"].default: model for model in (Torchrun, Mpi, Ray, Dask, Spark, Jax)
 }
+ELASTIC = frozenset({"torchrun", "ray", "dask"})  # machines may come and go while the command goes on
 SPREAD = frozenset({"torchrun", "jax"})  # every rank runs the command; with the others rank 0 does, for all
 
 

@@ -19,7 +19,8 @@ from pydantic import (
 
 from sky_core.errors import SpecError
 from sky_core.spec.data import Artifact, Checkpoint, Input, MountSource, Output, OutputRef, _parse_checkpoint
-from sky_core.spec.engine import SPREAD, Engine, Spark
+from sky_core.spec.elastic import Changing, Elastic
+from sky_core.spec.engine import ELASTIC, SPREAD, Engine, Spark
 from sky_core.spec.resources import Resources
 from sky_core.spec.values import ENV_NAME, NAME, Deadline, Hours, Spec, one_or_several, parse_estimate
 
@@ -40,7 +41,9 @@ class Task(Spec):
     ``function`` is the SHA-256 of a pickled call in the store (set by the engines instead of ``run``).
 
     ``engine`` makes one computer of all machines: ``"torchrun"``, ``"jax"``, ``"mpi"``, ``"ray"``, ``"dask"`` or
-    ``"spark"``, or a mapping with its ``name`` and options (:mod:`sky_core.spec.engine`).
+    ``"spark"``, or a mapping with its ``name`` and options (:mod:`sky_core.spec.engine`). With ``elastic`` there are
+    more or fewer of them, as it pays (:class:`~sky_core.spec.elastic.Elastic`): ``num_nodes`` then is the number of the
+    reliable ones, and ``hours`` what the task takes with as many as there may be.
 
     ``hours`` estimates the run time on one candidate: a number; a mapping from accelerator
     (``"V100:4"``, ``"V100"``) or instance type to hours; or a function of the candidate's
@@ -71,6 +74,7 @@ class Task(Spec):
     secret_values: Mapping[str, SecretStr] = Field(default_factory=dict, exclude=True, repr=False)
     num_nodes: Annotated[int, Field(ge=1)] = 1
     engine: Engine | None = None
+    elastic: Changing | None = None
     resources: Resources = Resources()
     inputs: Mapping[str, Input] = Field(default_factory=dict)
     outputs: Mapping[str, Output] = Field(default_factory=dict)
@@ -84,6 +88,18 @@ class Task(Spec):
     restart_on: Annotated[tuple[Annotated[int, Field(ge=1, le=255)], ...], BeforeValidator(one_or_several)] = ()
     keep: Hours | None = None
     cluster: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reliable_ones(cls, data: Any) -> Any:
+        """An elastic task is planned and begun with its reliable machines."""
+        elastic = data.get("elastic") if isinstance(data, Mapping) else None
+        if isinstance(elastic, Elastic):
+            elastic = {"reliable": elastic.reliable}
+        if not isinstance(elastic, Mapping) or data.get("num_nodes", 1) != 1:
+            return data
+        reliable = elastic.get("reliable")
+        return {**data, "num_nodes": reliable} if isinstance(reliable, int) and reliable > 0 else data
 
     @field_validator("name", "cluster")
     @classmethod
@@ -151,6 +167,8 @@ class Task(Spec):
         self._as_services_have_it()
         if self.num_nodes > 1 and (self.restarts or self.restart_on):
             raise ValueError("restarts: only for tasks of one machine; let the engine try a gang again")
+        if self.elastic:
+            self._refuse_what_is_not_elastic(self.elastic)
         return self
 
     def _as_services_have_it(self) -> None:
@@ -163,6 +181,20 @@ class Task(Spec):
             raise ValueError(f"{what}: a service's cluster has the Python of its release; let run call spark-submit")
         if self.keep or self.cluster:
             raise ValueError("keep: a service's clusters are not kept for other tasks")
+
+    def _refuse_what_is_not_elastic(self, elastic: Elastic) -> None:
+        engine = self.engine.name if self.engine else "none"
+        if engine not in ELASTIC:
+            able = ", ".join(sorted(ELASTIC))
+            raise ValueError(
+                f"elastic: needs an engine that goes on when machines come and go: engine {able}, not {engine}"
+            )
+        if self.num_nodes != elastic.reliable:
+            raise ValueError("num_nodes: elastic says how many machines there are; leave num_nodes out")
+        if self.restarts or self.restart_on:
+            raise ValueError("restarts: only for tasks of one machine; let the engine try a gang again")
+        if self.resources.may_use_spot:
+            raise ValueError("elastic: buys spot machines by itself, beside reliable ones; leave use_spot out")
 
     @property
     def warm(self) -> str | None:

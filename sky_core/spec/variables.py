@@ -9,7 +9,7 @@ from sky_core.spec.values import ENV_NAME
 
 GIVEN = frozenset(
     {"SKY_CHECKPOINT_DIR", "SKY_EVICTION_FILE", "SKY_NODE_RANK", "SKY_NUM_NODES", "SKY_NODE_IPS", "SKY_JOB_ID",
-     "SKY_ATTEMPT"}
+     "SKY_ATTEMPT", "SKY_PROGRESS_FILE", "SKY_RELIABLE"}
 )  # fmt: skip
 """What each command finds, whatever its task says, besides a variable for each input and output."""
 

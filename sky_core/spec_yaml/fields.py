@@ -213,6 +213,12 @@ class TaskFields(Fields):
         "engine: ray",
         "skyloom",
     )
+    elastic: dict[str, Any] | None = described(
+        "let machines [come and go](clusters.md#elastic-gangs) with spot while `run` goes on: `max` and `min` of all, "
+        "`reliable` of them on demand",
+        "elastic: {min: 1, max: 8, reliable: 1}",
+        "skyloom",
+    )
     resources: ResourceFields | None = described("what each machine has to be", "resources: {accelerators: L4:4}")
     file_mounts: dict[str, str | StorageFields] | None = described(
         "what lies at which path of the machine: a bucket's URI, a local file or folder, or a storage mount",

@@ -39,8 +39,8 @@ ACCEPTED = {
     "api_server_access": "left out: there is no such server",
     "event_callback": "not run; skyloom logs and the engine's callbacks tell what happens",
 }
-SAME = ("name", "run", "setup", "num_nodes", "engine", "hours", "checkpoint", "deadline", "max_attempts", "budget_usd",
-        "keep", "cluster")  # fmt: skip
+SAME = ("name", "run", "setup", "num_nodes", "engine", "elastic", "hours", "checkpoint", "deadline", "max_attempts",
+        "budget_usd", "keep", "cluster")  # fmt: skip
 SUBSTITUTED = ("workdir", "file_mounts", "resources", "inputs", "outputs")  # where ${NAME} stands for a value
 
 

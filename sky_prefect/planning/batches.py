@@ -18,8 +18,8 @@ from sky_prefect.needs import timed
 from sky_prefect.remote.lots import Lots
 from sky_prefect.window import Batch, Node, nearest_clouds
 
-ALONE = frozenset({"checkpoint", "deadline", "budget_usd", "engine", "max_attempts", "restarts", "restart_on",
-                   "keep", "cluster"})  # fmt: skip
+ALONE = frozenset({"checkpoint", "deadline", "budget_usd", "engine", "elastic", "max_attempts", "restarts",
+                   "restart_on", "keep", "cluster"})  # fmt: skip
 """What is said of one task and its machine, and cannot be said of several that share one."""
 
 

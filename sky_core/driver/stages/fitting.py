@@ -33,6 +33,8 @@ def misfit(task: Task, place: Placement, market: Market, settings: Settings) -> 
     """
     if place.num_nodes != task.num_nodes:
         return "num_nodes"
+    if place.changing != (task.elastic.changing if task.elastic else 0):
+        return "elastic"
     if place.use_spot and not task.resources.may_use_spot:
         return "use_spot"
     if place.cloud not in market.clouds:
@@ -68,7 +70,7 @@ def _unkept(rows: pl.DataFrame, wanted: Resources, task: str, place: Placement, 
 def own_task(step: Step, pipeline: Pipeline) -> Task:
     """The job's task as planning takes it: its own needs, with the estimate and the edges of the plan's."""
     planned = next((task for task in pipeline.tasks if task.name == step.job.task), step.task)
-    needs = {"resources": step.task.resources, "num_nodes": step.task.num_nodes}
+    needs = {"resources": step.task.resources, "num_nodes": step.task.num_nodes, "elastic": step.task.elastic}
     return planned.model_copy(update=needs)
 
 

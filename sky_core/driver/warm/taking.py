@@ -112,4 +112,4 @@ def _estimated(task: Task, was: Placement, market: Market) -> Placement:
     again = {"task": task.name, "num_nodes": was.num_nodes, "price": was.price, "boot_hours": 0.0, "done": 0.0,
              "egress_usd": 0.0, "transfer_hours": 0.0}  # fmt: skip
     place = place.model_copy(update=again)
-    return place.model_copy(update={"compute_usd": place.expected_hours * place.price * place.num_nodes})
+    return place.model_copy(update={"compute_usd": place.expected_hours * place.usd_per_hour})

@@ -21,6 +21,7 @@ def remarks(pipeline: Pipeline, placements: Mapping[str, Placement], catalog: Ca
     today = datetime.now(UTC).date()
     return (
         *_estimates(pipeline),
+        *_elastic(placements.values()),
         *_ends(placements.values(), today),
         *_old_prices(placements.values(), catalog, today),
     )
@@ -39,6 +40,17 @@ def _estimates(pipeline: Pipeline) -> Iterable[str]:
             yield f"{task.name}: hours has {', '.join(unused)}, which accelerators does not ask for"
         if missing:
             yield f"{task.name}: hours says nothing of {', '.join(missing)}, which is left out for that"
+
+
+def _elastic(placements: Iterable[Placement]) -> Iterable[str]:
+    """What may become of an elastic gang: the plan counts with all machines, all the time."""
+    for place in placements:
+        if place.changing:
+            yield (
+                f"{place.task}: {place.num_nodes} on demand and up to {place.changing} on spot, as it pays: "
+                f"${place.compute_usd:.2f} and {place.hours:.2f} h with all of them, up to ${place.usd_at_most:.2f} "
+                f"and {place.hours * (1 + place.changing / place.num_nodes):.2f} h if spot is never to be had"
+            )
 
 
 def _asked_for(key: str, task: Task) -> bool:

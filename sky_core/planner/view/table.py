@@ -92,6 +92,8 @@ def _table(plan: Plan) -> Table:
 def _row(placement: Placement) -> list[str]:
     accelerator = f" {placement.accelerator}:{placement.accelerator_count:g}" if placement.accelerator else ""
     nodes = f" x{placement.num_nodes}" if placement.num_nodes > 1 else ""
+    if placement.changing:
+        nodes = f" x{placement.num_nodes}-{placement.num_nodes + placement.changing}"
     return [
         placement.task,
         f"{placement.cloud}/{placement.zone or placement.region}",
