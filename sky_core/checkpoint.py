@@ -48,7 +48,8 @@ class Checkpoints:
         keep: How many of the last generations are kept.
         failure_hours: Mean time between two losses of the machine, as far as known.
         stall: Share of the time that saving may take at most.
-        rank: Who writes is 0; for the others saving does nothing. None: ``$RANK`` (torchrun's), or ``$SKY_NODE_RANK``.
+        rank: Who writes is 0; for the others saving does nothing. None: that is the first process of the first machine,
+            whose folder is kept; without an agent ``$RANK`` says who is first.
     """
 
     def __init__(
@@ -65,7 +66,8 @@ class Checkpoints:
         self.folder = Path(folder if folder is not None else environ.get("SKY_CHECKPOINT_DIR", "checkpoints"))
         self._name, self._keep = name, max(1, keep)
         self._failures_s, self._stall = failure_hours * 3600, stall
-        self._rank = rank if rank is not None else int(environ.get("RANK") or environ.get("SKY_NODE_RANK") or 0)
+        own = "LOCAL_RANK" if "SKY_NODE_RANK" in environ else "RANK"  # elastic launchers number machines as they come
+        self._rank = rank if rank is not None else max(int(environ.get(name) or 0) for name in (own, "SKY_NODE_RANK"))
         self._notice = environ.get("SKY_EVICTION_FILE")
         self._saved_at, self._took_s = time.monotonic(), 0.0
         self._last_words = False  # whether one was saved since the notice

@@ -19,6 +19,7 @@ TAIL = 1 << 20  # bytes of log that come with a verdict, at most
 
 Size = Annotated[int, Field(strict=True, ge=0, lt=1 << 60)]
 Seconds = Annotated[float, Field(ge=0, lt=1e10, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 ExitCode = Annotated[int, Field(strict=True, ge=0, le=255)]
 
 
@@ -38,6 +39,9 @@ class JobState:
         offsets: Where to go on in the log of each rank; a gang's ``log_offset`` and ``log_size`` are sums.
         lost_rank: Which machine of a gang has made it ``lost``, if it was one of those that only serve rank 0.
         serves: This rank has no command of its own, and ends when rank 0 has ended.
+        spare: The gang goes on without this rank, and does not fail with it.
+        done, done_of: What the command has said of its progress: how much is done, and of how much…
+        done_at: …and when, by the machine's clock.
         ended_at: When it came to its end, by the machine's clock.
         eviction: The cloud has announced that it takes the machine back.
         checkpoint_bytes, checkpoint_seconds: Size of this attempt's newest generation, and how long saving it took.
@@ -55,7 +59,11 @@ class JobState:
     offsets: tuple[int, ...] = ()
     lost_rank: int | None = None
     serves: bool = False
-    ended_at: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    spare: bool = False
+    done: Amount = 0.0
+    done_of: Amount | None = None
+    done_at: Amount | None = None
+    ended_at: Amount | None = None
     eviction: bool = False
     last_checkpoint: bool = False
     checkpoint_generation: Size | None = None

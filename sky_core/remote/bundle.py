@@ -38,7 +38,8 @@ def agent() -> tuple[str, bytes]:
     for file in sorted(Path(cloudpickle.__file__).parent.glob("*.py")):
         files[f"vendor/cloudpickle/{file.name}"] = file.read_bytes()
     files[f"{BROUGHT}/sky_core/__init__.py"] = (folder.parent / "pythons/standin.py").read_bytes()
-    files[f"{BROUGHT}/sky_core/checkpoint.py"] = (folder.parents[1] / "checkpoint.py").read_bytes()
+    for name in ("checkpoint.py", "progress.py"):
+        files[f"{BROUGHT}/sky_core/{name}"] = (folder.parents[1] / name).read_bytes()
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, source in files.items():

@@ -140,7 +140,7 @@ class SshExecutor:
         from_ = [*offsets, *[0] * (len(machines) - len(offsets))]
         ask = list(zip(machines, from_, strict=True))
         answers = self._answers(ask, job_id, attempt, look_s)
-        if left := _to_be_ended(answers):
+        if left := [rank for rank in _to_be_ended(answers) if machines[rank] is not None]:
             self.cancel([machines[rank] for rank in left], job_id, attempt, GANG_GRACE_S)
             answers = self._answers(ask, job_id, attempt, look_s)
         return together(answers)
@@ -278,7 +278,9 @@ def _call(command: str, job_id: str, attempt: int, *more: str) -> str:
 
 def _to_be_ended(answers: Sequence[JobState]) -> list[int]:
     """The ranks that still run although their gang is over."""
-    over = first_to_fail(answers) is not None or (answers[0].phase == "done" and any(a.serves for a in answers))
+    over = first_to_fail(answers) is not None or (
+        answers[0].phase == "done" and any(a.serves or a.spare for a in answers)
+    )
     return [rank for rank, answer in enumerate(answers) if over and not answer.over and answer.phase != "missing"]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-BROUGHT = "brought"  # folder in the agent's zip file for what runs on the machine: ``sky_core.checkpoint``
+BROUGHT = "brought"  # folder in the agent's zip file for what runs on the machine: ``sky_core.checkpoint``, …
 
 
 def root() -> Path:
@@ -47,7 +47,8 @@ class Job:
         publish_patience_s: Seconds for which an output that cannot be published is tried again.
         restarts: How often a command that failed is run again, where it ran.
         restart_on: Exit codes after which it always is.
-        engine: The engine that makes one computer of all machines (``name``) and its options; none of a plain task.
+        engine: The engine that makes one computer of all machines (``name``) and its options; none of a plain task. Of
+            a gang whose machines come and go ``elastic`` has its ``min``, ``max`` and ``reliable``.
         gang_key: The key pair (``private``, ``public``) by which the machines of a gang log in to each other. Secret.
         peers: Where each of them, by rank, is logged in to: ``{"address", "port", "user", "host_key"}``; none alone.
         gpus_per_node: Accelerators of each machine…
@@ -98,6 +99,12 @@ class Job:
     requirements: Sequence[str] = ()
     python: str = ""
 
+    @property
+    def spare(self) -> bool:
+        """Whether the gang goes on without this rank: of an elastic one all but the first, which are reliable."""
+        elastic = self.engine.get("elastic")
+        return elastic is not None and self.rank >= elastic["reliable"]
+
     def urls(self) -> list[str]:
         """Every URL this job moves data from or to; without any, nothing is installed for that before it starts."""
         checkpoints = [self.checkpoint_url] if self.checkpoint_url else []
@@ -117,6 +124,7 @@ class Place:
         cancel: Holds the grace in seconds and why ("cancelled" or "moved"), once the job is to end.
         renewals: A pipe by which fresh credentials come, to be in no file.
         eviction: Made when the cloud has announced the machine's end.
+        progress: Where the command says how far it is.
         over: Made when nobody asks for the job any more, on a machine that stays.
         hosts: The addresses of a gang's machines, one a line.
         unmade: Why the engine has not come about, or has ended before its time.
@@ -135,6 +143,7 @@ class Place:
         self.cancel = folder / "cancel"
         self.renewals = folder / "renewals"
         self.eviction = folder / "eviction"
+        self.progress = folder / "progress"
         self.over = folder / "over"
         self.hosts = folder / "hosts"
         self.unmade = folder / "unmade"

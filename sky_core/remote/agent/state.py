@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 import time
@@ -40,6 +41,10 @@ class State:
             "unfit": "",
             "ended_at": None,
             "serves": False,
+            "spare": False,
+            "done": 0.0,
+            "done_of": None,
+            "done_at": None,
             "boot_id": boot_id(),
             "session": None,
             "tidy": False,
@@ -77,8 +82,12 @@ class State:
             self._write()
 
     def flush(self) -> None:
-        """Write what a full disk has kept from being written."""
+        """Write what was not: how far the command says it is, and what a full disk has kept from being written."""
+        told = _progress(self._path.with_name("progress"))
         with self._lock:
+            if any(self._data[name] != value for name, value in told.items()):
+                self._data.update(told)
+                self._unwritten = True
             if self._unwritten:
                 self._write()
 
@@ -97,6 +106,18 @@ class State:
             self._unwritten = True
         else:
             self._unwritten = False
+
+
+def _progress(path: Path) -> dict[str, float | None]:
+    """What the command has said last: so much is done, of so much, and when; nothing where that is not to be read."""
+    try:
+        at = path.stat().st_mtime
+        done, *of = (float(word) for word in path.read_text().split())
+    except (OSError, ValueError):
+        return {}
+    if not all(math.isfinite(number) and number >= 0 for number in (done, *of)):
+        return {}
+    return {"done": done, "done_of": of[0] if of else None, "done_at": at}
 
 
 def read_state(path: Path) -> dict[str, Any] | None:

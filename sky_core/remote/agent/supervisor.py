@@ -71,7 +71,7 @@ class Supervisor:
     def run(self) -> None:
         """Lead the job to its end; all that can happen to it is in the state afterwards."""
         processes.adopt_orphans()
-        self.state.change(serves=serves(self.job))
+        self.state.change(serves=serves(self.job), spare=self.job.spare)
         renewing = lambda: take_renewals(self.place.renewals, self._courier, self._verdict)  # noqa: E731
         for work in (self._watch_cloud, self._keep_machine, renewing):
             threading.Thread(target=work, daemon=True).start()

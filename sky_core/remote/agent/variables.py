@@ -19,11 +19,13 @@ def environment(job: Job, place: Place, inputs: Mapping[str, str], base: Mapping
     ours.update(
         SKY_CHECKPOINT_DIR=str(place.checkpoint),
         SKY_EVICTION_FILE=str(place.eviction),
+        SKY_PROGRESS_FILE=str(place.progress),
         SKY_NODE_RANK=str(job.rank),
         SKY_NUM_NODES=str(len(job.node_ips)),
         SKY_NODE_IPS="\n".join(job.node_ips),
         SKY_JOB_ID=job.job_id,
         SKY_ATTEMPT=str(job.attempt),
+        SKY_RELIABLE="0" if job.spare else "1",
     )
     given = {**skypilot(job), **gang(job, place), **job.envs, **job.secrets}
     found = {**base, "PYTHONUNBUFFERED": "1", **given, **ours}
