@@ -69,6 +69,7 @@ class Driving:
             as long as that is the same, nobody else can have.
         ordered: Tokens of clusters whose end it has written down as ordered and not ordered yet, likewise.
         renew_at: By job id, when what it has lent its machines is to be lent anew, seconds since the epoch.
+        resize_at: By job id, when it is looked at next how many machines its elastic gang should have, likewise.
         purse: Held while an intent is written down.
         herald: Told of what was written down.
     """
@@ -84,6 +85,7 @@ class Driving:
     unasked: dict[str, int] = field(default_factory=dict)
     ordered: dict[str, int] = field(default_factory=dict)
     renew_at: dict[str, float] = field(default_factory=dict)
+    resize_at: dict[str, float] = field(default_factory=dict)
     purse: threading.Lock = field(default_factory=threading.Lock)
     herald: Herald = field(default_factory=Herald)
 

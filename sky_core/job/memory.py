@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, TypedDict
 
 from pydantic import Field
@@ -71,6 +72,23 @@ class Dismissed(Record):
     until: float
 
 
+class Headway(Record):
+    """What a gang's command has said last of its progress.
+
+    Attributes:
+        done, of: How much is done, and of how much, in its own unit.
+        at: When it said so, by its machine's clock…
+        count: …and how many machines there were.
+        since: Since when there were as many.
+    """
+
+    done: float
+    of: float | None
+    at: float
+    count: int
+    since: float
+
+
 class Memory(Record):
     """The working state of one job.
 
@@ -80,6 +98,10 @@ class Memory(Record):
         addresses: Public addresses of the present cluster's machines, by rank…
         members: …and their ids, once one was lost and the gang has gone on: both are "" where there is none just now.
         mend_at: When a machine for the gang is asked for next, seconds since the epoch.
+        parting: Tokens of the gang's machines that are being given back.
+        refused: When each market has refused the gang a machine last; of those that have given one since none.
+        headway: How far the gang's command is.
+        paces: Hours and units of work for each number of machines that the gang has had.
         bucket: URL of the bucket that this attempt writes to.
         checkpoint_urls: Where this and earlier attempts keep their checkpoints.
         phase: What the agent said last: setup, inputs, running, outputs, done.
@@ -113,6 +135,10 @@ class Memory(Record):
     addresses: tuple[str, ...] = ()
     members: tuple[str, ...] = ()
     mend_at: float = 0.0
+    parting: tuple[str, ...] = ()
+    refused: Mapping[str, float] = Field(default_factory=dict)
+    headway: Headway | None = None
+    paces: Mapping[int, tuple[float, float]] = Field(default_factory=dict)
     bucket: str = ""
     checkpoint_urls: tuple[str, ...] = ()
     phase: str = ""
@@ -162,6 +188,7 @@ class Memory(Record):
             tries=self._tries(ran, saved_hours),
             unwanted=self.unwanted,
             dismissed=self.dismissed,
+            paces=self.paces,
         )
 
     def _tries(self, ran: bool, saved_hours: float) -> Tries:
@@ -186,6 +213,10 @@ class Changes(TypedDict, total=False):
     addresses: tuple[str, ...]
     members: tuple[str, ...]
     mend_at: float
+    parting: tuple[str, ...]
+    refused: Mapping[str, float]
+    headway: Headway | None
+    paces: Mapping[int, tuple[float, float]]
     bucket: str
     checkpoint_urls: tuple[str, ...]
     phase: str

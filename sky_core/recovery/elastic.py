@@ -14,10 +14,10 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Curve = Callable[[int], float]
-"""Machines to units of work an hour; one machine makes one, and none makes none."""
+"""Machines to units of work an hour; one machine makes one, and none makes none (but see :func:`beside`)."""
 Fleet = Mapping[str, int]
 """Machines by offer, none of them 0."""
 
@@ -64,10 +64,22 @@ def amdahl(serial: float) -> Curve:
     return lambda count: count / (1 + serial * (count - 1)) if count else 0.0
 
 
+def beside(job: Job, count: int, hourly: float) -> Job:
+    """The job of those that come and go beside ``count`` machines that stay, which cost ``hourly`` together.
+
+    What stays is paid whatever comes, so an hour sooner is worth it; to have nothing else is a fleet, too.
+    """
+
+    def curve(others: int) -> float:
+        return job.curve(others + count)
+
+    return replace(job, curve=curve, hour_usd=job.hour_usd + hourly, most=job.most - count)
+
+
 def usd_per_work(fleet: Fleet, offers: Mapping[str, Offer], job: Job, present: Fleet) -> float:
     """USD that a unit of work is expected to cost on a fleet until it loses something or the work is done.
 
-    Infinite for no machines at all.
+    Infinite where none works.
     """
     pace = job.curve(sum(fleet.values()))
     if pace <= 0:
@@ -78,7 +90,7 @@ def usd_per_work(fleet: Fleet, offers: Mapping[str, Offer], job: Job, present: F
     lost = -math.expm1(-rate * alone)
     works = lost / rate if rate > 0 else alone
     starts = (fleet != present) + lost
-    waits = max(offers[name].away for name in fleet)
+    waits = max((offers[name].away for name in fleet), default=0.0)
     return (job.hour_usd * waits + hourly * (works + starts * job.start)) / (pace * works)
 
 
@@ -92,8 +104,9 @@ def best_fleet(offers: Sequence[Offer], job: Job, present: Fleet | None = None) 
     by_name = {offer.name: offer for offer in offers if offer.most > 0}
     now = {name: count for name, count in (present or {}).items() if count}
     kept = [now] if now and all(name in by_name and count <= by_name[name].most for name, count in now.items()) else []
-    candidates = itertools.chain(kept, _fleets(list(by_name.values()), job.most))
     nothing: dict[str, int] = {}
+    none = [nothing] if job.curve(0) > 0 else []
+    candidates = itertools.chain(none, kept, _fleets(list(by_name.values()), job.most))
     return min(candidates, key=lambda fleet: _rank(fleet, by_name, job, now), default=nothing)
 
 

@@ -1,20 +1,22 @@
-"""A gang has lost a machine: another one takes its place while the command goes on.
+"""Machines that come and go while a gang's command goes on: in the place of a lost one, or as it pays.
 
 So it is with engines that do without a worker and take up a new one, where the machines of two launches see each other
-as those of one do; rank 0, which runs the command, cannot be replaced. The new machine is a cluster of one, of the same
-attempt, under a token of its own: written down before it is asked for, like any other. The lost one gets a record of
-its own, so that each is on the bill for as long as it lived.
+as those of one do; rank 0, which runs the command, cannot be replaced, nor can others that are to be reliable. The
+new machine is a cluster of one, of the same attempt, under a token of its own: written down before it is asked for,
+like any other. The lost one gets a record of its own, so that each is on the bill for as long as it lived.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from sky_core.clouds.base import REFUSALS as REFUSED
 from sky_core.clouds.base import Instance
+from sky_core.driver.gangs import fleet
 from sky_core.driver.stages.closing import as_ended, costs, end
 from sky_core.driver.stages.launch import (
     REFUSALS,
@@ -34,6 +36,7 @@ from sky_core.events import Launching, LaunchUnclear, NodeJoined, NodeLost, Refu
 from sky_core.facts import facts_of
 from sky_core.job.bill import lifetime
 from sky_core.job.outcome import Outcome
+from sky_core.planner.plan import Placement
 from sky_core.remote.executor import Executor, Introducing, JobRequest
 from sky_core.ssh.machine import Machine
 from sky_core.store import Cluster
@@ -42,6 +45,7 @@ from sky_core.store.records import LOST, MEND
 log = logging.getLogger(__name__)
 
 GO_ON = frozenset({"ray", "dask"})
+LEAVE_S = 5.0  # for a command to end by itself on a machine that is given back
 AGAIN_HOURS = 1 / 60  # between two tries to get a machine for the gang
 MOST_MENDS = 50  # of one attempt
 
@@ -62,10 +66,11 @@ def seen(step: Step, cluster: Cluster) -> list[Instance]:
 
 def _goes_on(step: Step, cluster: Cluster, ranks: Sequence[int]) -> bool:
     """Whether the command goes on without the machines of these ranks."""
-    memory, engine = step.memory, step.task.engine
+    memory, engine, elastic = step.memory, step.task.engine, step.task.elastic
     free = memory.closing is None and not memory.leaving and step.successor is None
-    able = engine is not None and engine.name in GO_ON and facts_of(cluster.cloud).one_network
-    return able and free and memory.phase == "running" and 0 not in ranks
+    able = engine is not None and (elastic or engine.name in GO_ON) and facts_of(cluster.cloud).one_network
+    stay = elastic.reliable if elastic else 1
+    return bool(able) and free and memory.phase == "running" and all(rank >= stay for rank in ranks)
 
 
 # --- a machine is lost ---------------------------------------------------------------------------------------
@@ -104,6 +109,7 @@ def lose(step: Step, cluster: Cluster, instances: Sequence[Instance]) -> Outcome
     for rank in ranks:
         told = told.then(_lost(step.after(told), rank, gone[ids[rank]]))
     step.driving.hearing.forget(step.job.id)
+    step.driving.resize_at.pop(step.job.id, None)
     addresses = tuple("" if name in gone else at for name, at in zip(ids, step.memory.addresses, strict=True))
     left = tuple("" if name in gone else name for name in ids)
     struck = step.after(told).comes_to(
@@ -116,8 +122,8 @@ def _lost(step: Step, rank: int, one: Instance) -> Outcome:
     """The record of a machine that is gone, apart from the gang's."""
     cluster = step.cluster
     assert cluster is not None
-    why = "preempted" if cluster.use_spot and not (one.halted or one.failed) else "died"
     mend = next((mend for mend in step.mends if one.id in mend.instance_ids), None)
+    why = "preempted" if (mend or cluster).use_spot and not (one.halted or one.failed) else "died"
     part = mend or replace(cluster, token=f"{cluster.token}{LOST}{rank}", num_nodes=1, instance_ids=(one.id,))
     ended = as_ended(part, why, [one])
     rest = tuple(name for name in cluster.instance_ids if name != one.id)
@@ -135,40 +141,110 @@ def _lost(step: Step, rank: int, one: Instance) -> Outcome:
 
 
 def due(step: Step) -> Outcome | None:
-    """The intent to launch a machine for the gang, or its launch; None if there is nothing to do just now."""
+    """The intent to launch machines for the gang, a launch, or an end; None if there is nothing to do just now."""
     memory, cluster = step.memory, step.cluster
-    if cluster is None or not memory.members or time.time() < memory.mend_at or not _goes_on(step, cluster, []):
+    if cluster is None or not _goes_on(step, cluster, []):
+        return None
+    if dropped := _dropped(step):
+        return dropped
+    if (gone := next((mend for mend in step.mends if mend.token in memory.parting), None)) is not None:
+        return end(step, gone, "released")
+    if time.time() < memory.mend_at:
         return None
     asked = next((mend for mend in step.mends if mend.state == "intended"), None)
     if asked is not None:
         return _launch(step, asked)
-    return None if _coming(step) or all(memory.members) else _intent(step, cluster)
+    return _resized(step, cluster) if step.task.elastic else _mended(step, cluster)
 
 
-def _coming(step: Step) -> Cluster | None:
-    """The machine that was launched and has not joined yet."""
-    there = set(step.memory.members)
-    return next((mend for mend in step.mends if mend.state == "launched" and not there & set(mend.instance_ids)), None)
+def _dropped(step: Step) -> Outcome | None:
+    """The end of intents that nobody has asked for, of an elastic gang whose market has just refused another one."""
+    vain = [mend for mend in step.mends if mend.state == "intended" and step.never_asked(mend)]
+    vain = [mend for mend in vain if step.task.elastic and fleet.refused_lately(step, mend.market)]
+    for mend in vain:
+        step.driving.unasked.pop(mend.token)
+    told = step.comes_to(launches=[request_for(mend, settled="not asked") for mend in vain])
+    ended = (replace(mend, state="refused", ended_at=time.time(), outcome="not asked") for mend in vain)
+    return replace(told, clusters=tuple(ended)) if vain else None
 
 
-def _intent(step: Step, cluster: Cluster) -> Outcome | None:
+def _mended(step: Step, cluster: Cluster) -> Outcome | None:
+    """As many machines as are lost, of the gang's own kind."""
+    lacking, placement = step.memory.members.count("") - len(_coming(step)), step.memory.placement
+    if lacking <= 0 or placement is None:
+        return None
+    return _intent(step, cluster, [placement.model_copy(update={"num_nodes": 1})] * lacking)
+
+
+def _resized(step: Step, cluster: Cluster) -> Outcome | None:
+    """What makes an elastic gang what it should be; None if it is, or was looked at just now."""
+    if time.time() < step.driving.resize_at.get(step.job.id, 0.0):
+        return None
+    wish, told = fleet.wish(step, cluster), step.comes_to()
+    for mend in wish.leaves:
+        told = told.then(_given_back(step.after(told), cluster, mend))
+    asked = _intent(step.after(told), cluster, wish.joins) if wish.joins else None
+    if asked or wish.leaves:
+        return told.then(asked)
+    step.driving.resize_at[step.job.id] = _again_at(step)
+    return None
+
+
+def _given_back(step: Step, cluster: Cluster, mend: Cluster) -> Outcome:
+    """A machine of an elastic gang that is not worth its price any more: told to end, and struck off."""
+    memory, ids = step.memory, list(members(step, cluster))
+    parting = step.comes_to(parting=(*memory.parting, mend.token))
+    rank = next((rank for rank, name in enumerate(ids) if name in mend.instance_ids), None)
+    if rank is None:
+        return parting
+    try:
+        executor, machines = step.driving.executors[cluster.cloud], machines_at(step, cluster, [memory.addresses[rank]])
+        executor.cancel(machines, step.job.id, cluster.attempt, LEAVE_S)
+    except (LinkLost, HostKeyMismatch, MachineError, CloudError) as error:
+        log.warning("%s: rank %d could not be told to end: %s", step.job.id, rank, error)
+    ids[rank] = ""
+    addresses = tuple("" if number == rank else at for number, at in enumerate(memory.addresses))
+    told = NodeLost(attempt=cluster.attempt, rank=rank, reason="given back: it is not worth its price any more")
+    return parting.then(step.after(parting).comes_to(members=tuple(ids), addresses=addresses, events=[told]))
+
+
+def _coming(step: Step) -> list[Cluster]:
+    """The machines that were launched and have not joined yet."""
+    there, parting = set(step.memory.members), step.memory.parting
+    launched = [mend for mend in step.mends if mend.state == "launched" and mend.token not in parting]
+    return [mend for mend in launched if not there & set(mend.instance_ids)]
+
+
+def _intent(step: Step, cluster: Cluster, places: Sequence[Placement]) -> Outcome | None:
+    """The intents to launch a machine at each of these places, which are alike; as many as may be paid."""
     before = [one for one in step.driving.store.clusters(job_id=step.job.id) if one.attempt == cluster.attempt]
     number = 1 + sum(one.mends for one in before)
-    placement = step.memory.placement
-    if number > MOST_MENDS or placement is None:
-        return None
-    if why := too_dear(step, placement.model_copy(update={"num_nodes": 1})):
+    most = math.inf if step.task.elastic else MOST_MENDS + 1 - number
+    count = int(min(len(places), most))
+    why = None
+    while count > 0 and (why := too_dear(step, places[0].model_copy(update={"num_nodes": count}))):
+        count -= 1
+    if why and count <= 0:
         told = held_back(step, why)
         return told.then(step.after(told).comes_to(after_s=told.after_s, mend_at=_again_at(step)))
-    mend = Cluster(
-        token=f"{cluster.token}{MEND}{number}", job_id=cluster.job_id, attempt=cluster.attempt, state="intended",
-        cloud=cluster.cloud, region=cluster.region, zone=cluster.zone, instance_type=cluster.instance_type,
-        use_spot=cluster.use_spot, num_nodes=1, price=cluster.price, host_key=cluster.host_key,
-        intended_at=time.time(), accelerator=cluster.accelerator,
-    )  # fmt: skip
-    step.driving.unasked[mend.token] = step.job.lease_epoch
-    launching = Launching(attempt=cluster.attempt, machine=placement.machine, **where(mend))
-    return step.comes_to(cluster=mend, launches=[request_for(mend)], events=[launching])
+    mends = [
+        Cluster(
+            token=f"{cluster.token}{MEND}{number + more}", job_id=cluster.job_id, attempt=cluster.attempt,
+            state="intended", cloud=cluster.cloud, region=cluster.region, zone=cluster.zone,
+            instance_type=cluster.instance_type, use_spot=places[0].use_spot, num_nodes=1, price=places[0].price,
+            host_key=cluster.host_key, intended_at=time.time(), accelerator=cluster.accelerator,
+        )
+        for more in range(count)
+    ]  # fmt: skip
+    if not mends:
+        return None
+    for mend in mends:
+        step.driving.unasked[mend.token] = step.job.lease_epoch
+    told = step.comes_to(
+        launches=[request_for(mend) for mend in mends],
+        events=[Launching(attempt=mend.attempt, machine=places[0].machine, **where(mend)) for mend in mends],
+    )
+    return replace(told, clusters=tuple(mends))
 
 
 def _again_at(step: Step) -> float:
@@ -194,25 +270,35 @@ def _launch(step: Step, mend: Cluster) -> Outcome:
             observations=[taught(step, mend, error, kept, scope)] if not own else [],
             events=[Refused(attempt=mend.attempt, why=kind, message=str(error), **where(mend))],
             mend_at=again_at,
+            refused={**step.memory.refused, mend.market: time.time()},
         )
     except CloudError as error:  # what it made is found by the same call
         return step.comes_to(mend_at=again_at, events=[LaunchUnclear(message=str(error))])
     launched, told = as_launched(mend, instances, asked_at)
-    return step.comes_to(cluster=launched, observations=[observation(mend, "launched")], events=[told])
+    refused = {market: at for market, at in step.memory.refused.items() if market != mend.market}
+    return step.comes_to(cluster=launched, observations=[observation(mend, "launched")], refused=refused, events=[told])
 
 
 # --- and joins -----------------------------------------------------------------------------------------------
 
 
 def joined(step: Step, cluster: Cluster, request: Callable[[Sequence[str]], JobRequest]) -> Outcome | None:
-    """The machine that was launched for the gang as a member of it, once it runs and answers; None if there is none.
+    """Those that were launched for the gang as members of it, once they run and answer; None if there are none.
 
     Args:
         request: What the gang's agents are started with, made of the machines' addresses by rank.
     """
-    mend, settings = _coming(step), step.driving.settings
-    if mend is None or not _goes_on(step, cluster, []):
+    coming = _coming(step)
+    if not coming or not _goes_on(step, cluster, []):
         return None
+    told = step.comes_to(after_s=step.driving.settings.poll_s)
+    for mend in coming:
+        told = told.then(_joined(step.after(told), cluster, mend, request))
+    return told
+
+
+def _joined(step: Step, cluster: Cluster, mend: Cluster, request: Callable[[Sequence[str]], JobRequest]) -> Outcome:
+    settings = step.driving.settings
     later = step.comes_to(after_s=settings.poll_s)
     try:
         (one,) = look(step, mend)
@@ -221,20 +307,22 @@ def joined(step: Step, cluster: Cluster, request: Callable[[Sequence[str]], JobR
         (address, *_) = (*addresses_of(step, mend, [one]), "")
         if one.state != "running" or not address:
             return replace(later, clusters=(while_pending(step, mend, [one]),))
-        rank, ids = step.memory.members.index(""), list(step.memory.members)
-        ids[rank] = one.id
+        ids = list(members(step, cluster))
+        rank = ids.index("") if "" in ids else len(ids)
+        ids[rank : rank + 1] = [one.id]
         known = {each.id: each for each in step.driving.clouds[cluster.cloud].describe([name for name in ids if name])}
         ips = [(known[name].private_ip or known[name].ip or "") if name else "" for name in ids]
         (machine,) = machines_at(step, cluster, [address])
         alone = [machine if number == rank else None for number in range(len(ids))]
         about, executor = request(ips), step.driving.executors[cluster.cloud]
-        _introduce(step, executor, machines_at(step, cluster, step.memory.addresses), about)
+        there = (*step.memory.addresses, *[""] * (len(ids) - len(step.memory.addresses)))
+        _introduce(step, executor, machines_at(step, cluster, there), about)
         executor.start(alone, about)
     except (LinkLost, HostKeyMismatch, MachineError, CloudError):
         let_in(step, mend)
         return later
     addresses, logs = list(step.memory.addresses), list(step.memory.kept_logs)
-    addresses[rank] = address
+    addresses[rank : rank + 1] = [address]
     logs[rank:] = [0, *logs[rank + 1 :]]
     told = NodeJoined(attempt=cluster.attempt, rank=rank, ip=address)
     return step.comes_to(

@@ -42,7 +42,7 @@ def close(step: Step) -> Outcome:
     """End the open cluster and wait until its cloud says so, or keep it; then end the job or begin its next attempt."""
     memory, told = step.memory, step.comes_to()
     if step.mends:
-        return end(step, step.mends[0], memory.closing or "ended")
+        return _mends_ended(step, memory.closing or "ended")
     left = step.cluster or (step.successor if memory.verdict is not None else None)
     if left is not None:
         told = _let_go(step, left, memory.closing or "ended")
@@ -52,6 +52,15 @@ def close(step: Step) -> Outcome:
         more = step.successor is not None and left is not step.successor
         return told if more else told.then(_over(step.after(told), memory.verdict))
     return told.then(_begun_anew(step.after(told)))
+
+
+def _mends_ended(step: Step, why: str) -> Outcome:
+    """The end of the machines that have joined later: of all at once, since each is paid for until then."""
+    told, after_s = step.comes_to(), 0.0
+    for mend in step.mends:
+        told = told.then(end(step.after(told), mend, why))
+        after_s = max(after_s, told.after_s)
+    return replace(told, after_s=after_s)
 
 
 def _let_go(step: Step, cluster: Cluster, why: str) -> Outcome:

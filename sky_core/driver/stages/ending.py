@@ -99,7 +99,8 @@ def _left(step: Step, cluster: Cluster, url: str) -> JobState | None:
     options, kept = storage_options(step, cluster), step.memory.kept_logs
     answers = []
     alone = step.task.engine is not None and step.task.engine.name not in SPREAD
-    for rank in range(1 if alone else max(1, len(step.memory.addresses))):
+    ranks = step.task.num_nodes if step.task.elastic else max(1, len(step.memory.addresses))
+    for rank in range(1 if alone else ranks):
         content = read_object(verdict_of(url, rank), options)
         if content is None:
             return None

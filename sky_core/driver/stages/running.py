@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from sky_core.catalog.names import tool
 from sky_core.clouds.base import Instance
-from sky_core.driver.gangs import mending
+from sky_core.driver.gangs import fleet, mending
 from sky_core.driver.lead.berths import zone_key
 from sky_core.driver.lead.pilot import decide, pilot_of, thoughts
 from sky_core.driver.lead.promise import checkpoint_hours, noted, too_slow, unsaved, warning
@@ -187,7 +187,7 @@ def _heard(step: Step, cluster: Cluster, addresses: tuple[str, ...], state: JobS
 def _noticed(step: Step, cluster: Cluster, state: JobState) -> Outcome:
     """What is new about the attempt: its phase, what was moved for it, an eviction, its newest checkpoint."""
     memory, events = step.memory, list[Happening]()
-    changes: Changes = {"phase": state.phase, **noted(step, cluster, state)}
+    changes: Changes = {"phase": state.phase, **noted(step, cluster, state), **fleet.noted(step, state)}
     if state.phase != memory.phase:
         events.append(Phase(attempt=cluster.attempt, phase=state.phase))
     if state.phase in ("running", "outputs", "done") and not memory.accounted:
@@ -328,8 +328,10 @@ def _gang_key(step: Step, cluster: Cluster) -> str:
 
 
 def _engine(task: Task, cluster: Cluster) -> Mapping[str, object]:
-    """The engine to be started; none where a service's cluster has it."""
-    return task.engine.model_dump(mode="json") if task.engine and not is_managed(cluster.instance_type) else {}
+    """The engine to be started, as the agents read it; none where a service's cluster has it."""
+    elastic = {"elastic": task.elastic.model_dump(mode="json")} if task.elastic else {}
+    started = task.engine is not None and not is_managed(cluster.instance_type)
+    return {**task.engine.model_dump(mode="json"), **elastic} if task.engine and started else {}
 
 
 def _request(step: Step, cluster: Cluster, ips: Sequence[str], bucket: str) -> JobRequest:
