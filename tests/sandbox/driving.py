@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from sky_core.broker import Broker
 from sky_core.broker.submission import needs_of
 from sky_core.config import Settings
 from sky_core.driver.executors import Executors
-from sky_core.driver.lifecycle import take_step
-from sky_core.driver.step import Clouds, Driving
+from sky_core.driver.lifecycle import advance, take_step
+from sky_core.driver.step import Clouds, Driving, Step
 from sky_core.endpoints import SANDBOX_FILE
 from sky_core.remote import keys
 from sky_core.store import Job, Reach
@@ -96,3 +97,16 @@ def small(name: str = "work", run: str = "echo hello", **resources: Any) -> Task
     """A task for a small machine of AWS, unless ``resources`` say otherwise."""
     where = {"cloud": "aws", "region": "us-east-1", "instance_type": "t3.small"} if "cloud" not in resources else {}
     return Task(name=name, run=run, hours=0.1, resources=Resources(**where, **resources))
+
+
+def driven_by_mortals(home: Home, job: Job, stop: Callable[[], Any]) -> None:
+    """Each step is done by a driver that dies before it has written anything down, and then by another one."""
+    store, reach = home.store, Reach("sandbox", keys.team_key(home.settings).id)
+    end = time.monotonic() + LIMIT_S
+    while not stop():
+        assert time.monotonic() < end, store.events(job.id)[-3:]
+        for act in (lambda driving, due: advance(Step.load(driving, due)), take_step):
+            driving = replace(home.new_driving(), executors=home.driving.executors)
+            for due in store.lease_due(driving.holder, 600.0, 10, reach):
+                act(driving, due)
+            store.release_lease(job.id, driving.holder)

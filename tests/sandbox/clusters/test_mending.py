@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from dataclasses import replace
 from importlib.util import find_spec
 
 import pytest
 
 from sky_core import Resources, Task
 from sky_core.config import Limits
-from sky_core.driver.lifecycle import advance, take_step
 from sky_core.driver.stages import running
-from sky_core.driver.step import Step
-from sky_core.remote.keys import team_key
-from sky_core.store import Reach
 from tests.conftest import until
 from tests.crash import judge
-from tests.sandbox.driving import LIMIT_S, Home, home_of
+from tests.sandbox.driving import Home, driven_by_mortals, home_of
 
 pytestmark = pytest.mark.slow
 HOURS_PER_SECOND = 1 / 3600
@@ -166,19 +160,6 @@ def test_ray_goes_on_with_another_worker(world, tmp_path):
         assert b"(rank 0) sum 8955050\n" in log
         assert stories(home, job) == ["node lost", "node joined"]
         check_bill(world, home, job)
-
-
-def driven_by_mortals(home: Home, job, stop) -> None:
-    """Each step is done by a driver that dies before it has written anything down, and then by another one."""
-    store, reach = home.store, Reach("sandbox", team_key(home.settings).id)
-    end = time.monotonic() + LIMIT_S
-    while not stop():
-        assert time.monotonic() < end, store.events(job.id)[-3:]
-        for act in (lambda driving, due: advance(Step.load(driving, due)), take_step):
-            driving = replace(home.new_driving(), executors=home.driving.executors)
-            for due in store.lease_due(driving.holder, 600.0, 10, reach):
-                act(driving, due)
-            store.release_lease(job.id, driving.holder)
 
 
 @pytest.mark.parametrize("cloud", TYPES)
