@@ -182,4 +182,4 @@ def simulated_job(catalog: Catalog, stretch: Stretch, due: float, changeover: fl
         if i != j
     }
     spot, on_demand = ({zone: row[market] for zone, row in rows.items()} for market in ("spot_price", "price"))
-    return SpotJob(stretch.work, due, changeover, spot, on_demand, moves=moves, moved="over")
+    return SpotJob(stretch.work, due, changeover, spot, on_demand, moves=moves)
