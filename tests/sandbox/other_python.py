@@ -18,12 +18,18 @@ ROOT = Path(__file__).parents[2]
 EXTRAS = ("aws", "gcp", "azure")
 
 
-def another_python() -> Path:
-    """An interpreter of another minor version with all that a driver imports. Where none can be made the test skips."""
+def another_python(minor: int | None = None) -> Path:
+    """An interpreter of that minor version, else of the newest but ours, with all that a driver imports.
+
+    Where none can be made the test skips.
+    """
     ours = sys.version_info.minor
-    others = [one for minor, one in interpreters().items() if minor >= OLDEST_CALLER and minor != ours]
+    if minor == ours:
+        return Path(sys.executable)
+    others = [one for one in interpreters().values() if one.minor >= OLDEST_CALLER and one.minor != ours]
+    others = [one for one in others if minor in (None, one.minor)]
     if not others:
-        pytest.skip(f"of Python there is only 3.{ours} here")
+        pytest.skip("no such Python is here")
     other = max(others, key=lambda one: one.minor)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     needed = [*project["dependencies"], *(line for name in EXTRAS for line in project["optional-dependencies"][name])]

@@ -115,6 +115,19 @@ def train(broker: Broker, pipeline: Pipeline) -> float:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("minor", [11, 12, 13])
+def test_a_function_finds_its_callers_minor_version(world, minor, own_store_url):
+    python = another_python(minor)
+    with pytest.MonkeyPatch.context() as patch, own_broker(world, patch, own_store_url):
+        command = [python, ROOT / "tests/sandbox/remote/caller.py"]
+        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, env=environ, cwd="/", capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        told = {line for line in done.stdout.splitlines() if " runs it on " in line}
+        assert told == {f"{cloud} runs it on 3.{minor} for 3.{minor}" for cloud, _ in PLACES.values()}
+
+
+@pytest.mark.timeout(600)
 def test_from_a_lock(world, broker, tmp_path):
     assert train(broker, digits(environment=str(locked(tmp_path / "project")))) > 0.9
 

@@ -26,7 +26,7 @@ documents: a table of the sandbox's, made apart from the providers. **None of it
 `python -m tests.unit.images.what_works`; a test holds it against the providers and the catalog.
 
 - A command runs with the image's own `python3`. A function runs with a driver on Python 3.11, 3.12 or 3.13 alike,
-  whatever the image has: [it is brought](execution.md#a-python-of-our-own).
+  whatever the image has: [it is brought](execution.md#a-python-of-our-own). The tests send one from each to each cloud.
 - "spot" and "on demand": for which markets the catalog has a price.
 - Machines without accelerators boot Ubuntu 24.04 on all three clouds, x86-64 and Arm; of Azure's sizes the old ones
   (Dv2, Dv3, Ev3 without an s) its image of generation 1, and v6 and later with an NVMe disk.
