@@ -13,6 +13,7 @@ class Network(BaseModel):
     Attributes:
         vpc: AWS: id of the VPC, needed for a group of ours in it. Google: name of the network.
         subnet: AWS: ``subnet-…``. Google: name of the subnetwork. Azure: the subnet's resource id.
+        subnets: AWS: several instead, of one VPC: each is in one zone, and in other zones no machines can be.
         security_group: One of your own (AWS: its id, Azure: a network security group's resource id). Nothing is opened
             then: it has to let SSH in.
         public_addresses: Whether machines get any; without them they are reached by their private ones.
@@ -24,6 +25,7 @@ class Network(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     vpc: str | None = None
     subnet: str | None = None
+    subnets: tuple[str, ...] = ()
     security_group: str | None = None
     public_addresses: bool = True
     proxy_command: str | None = None

@@ -152,6 +152,8 @@ class Ec2:
         **options: Any,
     ) -> Reservation:
         market: Market = "spot" if options.get("instance_market_options") or options.get("lifecycle") else "on-demand"
+        if subnet := _subnet(options):
+            options["placement"] = _in_zone_of(backend, subnet, options.get("placement"))
         zone = options["placement"] = options.get("placement") or self._zone(backend, kind, market, count)
         with self.world.lock:
             try:
@@ -240,6 +242,23 @@ class Ec2:
         interface.private_ip_address = machine.ip
         public = self.world.account.public_addresses and machine.state == "running"
         interface.public_ip = machine.ip if public else None
+
+
+def _subnet(options: dict[str, Any]) -> str | None:
+    interfaces = [one["SubnetId"] for one in options.get("nics") or () if "SubnetId" in one]
+    return options.get("subnet_id") or next(iter(interfaces), None)
+
+
+def _in_zone_of(backend: EC2Backend, subnet: str, zone: str | None) -> str:
+    """The subnet's zone, which a launch need not name, and may not name otherwise."""
+    there = str(backend.get_subnet(subnet).availability_zone)
+    if zone not in (None, "", there):
+        raise AwsError(
+            "InvalidParameterValue",
+            f"Value ({zone}) for parameter availabilityZone is invalid. Subnet '{subnet}' is in the availability zone "
+            f"{there}",
+        )
+    return there
 
 
 def _refusal(refused: Refused, type_: str, zone: str, market: Market) -> AwsError:

@@ -19,6 +19,7 @@ from sky_core.clouds.base import TAG_OWNER
 from sky_core.clouds.caller import sources
 from sky_core.config import CloudConfig
 from sky_core.errors import NotSetUp
+from sky_core.networks import Network as Own
 
 Json = dict[str, Any]
 GROUP = "skyloom"
@@ -32,14 +33,36 @@ class Network:
     def __init__(self, config: CloudConfig, session: Session) -> None:
         self._config, self._session = config, session
         self._opened: dict[tuple[str, tuple[int, ...], tuple[str, ...]], str] = {}  # (region, ports, from) -> group
+        self._subnets: dict[str, dict[str, str]] = {}  # region -> zone -> one's own subnet there
 
-    def interface(self, region: str, ports: tuple[int, ...]) -> Json:
-        """What RunInstances says of a machine's network: security groups, or an interface in a subnet of one's own."""
-        own, group = self._config.network.at(region), self.group(region, ports)
-        if own.subnet is None and own.public_addresses:
+    def interface(self, region: str, zone: str | None, ports: tuple[int, ...]) -> Json:
+        """What RunInstances says of a machine's network: security groups, or an interface in a subnet of one's own.
+
+        Raises:
+            NotSetUp: if there are subnets of one's own, and none in the zone.
+        """
+        own, subnet, group = self._config.network.at(region), self.subnet(region, zone), self.group(region, ports)
+        if subnet is None and own.public_addresses:
             return {"SecurityGroupIds": [group]}
         about: Json = {"DeviceIndex": 0, "Groups": [group], "AssociatePublicIpAddress": own.public_addresses}
-        return {"NetworkInterfaces": [{**about, **({"SubnetId": own.subnet} if own.subnet else {})}]}
+        return {"NetworkInterfaces": [{**about, **({"SubnetId": subnet} if subnet else {})}]}
+
+    def subnet(self, region: str, zone: str | None) -> str | None:
+        """One's own subnet in a zone, the first for any zone; None where the default network serves."""
+        if not (named := _named(self._config.network.at(region))):
+            return None
+        if region not in self._subnets:
+            found = self._client(region).describe_subnets(SubnetIds=list(named))["Subnets"]
+            by_id = {subnet["SubnetId"]: subnet["AvailabilityZone"] for subnet in found}
+            self._subnets[region] = {by_id[name]: name for name in reversed(named)}
+        there = self._subnets[region]
+        if zone is None:
+            return named[0]
+        if zone not in there:
+            cure = "name one there as well, in subnets of [clouds.aws.network] of config.toml"
+            why = f"{zone}: the subnets of the settings are in {', '.join(sorted(there))}"
+            raise NotSetUp(why, scope="zone", code="NoSubnet", cure=cure)
+        return there[zone]
 
     def group(self, region: str, ports: tuple[int, ...]) -> str:
         """The group that lets SSH and ``ports`` in from this machine, and the group's machines talk to each other."""
@@ -74,6 +97,7 @@ class Network:
     def forget(self) -> None:
         """Look again for groups that were known: one was deleted."""
         self._opened.clear()
+        self._subnets.clear()
 
     def _open(self, region: str, group: str, port: int, allowed: Sequence[str]) -> None:
         for source in allowed:
@@ -110,8 +134,8 @@ class Network:
         own = self._config.network.at(region)
         if own.vpc is not None:
             return own.vpc
-        if own.subnet is not None:
-            return str(self._client(region).describe_subnets(SubnetIds=[own.subnet])["Subnets"][0]["VpcId"])
+        if named := _named(own):
+            return str(self._client(region).describe_subnets(SubnetIds=[named[0]])["Subnets"][0]["VpcId"])
         filters = [{"Name": "is-default", "Values": ["true"]}]
         vpcs = self._client(region).describe_vpcs(Filters=filters)["Vpcs"]
         if not vpcs:
@@ -120,6 +144,10 @@ class Network:
 
     def _client(self, region: str) -> Any:
         return self._session.client("ec2", region)
+
+
+def _named(own: Own) -> tuple[str, ...]:
+    return own.subnets or ((own.subnet,) if own.subnet else ())
 
 
 def _rules_of(group: Json) -> Iterator[Json]:

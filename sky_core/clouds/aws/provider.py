@@ -112,7 +112,7 @@ class Aws:
             self._quotas.refuse_none(request.region, request.instance_type, request.use_spot)
         with self._session.errors(request.region):
             image = self._image(request)
-            interface = self._network.interface(request.region, request.ports)
+            interface = self._network.interface(request.region, request.zone, request.ports)
         body = _run_instances(request, image, interface, cloud_config(request, self.config.ssh_user))
         if self.config.machine_identity:
             body["IamInstanceProfile"] = {"Name": self.config.machine_identity}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 from sky_core.clouds import connect
 from tests.sandbox.driving import home_of, small
 
 SANDBOX = {"hours_per_second": 0.1}
+EACH_S = 15.0  # seconds at an address
 PLACES = {
     "aws": {"region": "us-east-1", "instance_type": "t3.small"},
     "gcp": {"region": "us-central1", "instance_type": "e2-standard-2"},
@@ -13,14 +16,18 @@ PLACES = {
 }
 
 
-def test_a_driver_that_moves_twice_loses_no_job(world, tmp_path):
+def test_a_driver_that_moves_again_and_again_loses_no_job(world, tmp_path):
     with home_of(world, tmp_path) as home:
         world.control.move("198.51.100.1")
         jobs = {
-            cloud: home.submit(small(cloud, run="sleep 10; echo hi", cloud=cloud, **place), key=cloud)
+            cloud: home.submit(small(cloud, run="sleep 80; echo hi", cloud=cloud, **place), key=cloud)
             for cloud, place in PLACES.items()
         }
         home.drive(*jobs.values(), stop=lambda: all(home.store.job(j.id).state == "running" for j in jobs.values()))
+        for number in range(1, 4):
+            world.control.move(f"203.0.113.{number}")
+            until_s = time.monotonic() + EACH_S
+            home.drive(*jobs.values(), stop=lambda: time.monotonic() > until_s)  # noqa: B023 - used at once
         world.control.move("203.0.113.9")
         done = home.drive(*jobs.values())
         assert [job.state for job in done] == ["succeeded"] * 3, [job.result for job in done]

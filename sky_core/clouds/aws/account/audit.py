@@ -45,8 +45,8 @@ def _enabled(cloud: Aws, region: str) -> str:
 
 def _dry_run(cloud: Aws, region: str) -> str:
     """Whether a launch would be taken, in the subnet of the settings if there is one; EC2 says "yes" as an error."""
-    own = cloud.config.network.at(region)
-    subnet = {} if own.subnet is None else {"SubnetId": own.subnet}
+    own = cloud._network.subnet(region, None)
+    subnet = {} if own is None else {"SubnetId": own}
     request = LaunchRequest("sky-check", "t3.small", region, None, use_spot=False, asked_before=False)
     image = cloud._image(request)
     try:

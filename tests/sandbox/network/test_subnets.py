@@ -1,0 +1,63 @@
+"""A company's account on AWS: no default network, and subnets of its own, each in one zone."""
+
+from __future__ import annotations
+
+import pytest
+
+from sky_core.clouds import connect
+from sky_core.clouds.aws.network import Network
+from sky_core.errors import InvalidRequest
+from tests.conftest import Sandbox
+from tests.sandbox.driving import home_of, small
+from tests.sandbox.ssh import request
+
+SANDBOX = {"account": "enterprise", "hours_per_second": 0.1}
+ZONES = ("us-east-1b", "us-east-1d")
+
+
+@pytest.fixture(scope="module")
+def subnets(world: Sandbox) -> list[str]:
+    ec2 = connect("aws", world.settings)._session.client("ec2", "us-east-1")
+    vpc = ec2.create_vpc(CidrBlock="10.20.0.0/16")["Vpc"]["VpcId"]
+    blocks = [(zone, f"10.20.{number}.0/24") for number, zone in enumerate(ZONES)]
+    return [
+        ec2.create_subnet(VpcId=vpc, CidrBlock=cidr, AvailabilityZone=zone)["Subnet"]["SubnetId"]
+        for zone, cidr in blocks
+    ]
+
+
+def test_machines_are_where_there_are_subnets(world: Sandbox, tmp_path, subnets: list[str]) -> None:
+    network = {"subnets": subnets, "public_addresses": False}
+    with home_of(world, tmp_path, network=network) as home:
+        world.control.capacity(ZONES[0], "*", "on-demand", 0)
+        [job] = home.drive(home.submit(small()))
+        world.control.capacity(ZONES[0], "*", "on-demand", None)
+        assert job.state == "succeeded", job.result
+        outcomes = home.outcomes(job)
+        assert outcomes[-1] == ("succeeded", ZONES[1])
+        assert ("capacity", ZONES[0]) in outcomes
+        assert {outcome for outcome, zone in outcomes if zone not in ZONES} == {"auth"}
+        asked = [e["zone"] for e in world.control.audit() if e.get("action") == "RunInstances"]
+        assert set(asked) == set(ZONES), "EC2 is not asked where there is no subnet"
+
+
+def test_a_zone_without_a_subnet_is_told_with_the_cure(world: Sandbox, tmp_path, subnets: list[str]) -> None:
+    network = {"subnet": subnets[0], "public_addresses": False}
+    with home_of(world, tmp_path, network=network) as home:
+        task = small(cloud="aws", region="us-east-1", zone="us-east-1a", instance_type="t3.small")
+        [job] = home.drive(home.submit(task))
+        assert job.state == "failed"
+        assert "the subnets of the settings are in us-east-1b" in job.result["error"]
+        assert "in subnets of [clouds.aws.network]" in job.result["error"]
+
+
+def test_ec2_takes_no_zone_but_the_subnets(world: Sandbox, tmp_path, subnets: list[str], monkeypatch) -> None:
+    monkeypatch.setattr(Network, "subnet", lambda *_: subnets[0])
+    network = {"subnet": subnets[0], "public_addresses": False}
+    with home_of(world, tmp_path, network=network) as home:
+        cloud = connect("aws", home.settings)
+        with pytest.raises(InvalidRequest, match="is in the availability zone us-east-1b"):
+            cloud.launch(request("elsewhere"))
+        [machine] = cloud.launch(request("anywhere", zone=None))
+        assert machine.zone == "us-east-1b"
+        cloud.terminate([machine.id])
