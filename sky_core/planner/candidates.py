@@ -28,6 +28,8 @@ from sky_core.spec import Task
 from sky_core.store import Run
 from sky_core.tracker import Tracker
 
+SHOWN = 3  # places that a refusal names
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -243,10 +245,24 @@ def free(task: Task, sold: Sold, blocked: Sequence[Block]) -> Sold:
             task.name,
             "capacity",
             [nearest.placement(row, task.name).machine for row in range(len(nearest))],
-            f"Task.{task.name}: none of its {len(sold)} offerings is to be had now: {'; '.join(reasons)}",
+            f"Task.{task.name}: none of its {len(sold)} offerings is to be had now: {'; '.join(_summed(reasons))}",
             cure="allow more regions, clouds or accelerators, or try again later",
         )
     return left
+
+
+def _summed(reasons: Sequence[str]) -> list[str]:
+    """Each reason with the first of the places it holds for: "quota in eu-north-1, eu-west-1, us-east-1 and 9 more"."""
+    places: dict[str, list[str]] = {}
+    for reason in reasons:
+        why, _, place = reason.partition(" in ")
+        places.setdefault(why, []).extend([place] if place else [])
+    return [f"{why} in {_listed(found)}" if found else why for why, found in places.items()]
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown, more = names[:SHOWN], len(names) - SHOWN
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
 def is_blocked(placement: Placement, blocked: Sequence[Block]) -> bool:

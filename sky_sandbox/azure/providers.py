@@ -15,6 +15,18 @@ from sky_sandbox.azure.wire import ArmError, Call
 
 PROVIDER = re.compile(r"^/subscriptions/[^/]+/providers/(?P<namespace>[^/]+)(?:/register)?$")
 RIGHTS = re.compile(r"^/subscriptions/[^/]+/providers/Microsoft.Authorization/permissions$")
+# https://learn.microsoft.com/azure/reliability/regions-list, as the API spells them
+LOCATIONS = (
+    "East US", "East US 2", "South Central US", "West US 2", "West US 3", "Australia East", "Southeast Asia",
+    "North Europe", "Sweden Central", "UK South", "West Europe", "Central US", "South Africa North", "Central India",
+    "East Asia", "Indonesia Central", "Japan East", "Japan West", "Korea Central", "Malaysia West", "New Zealand North",
+    "Canada Central", "Austria East", "France Central", "Germany West Central", "Italy North", "Norway East",
+    "Poland Central", "Spain Central", "Switzerland North", "Mexico Central", "UAE North", "Brazil South",
+    "Chile Central", "Israel Central", "Qatar Central", "North Central US", "West US", "West Central US",
+    "South Africa West", "Australia Central", "Australia Southeast", "Korea South", "South India", "West India",
+    "Canada East", "France South", "Germany North", "Norway West", "Switzerland West", "UK West", "UAE Central",
+    "Brazil Southeast",
+)  # fmt: skip
 USAGES = re.compile(r"^/subscriptions/[^/]+/providers/Microsoft.Compute/locations/[^/]+/usages$")
 
 
@@ -41,7 +53,10 @@ class Providers:
         if call.method == "POST":
             self.registered.add(namespace)
         state = "Registered" if account.registered or namespace in self.registered else "NotRegistered"
-        return JSONResponse({"id": call.path, "namespace": namespace, "registrationState": state})
+        sold = [{"resourceType": "virtualMachines", "locations": list(LOCATIONS), "apiVersions": ["2024-07-01"]}]
+        kinds = sold if namespace == "Microsoft.Compute" else []
+        return JSONResponse({"id": call.path, "namespace": namespace, "registrationState": state,
+                             "resourceTypes": kinds})  # fmt: skip
 
     def check(self, account: Account, call: Call) -> None:
         """Refuse what the account is closed to.

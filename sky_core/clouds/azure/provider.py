@@ -74,9 +74,10 @@ class Azure:
         self.settle_s = SETTLE_S if config.settle_s is None else config.settle_s
         session = Session(config)
         self._subscription = session.subscription
-        self._machines, self._quotas = session.compute.virtual_machines, Quotas(session.compute.usage)
+        self._machines = session.compute.virtual_machines
         self._groups, self._resources = session.resources.resource_groups, session.resources.resources
         self._providers = session.resources.providers
+        self._quotas = Quotas(session.compute.usage, self._providers)
         self._network = Surroundings(config, self._resources, self._id)
         self._storage = AzureStorage(config, session.subscription, session.resources, session.credential)
 

@@ -75,7 +75,11 @@ NEEDS = (
         ("Microsoft.ManagedIdentity/userAssignedIdentities/assign/action",),
         "identity",
     ),
-    Need("quotas before launching", ("Microsoft.Compute/locations/usages/read",), "optional"),
+    Need(
+        "quotas before launching",
+        ("Microsoft.Compute/locations/usages/read", "Microsoft.Resources/subscriptions/providers/read"),
+        "optional",
+    ),
     Need(
         "registering resource providers",
         (

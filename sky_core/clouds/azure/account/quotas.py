@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from sky_core.clouds.azure.errors import cloud_errors
@@ -41,10 +42,13 @@ def _sorted(name: str) -> str:
 
 
 class Quotas:
-    """What each region lets the subscription have. ``usage`` are azure-mgmt-compute's operations on usages."""
+    """What each region lets the subscription have.
 
-    def __init__(self, usage: Any) -> None:
-        self._usage = usage
+    ``usage`` are azure-mgmt-compute's operations on usages, ``providers`` azure-mgmt-resource's on resource providers.
+    """
+
+    def __init__(self, usage: Any, providers: Any) -> None:
+        self._usage, self._providers = usage, providers
         self._known: dict[str, tuple[float, Mapping[str, int]]] = {}
 
     def limits(self, region: str) -> Mapping[str, int]:
@@ -67,13 +71,30 @@ class Quotas:
             QuotaError: before anything is asked for.
         """
         family = family_of("lowPriorityCores") if use_spot else family_of_size(size)
-        try:
-            limit = self.limits(region).get(family or "")
-        except CloudError:
-            self._known[region] = time.monotonic(), {}
-            return
-        if limit == 0:
+        if self._limit(region, family) == 0:
             what = "of Spot cores" if use_spot else f"of cores of {size}'s family"
             error = QuotaError(f"{region}: the quota {what} is 0", scope="family", code="QuotaExceeded")
             error.cure = "ask for it: https://portal.azure.com/#view/Microsoft_Azure_Capacity/QuotaMenuBlade"
+            others = [other for other in self._regions() if other != region]
+            with ThreadPoolExecutor(8) as pool:
+                limits = pool.map(lambda other: self._limit(other, family), others)
+            error.elsewhere = tuple(other for other, limit in zip(others, limits, strict=True) if limit == 0)
             raise error
+
+    def _limit(self, region: str, family: str | None) -> int | None:
+        """Cores of a family, or None where that cannot be told."""
+        try:
+            return self.limits(region).get(family or "")
+        except CloudError:
+            self._known[region] = time.monotonic(), {}
+            return None
+
+    def _regions(self) -> list[str]:
+        """Where virtual machines are to be had; empty where that cannot be told. It is told as people write it."""
+        try:
+            with cloud_errors():
+                kinds = self._providers.get("Microsoft.Compute").resource_types or ()
+        except CloudError:
+            return []
+        named = [kind.locations or () for kind in kinds if kind.resource_type == "virtualMachines"]
+        return [name.lower().replace(" ", "") for names in named for name in names]
