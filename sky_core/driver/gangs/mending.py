@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import takewhile
 
 from sky_core.clouds.base import REFUSALS as REFUSED
 from sky_core.clouds.base import Instance
@@ -46,7 +47,10 @@ log = logging.getLogger(__name__)
 
 GO_ON = frozenset({"ray", "dask"})
 LEAVE_S = 5.0  # for a command to end by itself on a machine that is given back
-AGAIN_HOURS = 1 / 60  # between two tries to get a machine for the gang
+AGAIN_HOURS = 1 / 60  # between two tries to get a machine for the gang, twice as long after each refusal…
+MOST_DOUBLINGS = 5  # …up to half an hour
+AGAIN_LOOKS = 5  # at the gang meanwhile, however fast the clock of a sandbox goes
+KNOCK_SHARE = 0.2  # of the time, at most, goes to machines that do not answer yet; the rest is the gang's
 MOST_MENDS = 50  # of one attempt
 
 
@@ -247,8 +251,18 @@ def _intent(step: Step, cluster: Cluster, places: Sequence[Placement]) -> Outcom
     return replace(told, clusters=tuple(mends))
 
 
-def _again_at(step: Step) -> float:
-    return time.time() + step.driving.settings.scale.seconds(AGAIN_HOURS)
+def _again_at(step: Step, doublings: int = 0) -> float:
+    settings = step.driving.settings
+    wait_s = settings.scale.seconds(AGAIN_HOURS) * 2.0 ** min(doublings, MOST_DOUBLINGS)
+    return time.time() + max(wait_s, AGAIN_LOOKS * settings.poll_s)
+
+
+def _refused_before(step: Step, mend: Cluster) -> int:
+    """How many launches for the gang were refused just before this one."""
+    asked = [one for one in step.driving.store.clusters(job_id=step.job.id) if one.mends and one.token != mend.token]
+    asked = [one for one in asked if one.attempt == mend.attempt and one.state != "intended"]
+    asked.sort(key=lambda one: one.intended_at, reverse=True)
+    return len([*takewhile(lambda one: one.state == "refused", asked)])
 
 
 def _launch(step: Step, mend: Cluster) -> Outcome:
@@ -269,7 +283,7 @@ def _launch(step: Step, mend: Cluster) -> Outcome:
             launches=[request_for(mend, settled=kind)] if known and error.settled else (),  # else it stays owed
             observations=[taught(step, mend, error, kept, scope)] if not own else [],
             events=[Refused(attempt=mend.attempt, why=kind, message=str(error), **where(mend))],
-            mend_at=again_at,
+            mend_at=_again_at(step, _refused_before(step, mend)),
             refused={**step.memory.refused, mend.market: time.time()},
         )
     except CloudError as error:  # what it made is found by the same call
@@ -288,12 +302,16 @@ def joined(step: Step, cluster: Cluster, request: Callable[[Sequence[str]], JobR
     Args:
         request: What the gang's agents are started with, made of the machines' addresses by rank.
     """
-    coming = _coming(step)
+    knock_at = step.driving.knock_at
+    coming = [mend for mend in _coming(step) if time.monotonic() >= knock_at.get(mend.token, 0.0)]
     if not coming or not _goes_on(step, cluster, []):
         return None
     told = step.comes_to(after_s=step.driving.settings.poll_s)
     for mend in coming:
+        begun = time.monotonic()
         told = told.then(_joined(step.after(told), cluster, mend, request))
+        took_s = time.monotonic() - begun
+        knock_at[mend.token] = begun + took_s / KNOCK_SHARE
     return told
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from sky_core import Resources, Task
 from sky_core.config import Limits
+from sky_core.driver.gangs import mending
 from sky_core.driver.stages import running
 from tests.conftest import until
 from tests.crash import judge
@@ -215,6 +216,50 @@ def test_a_machine_that_a_limit_forbids_is_not_launched(world, tmp_path):
         assert len(world.launches(job.id)) == NODES
         (job,) = home.drive(job, driving=home.new_driving())
         assert (job.state, stories(home, job)) == ("succeeded", ["node lost", "node joined"])
+        check_bill(world, home, job)
+
+
+SHORT = f"""
+cat > main.py <<'END'
+import time
+from distributed import Client
+if __name__ == "__main__":
+    client = Client()
+    print("begun", flush=True)
+    while len(client.scheduler_info(n_workers=-1)["workers"]) == {NODES}:
+        time.sleep(0.2)
+    time.sleep(2)
+    print("end with", len(client.scheduler_info(n_workers=-1)["workers"]))
+END
+exec python3 main.py
+"""
+
+
+def test_a_gang_that_stays_short_of_a_machine_is_heard_to_its_end(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(mending, "AGAIN_HOURS", 0.0)  # as on a sandbox's fast clock
+    with home_of(world, tmp_path) as home:
+        job = home.submit(task("aws", run=SHORT))
+        home.drive(job, stop=lambda: begun(home, job))
+        world.control.kill(machine_of(world, home, job, 1))
+        poor = home.settings.model_copy(update={"limits": Limits(usd_per_job=1e-4)})
+        (job,) = home.drive(job, driving=home.new_driving(poor))
+        assert (job.state, stories(home, job)) == ("succeeded", ["node lost"])
+        assert b"(rank 0) end with 2\n" in home.store.log(job.id)
+        assert len(world.launches(job.id)) == NODES
+        check_bill(world, home, job)
+
+
+def test_two_lost_workers_are_replaced_though_one_of_the_new_ones_never_answers(world, tmp_path):
+    with home_of(world, tmp_path) as home:
+        job = home.submit(task("aws", run=DASK.replace(f"wait_for_workers({NODES})", f"wait_for_workers({NODES - 1})")))
+        home.drive(job, stop=lambda: begun(home, job))
+        world.control.fault("aws", "boot", "mute", times=1)
+        for rank in (1, 2):
+            world.control.kill(machine_of(world, home, job, rank))
+        home.drive(job, stop=lambda: "node joined" in stories(home, job))
+        assert stories(home, job) == ["node lost", "node lost", "node joined"]
+        home.broker.cancel(job.id, "seen enough")
+        home.drive(job)
         check_bill(world, home, job)
 
 
