@@ -21,7 +21,10 @@ AZURE_FAMILIES = {
     "standardNDSv2Family": True,
     "StandardNCADSA100v4Family": True,
     "StandardNVADSA10v5Family": True,
-    "StandardNCadsH100v5Family": True,
+    "standardNCADSH100v5Family": True,
+    "StandardNDASv4_A100Family": True,
+    "standard NDAMSv4_A100Family": True,
+    "standardNDSH100v5Family": True,
 }
 # On demand they count against GPUS_PER_GPU_FAMILY, of which a region's description tells nothing:
 # https://cloud.google.com/compute/resource-usage#gpu_quota

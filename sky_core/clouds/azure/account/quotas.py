@@ -17,6 +17,7 @@ from sky_core.errors import CloudError, QuotaError
 
 # Standard_NC4as_T4_v3: series, cores, features, accelerator, version
 SIZE = re.compile(r"^Standard_([A-Z]+)\d+(?:-\d+)?([a-z]*)(?:_([A-Z0-9]+?))?(?:_v(\d+))?$")
+ANY = r"([A-Z]+\d+)?"  # accelerator
 KEPT_S = 600.0
 
 
@@ -25,13 +26,18 @@ def family_of(name: str) -> str:
     return _sorted(re.sub(r"standard|family|[ _]", "", name, flags=re.IGNORECASE))
 
 
-def family_of_size(size: str) -> str | None:
-    """The same of the family that a size belongs to, or None if its name says none."""
+def family_of_size(size: str) -> re.Pattern[str] | None:
+    """What fits the same of the family that a size belongs to, or None if its name says none.
+
+    Families leave out that a size has RDMA or a machine to itself, and name an accelerator that it may leave out:
+    ``Standard_ND96asr_v4`` belongs to ``standardNDASv4_A100Family``.
+    """
     match = SIZE.match(size)
     if match is None:
         return None
     series, features, accelerator, version = match.groups(default="")
-    return _sorted(f"{series}{features}{accelerator}{f'v{version}' if version else ''}")
+    kept = re.sub("[ri]", "", features).upper()
+    return re.compile(f"{series}{kept}{accelerator.upper() or ANY}{f'V{version}' if version else ''}")
 
 
 def _sorted(name: str) -> str:
@@ -70,7 +76,7 @@ class Quotas:
         Raises:
             QuotaError: before anything is asked for.
         """
-        family = family_of("lowPriorityCores") if use_spot else family_of_size(size)
+        family = re.compile(family_of("lowPriorityCores")) if use_spot else family_of_size(size)
         if self._limit(region, family) == 0:
             what = "of Spot cores" if use_spot else f"of cores of {size}'s family"
             error = QuotaError(f"{region}: the quota {what} is 0", scope="family", code="QuotaExceeded")
@@ -81,13 +87,14 @@ class Quotas:
             error.elsewhere = tuple(other for other, limit in zip(others, limits, strict=True) if limit == 0)
             raise error
 
-    def _limit(self, region: str, family: str | None) -> int | None:
+    def _limit(self, region: str, family: re.Pattern[str] | None) -> int | None:
         """Cores of a family, or None where that cannot be told."""
         try:
-            return self.limits(region).get(family or "")
+            limits = self.limits(region)
         except CloudError:
             self._known[region] = time.monotonic(), {}
             return None
+        return max((limits[name] for name in limits if family and family.fullmatch(name)), default=None)
 
     def _regions(self) -> list[str]:
         """Where virtual machines are to be had; empty where that cannot be told. It is told as people write it."""
