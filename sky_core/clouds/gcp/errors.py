@@ -35,6 +35,7 @@ from sky_core.errors import (
 
 log = logging.getLogger(__name__)
 
+CALLED = re.compile(r"^[A-Z]+ https?://\S+: ")  # what google-api-core puts before the words of an HTTP error
 ZONE_CAPACITY = frozenset(
     {
         "ZONE_RESOURCE_POOL_EXHAUSTED",
@@ -228,7 +229,7 @@ def dataproc_end(message: str) -> CloudError | None:
 
 def sort_call(error: GoogleAPICallError, what: str) -> CloudError:
     """The error for a failed HTTP call of Compute (its ``reason``) or TPU (its canonical code)."""
-    message = f"{what}: {error.message}"
+    message = f"{what}: {CALLED.sub('', error.message)}"
     status = int(error.code or 0)
     if _is_tpu_quota(error.details):
         return QuotaError(message, scope="zone" if "zone" in message else "region", code="RESOURCE_EXHAUSTED")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -28,6 +30,9 @@ documents: a table of the sandbox's, made apart from the providers. **None of it
 - A command runs with the image's own `python3`. A function runs with a driver on Python 3.11, 3.12 or 3.13 alike,
   whatever the image has: [it is brought](execution.md#a-python-of-our-own). The tests send one from each to each cloud.
 - "spot" and "on demand": for which markets the catalog has a price.
+- `python benchmarks/machines/what_works.py` runs a command on each, on each of its markets, in the strict sandbox: of
+  89 cells 78 ran and 11 were refused, as the table has it; with `--account new` all are, for quotas or an API that a
+  newcomer has to ask for.
 - Machines without accelerators boot Ubuntu 24.04 on all three clouds, x86-64 and Arm; of Azure's sizes the old ones
   (Dv2, Dv3, Ev3 without an s) its image of generation 1, and v6 and later with an NVMe disk.
 
@@ -41,8 +46,27 @@ def page() -> str:
     return HEAD + "".join(f"| {' | '.join(row)} |\n" for row in rows())
 
 
+@dataclass(frozen=True)
+class Cell:
+    """One cloud and accelerator that differs in what it boots; TPUs by their generation."""
+
+    cloud: str
+    kind: str
+    cheapest: Mapping[str, Any]
+    markets: Sequence[str]
+    python: str
+    verdict: str
+
+
 def rows() -> Iterator[tuple[str, ...]]:
-    """One row for each cloud and accelerator that differs in what it boots; TPUs by their generation."""
+    """The cells of the table."""
+    for cell in cells():
+        example, markets = f"`{cell.cheapest['instance_type']}`", ", ".join(cell.markets)
+        yield CLOUDS[cell.cloud], cell.kind, example, markets, cell.python, cell.verdict
+
+
+def cells() -> Iterator[Cell]:
+    """What the catalog sells, by cloud and accelerator."""
     table = Catalog.embedded().table.filter(pl.col("accelerator").is_not_null(), pl.col("cloud").is_in(list(CLOUDS)))
     table = table.with_columns(
         kind=pl.col("accelerator").cast(pl.String).str.replace(r"^(tpu-v\d+\w?)-\d+$", "$1"),
@@ -60,7 +84,7 @@ def rows() -> Iterator[tuple[str, ...]]:
             verdict = (
                 f"retired by {max(day for day in ends if day)}: planned on if nothing else will do, with a warning"
             )
-        yield CLOUDS[str(cloud)], str(kind), f"`{cheapest['instance_type']}`", ", ".join(markets), python, verdict
+        yield Cell(str(cloud), str(kind), cheapest, markets, python, verdict)
 
 
 def judged(cloud: str, accelerator: str, arch: str, type_: str) -> tuple[str, str]:
