@@ -153,11 +153,10 @@ class Emr:
 
     def _placed(self, request: LaunchRequest) -> Json:
         """Where RunJobFlow puts the machines, and who may reach the first one."""
-        own = self._config.network.at(request.region)
-        group = self._network.group(request.region, ())
-        place: Json = {"AdditionalMasterSecurityGroups": [group]}
-        if own.subnet is not None:
-            return {**place, "Ec2SubnetId": own.subnet}
+        subnet = self._network.subnet(request.region, request.zone)
+        place: Json = {"AdditionalMasterSecurityGroups": [self._network.group(request.region, ())]}
+        if subnet is not None:
+            return {**place, "Ec2SubnetId": subnet}
         return {**place, "Placement": {"AvailabilityZone": request.zone}} if request.zone else place
 
     def _client(self, region: str, *, once: bool = False) -> Any:

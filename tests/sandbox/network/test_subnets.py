@@ -6,7 +6,7 @@ import pytest
 
 from sky_core.clouds import connect
 from sky_core.clouds.aws.network import Network
-from sky_core.errors import InvalidRequest
+from sky_core.errors import InvalidRequest, NotSetUp
 from tests.conftest import Sandbox
 from tests.sandbox.driving import home_of, small
 from tests.sandbox.ssh import request
@@ -61,3 +61,12 @@ def test_ec2_takes_no_zone_but_the_subnets(world: Sandbox, tmp_path, subnets: li
         [machine] = cloud.launch(request("anywhere", zone=None))
         assert machine.zone == "us-east-1b"
         cloud.terminate([machine.id])
+
+
+def test_a_managed_cluster_is_in_the_subnet_of_its_zone(world: Sandbox, tmp_path, subnets: list[str]) -> None:
+    with home_of(world, tmp_path, network={"subnets": subnets}) as home:
+        emr = connect("aws", home.settings)._emr
+        for zone, subnet in zip(ZONES, subnets, strict=True):
+            assert emr._placed(request("words", zone=zone))["Ec2SubnetId"] == subnet
+        with pytest.raises(NotSetUp, match="the subnets of the settings are in"):
+            emr._placed(request("words", zone="us-east-1a"))
