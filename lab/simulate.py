@@ -98,10 +98,13 @@ class Truth:
     Attributes:
         work: Hours on the task's hardware.
         changeovers: Hours that its starts take, in turn, at least one; those after the last take as long as it.
+        measured: Whether the policy is told, once the job has started, the longest start so far instead of the
+            estimate, as a broker tells it.
     """
 
     work: float
     changeovers: Sequence[float]
+    measured: bool = False
 
 
 @dataclass(frozen=True)
@@ -223,6 +226,7 @@ class _Run:
     starting: float = 0.0
     delay: float = 0.0
     told: float = 0.0  # the delay as the policy knows it
+    longest: float = 0.0  # of the starts that are over
     billed: float = 0.0  # hours of the present machine
     cost: float = 0.0
     egress: float = 0.0
@@ -238,7 +242,7 @@ class _Run:
         moves = {zone: job.move(self.home, zone) for zone in available}
         return Situation(
             now=self.now, remaining_work=left or -DONE, time_to_deadline=job.deadline - self.now,  # 0 would mean done
-            changeover=job.changeover,
+            changeover=self._estimate(),
             changeover_left=max(0.0, self.starting + (self.told - self.delay)) if self.starting else 0.0,
             decision_interval=self.step, total_work=job.work, total_time=job.deadline,
             price_ratio=min(job.on_demand_price.values()) / min(self.price.values()),
@@ -263,7 +267,7 @@ class _Run:
             move = self.job.move(self.home, decision.zone)
             self.cost, self.egress = self.cost + move.usd, self.egress + move.usd
             changeover = self.truth.changeovers[min(self.changeovers, len(self.truth.changeovers) - 1)]
-            self.delay, self.told = changeover + move.hours, self.job.changeover + move.hours
+            self.delay, self.told = changeover + move.hours, self._estimate() + move.hours
             self.starting, self.changeovers = self.delay, self.changeovers + 1
             if self.job.moved == "begun":
                 self.home = decision.zone
@@ -279,8 +283,13 @@ class _Run:
             self.billed += span
             if self.starting <= DONE:
                 self.home = self.here.zone
+                self.longest = max(self.longest, self.delay)
         self.hours[self.here.state, self.here.zone] += span
         self.now += span
+
+    def _estimate(self) -> float:
+        """Hours of a start, as the policy is told."""
+        return self.longest if self.truth.measured and self.longest else self.job.changeover
 
     def _pay(self, hours: float) -> None:
         prices = self.price if self.here.state == "spot" else self.job.on_demand_price

@@ -1,7 +1,8 @@
 """Jobs with deadlines led by the broker on replayed spot traces, and the simulator's word on each.
 
 The machines are the sandbox's, whose capacity follows the traces. The simulator runs the same policy on the same
-traces, from the moment in which the broker began to lead the job, with the start's delay that was measured.
+traces, from the moment in which the broker began to lead the job. Its starts take what was measured; of that it knows
+what the broker knows: a guess before the first start, then the longest so far.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from lab.simulate import Leg, Move, SpotJob, simulate
+from lab.simulate import Leg, Move, SpotJob, Truth, simulate
 from lab.traces import Traces
 from sky_core import Pipeline, Resources, Task
 from sky_core.broker import Broker
 from sky_core.catalog import Catalog
 from sky_core.driver.lead.berths import zone_key
+from sky_core.driver.lead.promise import CHANGEOVER_HOURS
 from sky_core.events import Launched, Phase
 from sky_core.planner.market import load_catalog
 from sky_core.recovery import make_policy
@@ -155,9 +157,9 @@ def _result(broker: Broker, job: Job, stretch: Stretch, begun: float) -> Result:
     # What the broker tells its policy of the deadline.
     due = stretch.deadline - 2 * CHECKPOINT - scale.hours(led - job.created_at + 2 * broker.settings.poll_s)
     catalog = load_catalog(broker.settings.home).with_defaults(broker.settings.defaults)
-    simulated = simulated_job(catalog, stretch, due, statistics.mean(changeovers))
+    simulated, truth = simulated_job(catalog, stretch, due), starts(stretch, statistics.mean(changeovers))
     sight = "told" if len(up) == 1 else "asked"
-    expected = simulate(make_policy(broker.settings.spot_policy), Traces(step, up), simulated, sight=sight)
+    expected = simulate(make_policy(broker.settings.spot_policy), Traces(step, up), simulated, truth=truth, sight=sight)
     went = tuple(_stay(leg) for leg in expected.timeline if leg.zone is not None)
     finish, waited = scale.hours(job.updated_at - job.created_at), scale.hours(led - job.created_at)
     usd = broker.bill(job.plan_key).usd
@@ -168,7 +170,12 @@ def _stay(leg: Leg) -> Stay:
     return leg.state, leg.zone
 
 
-def simulated_job(catalog: Catalog, stretch: Stretch, due: float, changeover: float) -> SpotJob:
+def starts(stretch: Stretch, hours: float) -> Truth:
+    """That each start takes as long, which only the first one tells."""
+    return Truth(stretch.work, [hours], measured=True)
+
+
+def simulated_job(catalog: Catalog, stretch: Stretch, due: float) -> SpotJob:
     """The job at the catalog's prices, as plans believe them, its moves at the catalog's egress."""
     rows = {}
     for wanted in stretch.where.alternatives:
@@ -182,4 +189,4 @@ def simulated_job(catalog: Catalog, stretch: Stretch, due: float, changeover: fl
         if i != j
     }
     spot, on_demand = ({zone: row[market] for zone, row in rows.items()} for market in ("spot_price", "price"))
-    return SpotJob(stretch.work, due, changeover, spot, on_demand, moves=moves)
+    return SpotJob(stretch.work, due, CHANGEOVER_HOURS, spot, on_demand, moves=moves)

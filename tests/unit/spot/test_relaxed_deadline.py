@@ -96,3 +96,21 @@ def test_one_that_ends_sooner_than_said_is_paid_for_what_it_ran():
     job = SpotJob(4.0, 6.0, 0.25, {"a": 1.0}, {"a": 3.0})
     out = simulate(make_policy("greedy"), Traces(STEP, {"a": np.ones(60, bool)}), job, truth=Truth(2.0, [0.1]))
     assert out.cost == out.finish == pytest.approx(2.1)
+
+
+def test_the_longest_start_so_far_replaces_the_guess_of_one():
+    told = []
+
+    class Onlooker:
+        def decide(self, situation):
+            told.append(situation.changeover)
+            zone = "a" if situation.spot_available["a"] else None
+            return Decision("spot" if zone else "idle", zone)
+
+    traces = Traces(STEP, {"a": np.arange(60) % 12 < 9})
+    job = SpotJob(2.0, 9.0, 0.25, {"a": 1.0}, {"a": 3.0})
+    simulate(Onlooker(), traces, job, truth=Truth(2.0, [0.1, 0.3, 0.2], measured=True))
+    assert list(dict.fromkeys(told)) == [0.25, 0.1, 0.3]
+    told.clear()
+    simulate(Onlooker(), traces, job, truth=Truth(2.0, [0.1, 0.3, 0.2]))
+    assert set(told) == {0.25}
