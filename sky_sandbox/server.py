@@ -32,7 +32,9 @@ from sky_sandbox.aws import api as aws
 from sky_sandbox.aws.ec2 import ACCOUNT
 from sky_sandbox.aws.sso import aws_config
 from sky_sandbox.azure import app as azure
+from sky_sandbox.azure.login import ManagedIdentity
 from sky_sandbox.gcp import compute
+from sky_sandbox.gcp.login import ServiceAccount
 from sky_sandbox.ledger import Ledger
 from sky_sandbox.logins import Logins
 from sky_sandbox.machines import index
@@ -118,15 +120,16 @@ class Sandbox:
         self.world.account = PROFILES[chosen.account]
         self.hypervisor.ended = self.world.stop
         self.outages = Outages()
-        logins = Logins(chosen.login_s)
+        logins = Logins(chosen.login_s, static=lambda: self.world.account.access_keys)
+        google, identity = ServiceAccount(logins, GCP_PROJECT), ManagedIdentity(logins)
         self.certificates = make_certificates(self.folder / "tls")
         self._aws = make_server(
             LOOPBACK, 0, aws.Aws(self.world, logins), threaded=True, request_handler=aws.RequestHandler
         )
         threading.Thread(target=self._aws.serve_forever, daemon=True).start()
-        arm = azure.app(self.world)
+        arm = azure.app(self.world, logins, identity)
         self.listeners = {
-            "gcp": Listener(compute.app(self.world, logins)),
+            "gcp": Listener(compute.app(self.world, logins, google)),
             "azure": Listener(arm, self.certificates),
             "azure inside": Listener(arm),  # machines do not have our certificates
             "storage": Listener(
@@ -134,6 +137,7 @@ class Sandbox:
                     self.folder / "objects",
                     self.outages,
                     logins,
+                    google.bearer,
                     self.world.lacks,
                     lambda: self.world.account.hierarchical,
                 )
@@ -142,9 +146,11 @@ class Sandbox:
             "packages": Listener(index.app()),
         }
 
-        _write_private(self.folder / "aws.ini", aws_config(f"http://{LOOPBACK}:{self._aws.port}", ACCOUNT))
-        self.bastion = None if self.world.account.routed else Bastion(self.folder / "bastion", self.hypervisor.ssh_port)
         inside = {name: f"http://{LOOPBACK}:{listener.port}" for name, listener in self.listeners.items()}
+        _write_private(self.folder / "aws.ini", aws_config(f"http://{LOOPBACK}:{self._aws.port}", ACCOUNT))
+        _write_private(self.folder / "google.json", google.key_file(f"{inside['gcp']}/token"))
+        _write_private(self.folder / "azure.env", identity.variables(inside["azure inside"]))
+        self.bastion = None if self.world.account.routed else Bastion(self.folder / "bastion", self.hypervisor.ssh_port)
         self.hypervisor.apis = {
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"{inside['gcp']}/compute/v1/",
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_TPU": f"{inside['gcp']}/v2/",
@@ -165,6 +171,7 @@ class Sandbox:
             **({"lent_h": self.options.login_s / 3600} if self.options.login_s else {}),
             **({"network": self._behind(self.bastion)} if self.bastion else {}),
         }
+        token = {"credentials": {"token": "sandbox"}} if self.world.account.access_keys else {}
         return {
             "pid": os.getpid(),
             "admin": {"url": f"http://{LOOPBACK}:{ports['admin']}", "token": self.token},
@@ -187,14 +194,14 @@ class Sandbox:
                     **common,
                     "endpoint": f"http://{LOOPBACK}:{ports['gcp']}",
                     "account": GCP_PROJECT,
-                    "credentials": {"token": "sandbox"},
+                    **token,
                 },
                 "azure": {
                     **common,
                     "endpoint": f"https://localhost:{ports['azure']}",
                     "account": AZURE_SUBSCRIPTION,
                     "storage_account": AZURE_STORAGE_ACCOUNT,
-                    "credentials": {"token": "sandbox"},
+                    **token,
                     "ca_file": str(self.certificates.ca),
                 },
             },

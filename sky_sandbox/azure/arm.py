@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 
 from starlette.responses import JSONResponse, Response
 
+from sky_sandbox.azure.login import check_login
 from sky_sandbox.azure.providers import Providers
 from sky_sandbox.azure.resources import (
     ADDRESS,
@@ -60,6 +61,7 @@ from sky_sandbox.azure.wire import (
 )
 from sky_sandbox.ledger import Entry as LedgerEntry
 from sky_sandbox.ledger import Kind
+from sky_sandbox.logins import Logins
 from sky_sandbox.machines.record import Machine
 from sky_sandbox.world import CALLER, Fault, Refused, World
 
@@ -78,6 +80,7 @@ class Arm:
     """All resources of all subscriptions, by lower-case id. One lock, never held while a machine is killed."""
 
     world: World
+    logins: Logins
     lock: threading.RLock = field(default_factory=threading.RLock)
     groups: dict[str, Body] = field(default_factory=dict)
     entries: dict[str, Entry] = field(default_factory=dict)
@@ -94,9 +97,7 @@ class Arm:
         CALLER.set(call.headers.get("authorization", "").removeprefix("Bearer "))
         fault, code = None, ""
         try:
-            if not call.headers.get("authorization", "").startswith("Bearer "):
-                raise ArmError("InvalidAuthenticationToken", "The 'Authorization' header is missing.")
-            self._authorize(call)
+            check_login(call, self.logins, self.entries)
             if match := OPERATION.match(call.key):
                 return self.operations.tell(match["style"], match["id"])
             about |= about_call(call)
@@ -113,18 +114,6 @@ class Arm:
         if fault is not None and fault.kind == "lost":
             return ArmError(fault.code or "GatewayTimeout", about=about).response()
         return response
-
-    def _authorize(self, call: Call) -> None:
-        """A machine's identity may do what a role that is assigned in its group lets it; everybody else may do all."""
-        kind, _, principal = call.headers["authorization"].removeprefix("Bearer ").partition(" ")
-        if kind != "identity":
-            return
-        roles = [entry for entry in self.entries.values() if entry.type == "microsoft.authorization/roleassignments"]
-        granted = {
-            entry.body["id"].split("/")[4] for entry in roles if entry.properties.get("principalId") == principal
-        }
-        if call.group not in granted:
-            raise ArmError("AuthorizationFailed")
 
     def _suffer(self, call: Call, fault: Fault | None, about: Mapping[str, str]) -> Body | None:
         """Let an injected fault take effect; the error, if it is to fail the creation of a VM after its acceptance."""

@@ -76,6 +76,9 @@ class ArmError(Exception):
 
     def response(self) -> Response:
         headers = {"Retry-After": f"{self.retry_after_s:.0f}"} if self.code == "TooManyRequests" else {}
+        if STATUS.get(self.code) == 401:
+            why = 'error="invalid_token", error_description="The access token is invalid."'
+            headers["WWW-Authenticate"] = f'Bearer authorization_uri="https://login.windows.net/", {why}'
         return JSONResponse({"error": self.body}, STATUS.get(self.code, 409), headers)
 
 
