@@ -46,7 +46,7 @@ REFUSALS: dict[type[CloudError], tuple[str, Seen]] = {
     CapacityError: ("capacity", "capacity"),
     QuotaError: ("quota", "quota"),
     AuthError: ("auth", "auth"),
-    InvalidRequest: ("invalid", "capacity"),
+    InvalidRequest: ("invalid", "invalid"),
 }
 
 MAX_LAUNCH_ERRORS = 8  # throttled or unclear calls in a row before a place is given up; waits double from 0.5 s
@@ -211,7 +211,6 @@ def _out_of_hand(step: Step, cluster: Cluster, error: NotConnected, *, known: bo
 
 
 def _refused(step: Step, cluster: Cluster, error: CloudError, *, known: bool) -> Outcome:
-    # What a cloud will never sell (a retired type, a stale catalog row) is blocked like missing capacity.
     kind, seen = next(pair for kind_of, pair in REFUSALS.items() if isinstance(error, kind_of))
     scope: Scope = getattr(error, "scope", "zone")
     moves, own = cluster is step.successor, is_own(step, cluster, error)
@@ -261,7 +260,7 @@ def tries_without(step: Step, cluster: Cluster, error: CloudError) -> Tries:
 def _unclear(step: Step, cluster: Cluster, error: CloudError) -> Outcome:
     errors = step.memory.launch_errors + 1
     if errors > MAX_LAUNCH_ERRORS:
-        seen = [observation(cluster, "capacity")]
+        seen = [observation(cluster, "unclear")]
         ending: Changes = {"launch_errors": 0}
         ending |= {"successor": None} if cluster is step.successor else {"closing": "unclear"}
         told = [GaveUp(message=str(error), **where(cluster))]
