@@ -40,6 +40,7 @@ FACTS = CloudFacts(
     audit="sky_core.clouds.azure.account.audit:audit",
     prices="sky_core.catalog.refresh.sources.azure:source",
     spot_zones=False,
+    one_network=True,
     bills_pending=True,  # https://learn.microsoft.com/azure/virtual-machines/states-billing: what is allocated
     gbit_out=7.0,  # not capped; taken like GCP
     preemptions_per_hour=0.025,  # middle of the lowest published band, "0-5%": documentation, "Spot Virtual Machines"

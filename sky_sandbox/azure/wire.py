@@ -32,6 +32,7 @@ STATUS = {
     "InvalidParameter": 400,
     "InvalidResourceReference": 400,
     "NicInUse": 400,
+    "ResourceGroupDeletionBlocked": 409,
     "ExpiredAuthenticationToken": 401,
     "InvalidAuthenticationToken": 401,
     "AuthorizationFailed": 403,
@@ -179,9 +180,9 @@ class Operations:
         if operation is None:
             raise ArmError("ResourceNotFound", f"There is no operation {name}.")
         done = operation.done()
-        if style == "operationresults":
-            return Response(status_code=200 if done else 202)
         error = operation.error() if done else None
+        if style == "operationresults":
+            return JSONResponse({"error": error}, 409) if error else Response(status_code=200 if done else 202)
         if error is not None:
             return JSONResponse({"status": "Failed", "error": error})
         return JSONResponse({"status": "Succeeded" if done else "InProgress"})

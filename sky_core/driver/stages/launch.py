@@ -175,6 +175,7 @@ def request_of(step: Step, cluster: Cluster, *, asked_before: bool) -> LaunchReq
     placement = _asked_for(step, cluster)
     assert placement is not None
     wanted = alternative(task.resources, placement)
+    gang = cluster.token.partition(MEND)[0]
     return LaunchRequest(
         token=cluster.token,
         instance_type=cluster.instance_type,
@@ -188,9 +189,10 @@ def request_of(step: Step, cluster: Cluster, *, asked_before: bool) -> LaunchReq
         disk_gib=wanted.disk_size,
         arch=placement.arch,
         ports=wanted.ports,
-        host_key=identity.host_key(cluster.token.partition(MEND)[0]),
+        host_key=identity.host_key(gang),
         authorized_key=public_key(identity.client_key),
         asked_before=asked_before,
+        beside=gang if cluster.mends else "",
         tags={**wanted.tags, TAG_OWNER: step.driving.store.id, TAG_CLUSTER: cluster.token, TAG_JOB: step.job.id},
         switch=switch(step.driving.settings, cluster.cloud, placement.hours),
     )
