@@ -71,6 +71,8 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--lease-s", type=float, default=10.0, help="seconds until another driver may take a job over")
     parser.add_argument("--orphan-ttl-s", type=float, default=60.0, help="seconds an undriven machine lives on")
     parser.add_argument("--login-s", type=float, help="real seconds after which lent credentials end at the latest")
+    parser.add_argument("--clock-skew-s", type=float, default=0.0,
+                        help="seconds that machines' clocks are ahead of their metadata service's")  # fmt: skip
     parser.add_argument("--images", choices=("strict", "prepared"), default="prepared",
                         help="machines with their image's Python, or with ours and all that jobs need")  # fmt: skip
     parser.add_argument("--account", choices=PROFILES, default="easy", help="what the account with each cloud is like")
@@ -104,7 +106,7 @@ class Sandbox:
         self._reserved = (ssh_port, metadata_port)
         self.hypervisor = Hypervisor(
             choose_runner(chosen.runner),
-            Metadata(metadata_port.getsockname()[1]),
+            Metadata(metadata_port.getsockname()[1], chosen.clock_skew_s),
             self.folder,
             ssh_port.getsockname()[1],
             strict=chosen.images == "strict",
