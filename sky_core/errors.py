@@ -197,6 +197,10 @@ class InvalidRequest(CloudError):
         self.scope: Scope = scope
 
 
+class NoWayIn(InvalidRequest):
+    """The settings lead to no machine in ``scope``: it would be paid for and never reached."""
+
+
 class UnknownOutcome(CloudError):
     """The call may or may not have taken effect (time-out, 5xx): look before asking again."""
 
@@ -228,6 +232,19 @@ class PartlySilent(LinkLost):
     def __init__(self, message: str, ranks: tuple[int, ...]) -> None:
         super().__init__(message)
         self.ranks = ranks
+
+
+class ProxyBroken(LinkLost):
+    """The settings' ``proxy_command`` does not lead to any machine: a wrong setting, or a bastion that is away.
+
+    Attributes:
+        lasting: Whether only somebody who changes the setting, or the bastion, can mend it.
+    """
+
+    def __init__(self, said: str, *, lasting: bool) -> None:
+        cure = "look at proxy_command in [clouds.<cloud>.network] of config.toml, and at the bastion that it names"
+        super().__init__(f"proxy_command: {said}", cure=cure)
+        self.said, self.lasting = said, lasting
 
 
 class LoginRefused(LinkLost):

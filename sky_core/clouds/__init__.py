@@ -12,8 +12,9 @@ from importlib import import_module
 from sky_core.clouds.base import Cloud, Found, Instance, LaunchRequest, Storage
 from sky_core.clouds.findings import Finding
 from sky_core.config import Settings
-from sky_core.errors import NotConnected
+from sky_core.errors import NotConnected, ProxyBroken
 from sky_core.facts import clouds, facts_of
+from sky_core.ssh.proxy import try_out
 
 
 def connect(name: str, settings: Settings) -> Cloud:
@@ -49,10 +50,21 @@ def audit(name: str, settings: Settings, region: str) -> Iterator[Finding]:
     cloud, function = connect(name, settings), facts_of(name).audit
     if not function:
         cloud.check()
-        return iter((Finding("login", True, "works"),))
-    module, _, attribute = function.partition(":")
-    found: Iterator[Finding] = getattr(import_module(module), attribute)(cloud, region)
-    return found
+        yield Finding("login", True, "works")
+    else:
+        module, _, attribute = function.partition(":")
+        yield from getattr(import_module(module), attribute)(cloud, region)
+    if command := settings.clouds[name].network.at(region).proxy_command:
+        yield _way_in(command)
+
+
+def _way_in(command: str) -> Finding:
+    """Whether the bastion that SSH goes through answers."""
+    try:
+        try_out(command)
+    except ProxyBroken as error:
+        return Finding("proxy_command", False, error.said)
+    return Finding("proxy_command", True, "answers")
 
 
 __all__ = ["Cloud", "Found", "Instance", "LaunchRequest", "Storage", "audit", "connect"]

@@ -71,6 +71,7 @@ class Driving:
         renew_at: By job id, when what it has lent its machines is to be lent anew, seconds since the epoch.
         resize_at: By job id, when it is looked at next how many machines its elastic gang should have, likewise.
         knock_at: By token, when a machine that is to join a gang is tried next, on the monotonic clock.
+        ways: By ``proxy_command``, when it was last seen to work, likewise.
         purse: Held while an intent is written down.
         herald: Told of what was written down.
     """
@@ -88,6 +89,7 @@ class Driving:
     renew_at: dict[str, float] = field(default_factory=dict)
     resize_at: dict[str, float] = field(default_factory=dict)
     knock_at: dict[str, float] = field(default_factory=dict)
+    ways: dict[str, float] = field(default_factory=dict)
     purse: threading.Lock = field(default_factory=threading.Lock)
     herald: Herald = field(default_factory=Herald)
 

@@ -66,6 +66,7 @@ from sky_core.events.running import (
     TooSlow,
     Unreachable,
     Unsaved,
+    WayCut,
 )
 
 __all__ = [
@@ -129,6 +130,7 @@ __all__ = [
     "Unwanted",
     "VerdictUnreadable",
     "Waiting",
+    "WayCut",
     "Weighed",
     "Where",
     "read",

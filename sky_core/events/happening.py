@@ -39,6 +39,7 @@ EventKind = Literal[
     "node joined",
     "lost",
     "unreachable",
+    "way cut",
     "network out",
     "network back",
     "found ended",

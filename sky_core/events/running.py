@@ -141,6 +141,18 @@ class Unreachable(OfAttempt, kind="unreachable"):
         return f"machines given up after {self.seconds:.0f} s: {self.why}"
 
 
+class WayCut(OfAttempt, kind="way cut"):
+    """What ``proxy_command`` leads through is at fault, not the machines."""
+
+    why: str
+
+    def cause(self) -> str:
+        return self.why
+
+    def words(self) -> str:
+        return f"attempt {self.attempt}: its machines are out of reach for now: {self.why}"
+
+
 class NetworkOut(Happening, kind="network out"):
     why: str
 

@@ -25,7 +25,8 @@ MOST_WORDS = 200  # characters of why an attempt has ended
 
 CURES = {
     "unreachable": "machines boot, and SSH does not get through: look at the security group or firewall (is port 22"
-    " open to this machine's address?), for a subnet without public addresses, and for a proxy or VPN on the way",
+    " open to this machine's address?), for a subnet without public addresses, and for a proxy or VPN on the way;"
+    " skyloom check --deep tries proxy_command",
     "unclear": "the cloud's API does not answer clearly: look at its status page, and at this machine's network",
     "lost": "the job vanished from its machine before its command ran: look at the end of its log",
     "slow": "machines did not get going in time: a smaller image, less set-up, or a later deadline helps",

@@ -19,9 +19,10 @@ from typing import Protocol
 
 import paramiko
 
-from sky_core.errors import HostKeyMismatch, LinkLost, LoginRefused, MachineError
+from sky_core.errors import HostKeyMismatch, LinkLost, LoginRefused, MachineError, SkyloomError
 from sky_core.ssh import pins
 from sky_core.ssh.machine import Machine
+from sky_core.ssh.proxy import Proxy
 
 Channel = paramiko.Channel
 CHUNK = 64 * 1024
@@ -75,6 +76,7 @@ class Link:
         self.machine = machine
         self._keys = keys
         self._transport: paramiko.Transport | None = None
+        self._proxy: Proxy | None = None
         self._lock = threading.Lock()
 
     def run(
@@ -92,7 +94,7 @@ class Link:
 
         Raises:
             LinkLost: if the machine cannot be reached, the connection breaks, or ``timeout_s`` seconds pass;
-                LoginRefused if it does not let us in.
+                LoginRefused if it does not let us in, ProxyBroken if the way to it is at fault.
             HostKeyMismatch: if another machine answers.
             MachineError: if the command ends with another exit status than 0, or says more than any of ours would.
         """
@@ -102,11 +104,7 @@ class Link:
             try:
                 output, complaint, status = self._exchange(script, data, Limit(time.monotonic() + timeout_s, stall_s))
             except (paramiko.SSHException, OSError, EOFError) as error:
-                self._close()
-                where = f"{self.machine.user}@{self.machine.ip}:{self.machine.port}"
-                why = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
-                refused = isinstance(error, paramiko.AuthenticationException)
-                raise (LoginRefused if refused else LinkLost)(f"{where}: {why}") from error
+                raise self._lost(error) from error
         if status != 0:
             last = complaint.decode(errors="replace").strip()[-2000:]
             raise MachineError(f"{self.machine.ip}: exit status {status}: {last or 'no message'}")
@@ -138,8 +136,7 @@ class Link:
             except paramiko.ChannelException as error:
                 raise MachineError(f"{self.machine.ip}: {host}:{port}: {error.text}") from error
             except (paramiko.SSHException, OSError, EOFError) as error:
-                self._close()
-                raise LinkLost(f"{self.machine.ip}:{self.machine.port}: {str(error) or 'no answer in time'}") from error
+                raise self._lost(error) from error
 
     def close(self) -> None:
         """Close the connection; the next call opens it again."""
@@ -149,7 +146,21 @@ class Link:
     def _close(self) -> None:
         if self._transport is not None:
             self._transport.close()
-        self._transport = None
+        if self._proxy is not None:
+            self._proxy.close()
+        self._transport = self._proxy = None
+
+    def _lost(self, error: Exception) -> LinkLost:
+        """What a connection that failed or broke is told as; it is closed."""
+        where = f"{self.machine.user}@{self.machine.ip}:{self.machine.port}"
+        why = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+        proxy = self._proxy
+        refused = isinstance(error, paramiko.AuthenticationException)
+        fault = proxy.fault() if proxy and not refused else None
+        self._close()
+        if refused:
+            return LoginRefused(f"{where}: {why}")
+        return fault or LinkLost(f"{where}: {why}" + (f", by proxy_command: {proxy.said()}" if proxy else ""))
 
     def _exchange(self, script: str, data: Readable, limit: Limit) -> tuple[bytes, bytes, int]:
         channel = self._channel(limit)
@@ -192,7 +203,10 @@ class Link:
 
     def _connect(self, limit: Limit) -> paramiko.Transport:
         machine = self.machine
-        transport = paramiko.Transport(_wire(machine, limit))
+        self._close()
+        if machine.proxy_command:
+            self._proxy = Proxy(machine.proxy_command, machine.ip, machine.port)
+        transport = paramiko.Transport(self._proxy.wire if self._proxy else _wire(machine, limit))
         try:
             transport.banner_timeout = transport.auth_timeout = limit.at_most(LOGIN_TIMEOUT_S)
             options, wanted = transport.get_security_options(), pins.types(machine.host_key)
@@ -205,17 +219,16 @@ class Link:
                 )
             _log_in(transport, machine, self._keys)
             transport.set_keepalive(KEEPALIVE_S)
-        except BaseException:
+        except BaseException as error:
             transport.close()
+            if isinstance(error, SkyloomError):  # else it may be the proxy that has failed
+                self._close()
             raise
         return transport
 
 
-def _wire(machine: Machine, limit: Limit) -> socket.socket | paramiko.ProxyCommand:
+def _wire(machine: Machine, limit: Limit) -> socket.socket:
     """What the connection goes over."""
-    if machine.proxy_command:
-        command = machine.proxy_command.replace("%h", machine.ip).replace("%p", str(machine.port))
-        return paramiko.ProxyCommand(command)
     wire = socket.create_connection((machine.ip, machine.port), limit.at_most(CONNECT_TIMEOUT_S))
     wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return wire

@@ -17,7 +17,7 @@ import typer
 
 from sky_core.cli.records.choosing import JobArgument, job_called
 from sky_core.cli.terminal import complain, open_broker, say
-from sky_core.errors import SkyloomError
+from sky_core.errors import ProxyBroken, SkyloomError
 
 if TYPE_CHECKING:
     from sky_core.broker import Broker
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 RankOption = Annotated[int, typer.Option("--rank", min=0, help="Which machine of a gang.")]
 SHELL = 'exec "${SHELL:-/bin/sh}" -l'
+SSH_FAILED = 255  # its exit status where it has not come so far; a command may have the same
 LOOK_S = 2.0  # between two looks at whether the job is over
 
 
@@ -111,7 +112,20 @@ def _enter(said: str, rank: int, script: str, *, terminal: bool) -> int:
         command = [*_ssh(broker, machine, Path(place)), *(["-t"] if terminal and sys.stdin.isatty() else [])]
         there = f"cd {shlex.quote(folder)} 2>/dev/null; {script}"
         sys.stdout.flush()
-        return subprocess.call([*command, f"{machine.user}@{machine.ip}", there])
+        status = subprocess.call([*command, f"{machine.user}@{machine.ip}", there])
+    if status == SSH_FAILED and machine.proxy_command:
+        _tell_of_the_way(machine.proxy_command)
+    return status
+
+
+def _tell_of_the_way(command: str) -> None:
+    """Say where the settings lead to, if that is why ssh has not come to the machine."""
+    from sky_core.ssh.proxy import try_out
+
+    try:
+        try_out(command)
+    except ProxyBroken as error:
+        complain(str(error))
 
 
 def _ssh(broker: Broker, machine: Machine, place: Path) -> list[str]:

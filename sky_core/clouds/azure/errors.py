@@ -44,15 +44,12 @@ WRONG_FOR_ALL = {"StorageAccountAlreadyTaken", "IPv4BasicSkuPublicIpCountLimitRe
 OWN = {"PlatformImageNotFound", "VMMarketplaceInvalidInput", "ResizeDiskError", "OSProvisioningClientError"}
 NO_SUCH_SIZE_HERE = "is not available in the current region"  # comes as InvalidParameter
 QUOTA = {"QuotaExceeded", "ResourceQuotaExceeded", "PublicIPCountLimitReached", "SubnetIsFull"}
-LOGIN = "log in with: az login, or set AZURE_CLIENT_ID and its secret"
-NOT_LOGGED_IN = {
-    "ExpiredAuthenticationToken",
-    "InvalidAuthenticationToken",
-    "InvalidAuthenticationTokenTenant",
-}
 AUTH = {
     "AuthenticationFailed",
     "AuthorizationFailed",
+    "ExpiredAuthenticationToken",
+    "InvalidAuthenticationToken",
+    "InvalidAuthenticationTokenTenant",
     "LinkedAuthorizationFailed",
     "ReadOnlyDisabledSubscription",
     "SubscriptionNotFound",
@@ -94,9 +91,7 @@ def refusal(code: str, message: str, *, zoned: bool = False, status: int | None 
     if code == NOT_REGISTERED:
         cure = f"once for the subscription: az provider register --namespace {namespace_of(message)}"
         return NotSetUp(text, code=code, cure=cure)
-    if code in NOT_LOGGED_IN or status == 401:
-        return AuthError(text, code=code, cure=LOGIN)
-    if code in AUTH:
+    if code in AUTH or status == 401:
         return AuthError(text, code=code, cure="check the credentials and the subscription's role assignments")
     if code in THROTTLED or status == 429:
         return Throttled(text, code=code)
@@ -135,7 +130,7 @@ def translate(error: AzureError, *, zoned: bool = False) -> CloudError:
         message = (error.error.message if error.error else None) or error.reason or "no details"
         return refusal(code, message, zoned=zoned, status=error.status_code)
     if isinstance(error, ClientAuthenticationError):  # no token was to be had
-        return AuthError(f"Azure: {error.message}", cure=LOGIN)
+        return AuthError(f"Azure: {error.message}", cure="log in with: az login, or set AZURE_CLIENT_ID and its secret")
     return UnknownOutcome(f"Azure does not answer: {error.message}")
 
 

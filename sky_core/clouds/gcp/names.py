@@ -46,9 +46,6 @@ UBUNTU = "projects/ubuntu-os-cloud/global/images/family/ubuntu-2404-lts-amd64"
 UBUNTU_ARM = "projects/ubuntu-os-cloud/global/images/family/ubuntu-2404-lts-arm64"
 DEEP_LEARNING = "projects/deeplearning-platform-release/global/images/family/common-cu129-ubuntu-2404-nvidia-580"
 WITHOUT_DRIVER = frozenset({"K80"})  # Kepler ends with driver 470; the images have 580
-# Parts of a GPU: their guest driver is NVIDIA's for vGPUs, which no image has:
-# https://cloud.google.com/compute/docs/gpus/install-drivers-gpu
-SLICES = re.compile(r"^g4-standard-(6|12|24)$")
 UBUNTU_GIB, DEEP_LEARNING_GIB = 10, 50
 
 # Families that take no Persistent Disk: https://cloud.google.com/compute/docs/disks/hyperdisks#hd-balanced.
@@ -128,15 +125,12 @@ def image(request: LaunchRequest) -> str:
     """
     if request.image:
         return request.image
-    slice_of_one = SLICES.match(request.instance_type)
-    if slice_of_one or request.accelerator in WITHOUT_DRIVER:
-        lacking = f"the vGPU driver that {request.instance_type} needs" if slice_of_one else (
-            f"a driver for {request.accelerator}: NVIDIA ended with it in 2021")  # fmt: skip
+    if request.accelerator in WITHOUT_DRIVER:
         raise InvalidRequest(
-            f"image: no image of Google Cloud has {lacking}",
+            f"image: no image of Google Cloud has a driver for {request.accelerator}: NVIDIA ended with it in 2021",
             scope="type",
             code="NoImage",
-            cure="give Resources.image an image of your own that has it, or choose another machine",
+            cure="give Resources.image an image of your own that has it, or choose another accelerator",
         )
     if request.accelerator:
         return DEEP_LEARNING

@@ -14,6 +14,7 @@ from dataclasses import replace
 from sky_core.clouds.base import TAG_CLUSTER, TAG_JOB, TAG_OWNER, Instance, LaunchRequest
 from sky_core.clouds.credentials import login_of
 from sky_core.clouds.userdata import public_key
+from sky_core.driver.stages.reaching import WAY_PATIENCE_S, no_way_in, wait_for_the_way, way_cut
 from sky_core.driver.step import Step
 from sky_core.errors import (
     AuthError,
@@ -22,6 +23,8 @@ from sky_core.errors import (
     InvalidRequest,
     NotConnected,
     NotSetUp,
+    NoWayIn,
+    ProxyBroken,
     QuotaError,
     Scope,
     Throttled,
@@ -46,7 +49,8 @@ REFUSALS: dict[type[CloudError], tuple[str, Seen]] = {
     CapacityError: ("capacity", "capacity"),
     QuotaError: ("quota", "quota"),
     AuthError: ("auth", "auth"),
-    InvalidRequest: ("invalid", "invalid"),
+    NoWayIn: ("no way in", "unreachable"),
+    InvalidRequest: ("invalid", "capacity"),
 }
 
 MAX_LAUNCH_ERRORS = 8  # throttled or unclear calls in a row before a place is given up; waits double from 0.5 s
@@ -112,6 +116,8 @@ def launch(step: Step, cluster: Cluster) -> Outcome:
     """
     if step.never_asked(cluster) and (outbid := _outbid(step, cluster)):
         return outbid
+    if step.never_asked(cluster) and (cut := way_cut(step, cluster)):
+        return _out_of_reach(step, cluster, cut)
     known = never_asked = step.never_asked(cluster)  # known: whether all that this launch may have made is
     try:
         cloud = step.driving.clouds[cluster.cloud]
@@ -134,6 +140,13 @@ def launch(step: Step, cluster: Cluster) -> Outcome:
         events=[told],
         **changes,
     )
+
+
+def _out_of_reach(step: Step, cluster: Cluster, cut: ProxyBroken) -> Outcome:
+    """Launch nothing that could not be reached: come back a little later, or leave what lies behind that way."""
+    if cut.lasting or time.time() - cluster.intended_at > WAY_PATIENCE_S:
+        return _refused(step, cluster, no_way_in(step, cluster, cut), known=True)
+    return wait_for_the_way(step, cluster, cut)[0]
 
 
 def as_launched(cluster: Cluster, instances: Sequence[Instance], asked_at: float) -> tuple[Cluster, Launched]:
@@ -175,7 +188,6 @@ def request_of(step: Step, cluster: Cluster, *, asked_before: bool) -> LaunchReq
     placement = _asked_for(step, cluster)
     assert placement is not None
     wanted = alternative(task.resources, placement)
-    gang = cluster.token.partition(MEND)[0]
     return LaunchRequest(
         token=cluster.token,
         instance_type=cluster.instance_type,
@@ -189,10 +201,9 @@ def request_of(step: Step, cluster: Cluster, *, asked_before: bool) -> LaunchReq
         disk_gib=wanted.disk_size,
         arch=placement.arch,
         ports=wanted.ports,
-        host_key=identity.host_key(gang),
+        host_key=identity.host_key(cluster.token.partition(MEND)[0]),
         authorized_key=public_key(identity.client_key),
         asked_before=asked_before,
-        beside=gang if cluster.mends else "",
         tags={**wanted.tags, TAG_OWNER: step.driving.store.id, TAG_CLUSTER: cluster.token, TAG_JOB: step.job.id},
         switch=switch(step.driving.settings, cluster.cloud, placement.hours),
     )
@@ -213,6 +224,7 @@ def _out_of_hand(step: Step, cluster: Cluster, error: NotConnected, *, known: bo
 
 
 def _refused(step: Step, cluster: Cluster, error: CloudError, *, known: bool) -> Outcome:
+    # What a cloud will never sell (a retired type, a stale catalog row) is blocked like missing capacity.
     kind, seen = next(pair for kind_of, pair in REFUSALS.items() if isinstance(error, kind_of))
     scope: Scope = getattr(error, "scope", "zone")
     moves, own = cluster is step.successor, is_own(step, cluster, error)
@@ -262,7 +274,7 @@ def tries_without(step: Step, cluster: Cluster, error: CloudError) -> Tries:
 def _unclear(step: Step, cluster: Cluster, error: CloudError) -> Outcome:
     errors = step.memory.launch_errors + 1
     if errors > MAX_LAUNCH_ERRORS:
-        seen = [observation(cluster, "unclear")]
+        seen = [observation(cluster, "capacity")]
         ending: Changes = {"launch_errors": 0}
         ending |= {"successor": None} if cluster is step.successor else {"closing": "unclear"}
         told = [GaveUp(message=str(error), **where(cluster))]

@@ -1,4 +1,4 @@
-"""What a cluster's cloud says of its machines, and how they are reached: where, and through whose firewall."""
+"""What a cluster's cloud says of its machines, and how they are reached: where, through what, past whose firewall."""
 
 from __future__ import annotations
 
@@ -9,15 +9,31 @@ from dataclasses import replace
 
 from sky_core.clouds.base import Gated, Instance
 from sky_core.driver.step import Step
-from sky_core.errors import CloudError, NotSetUp
+from sky_core.errors import (
+    CloudError,
+    LinkLost,
+    LoginRefused,
+    NotSetUp,
+    NoWayIn,
+    PartlySilent,
+    ProxyBroken,
+    Scope,
+    of_its_own,
+)
+from sky_core.events import WayCut
 from sky_core.facts import facts_of
 from sky_core.facts.managed import is_managed
 from sky_core.job.bill import sharpened
+from sky_core.job.outcome import Outcome
 from sky_core.ssh.machine import Machine
+from sky_core.ssh.proxy import try_out
 from sky_core.store import Cluster
 
 log = logging.getLogger(__name__)
 
+WAY_STANDS_S = 60.0  # for which a way that was tried is taken to stand
+WAY_PATIENCE_S = 120.0  # for a bastion that is away
+LONGEST_PAUSE_S = 30.0  # between two looks at a machine that does not answer
 NO_ADDRESS_S = 20.0  # after which machines that run and have no public address are taken to get none
 
 
@@ -91,3 +107,72 @@ def end_on_record(machines: Sequence[Instance], ours: float) -> float | None:
     """
     ends = [instance.ended_at for instance in machines if instance.ended_at is not None]
     return sharpened(max(ends), ours) if len(ends) == len(machines) > 0 else None
+
+
+def way_cut(step: Step, cluster: Cluster, error: Exception | None = None) -> ProxyBroken | None:
+    """What is wrong with the ``proxy_command`` that leads to the cluster's machines.
+
+    Args:
+        error: How they did not answer; None if there are none yet.
+    """
+    command, ways = _proxy_command(step, cluster), step.driving.ways
+    if command is None or isinstance(error, PartlySilent | LoginRefused):
+        return None
+    if isinstance(error, ProxyBroken):
+        ways.pop(command, None)
+        return error
+    if error is not None and not isinstance(error, LinkLost):
+        return None
+    if time.monotonic() - ways.get(command, float("-inf")) < WAY_STANDS_S:
+        return None
+    try:
+        try_out(command)
+    except ProxyBroken as cut:
+        return cut
+    ways[command] = time.monotonic()
+    step.driving.hearing.forget(_way(step))
+    return None
+
+
+def no_way_in(step: Step, cluster: Cluster, cut: ProxyBroken) -> NoWayIn:
+    """Why no machine is to be had where the same ``proxy_command`` leads. The next job sees for itself."""
+    network = step.driving.settings.clouds[cluster.cloud].network
+    own = network.regions.get(cluster.region)
+    table = f".regions.{cluster.region}" if own and "proxy_command" in own.model_fields_set else ""
+    everywhere = {network.proxy_command, *(network.at(region).proxy_command for region in network.regions)}
+    scope: Scope = "cloud" if len(everywhere) == 1 else "region"
+    where = f"clouds.{cluster.cloud}.network{table}"
+    cure = f"look at proxy_command in [{where}] of config.toml, and at the bastion that it names"
+    return of_its_own(NoWayIn(f"proxy_command: {cut.said}", scope=scope, cure=cure))
+
+
+def wait_for_the_way(step: Step, cluster: Cluster, cut: ProxyBroken) -> tuple[Outcome, bool]:
+    """To come back a little later, and whether that is of no use where nothing runs yet.
+
+    Machines work on without us, and theirs is no silence: whether they are there, their cloud knows.
+    """
+    hearing, memory = step.driving.hearing, step.memory
+    hearing.forget(step.job.id)
+    silence = hearing.unanswered(_way(step))
+    told = [WayCut(attempt=cluster.attempt, why=str(cut))] if silence.looks == 1 else []
+    waits = step.comes_to(
+        after_s=min(2.0 ** min(silence.looks - 1, 10), LONGEST_PAUSE_S if memory.started else 4.0),
+        waiting_since=memory.waiting_since or time.time(),
+        events=told,
+    )
+    return waits, cut.lasting or silence.seconds > WAY_PATIENCE_S
+
+
+def way_stands(step: Step) -> bool:
+    """The job's machines have answered: whether the way there was cut when they were last asked."""
+    return step.driving.hearing.answered(_way(step)) is not None
+
+
+def _way(step: Step) -> str:
+    return f"{step.job.id} way"
+
+
+def _proxy_command(step: Step, cluster: Cluster) -> str | None:
+    if facts_of(cluster.cloud).own:
+        return None
+    return step.driving.settings.clouds[cluster.cloud].network.at(cluster.region).proxy_command

@@ -18,12 +18,17 @@ from sky_core.driver.stages.ending import ended, transfers
 from sky_core.driver.stages.launch import REFUSALS, intend, is_own, taught, tries_without, where
 from sky_core.driver.stages.lending import lend, make_buckets, renew
 from sky_core.driver.stages.reaching import (
+    LONGEST_PAUSE_S,
     addresses_of,
     end_on_record,
     let_in,
     look,
     machines_at,
     no_address,
+    no_way_in,
+    wait_for_the_way,
+    way_cut,
+    way_stands,
     while_pending,
 )
 from sky_core.driver.step import Step
@@ -72,7 +77,6 @@ SOON_S = 0.4  # until the next look, when machines of a gang have just come up: 
 LEAVE_GRACE_S = 10.0  # for a command to end by itself when its job moves
 LINK_TIMEOUT_S = 180.0  # without an answer from a machine that its cloud calls running
 CLOCKS_S = 60.0  # what a cloud's clock may be behind this machine's
-LONGEST_PAUSE_S = 30.0  # between two looks at a machine that does not answer
 TOLD_AFTER = 4  # looks in vain the driver's log says what for
 # A stranger that answers under the machine's address is told nothing; what has become of ours, its cloud knows.
 REFUSED = tuple(REFUSALS)
@@ -113,8 +117,12 @@ def boot(step: Step) -> Outcome:
         return _refused_there(step, cluster, error, BucketRefused)
     except NO_ANSWER as error:
         let_in(step, cluster)
-        return _wait(step, cluster, step.driving.settings.boot_timeout_s, str(error))
+        if (cut := way_cut(step, cluster, error)) is None:
+            return _wait(step, cluster, step.driving.settings.boot_timeout_s, str(error))
+        waits, is_lasting = wait_for_the_way(step, cluster, cut)
+        return _refused_there(step, cluster, no_way_in(step, cluster, cut), LaunchFailed) if is_lasting else waits
     step.driving.hearing.answered(step.job.id)
+    way_stands(step)
     return step.comes_to(
         state="running",
         bucket=bucket,
@@ -148,6 +156,8 @@ def poll(step: Step) -> Outcome:
         state = executor.poll(machines, step.job.id, cluster.attempt, memory.kept_logs, look_s)
     except NO_ANSWER as error:
         let_in(step, cluster)
+        if cut := way_cut(step, cluster, error):
+            return wait_for_the_way(step, cluster, cut)[0]
         return _wait(step, cluster, LINK_TIMEOUT_S, str(error), error.ranks if isinstance(error, PartlySilent) else ())
     if state.phase == "missing" and not memory.members:
         return step.comes_to(started=False, waiting_since=time.time())
@@ -158,7 +168,8 @@ def _heard(step: Step, cluster: Cluster, addresses: tuple[str, ...], state: JobS
     """What a look at the agent has told. An end counts once the log before it has come, to its last byte."""
     memory, poll_s = step.memory, step.driving.settings.poll_s
     silence = step.driving.hearing.answered(step.job.id)
-    back = [NetworkBack()] if silence and (silence.was_out or not silence.alone) else []
+    out = silence is not None and (silence.was_out or not silence.alone)
+    back = [NetworkBack()] if way_stands(step) or out else []
     told = step.comes_to(
         log=(memory.log_base + memory.log_offset, state.log), log_offset=memory.log_offset + len(state.log),
         log_offsets=state.offsets, heard_at=step.driving.store.now(), waiting_since=None, addresses=addresses,
