@@ -52,7 +52,9 @@ def login_of(name: str, settings: Settings) -> str:
     environ, known = settings.environ(), facts_of(name).credentials
     named = [environ.get(variable, "") for variable in known.variables]
     home = Path(environ.get("HOME", "~")).expanduser()
-    written = [_written(path) for path in (*(home / file for file in known.files), *map(Path, filter(None, named)))]
+    sessions = [path for pattern in known.sessions for path in sorted(home.glob(pattern))]
+    files = (*(home / file for file in known.files), *map(Path, filter(None, named)), *sessions)
+    written = [_written(path) for path in files]
     account = settings.clouds[name].account if name in settings.clouds else None
     return f"{_word(socket.gethostname(), str(settings.home))}-{_word(name, account, named, written)}"
 

@@ -43,6 +43,7 @@ FACTS = CloudFacts(
             "AWS_CONTAINER_CREDENTIALS_FULL_URI",
         ),
         files=(".aws/credentials", ".aws/config"),
+        sessions=(".aws/sso/cache/*.json", ".aws/login/cache/*.json"),  # aws sso login, aws login
     ),
     audit="sky_core.clouds.aws.account.audit:audit",
     prices="sky_core.catalog.refresh.sources.aws:source",

@@ -39,12 +39,14 @@ class Credentials:
     Attributes:
         variables: Environment variables, of which one is enough; the first is the one to suggest.
         files: Paths below the home folder, of which one is enough.
+        sessions: Patterns of paths below it, where a login that ends leaves what came of it: none makes a cloud usable.
         account: What ``[clouds.<name>] account`` means there, or "" if no account has to be named.
         account_variables: Environment variables that name the account as well.
     """
 
     variables: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    sessions: tuple[str, ...] = ()
     account: str = ""
     account_variables: tuple[str, ...] = ()
 

@@ -246,9 +246,16 @@ def free(task: Task, sold: Sold, blocked: Sequence[Block]) -> Sold:
             "capacity",
             [nearest.placement(row, task.name).machine for row in range(len(nearest))],
             f"Task.{task.name}: none of its {len(sold)} offerings is to be had now: {'; '.join(_summed(reasons))}",
-            cure="allow more regions, clouds or accelerators, or try again later",
+            cure=_cure(reasons),
         )
     return left
+
+
+def _cure(reasons: Sequence[str]) -> str:
+    """What helps where these stand in the way: what a login was refused, a new one is not."""
+    refused = [reason for reason in reasons if reason.startswith("auth in ")]
+    login = "skyloom check --deep tells what a login lacks, and after a new one it is tried at once"
+    return "; ".join([*([login] if refused else []), "allow more regions, clouds or accelerators, or try again later"])
 
 
 def _summed(reasons: Sequence[str]) -> list[str]:

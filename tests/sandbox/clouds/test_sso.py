@@ -15,7 +15,7 @@ from botocore.tokens import SSOTokenProvider
 from botocore.utils import JSONFileCache, SSOTokenLoader
 
 from sky_core.clouds import connect
-from sky_core.errors import AuthError
+from sky_core.errors import AuthError, NoFeasibleOffering
 from sky_sandbox import client
 from tests.conftest import Sandbox, start_sandbox
 from tests.sandbox.driving import home_of, small
@@ -74,6 +74,21 @@ def test_a_job_outlives_the_login_that_it_was_started_with(world: Sandbox, tmp_p
         assert over.state == "succeeded", home.store.events(job.id)[-3:]
         assert len(world.launches(job.id)) == 1
     assert not world.live()
+
+
+def test_what_an_ended_login_was_refused_a_new_one_is_asked_for(
+    world: Sandbox, tmp_path: Path, log_in: Login, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))  # where its cache is
+    with home_of(world, tmp_path / "home") as home:
+        [refused] = home.drive(home.submit(small(), key="ended"))
+        assert refused.state == "failed"
+        assert "run: aws sso login" in refused.result["error"]
+        with pytest.raises(NoFeasibleOffering, match="skyloom check --deep tells what a login lacks"):
+            home.submit(small(), key="still ended")
+        log_in()
+        [job] = home.drive(home.submit(small(), key="anew"))
+        assert job.state == "succeeded", job.result
 
 
 def test_the_role_of_a_login_cannot_be_lent(world: Sandbox, log_in: Login) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
@@ -96,3 +97,18 @@ def test_a_login_is_one_of_its_host_and_of_what_it_logs_in_with(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "two")
     assert login_of("aws", here) != before
     assert same_host(login_of("aws", here), before), "nobody is waited for who is not there"
+
+
+def test_a_new_login_by_single_sign_on_is_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_PROFILE", "work")
+    here, logins = Settings(home=tmp_path, store_url="sqlite://", clouds={"aws": CloudConfig()}), set[str]()
+    token = tmp_path / ".aws/sso/cache/0123.json"
+    token.parent.mkdir(parents=True)
+    for at in (0, 100, 200):
+        if at:
+            token.write_text("{}")
+            os.utime(token, (at, at))
+        logins.add(login_of("aws", here))
+    assert len(logins) == 3
+    assert why_unusable("aws", CloudConfig(), {"HOME": str(tmp_path)}) is not None, "a cache alone logs nobody in"
