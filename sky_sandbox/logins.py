@@ -10,6 +10,7 @@ import fnmatch
 import hashlib
 import hmac
 import json
+import math
 import re
 import secrets
 import time
@@ -29,7 +30,7 @@ SIGNED = ("sp", "st", "se", "canonical", "si", "sip", "spr", "sv", "sr", "snapsh
 class Login:
     """One that was lent. ``rules`` are a session policy's statements (AWS) or a boundary's rules (Google).
 
-    ``who`` is what AWS calls whoever uses it.
+    ``who`` is what the cloud calls whoever uses it.
     """
 
     secret: str
@@ -37,16 +38,30 @@ class Login:
     ends_at: float
     who: str = ""
 
+    @property
+    def own(self) -> bool:
+        """Whether it is that of whoever drives, who may do whatever the account lets them."""
+        return self.rules == tuple(EVERYTHING)
+
+
+STATIC = Login("", tuple(EVERYTHING), math.inf)
+
 
 class Logins:
     """All that were lent. Thread-safe: entries are never changed.
 
     Attributes:
         life_s: They end after so many seconds at most, whatever was asked for; None leaves that to the request.
+        static: Whether whoever drives may also come with a token that was never lent, and never ends.
     """
 
-    def __init__(self, life_s: float | None = None, clock: Callable[[], float] = time.time) -> None:
-        self.life_s, self.clock = life_s, clock
+    def __init__(
+        self,
+        life_s: float | None = None,
+        clock: Callable[[], float] = time.time,
+        static: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.life_s, self.clock, self.static = life_s, clock, static
         self._known: dict[str, Login] = {}
 
     def lend(self, prefix: str, rules: list[dict[str, Any]], seconds: float, who: str = "") -> tuple[str, Login]:
@@ -62,6 +77,16 @@ class Logins:
         if login is None:
             return "unknown"
         return login if login.ends_at > self.clock() else "expired"
+
+    def bearer(self, token: str, prefix: str) -> Login | Verdict:
+        """The login that a bearer token stands for; those that were lent begin with ``prefix``."""
+        if token.startswith(prefix):
+            return self.find(token)
+        return STATIC if token and self.static() else "unknown"
+
+    def ends_at(self, name: str) -> float:
+        """When the login of that name ends, or has ended."""
+        return self._known[name].ends_at
 
 
 def allows_s3(login: Login, action: str, resource: str, prefix: str | None = None) -> bool:

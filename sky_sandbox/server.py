@@ -32,7 +32,9 @@ from sky_sandbox.aws import api as aws
 from sky_sandbox.aws.ec2 import ACCOUNT
 from sky_sandbox.aws.sso import aws_config
 from sky_sandbox.azure import app as azure
+from sky_sandbox.azure.login import ManagedIdentity
 from sky_sandbox.gcp import compute
+from sky_sandbox.gcp.login import ServiceAccount
 from sky_sandbox.ledger import Ledger
 from sky_sandbox.logins import Logins
 from sky_sandbox.machines import index
@@ -69,6 +71,8 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--lease-s", type=float, default=10.0, help="seconds until another driver may take a job over")
     parser.add_argument("--orphan-ttl-s", type=float, default=60.0, help="seconds an undriven machine lives on")
     parser.add_argument("--login-s", type=float, help="real seconds after which lent credentials end at the latest")
+    parser.add_argument("--clock-skew-s", type=float, default=0.0,
+                        help="seconds that machines' clocks are ahead of their metadata service's")  # fmt: skip
     parser.add_argument("--images", choices=("strict", "prepared"), default="prepared",
                         help="machines with their image's Python, or with ours and all that jobs need")  # fmt: skip
     parser.add_argument("--account", choices=PROFILES, default="easy", help="what the account with each cloud is like")
@@ -102,7 +106,7 @@ class Sandbox:
         self._reserved = (ssh_port, metadata_port)
         self.hypervisor = Hypervisor(
             choose_runner(chosen.runner),
-            Metadata(metadata_port.getsockname()[1]),
+            Metadata(metadata_port.getsockname()[1], chosen.clock_skew_s),
             self.folder,
             ssh_port.getsockname()[1],
             strict=chosen.images == "strict",
@@ -118,15 +122,16 @@ class Sandbox:
         self.world.account = PROFILES[chosen.account]
         self.hypervisor.ended = self.world.stop
         self.outages = Outages()
-        logins = Logins(chosen.login_s)
+        logins = Logins(chosen.login_s, static=lambda: self.world.account.access_keys)
+        google, identity = ServiceAccount(logins, GCP_PROJECT), ManagedIdentity(logins)
         self.certificates = make_certificates(self.folder / "tls")
         self._aws = make_server(
             LOOPBACK, 0, aws.Aws(self.world, logins), threaded=True, request_handler=aws.RequestHandler
         )
         threading.Thread(target=self._aws.serve_forever, daemon=True).start()
-        arm = azure.app(self.world)
+        arm = azure.app(self.world, logins, identity)
         self.listeners = {
-            "gcp": Listener(compute.app(self.world, logins)),
+            "gcp": Listener(compute.app(self.world, logins, google)),
             "azure": Listener(arm, self.certificates),
             "azure inside": Listener(arm),  # machines do not have our certificates
             "storage": Listener(
@@ -134,6 +139,7 @@ class Sandbox:
                     self.folder / "objects",
                     self.outages,
                     logins,
+                    google.bearer,
                     self.world.lacks,
                     lambda: self.world.account.hierarchical,
                 )
@@ -142,9 +148,11 @@ class Sandbox:
             "packages": Listener(index.app()),
         }
 
-        _write_private(self.folder / "aws.ini", aws_config(f"http://{LOOPBACK}:{self._aws.port}", ACCOUNT))
-        self.bastion = None if self.world.account.routed else Bastion(self.folder / "bastion", self.hypervisor.ssh_port)
         inside = {name: f"http://{LOOPBACK}:{listener.port}" for name, listener in self.listeners.items()}
+        _write_private(self.folder / "aws.ini", aws_config(f"http://{LOOPBACK}:{self._aws.port}", ACCOUNT))
+        _write_private(self.folder / "google.json", google.key_file(f"{inside['gcp']}/token"))
+        _write_private(self.folder / "azure.env", identity.variables(inside["azure inside"]))
+        self.bastion = None if self.world.account.routed else Bastion(self.folder / "bastion", self.hypervisor.ssh_port)
         self.hypervisor.apis = {
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"{inside['gcp']}/compute/v1/",
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_TPU": f"{inside['gcp']}/v2/",
@@ -165,6 +173,7 @@ class Sandbox:
             **({"lent_h": self.options.login_s / 3600} if self.options.login_s else {}),
             **({"network": self._behind(self.bastion)} if self.bastion else {}),
         }
+        token = {"credentials": {"token": "sandbox"}} if self.world.account.access_keys else {}
         return {
             "pid": os.getpid(),
             "admin": {"url": f"http://{LOOPBACK}:{ports['admin']}", "token": self.token},
@@ -187,14 +196,14 @@ class Sandbox:
                     **common,
                     "endpoint": f"http://{LOOPBACK}:{ports['gcp']}",
                     "account": GCP_PROJECT,
-                    "credentials": {"token": "sandbox"},
+                    **token,
                 },
                 "azure": {
                     **common,
                     "endpoint": f"https://localhost:{ports['azure']}",
                     "account": AZURE_SUBSCRIPTION,
                     "storage_account": AZURE_STORAGE_ACCOUNT,
-                    "credentials": {"token": "sandbox"},
+                    **token,
                     "ca_file": str(self.certificates.ca),
                 },
             },

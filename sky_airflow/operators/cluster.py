@@ -11,7 +11,15 @@ from sky_airflow.grammar.templates import UNKNOWN, known, not_yet_of
 from sky_airflow.hooks.sky import SkyHook, job_id_of
 from sky_airflow.operators.errors import permanent_errors
 from sky_airflow.operators.sky import SkyOperator
-from sky_core.broker.clusters.stay import CALLER, READY, STAY, refuse_no_client, refuse_no_package
+from sky_core.broker.clusters.stay import (
+    CALLER,
+    MADE_HERE,
+    READY,
+    STAY,
+    refuse_no_client,
+    refuse_no_package,
+    refuse_own,
+)
 from sky_core.errors import SpecError
 from sky_core.spec.engine import parse_engine
 
@@ -22,8 +30,6 @@ if TYPE_CHECKING:
     from sky_core.broker import Broker
     from sky_core.spec import Task
     from sky_core.store import Job
-
-MADE_HERE = ("run", "inputs", "outputs")
 
 
 class SkyClusterOperator(SkyOperator):
@@ -47,10 +53,8 @@ class SkyClusterOperator(SkyOperator):
     lasts = True
 
     def __init__(self, *, engine: Any, environment: Any = CALLER, **kwargs: Any) -> None:
-        for name in MADE_HERE:
-            if kwargs.pop(name, None) is not None:
-                cure = "use SkyOperator(engine=…) for a command that runs in a cluster of its own"
-                raise SpecError(f"Task.{kwargs.get('task_id')}: {name}: a cluster has none", cure=cure)
+        refuse_own(kwargs.get("task_id", ""), kwargs)
+        kwargs = {name: value for name, value in kwargs.items() if name not in MADE_HERE}
         super().__init__(run=STAY, engine=engine, environment=environment, **kwargs)
 
     def _check(self) -> None:

@@ -54,6 +54,7 @@ class LaunchRequest:
         switch: What ends each machine if nobody else does, or None for nothing.
         asked_before: Whether an earlier call with this token may have been made. Only who has just made the token up
             can deny it.
+        beside: Token of a cluster of the same region whose network the machines are to be in; "" for none.
     """
 
     token: str
@@ -73,6 +74,7 @@ class LaunchRequest:
     tags: Mapping[str, str] = field(default_factory=dict)
     switch: Switch | None = None
     asked_before: bool = True
+    beside: str = ""
 
     def __repr__(self) -> str:  # keeps the private host key out of logs and tracebacks
         return f"LaunchRequest({self.token}, {self.instance_type} x{self.num_nodes} in {self.zone or self.region})"

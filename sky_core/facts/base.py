@@ -80,7 +80,8 @@ class CloudFacts:
         gbit_out: Gbit/s that one machine sends out of its region.
         embedded_spot: The day of the embedded catalog's spot prices, where they are older than those beside them.
         preemptions_per_hour: What it publishes of spot machines' lives, where the catalog has nothing better.
-        one_network: Whether machines of two launches in a region see each other as those of one do.
+        one_network: Whether machines of two launches in a region see each other as those of one do, if one is made
+            beside the other (:class:`~sky_core.clouds.base.LaunchRequest`).
         bills_pending: Whether a machine costs money from its creation on, rather than once it runs.
         bills_stopping: From a machine type to whether such a machine costs money until its end is complete, rather than
             until it is ordered.

@@ -97,7 +97,7 @@ def _blocks(tracker: Tracker, settings: Settings) -> Iterator[Block]:
             yield _block(scope)
     for scope in tracker.blocked(min(SLOT_TAKEN_S, settings.blocked_ttl_s)):
         if facts_of(scope.cloud).own:
-            yield _block(scope).model_copy(update={"passing": scope.reason.startswith("capacity")})
+            yield _block(scope).model_copy(update={"passing": scope.passing})
 
 
 def _block(scope: Blocked) -> Block:

@@ -21,7 +21,7 @@ OPEN: tuple[ClusterState, ...] = ("intended", "launched", "kept")  # in which th
 MEND, LOST = "-mend-", "-lost-"  # in tokens: a machine in the place of one that a gang has lost; and that one
 KEPT_MARGIN_S = 60.0  # by which a machine outlives its keeping: who takes it at the last moment gets there in time
 Market = Literal["spot", "on-demand"]
-Seen = Literal["launched", "capacity", "quota", "auth", "unreachable", "preempted", "released"]
+Seen = Literal["launched", "capacity", "quota", "auth", "invalid", "unclear", "unreachable", "preempted", "released"]
 
 
 @dataclass(frozen=True)

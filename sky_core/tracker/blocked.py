@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sky_core.facts.managed import everything_of, is_of
 from sky_core.store.records import Market, Observation
 from sky_core.tracker.beliefs import Offering
 
-REFUSALS = frozenset({"capacity", "quota", "auth", "unreachable", "preempted"})
+NOT_GIVEN: Mapping[str, str] = {"capacity": "capacity", "invalid": "invalid request", "unclear": "no clear answer"}
+"""Why a kind of machine was not given, and how that is said. What a cloud will never sell, such as a retired type or
+one that the catalog is wrong about, is blocked like what it has not got just now."""
+PASSING = ("capacity", "unclear")
+REFUSALS = frozenset({*NOT_GIVEN, "quota", "auth", "unreachable", "preempted"})
 MOST_DOUBLINGS = 3
 """A scope that refuses again and again is left alone for twice, four, at most eight times as long."""
 ENOUGH = 3
@@ -25,6 +29,7 @@ class Blocked:
 
     Attributes:
         accelerator: ``NO_ACCELERATOR`` matches machines without.
+        passing: Whether it may be over at any moment, as when another job gives back what it had.
         guessed: Whether it was concluded from its neighbours: worth trying where there is nothing else.
     """
 
@@ -36,6 +41,7 @@ class Blocked:
     market: Market | None
     until: float
     reason: str
+    passing: bool = False
     guessed: bool = False
 
     def covers(self, offering: Observation | Offering) -> bool:
@@ -68,8 +74,9 @@ def blocked(observations: Iterable[Observation], now: float, ttl_s: float) -> li
     for scope, refusals in refused.items():
         until = refusals[-1].at + ttl_s * _patience(refusals, ttl_s)
         if until > now:
-            reason = f"{refusals[-1].kind} in {scope.zone or scope.region or scope.cloud}"
-            found.append(replace(scope, until=until, reason=reason))
+            kind = refusals[-1].kind
+            reason = f"{NOT_GIVEN.get(kind, kind)} in {scope.zone or scope.region or scope.cloud}"
+            found.append(replace(scope, until=until, reason=reason, passing=kind in PASSING))
     return found
 
 
@@ -86,7 +93,7 @@ def sold_out(observations: Iterable[Observation], now: float, ttl_s: float) -> l
         about = (seen.cloud, seen.region, seen.zone, seen.accelerator or NO_ACCELERATOR, seen.market)
         if seen.kind == "launched":
             kinds.pop(about, None)
-        elif seen.kind == "capacity":
+        elif seen.kind in NOT_GIVEN:
             kinds[about][seen.instance_type] = seen.at
     found, zones = list[Blocked](), defaultdict[tuple[str, str, str, Market], list[float]](list)
     for (cloud, region, zone, accelerator, market), refused in kinds.items():

@@ -9,6 +9,7 @@ from prefect.logging import get_logger
 from sky_core.broker import Broker
 from sky_core.broker.clusters.held import HeldCluster
 from sky_core.broker.clusters.stay import CALLER, cluster_task
+from sky_core.errors import SpecError
 from sky_core.spec import Objective, Resources
 from sky_prefect.blocks.config import SkyloomConfig, settings_of
 from sky_prefect.needs import RESOURCE_FIELDS
@@ -47,6 +48,8 @@ def cluster(
     """
     asked = {key: value for key, value in needs.items() if key in RESOURCE_FIELDS}
     own = {key: value for key, value in needs.items() if key not in RESOURCE_FIELDS}
+    if "resources" in own:
+        raise SpecError(f"Task.{name}: resources: give its fields themselves", cure="cluster(…, cpus=…, use_spot=…)")
     task = cluster_task(
         name, engine=engine, num_nodes=num_nodes, environment=environment, resources=Resources(**asked), **own
     )

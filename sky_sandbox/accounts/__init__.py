@@ -34,7 +34,8 @@ class Account:
         routed: Whether whoever drives is in the machines' own network, by a VPN say, and reaches private addresses;
             else a bastion does, and nobody else.
         hierarchical: Whether Azure's storage account has a hierarchical namespace.
-        access_keys: Whether AWS takes keys that never end; else whoever drives logs in by IAM Identity Center.
+        access_keys: Whether the clouds take keys and tokens that never end; else whoever drives logs in by IAM Identity
+            Center, as a service account, and as a managed identity.
         forbidden: Permissions that whoever drives lacks, by each cloud's names for them.
         allowed: All that whoever drives has, by each cloud's names; None for everything.
     """

@@ -11,7 +11,18 @@ from typing import Any
 from sky_sandbox.accounts import Account
 
 PLENTY = 1000
-AWS_FAMILIES = ("Standard (A, C, D, H, I, M, R, T, Z)", "G and VT", "P", "Inf", "Trn", "F", "X")
+AWS_FAMILIES = ("Standard (A, C, D, H, I, M, R, T, Z)", "G and VT", "P", "Inf", "Trn", "DL", "F", "X")
+AWS_SPOT_FAMILIES = (
+    "Standard (A, C, D, H, I, M, R, T, Z)",
+    "G and VT",
+    "P4, P3 and P2",
+    "P5",
+    "Inf",
+    "Trn",
+    "DL",
+    "F",
+    "X",
+)
 GOOGLE_GPUS = ("K80", "P4", "P100", "T4", "V100", "L4", "A100", "A100_80GB", "H100")
 AZURE_FAMILIES = {
     "standardDSv5Family": False,
@@ -33,24 +44,22 @@ BY_FAMILY = {"H100"}
 
 def aws_quotas(account: Account, region: str) -> dict[str, Any]:
     """The reply of ListServiceQuotas."""
-    found = []
-    for number, family in enumerate(AWS_FAMILIES):
-        value = PLENTY if account.accelerators or family.startswith(("Standard", "X")) else 0
-        names = (f"Running On-Demand {family} instances", f"All {family} Spot Instance Requests")
-        found += [
-            {
-                "ServiceCode": "ec2",
-                "ServiceName": "Amazon Elastic Compute Cloud (Amazon EC2)",
-                "QuotaArn": f"arn:aws:servicequotas:{region}:123456789012:ec2/L-{number:04}{market}",
-                "QuotaCode": f"L-{number:04}{market}",
-                "QuotaName": name,
-                "Value": float(value),
-                "Unit": "None",
-                "Adjustable": True,
-                "GlobalQuota": False,
-            }
-            for market, name in enumerate(names)
-        ]
+    names = [(f"Running On-Demand {family} instances", family) for family in AWS_FAMILIES]
+    names += [(f"All {family} Spot Instance Requests", family) for family in AWS_SPOT_FAMILIES]
+    found = [
+        {
+            "ServiceCode": "ec2",
+            "ServiceName": "Amazon Elastic Compute Cloud (Amazon EC2)",
+            "QuotaArn": f"arn:aws:servicequotas:{region}:123456789012:ec2/L-{number:08}",
+            "QuotaCode": f"L-{number:08}",
+            "QuotaName": name,
+            "Value": float(PLENTY if account.accelerators or family.startswith(("Standard", "X")) else 0),
+            "Unit": "None",
+            "Adjustable": True,
+            "GlobalQuota": False,
+        }
+        for number, (name, family) in enumerate(names)
+    ]
     return {"Quotas": found}
 
 
@@ -63,6 +72,12 @@ def google_quotas(account: Account) -> list[dict[str, Any]]:
         if kind not in BY_FAMILY:
             limits |= {f"NVIDIA_{kind}_GPUS": gpus}
     return [{"metric": metric, "limit": float(limit), "usage": 0.0} for metric, limit in limits.items()]
+
+
+def google_project_quotas(account: Account) -> list[dict[str, Any]]:
+    """The quotas of a project, over all regions."""
+    limit = float(PLENTY if account.accelerators else 0)
+    return [{"metric": "GPUS_ALL_REGIONS", "limit": limit, "usage": 0.0}]
 
 
 def azure_usages(account: Account) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ GOOGLE: Mapping[str, tuple[str, ...]] = {
     "zones.get": ("compute.zones.get",),
     "zones.list": ("compute.zones.list",),
     "regions.get": ("compute.regions.get",),
+    "projects.get": ("compute.projects.get",),
     "regions.list": ("compute.regions.list",),
     "machineTypes.get": ("compute.machineTypes.get",),
     "machineTypes.list": ("compute.machineTypes.list",),

@@ -17,11 +17,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from sky_sandbox.accounts import Account
 from sky_sandbox.accounts.quotas import aws_quotas
 from sky_sandbox.accounts.refusals import Refusal, aws_refusal
 from sky_sandbox.accounts.rights import aws_needs
 from sky_sandbox.aws.ec2 import ACCOUNT, AwsError, Ec2
+from sky_sandbox.aws.iam import ANSWERED, iam_reply
 from sky_sandbox.aws.sso import Sso
 from sky_sandbox.aws.sts import LENDS, TELLS, sts_reply, whoami
 from sky_sandbox.images import images
@@ -151,19 +151,20 @@ class Aws:
             time.sleep(fault.seconds)
         if fault and fault.kind == "error":
             return _injected(fault, call, environ)
-        if call.service == "sts" and call.action in LENDS:
+        if (call.service == "sts" and call.action in LENDS) or call.action in ANSWERED:
             try:
-                lent = sts_reply(call.action, call.parameters, self.logins, caller)
+                if call.service == "sts":
+                    told = sts_reply(call.action, call.parameters, self.logins, caller)
+                else:
+                    told = iam_reply(call.action, call.parameters, self.world.account)
             except AwsError as error:
                 return Answer.of(error, environ)
-            return Answer("200 OK", [("Content-Type", "text/xml")], lent)
+            return Answer("200 OK", [("Content-Type", "text/xml")], told)
         if call.action == TELLS and caller is not None:
             return Answer("200 OK", [("Content-Type", "text/xml")], whoami(caller))
-        if call.action == "SimulatePrincipalPolicy":
-            return Answer("200 OK", [("Content-Type", "text/xml")], _simulated(self.world.account, call))
         if call.service == "servicequotas":
-            told = json.dumps(aws_quotas(self.world.account, call.region)).encode()
-            return Answer("200 OK", [("Content-Type", "application/x-amz-json-1.1")], told)
+            quotas = json.dumps(aws_quotas(self.world.account, call.region)).encode()
+            return Answer("200 OK", [("Content-Type", "application/x-amz-json-1.1")], quotas)
         self._stock(call.region)
         self.ec2.refresh()
         self.emr.refresh()
@@ -227,21 +228,6 @@ class Aws:
                     region_name=f"{region}a",
                 )
                 ssm._parameters[name].append(_parameter(name, image))
-
-
-def _simulated(account: Account, call: Call) -> bytes:
-    """https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.html"""
-    actions = [value for name, value in call.parameters.items() if name.startswith("ActionNames.member.")]
-    results = "".join(
-        f"<member><EvalActionName>{action}</EvalActionName><EvalDecision>"
-        f"{'implicitDeny' if account.lacks(action) else 'allowed'}</EvalDecision></member>"
-        for action in actions
-    )
-    return (
-        '<SimulatePrincipalPolicyResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><SimulatePrincipalPolicyResult>'
-        f"<IsTruncated>false</IsTruncated><EvaluationResults>{results}</EvaluationResults>"
-        "</SimulatePrincipalPolicyResult></SimulatePrincipalPolicyResponse>"
-    ).encode()
 
 
 def _parameter(name: str, value: str) -> Parameter:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from xml.sax.saxutils import escape
 
 from sky_sandbox.aws.ec2 import ACCOUNT, AwsError
+from sky_sandbox.aws.iam import is_role
 from sky_sandbox.logins import EVERYTHING, Login, Logins
 
 TELLS = "GetCallerIdentity"
@@ -26,9 +27,10 @@ def sts_reply(action: str, parameters: Mapping[str, str], logins: Logins, caller
     """
     if caller is not None and action != "AssumeRole":
         raise AwsError("AccessDenied", f"Cannot call {action} with session credentials")
-    role = parameters.get("RoleArn", "").rpartition("/")[2]
-    if role.startswith(OF_AN_SSO):
-        raise AwsError("AccessDenied", f"User is not authorized to perform: sts:AssumeRole on resource: {role}")
+    arn = parameters.get("RoleArn", "")
+    role = arn.rpartition("/")[2]
+    if action == "AssumeRole" and (role.startswith(OF_AN_SSO) or not is_role(arn)):
+        raise AwsError("AccessDenied", f"User is not authorized to perform: sts:AssumeRole on resource: {arn}")
     policy = parameters.get("Policy", "")
     if len(policy) > LONGEST_POLICY:
         raise AwsError("PackedPolicyTooLarge", "Packed policy consumes more than 100% of allotted space")

@@ -11,13 +11,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sky_sandbox.azure.arm import Arm
+from sky_sandbox.azure.login import PATH, ManagedIdentity
 from sky_sandbox.azure.wire import Call
+from sky_sandbox.logins import Logins
 from sky_sandbox.world import World
 
 
-def app(world: World) -> Starlette:
+def app(world: World, logins: Logins, identity: ManagedIdentity) -> Starlette:
     """The server, to be served over TLS (:mod:`sky_sandbox.tls`)."""
-    arm = Arm(world)
+    arm = Arm(world, logins)
 
     async def endpoint(request: Request) -> Response:
         raw = await request.body()
@@ -32,4 +34,4 @@ def app(world: World) -> Starlette:
         return await run_in_threadpool(arm.handle, call)
 
     methods = ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"]
-    return Starlette(routes=[Route("/{path:path}", endpoint, methods=methods)])
+    return Starlette(routes=[Route(PATH, identity.token), Route("/{path:path}", endpoint, methods=methods)])

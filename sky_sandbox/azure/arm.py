@@ -24,28 +24,10 @@ from datetime import UTC, datetime
 
 from starlette.responses import JSONResponse, Response
 
+from sky_sandbox.azure import resources
+from sky_sandbox.azure.login import check_login
 from sky_sandbox.azure.providers import Providers
-from sky_sandbox.azure.resources import (
-    ADDRESS,
-    DISK,
-    FIREWALL,
-    IDENTITY,
-    NETWORK,
-    NIC,
-    VM,
-    Entry,
-    Wanted,
-    about_call,
-    identify,
-    identities,
-    image_of,
-    lets_in,
-    os_disk,
-    principals,
-    reject_deleting,
-    reject_unknown_image,
-    rests,
-)
+from sky_sandbox.azure.resources import ADDRESS, DISK, FIREWALL, IDENTITY, NETWORK, NIC, VM, Entry, Wanted
 from sky_sandbox.azure.wire import (
     ASYNCHRONOUS,
     OPERATION,
@@ -60,6 +42,7 @@ from sky_sandbox.azure.wire import (
 )
 from sky_sandbox.ledger import Entry as LedgerEntry
 from sky_sandbox.ledger import Kind
+from sky_sandbox.logins import Logins
 from sky_sandbox.machines.record import Machine
 from sky_sandbox.world import CALLER, Fault, Refused, World
 
@@ -78,6 +61,7 @@ class Arm:
     """All resources of all subscriptions, by lower-case id. One lock, never held while a machine is killed."""
 
     world: World
+    logins: Logins
     lock: threading.RLock = field(default_factory=threading.RLock)
     groups: dict[str, Body] = field(default_factory=dict)
     entries: dict[str, Entry] = field(default_factory=dict)
@@ -86,7 +70,7 @@ class Arm:
 
     def __post_init__(self) -> None:
         self.world.listeners.append(self._ended)
-        self.world.gates["azure"] = lambda machine, source: lets_in(self.entries, machine.id, source)
+        self.world.gates["azure"] = lambda machine, source: resources.lets_in(self.entries, machine.id, source)
 
     def handle(self, call: Call) -> Response:
         """Answer one request, after the fault that was injected for it, and log it if it changes anything."""
@@ -94,12 +78,10 @@ class Arm:
         CALLER.set(call.headers.get("authorization", "").removeprefix("Bearer "))
         fault, code = None, ""
         try:
-            if not call.headers.get("authorization", "").startswith("Bearer "):
-                raise ArmError("InvalidAuthenticationToken", "The 'Authorization' header is missing.")
-            self._authorize(call)
+            check_login(call, self.logins, self.entries)
             if match := OPERATION.match(call.key):
                 return self.operations.tell(match["style"], match["id"])
-            about |= about_call(call)
+            about |= resources.about_call(call)
             self.providers.check(self.world.account, call)
             fault = self.world.fault("azure", call.action, **about)
             late = self._suffer(call, fault, about)
@@ -113,18 +95,6 @@ class Arm:
         if fault is not None and fault.kind == "lost":
             return ArmError(fault.code or "GatewayTimeout", about=about).response()
         return response
-
-    def _authorize(self, call: Call) -> None:
-        """A machine's identity may do what a role that is assigned in its group lets it; everybody else may do all."""
-        kind, _, principal = call.headers["authorization"].removeprefix("Bearer ").partition(" ")
-        if kind != "identity":
-            return
-        roles = [entry for entry in self.entries.values() if entry.type == "microsoft.authorization/roleassignments"]
-        granted = {
-            entry.body["id"].split("/")[4] for entry in roles if entry.properties.get("principalId") == principal
-        }
-        if call.group not in granted:
-            raise ArmError("AuthorizationFailed")
 
     def _suffer(self, call: Call, fault: Fault | None, about: Mapping[str, str]) -> Body | None:
         """Let an injected fault take effect; the error, if it is to fail the creation of a VM after its acceptance."""
@@ -182,12 +152,16 @@ class Arm:
         if call.method == "DELETE":
             group["properties"] = {"provisioningState": "Deleting"}
             threading.Thread(target=self._delete_group, args=(call, group), daemon=True).start()
-            return self.operations.accept(call, Operation(done=lambda: self.groups.get(call.key) is not group))
+            ended = Operation(
+                lambda: not resources.is_deleting(group),
+                lambda: resources.blocked(group) if call.key in self.groups else None,
+            )
+            return self.operations.accept(call, ended)
         return JSONResponse(group)
 
     def _put_group(self, call: Call, group: Body | None) -> Response:
         if group is not None:
-            reject_deleting(group)
+            resources.reject_deleting(group)
             if group["location"] != call.body["location"]:
                 raise ArmError("InvalidResourceGroupLocation", f"The group already exists in '{group['location']}'.")
         self.groups[call.key] = {
@@ -208,9 +182,12 @@ class Arm:
         time.sleep(DELETION_S)
         with self.lock:
             if self.groups.get(call.key) is group:
-                for key in self._inside(call.key):
+                held = resources.networks_held(self.entries, call.key)
+                for key in self._inside(call.key).keys() - held:
                     self._remove(key)
-                del self.groups[call.key]
+                if not held:
+                    del self.groups[call.key]
+                group["properties"] = {"provisioningState": "Succeeded"}
 
     # --- resources of any type -------------------------------------------------------------------------------
 
@@ -218,7 +195,7 @@ class Arm:
         if call.method == "GET" and len(path) == 2:
             return page(self._view(entry, call) for entry in self._inside(call.key).values())
         if call.method == "PUT":
-            reject_deleting(self.groups[group])
+            resources.reject_deleting(self.groups[group])
             return self._put_machine(call, late) if "/".join(path[:2]) == VM else self._put(call)
         entry = self.entries.get(call.key.rpartition("/")[0] if call.method == "POST" else call.key)
         if entry is None:
@@ -261,6 +238,8 @@ class Arm:
 
     def _private_address(self, config: Body) -> str:
         """A machine of the sandbox has one loopback address, for inside and outside."""
+        if "subnet" in config:
+            self._reject_missing([resources.network_of(config)])
         if "publicIPAddress" not in config:
             return self.world.address()
         id_ = config["publicIPAddress"]["id"]
@@ -322,9 +301,9 @@ class Arm:
         entry.due, entry.error = time.monotonic() + ALLOCATION_S, late
         created = datetime.now(UTC).isoformat()
         entry.properties.update(provisioningState="Creating", vmId=str(uuid.uuid4()), timeCreated=created)
-        self._reject_missing([*entry.references(), *identities(entry)])
-        identify(entry, self.entries)
-        reject_unknown_image(entry)
+        self._reject_missing([*entry.references(), *resources.identities(entry)])
+        resources.identify(entry, self.entries)
+        resources.reject_unknown_image(entry)
         user_data = base64.b64decode(entry.properties["osProfile"].pop("customData", "")).decode()
         if entry.error is None:
             try:
@@ -333,7 +312,7 @@ class Arm:
                 if error.code not in ASYNCHRONOUS:
                     raise
                 entry.error = error.body
-        disk = os_disk(entry)
+        disk = resources.os_disk(entry)
         self.entries[call.key] = entry
         self._keep(disk.body["id"].lower(), disk)
         settled = Operation(done=lambda: entry.statuses()[0] != "Creating", error=lambda: entry.error)
@@ -350,9 +329,9 @@ class Arm:
     def _allocate(self, call: Call, entry: Entry, user_data: str) -> Machine:
         wanted, nic = Wanted.parse(call.body), next(iter(entry.references()))
         size, extra = wanted.size, {"name": entry.body["name"], "group": call.group, "vm_id": entry.properties["vmId"]}
-        extra["image"] = image_of(entry)
+        extra["image"] = resources.image_of(entry)
         if "identity" in entry.body:
-            extra["identities"] = principals(entry, self.entries)
+            extra["identities"] = resources.principals(entry, self.entries)
         machine = Machine(
             id=call.path,
             cloud="azure",
@@ -367,7 +346,7 @@ class Arm:
             created_at=self.world.clock(),
             extra=extra,
             pools=size.pools,
-            rests=rests(entry),
+            rests=resources.rests(entry),
         )
         place = ("azure", wanted.region, wanted.zone, size.name, wanted.market)
         with self.world.lock:

@@ -210,6 +210,31 @@ def lets_in(entries: Mapping[str, Entry], machine: str, source: str) -> bool:
     return any(ip_address(source) in ip_network(cidr) for cidr in allowed)
 
 
+def network_of(config: Body) -> str:
+    """Key of the network that an interface's configuration names a subnet of."""
+    return str(config["subnet"]["id"]).lower().rpartition("/subnets/")[0]
+
+
+def networks_held(entries: Mapping[str, Entry], group: str) -> set[str]:
+    """Keys of a group's networks that cannot be deleted: interfaces of other groups are in them."""
+    elsewhere = [entry for key, entry in entries.items() if entry.type == NIC and not key.startswith(f"{group}/")]
+    configs = [config["properties"] for entry in elsewhere for config in entry.properties["ipConfigurations"]]
+    return {network_of(config) for config in configs if "subnet" in config} & {
+        key for key in entries if key.startswith(f"{group}/")
+    }
+
+
+def blocked(group: Body) -> Body:
+    """What the deletion of a group ends with that has such a network."""
+    told = f"Deletion of resource group '{group['name']}' failed as resources could not be deleted."
+    return ArmError("ResourceGroupDeletionBlocked", told).body
+
+
+def is_deleting(group: Body) -> bool:
+    """Whether a group is on its way out."""
+    return bool(group["properties"]["provisioningState"] == "Deleting")
+
+
 def reject_unknown_image(machine: Entry) -> None:
     """Marketplace images are known by what their vendors document; an image of one's own is taken on trust."""
     urn = image_of(machine)
@@ -220,5 +245,5 @@ def reject_unknown_image(machine: Entry) -> None:
 
 def reject_deleting(group: Body) -> None:
     """A group that is on its way out takes nothing in."""
-    if group["properties"]["provisioningState"] == "Deleting":
+    if is_deleting(group):
         raise ArmError("ResourceGroupBeingDeleted", f"The resource group '{group['name']}' is in deprovisioning state.")

@@ -32,6 +32,7 @@ STATUS = {
     "InvalidParameter": 400,
     "InvalidResourceReference": 400,
     "NicInUse": 400,
+    "ResourceGroupDeletionBlocked": 409,
     "ExpiredAuthenticationToken": 401,
     "InvalidAuthenticationToken": 401,
     "AuthorizationFailed": 403,
@@ -76,6 +77,9 @@ class ArmError(Exception):
 
     def response(self) -> Response:
         headers = {"Retry-After": f"{self.retry_after_s:.0f}"} if self.code == "TooManyRequests" else {}
+        if STATUS.get(self.code) == 401:
+            why = 'error="invalid_token", error_description="The access token is invalid."'
+            headers["WWW-Authenticate"] = f'Bearer authorization_uri="https://login.windows.net/", {why}'
         return JSONResponse({"error": self.body}, STATUS.get(self.code, 409), headers)
 
 
@@ -176,9 +180,9 @@ class Operations:
         if operation is None:
             raise ArmError("ResourceNotFound", f"There is no operation {name}.")
         done = operation.done()
-        if style == "operationresults":
-            return Response(status_code=200 if done else 202)
         error = operation.error() if done else None
+        if style == "operationresults":
+            return JSONResponse({"error": error}, 409) if error else Response(status_code=200 if done else 202)
         if error is not None:
             return JSONResponse({"status": "Failed", "error": error})
         return JSONResponse({"status": "Succeeded" if done else "InProgress"})

@@ -14,12 +14,14 @@ from collections.abc import Mapping
 from functools import partial
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sky_sandbox.gcp import types
 from sky_sandbox.gcp.dataproc import Dataproc
+from sky_sandbox.gcp.login import Door, ServiceAccount
 from sky_sandbox.gcp.request import about, check_labels, requested_machine
 from sky_sandbox.gcp.resources import Resources
 from sky_sandbox.gcp.tokens import token_exchange
@@ -47,13 +49,19 @@ WAIT_S = 120.0  # operations.wait answers after two minutes at most
 SYSTEM_EVENTS: Mapping[str, str] = {"self": "guestTerminate", "killed": "hostError"}  # by the cause of a machine's end
 
 
-def app(world: World, logins: Logins | None = None) -> Starlette:
-    """The emulated Google Cloud: Compute Engine and Cloud TPU over one world, and the exchange of tokens."""
-    exchange = Route("/v1/token", token_exchange(logins or Logins()), methods=["POST"])
+def app(world: World, logins: Logins, account: ServiceAccount) -> Starlette:
+    """The emulated Google Cloud: Compute Engine and Cloud TPU over one world, and where tokens are to be had."""
+    lending = [
+        Route("/token", account.token, methods=["POST"]),
+        Route("/v1/token", token_exchange(logins, account.bearer), methods=["POST"]),
+    ]
     resources = Resources(world)
     world.gates["gcp"] = resources.lets_in
-    return Starlette(routes=[exchange, *Compute(world).routes(), *resources.routes(), *Tpu(world).routes(),
-                             *Dataproc(world).routes()])  # fmt: skip
+    return Starlette(
+        routes=[*lending, *Compute(world).routes(), *resources.routes(), *Tpu(world).routes(),
+                *Dataproc(world).routes()],
+        middleware=[Middleware(Door, bearer=account.bearer)],
+    )  # fmt: skip
 
 
 class Compute:

@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 
 from starlette.routing import Route
 
-from sky_sandbox.accounts.quotas import google_quotas
+from sky_sandbox.accounts.quotas import google_project_quotas, google_quotas
 from sky_sandbox.gcp import types
 from sky_sandbox.gcp.wire import (
     API,
@@ -42,6 +42,7 @@ class Resources:
         project = "/compute/v1/projects/{project}"
         zone, everywhere = project + "/zones/{zone}", project + "/global"
         table = (
+            ("GET", project, "projects.get", self.get_project),
             ("GET", project + "/zones", "zones.list", self.list_zones),
             ("GET", zone, "zones.get", self.get_zone),
             ("GET", project + "/regions", "regions.list", self.list_regions),
@@ -82,6 +83,11 @@ class Resources:
     def get_zone(self, call: Call) -> Resource:
         _known_zone(call)
         return _zone(call.path["project"], call.path["zone"])
+
+    def get_project(self, call: Call) -> Resource:
+        name = call.path["project"]
+        quotas = google_project_quotas(self.world.account)
+        return {"kind": "compute#project", "name": name, "selfLink": f"{API}/projects/{name}", "quotas": quotas}
 
     def list_regions(self, call: Call) -> Resource:
         regions = (self._region(call.path["project"], region) for region in types.REGIONS)

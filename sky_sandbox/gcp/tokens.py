@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, unquote
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from sky_sandbox.gcp.login import LENT, Bearer
 from sky_sandbox.logins import Login, Logins
 
 LIFE_S = 3600.0
@@ -16,19 +17,20 @@ MOST_RULES = 10
 KIND = "urn:ietf:params:oauth:token-type:access_token"
 
 
-def token_exchange(logins: Logins) -> Callable[[Request], Awaitable[Response]]:
-    """The handler of ``POST /v1/token``. What was lent already lends nothing."""
+def token_exchange(logins: Logins, bearer: Bearer) -> Callable[[Request], Awaitable[Response]]:
+    """The handler of ``POST /v1/token``. What was lent already lends nothing, and nothing outlives what lends it."""
 
     async def answer(request: Request) -> Response:
         form = {name: values[0] for name, values in parse_qs((await request.body()).decode()).items()}
-        if not form.get("subject_token") or isinstance(logins.find(form["subject_token"]), Login):
+        ours = bearer(form.get("subject_token", ""))
+        if not isinstance(ours, Login) or not ours.own:
             return _refused("invalid_grant", "The subject token is not valid.")
         options = json.loads(unquote(form.get("options", "{}")))
         rules = options.get("accessBoundary", {}).get("accessBoundaryRules", [])
         if not 0 < len(rules) <= MOST_RULES:
             return _refused("invalid_request", f"An access boundary has 1 to {MOST_RULES} rules.")
-        name, _ = logins.lend("ya29.", rules, LIFE_S)
-        life = int(min(LIFE_S, logins.life_s or LIFE_S))
+        name, login = logins.lend(LENT, rules, min(LIFE_S, ours.ends_at - logins.clock()))
+        life = int(login.ends_at - logins.clock() + 0.5)
         return JSONResponse({"access_token": name, "issued_token_type": KIND, "token_type": "Bearer",
                              "expires_in": life})  # fmt: skip
 

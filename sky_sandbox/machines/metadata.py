@@ -28,7 +28,7 @@ GCE_HEADERS = {"Metadata-Flavor": "Google", "Server": "Metadata Server for VM"}
 
 @dataclass
 class Notice:
-    """An announced eviction at ``at`` (seconds since the epoch)."""
+    """An announced eviction at ``at`` (seconds since the epoch, by the services' clock)."""
 
     at: float
     event_id: str = field(default_factory=lambda: secrets.token_hex(16).upper())
@@ -46,10 +46,14 @@ class Service:
 
 
 class Metadata:
-    """Metadata services of all machines, at one port of each machine's address."""
+    """Metadata services of all machines, at one port of each machine's address.
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    Attributes:
+        behind_s: Seconds that the services' clock is behind that of the machines.
+    """
+
+    def __init__(self, port: int, behind_s: float = 0.0) -> None:
+        self.port, self.behind_s = port, behind_s
         self._services: dict[str, Service] = {}  # by address
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="metadata", daemon=True)
@@ -70,7 +74,7 @@ class Metadata:
 
     def announce(self, machine: Machine, seconds: float) -> None:
         """Tell the machine that it will be evicted in ``seconds``."""
-        self._call(self._announce(machine, time.time() + seconds))
+        self._call(self._announce(machine, time.time() + seconds - self.behind_s))
 
     def close(self) -> None:
         """End all services."""
@@ -106,6 +110,11 @@ class Metadata:
             service.changed.set()
 
     async def _handle(self, request: web.Request) -> web.Response:
+        answer = await self._answer(request)
+        answer.headers["Date"] = formatdate(time.time() - self.behind_s, usegmt=True)
+        return answer
+
+    async def _answer(self, request: web.Request) -> web.Response:
         assert request.transport is not None
         service = self._services.get(request.transport.get_extra_info("sockname")[0])
         if service is None:

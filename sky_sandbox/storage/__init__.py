@@ -22,6 +22,7 @@ from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
+from sky_sandbox.gcp.login import LENT, Bearer
 from sky_sandbox.logins import Logins
 from sky_sandbox.storage.blob import Blob
 from sky_sandbox.storage.gates import blob_refusal, gcs_refusal, gcs_xml_refusal, s3_refusal
@@ -39,15 +40,17 @@ def app(
     root: Path,
     outages: Outages | None = None,
     logins: Logins | None = None,
+    google: Bearer | None = None,
     lacks: Callable[[str], bool] = lambda permission: False,
     hierarchical: Callable[[], bool] = lambda: True,
 ) -> Starlette:
     """The object store over the folder ``root``, as an ASGI application. What it holds survives a restart.
 
-    ``lacks`` tells of a permission whether the account's own login is without it, ``hierarchical`` whether Azure's
-    account has folders.
+    ``google`` says whose Google's tokens are, as far as ``logins`` do not. ``lacks`` tells of a permission whether the
+    account's own login is without it, ``hierarchical`` whether Azure's account has folders.
     """
     objects = Objects(root)
+    bearer = google or (lambda token: "unknown" if logins is None else logins.bearer(token, LENT))
     s3, gcs, gcs_xml, blob = S3(objects), Gcs(objects), GcsXml(objects), Blob(objects, hierarchical)
 
     def there(bucket: str, key: str) -> bool:
@@ -65,13 +68,13 @@ def app(
             if outages is not None and outages.hit(path):
                 response = Response(status_code=503)
             elif path.startswith(GCS_PATHS):
-                refusal = None if logins is None else await gcs_refusal(request, path, logins, lacks)
+                refusal = None if logins is None else await gcs_refusal(request, path, bearer, lacks)
                 response = refusal or await gcs.answer(request, path)
             elif "x-ms-version" in request.headers:  # every request of Azure's clients carries it
                 refusal = None if logins is None else blob_refusal(request, path, hierarchical())
                 response = refusal or await blob.answer(request, path)
             elif request.headers.get("authorization", "").startswith("Bearer "):
-                refusal = None if logins is None else gcs_xml_refusal(request, path, logins, lacks)
+                refusal = None if logins is None else gcs_xml_refusal(request, path, bearer, lacks)
                 response = refusal or await gcs_xml.answer(request, path)
             else:
                 refusal = None if logins is None else await s3_refusal(request, path, logins, there, lacks, region)

@@ -15,16 +15,15 @@ from urllib.parse import unquote
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sky_sandbox.gcp.login import MACHINE, Bearer
 from sky_sandbox.logins import Login, Logins, allows_gcs, allows_s3, signature_holds
 from sky_sandbox.storage import blob, gcs, s3
 
 CREDENTIAL = re.compile(r"Credential=([^/,]+)/")
 OWN_KEY = "AKIASKYLOOMSANDBOX00"  # as what the AWS API takes; those that begin so are one's own, too
-LENT = "ya29."  # how tokens begin that were lent
 ACCOUNT_KEY = "c2FuZGJveA=="
 Lacks = Callable[[str], bool]
 Regions = Callable[[str], "str | None"]  # of a bucket; None where there is none
-MACHINE = "machine "  # how the tokens of machines' own accounts begin; their scopes follow
 
 
 async def s3_refusal(
@@ -82,7 +81,7 @@ async def _s3_actions(request: Request, bucket: str, key: str) -> list[tuple[str
     return [*copied, (action or "s3:PutObject", f"{arn}/{key}", None)]
 
 
-async def gcs_refusal(request: Request, path: str, logins: Logins, lacks: Lacks) -> Response | None:
+async def gcs_refusal(request: Request, path: str, bearer: Bearer, lacks: Lacks) -> Response | None:
     """Why Google Cloud Storage refuses a request, or None; ``lacks`` is asked of what one's own login may not do."""
     token = request.headers.get("authorization", "").removeprefix("Bearer ")
     if "upload_id" in request.query_params:
@@ -91,13 +90,13 @@ async def gcs_refusal(request: Request, path: str, logins: Logins, lacks: Lacks)
         if "cloud-platform" in token or "devstorage" in token:
             return None
         return gcs.error(403, "Provided scope(s) are not authorized", "forbidden")
-    if token and not token.startswith(LENT):  # one's own, whatever it is called
+    login = bearer(token)
+    if not isinstance(login, Login):
+        return gcs.error(401, "Invalid Credentials", "authError")
+    if login.own:
         right = _gcs_right(request, path)
         why = f"account does not have {right} access to the Google Cloud project."
         return gcs.error(403, why, "forbidden") if lacks(right) else None
-    login = logins.find(token)
-    if not isinstance(login, Login):
-        return gcs.error(401, "Invalid Credentials", "authError")
     parts = [unquote(part) for part in path.partition("/storage/v1/")[2].split("/")]
     bucket = parts[1] if len(parts) > 1 else ""
     if path.startswith("/batch/"):
@@ -114,7 +113,7 @@ async def gcs_refusal(request: Request, path: str, logins: Logins, lacks: Lacks)
     return None if allowed else gcs.error(403, "Permission denied on resource (or it may not exist).", "forbidden")
 
 
-def gcs_xml_refusal(request: Request, path: str, logins: Logins, lacks: Lacks) -> Response | None:
+def gcs_xml_refusal(request: Request, path: str, bearer: Bearer, lacks: Lacks) -> Response | None:
     """Why the XML API refuses a request, or None."""
     token = request.headers["authorization"].removeprefix("Bearer ")
     bucket, _, key = unquote(path.lstrip("/")).partition("/")
@@ -122,13 +121,13 @@ def gcs_xml_refusal(request: Request, path: str, logins: Logins, lacks: Lacks) -
         if "cloud-platform" in token or "devstorage" in token:
             return None
         return s3.error(403, "AccessDenied", "Provided scope(s) are not authorized")
-    if not token.startswith(LENT):
+    login = bearer(token)
+    if not isinstance(login, Login):
+        return s3.error(401, "AuthenticationRequired", "Authentication required.")
+    if login.own:
         lacking = next((right for right in _gcs_xml_rights(request, key) if lacks(right)), None)
         why = f"account does not have {lacking} access to the Google Cloud Storage object."
         return s3.error(403, "AccessDenied", why) if lacking else None
-    login = logins.find(token)
-    if not isinstance(login, Login):
-        return s3.error(401, "AuthenticationRequired", "Authentication required.")
     if key:
         allowed = allows_gcs(login, bucket, write=request.method not in ("GET", "HEAD"), name=key)
         copied = unquote(request.headers.get("x-goog-copy-source", "")).lstrip("/").partition("/")

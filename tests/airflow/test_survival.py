@@ -11,6 +11,7 @@ import signal
 import socket
 import time
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -161,7 +162,12 @@ def paid(world):
     return [line for line in world.control.ledger() if line["kind"] == "machine" and line["ended"] is None]
 
 
-@pytest.mark.parametrize("name", ["well", "blocking"])
+def by_ray(name):
+    """Too heavy for the suite: CONTRIBUTING.md says how to have it."""
+    return pytest.param(name, marks=pytest.mark.skipif(find_spec("ray") is None, reason="not installed: ray"))
+
+
+@pytest.mark.parametrize("name", ["well", "blocking", by_ray("ray")])
 def test_a_task_works_with_the_cluster_of_its_setup_and_the_teardown_ends_it(world, airflow, store, name):
     run = airflow.trigger(f"clustered_{name}")
     assert airflow.wait(f"clustered_{name}", run) == "success"
@@ -174,13 +180,15 @@ def test_a_task_works_with_the_cluster_of_its_setup_and_the_teardown_ends_it(wor
     assert job.state == "succeeded"
 
 
-def test_a_killed_task_leaves_its_cluster_to_the_teardown(world, airflow, store):
-    run = airflow.trigger("clustered_killed")
-    until((world.home / "killed.pid").exists)
+@pytest.mark.parametrize("name", ["killed", by_ray("ray_killed")])
+def test_a_killed_task_leaves_its_cluster_to_the_teardown(world, airflow, store, name):
+    dag, pid = f"clustered_{name}", world.home / f"{name}.pid"
+    run = airflow.trigger(dag)
+    until(pid.exists)
     assert len(paid(world)) == 2
-    os.kill(int((world.home / "killed.pid").read_text()), signal.SIGKILL)
-    assert airflow.wait("clustered_killed", run) == "failed"
-    states = {name: found["state"] for name, found in airflow.task_instances("clustered_killed", run).items()}
+    os.kill(int(pid.read_text()), signal.SIGKILL)
+    assert airflow.wait(dag, run) == "failed"
+    states = {name: found["state"] for name, found in airflow.task_instances(dag, run).items()}
     assert states == {"cluster": "success", "count": "failed", "cluster_end": "success"}
     assert paid(world) == []
 

@@ -59,7 +59,7 @@ SLOW_S = 5.0  # stands for 90 s
 KEPT: tuple[Literal["next", "alone"], ...] = ("next", "alone")
 KEPT_S = {"": 0.0, "next": 25.0, "alone": 4.0}  # for how long machines are kept: for a job that comes, for none
 
-GANGS: tuple[Cloud, ...] = ("aws", "gcp")  # where a worker that is lost is replaced
+GANGS: tuple[Cloud, ...] = ("aws", "gcp", "azure")  # where a worker that is lost is replaced
 GANG: dict[str, Any] = {"nodes": 3, "fate": "worker dead", "moment": "half", "beats": 40}  # long enough for another one
 
 MOMENTS = ("launched", "up", "begun", "half", "ended")

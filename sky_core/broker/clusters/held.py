@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from sky_core.broker.broker import Broker
-from sky_core.broker.clusters.living import NOT_NEEDED, Living
+from sky_core.broker.clusters.living import LOOK_S, NOT_NEEDED, Living
 from sky_core.broker.clusters.stay import refuse_no_package
 from sky_core.broker.clusters.tunnel import Tunnel
 from sky_core.broker.interest import UNTIL_SILENT, Waiter
 from sky_core.broker.runner import new_key
-from sky_core.errors import JobCancelled, SkyloomError
+from sky_core.errors import JobCancelled, SkyloomError, StoreTrouble
 from sky_core.spec import Objective, Pipeline, Task
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class HeldCluster:
         self._waiter = Waiter(Waiter.this_process().who, {UNTIL_SILENT: True})
         self._key = ""
         self._living: Living | None = None
+        self._left = threading.Event()
+        self._telling: threading.Thread | None = None
 
     @property
     def address(self) -> str:
@@ -83,12 +86,16 @@ class HeldCluster:
             if not tunnel.address:
                 raise SkyloomError(f"{self._task.name}: what was to lead to the cluster has ended")
             self._say(f"{self._task.name}: ready at {tunnel.address} (job {living.job_id})")
+            self._keep_telling(living)
         except BaseException as left:
             self.down(f"it was left before it was ready: {str(left) or type(left).__name__}")
             raise
 
     def down(self, why: str = NOT_NEEDED) -> None:
         """End the cluster and wait until its machines are gone."""
+        self._left.set()
+        if self._telling is not None:
+            self._telling.join()
         tunnel, self._tunnel = self._tunnel, None
         found = self._broker.store.find_job(self._key) if self._key else None  # submit itself may have been left
         if found is not None:
@@ -120,6 +127,22 @@ class HeldCluster:
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         await asyncio.shield(asyncio.to_thread(self.down))
+
+    def _keep_telling(self, living: Living) -> None:
+        """Say what happens while the block goes on, such as the loss of a machine, as soon as the store has it."""
+        self._left.clear()
+
+        def tell() -> None:
+            over = False
+            while not (over or self._left.is_set()):
+                try:
+                    over = living.watch(lambda job: self._left.is_set()).over
+                except StoreTrouble:  # it may pass; the tunnel says so
+                    self._left.wait(LOOK_S)
+
+        context = contextvars.copy_context()  # the logger of a run of Prefect's is the present context's
+        self._telling = threading.Thread(target=lambda: context.run(tell), name="cluster", daemon=True)
+        self._telling.start()
 
     def _of(self, job_id: str) -> Living:
         return Living(self._broker, job_id, self._waiter, lambda text: self._say(f"{self._task.name}: {text}"))

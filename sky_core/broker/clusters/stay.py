@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -21,6 +22,9 @@ until test -e {END}; do sleep 0.5; done
 """
 
 
+MADE_HERE = ("run", "function", "inputs", "outputs")  # fields of a task that a cluster makes itself, or has not
+
+
 def cluster_task(name: str, *, engine: Any, environment: str | None = CALLER, **fields: Any) -> Task:
     """The task that a cluster is.
 
@@ -31,9 +35,22 @@ def cluster_task(name: str, *, engine: Any, environment: str | None = CALLER, **
     Raises:
         SpecError: naming the field that is wrong.
     """
+    refuse_own(name, fields)
     task = Task(name=name, run=STAY, engine=engine, environment=environment, **fields)
     refuse_no_client(name, task.engine)
     return task
+
+
+def refuse_own(name: str, fields: Mapping[str, Any]) -> None:
+    """See that a cluster is asked for nothing that belongs to a task with a command of its own.
+
+    Raises:
+        SpecError: naming the field.
+    """
+    for field in MADE_HERE:
+        if fields.get(field) is not None:
+            cure = "a command of its own belongs to a task with an engine: run=… beside engine=…"
+            raise SpecError(f"Task.{name}: {field}: a cluster has none", cure=cure)
 
 
 def refuse_no_client(name: str, engine: Any) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from sky_core.clouds.aws.account.roles import role_of
 from sky_core.clouds.aws.session import HOME_REGION, Session
 from sky_core.clouds.base import Loan, Reach
 from sky_core.errors import AuthError, CloudError
@@ -23,7 +23,6 @@ ROLES_S = 3600  # what every role allows, also one that was assumed by a role
 MANY = (6, 2, 1)  # prefixes in one bucket, above which the folder that holds them all is named…
 LONGEST = 2048  # …since a policy has no more characters than that
 NAME = "skyloom-machine"
-ROLE = re.compile(r"^arn:(?P<partition>[\w-]+):sts::(?P<account>\d+):assumed-role/(?P<role>[^/]+)/")
 OBJECTS = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
 
 
@@ -40,7 +39,7 @@ def lend(session: Session, role: str | None, users_h: float, reaches: Sequence[R
             seconds = max(SHORTEST_S, round(users_h * 3600))
             reply = sts.get_federation_token(Name=NAME, Policy=policy, DurationSeconds=seconds)
         else:
-            arn = role or _own_role(sts.get_caller_identity()["Arn"])
+            arn = role or _own_role(session, sts.get_caller_identity()["Arn"])
             try:
                 reply = sts.assume_role(RoleArn=arn, RoleSessionName=NAME, Policy=policy, DurationSeconds=ROLES_S)
             except sts.exceptions.ClientError as error:
@@ -50,11 +49,11 @@ def lend(session: Session, role: str | None, users_h: float, reaches: Sequence[R
     return Loan(options, lent["Expiration"].timestamp())
 
 
-def _own_role(caller: str) -> str:
-    match = ROLE.match(caller)
-    if match is None:
+def _own_role(session: Session, caller: str) -> str:
+    arn = role_of(session, caller)
+    if arn is None:
         raise _cannot(f"{caller} is a temporary login that is no role")
-    return f"arn:{match['partition']}:iam::{match['account']}:role/{match['role']}"
+    return arn
 
 
 def _cannot(why: str) -> CloudError:

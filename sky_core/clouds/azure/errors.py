@@ -44,12 +44,15 @@ WRONG_FOR_ALL = {"StorageAccountAlreadyTaken", "IPv4BasicSkuPublicIpCountLimitRe
 OWN = {"PlatformImageNotFound", "VMMarketplaceInvalidInput", "ResizeDiskError", "OSProvisioningClientError"}
 NO_SUCH_SIZE_HERE = "is not available in the current region"  # comes as InvalidParameter
 QUOTA = {"QuotaExceeded", "ResourceQuotaExceeded", "PublicIPCountLimitReached", "SubnetIsFull"}
-AUTH = {
-    "AuthenticationFailed",
-    "AuthorizationFailed",
+LOGIN = "log in with: az login, or set AZURE_CLIENT_ID and its secret"
+NOT_LOGGED_IN = {
     "ExpiredAuthenticationToken",
     "InvalidAuthenticationToken",
     "InvalidAuthenticationTokenTenant",
+}
+AUTH = {
+    "AuthenticationFailed",
+    "AuthorizationFailed",
     "LinkedAuthorizationFailed",
     "ReadOnlyDisabledSubscription",
     "SubscriptionNotFound",
@@ -91,7 +94,9 @@ def refusal(code: str, message: str, *, zoned: bool = False, status: int | None 
     if code == NOT_REGISTERED:
         cure = f"once for the subscription: az provider register --namespace {namespace_of(message)}"
         return NotSetUp(text, code=code, cure=cure)
-    if code in AUTH or status == 401:
+    if code in NOT_LOGGED_IN or status == 401:
+        return AuthError(text, code=code, cure=LOGIN)
+    if code in AUTH:
         return AuthError(text, code=code, cure="check the credentials and the subscription's role assignments")
     if code in THROTTLED or status == 429:
         return Throttled(text, code=code)
@@ -130,7 +135,7 @@ def translate(error: AzureError, *, zoned: bool = False) -> CloudError:
         message = (error.error.message if error.error else None) or error.reason or "no details"
         return refusal(code, message, zoned=zoned, status=error.status_code)
     if isinstance(error, ClientAuthenticationError):  # no token was to be had
-        return AuthError(f"Azure: {error.message}", cure="log in with: az login, or set AZURE_CLIENT_ID and its secret")
+        return AuthError(f"Azure: {error.message}", cure=LOGIN)
     return UnknownOutcome(f"Azure does not answer: {error.message}")
 
 

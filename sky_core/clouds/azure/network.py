@@ -1,6 +1,7 @@
 """What stands around a cluster's machines on Azure: its firewall, its network, the addresses and interfaces.
 
-All of it is in the cluster's resource group and goes with it, but for what the settings name of one's own.
+All of it is in the cluster's resource group and goes with it, but for what the settings name of one's own, and for the
+network of machines that are made beside another cluster: it is that one's, whose group cannot go before theirs.
 """
 
 from __future__ import annotations
@@ -32,14 +33,12 @@ class Surroundings:
     def make(self, request: LaunchRequest, names: Sequence[str]) -> None:
         """The firewall, the network and the addresses, then the interfaces."""
         token, own = request.token, self._config.network.at(request.region)
-        firewall, network = (
-            self._path(token, "networkSecurityGroups", "firewall"),
-            self._path(token, "virtualNetworks", "network"),
-        )
+        firewall = self._path(token, "networkSecurityGroups", "firewall")
+        network = self._path(request.beside or token, "virtualNetworks", "network")
         foundations: dict[str, bodies.Body] = {}
         if own.security_group is None:
             foundations[firewall] = bodies.firewall(request, sources(self._config, request.region))
-        if own.subnet is None:
+        if own.subnet is None and not request.beside:
             foundations[network] = bodies.network(request)
         addresses = {name: self._path(token, "publicIPAddresses", name) for name in names if own.public_addresses}
         foundations |= {address: bodies.address(request) for address in addresses.values()}

@@ -73,7 +73,7 @@ NETWORK = "make the network default, or name a network and a subnet in [clouds.g
 DISABLED = frozenset({"accessNotConfigured", "SERVICE_DISABLED", "billingNotEnabled"})
 # For calls that may be made twice: reads, deletes, waits.
 RETRY = Retry(predicate=if_transient_error, initial=0.2, maximum=2.0, timeout=10.0)
-LOGIN = "run: gcloud auth application-default login"
+LOGIN = "run: gcloud auth application-default login; with a service account, check its key and that it is enabled"
 
 
 def sort_code(code: str, status: int, message: str) -> CloudError:

@@ -46,6 +46,9 @@ UBUNTU = "projects/ubuntu-os-cloud/global/images/family/ubuntu-2404-lts-amd64"
 UBUNTU_ARM = "projects/ubuntu-os-cloud/global/images/family/ubuntu-2404-lts-arm64"
 DEEP_LEARNING = "projects/deeplearning-platform-release/global/images/family/common-cu129-ubuntu-2404-nvidia-580"
 WITHOUT_DRIVER = frozenset({"K80"})  # Kepler ends with driver 470; the images have 580
+# Parts of a GPU: their guest driver is NVIDIA's for vGPUs, which no image has:
+# https://cloud.google.com/compute/docs/gpus/install-drivers-gpu
+SLICES = re.compile(r"^g4-standard-(6|12|24)$")
 UBUNTU_GIB, DEEP_LEARNING_GIB = 10, 50
 
 # Families that take no Persistent Disk: https://cloud.google.com/compute/docs/disks/hyperdisks#hd-balanced.
@@ -125,12 +128,15 @@ def image(request: LaunchRequest) -> str:
     """
     if request.image:
         return request.image
-    if request.accelerator in WITHOUT_DRIVER:
+    slice_of_one = SLICES.match(request.instance_type)
+    if slice_of_one or request.accelerator in WITHOUT_DRIVER:
+        lacking = f"the vGPU driver that {request.instance_type} needs" if slice_of_one else (
+            f"a driver for {request.accelerator}: NVIDIA ended with it in 2021")  # fmt: skip
         raise InvalidRequest(
-            f"image: no image of Google Cloud has a driver for {request.accelerator}: NVIDIA ended with it in 2021",
+            f"image: no image of Google Cloud has {lacking}",
             scope="type",
             code="NoImage",
-            cure="give Resources.image an image of your own that has it, or choose another accelerator",
+            cure="give Resources.image an image of your own that has it, or choose another machine",
         )
     if request.accelerator:
         return DEEP_LEARNING

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import google.auth
 from google.api_core.exceptions import Conflict, NotFound
-from google.auth.credentials import AnonymousCredentials
 from google.cloud import compute_v1 as compute
 from google.oauth2.credentials import Credentials
 
@@ -66,21 +65,15 @@ DONE = compute.Operation.Status.DONE
 
 
 class Gcp:
-    """Google Cloud as the settings reach it: application default credentials, or the sandbox's endpoint."""
+    """Google Cloud as the settings reach it: application default credentials, or the token that they have."""
 
     name = "gcp"
 
     def __init__(self, config: CloudConfig) -> None:
         self.config = config
         self.settle_s = SETTLE_S if config.settle_s is None else config.settle_s
-        credentials: Any = AnonymousCredentials()  # type: ignore[no-untyped-call]
-        if "token" in config.credentials:
-            credentials = Credentials(config.credentials["token"].get_secret_value())  # type: ignore[no-untyped-call]
-        project = config.account
-        if config.endpoint is None:
-            with cloud_errors("Google Cloud"):
-                credentials, found = google.auth.default(scopes=bodies.ALL_SCOPES)
-            project = project or found
+        credentials, found = _login(config)
+        project = config.account or found
         if not project:
             raise NotConnected("Google Cloud: no project", cure="set account in [clouds.gcp] of config.toml")
         self.project = project
@@ -376,10 +369,10 @@ class Gcp:
         return self._buckets.storage(region)
 
     def storage_options(self) -> Mapping[str, Any]:
-        """gcsfs options: our own login."""
+        """gcsfs options: our own login, which is not the one that gcsfs would find on a machine of Google's."""
         # gcsfs would ask over gRPC, for up to a minute, whether an emulator's bucket is zonal.
         os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-        return {**self._place(), "token": self._credentials if self.config.credentials else None}
+        return {**self._place(), "token": self._credentials}
 
     def lend(self, reaches: Sequence[Reach], machine: str) -> Loan:
         """See :mod:`sky_core.clouds.gcp.lending`. A service account of the settings needs none."""
@@ -392,6 +385,15 @@ class Gcp:
     def _place(self) -> dict[str, Any]:
         endpoint = self.config.storage_endpoint
         return {"project": self.project, **({"endpoint_url": endpoint} if endpoint else {})}
+
+
+def _login(config: CloudConfig) -> tuple[Any, str | None]:
+    """Our login, and the project that comes with it."""
+    if "token" in config.credentials:
+        return Credentials(config.credentials["token"].get_secret_value()), None  # type: ignore[no-untyped-call]
+    with cloud_errors("Google Cloud"):
+        credentials, project = google.auth.default(scopes=bodies.ALL_SCOPES)
+    return credentials, project
 
 
 if TYPE_CHECKING:

@@ -50,7 +50,7 @@ REFUSALS: dict[type[CloudError], tuple[str, Seen]] = {
     QuotaError: ("quota", "quota"),
     AuthError: ("auth", "auth"),
     NoWayIn: ("no way in", "unreachable"),
-    InvalidRequest: ("invalid", "capacity"),
+    InvalidRequest: ("invalid", "invalid"),
 }
 
 MAX_LAUNCH_ERRORS = 8  # throttled or unclear calls in a row before a place is given up; waits double from 0.5 s
@@ -188,6 +188,7 @@ def request_of(step: Step, cluster: Cluster, *, asked_before: bool) -> LaunchReq
     placement = _asked_for(step, cluster)
     assert placement is not None
     wanted = alternative(task.resources, placement)
+    gang = cluster.token.partition(MEND)[0]
     return LaunchRequest(
         token=cluster.token,
         instance_type=cluster.instance_type,
@@ -201,9 +202,10 @@ def request_of(step: Step, cluster: Cluster, *, asked_before: bool) -> LaunchReq
         disk_gib=wanted.disk_size,
         arch=placement.arch,
         ports=wanted.ports,
-        host_key=identity.host_key(cluster.token.partition(MEND)[0]),
+        host_key=identity.host_key(gang),
         authorized_key=public_key(identity.client_key),
         asked_before=asked_before,
+        beside=gang if cluster.mends else "",
         tags={**wanted.tags, TAG_OWNER: step.driving.store.id, TAG_CLUSTER: cluster.token, TAG_JOB: step.job.id},
         switch=switch(step.driving.settings, cluster.cloud, placement.hours),
     )
@@ -224,7 +226,6 @@ def _out_of_hand(step: Step, cluster: Cluster, error: NotConnected, *, known: bo
 
 
 def _refused(step: Step, cluster: Cluster, error: CloudError, *, known: bool) -> Outcome:
-    # What a cloud will never sell (a retired type, a stale catalog row) is blocked like missing capacity.
     kind, seen = next(pair for kind_of, pair in REFUSALS.items() if isinstance(error, kind_of))
     scope: Scope = getattr(error, "scope", "zone")
     moves, own = cluster is step.successor, is_own(step, cluster, error)
@@ -274,7 +275,7 @@ def tries_without(step: Step, cluster: Cluster, error: CloudError) -> Tries:
 def _unclear(step: Step, cluster: Cluster, error: CloudError) -> Outcome:
     errors = step.memory.launch_errors + 1
     if errors > MAX_LAUNCH_ERRORS:
-        seen = [observation(cluster, "capacity")]
+        seen = [observation(cluster, "unclear")]
         ending: Changes = {"launch_errors": 0}
         ending |= {"successor": None} if cluster is step.successor else {"closing": "unclear"}
         told = [GaveUp(message=str(error), **where(cluster))]

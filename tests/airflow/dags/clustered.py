@@ -22,17 +22,39 @@ def count(cluster, seconds, name):
         return [sum(client.gather(client.map(lambda number: number * number, range(200)))), sorted(ranks.values())]
 
 
-# name, where the setup waits, for how long the cluster is used, whether there is a teardown
-for name, deferrable, seconds, ends in (
-    ("well", True, 0, True),
-    ("blocking", False, 0, True),
-    ("killed", True, 600, True),
-    ("left", False, 0, False),
+@task
+def count_by_ray(cluster, seconds, name):
+    import ray
+
+    with SkyHook().reach(cluster) as address, ray.init(address):
+
+        @ray.remote(num_cpus=1, scheduling_strategy="SPREAD")
+        def square(number):
+            time.sleep(0.05)
+            return os.environ["SKY_NODE_RANK"], number * number
+
+        Path(os.environ["SKYLOOM_HOME"], f"{name}.pid").write_text(str(os.getpid()))
+        time.sleep(seconds)
+        found = ray.get([square.remote(number) for number in range(200)])
+        return [sum(value for _, value in found), sorted({rank for rank, _ in found})]
+
+
+DASK = ({"name": "dask", "threads": 1}, count)
+RAY = ({"name": "ray", "num_cpus": 2}, count_by_ray)
+
+# name, engine, where the setup waits, for how long the cluster is used, whether there is a teardown
+for name, (engine, uses), deferrable, seconds, ends in (
+    ("well", DASK, True, 0, True),
+    ("blocking", DASK, False, 0, True),
+    ("killed", DASK, True, 600, True),
+    ("left", DASK, False, 0, False),
+    ("ray", RAY, True, 0, True),
+    ("ray_killed", RAY, True, 600, True),
 ):
     with DAG(f"clustered_{name}", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
         cluster = SkyClusterOperator(
             task_id="cluster",
-            engine={"name": "dask", "threads": 1},
+            engine=engine,
             num_nodes=2,
             environment=None,  # the image has it
             requires={"cloud": "aws", "region": "us-east-1", "instance_type": "t3.small"},
@@ -43,7 +65,7 @@ for name, deferrable, seconds, ends in (
         )
         if ends:
             with cluster.teardown():
-                count(cluster.output, seconds, name)
+                uses.override(task_id="count")(cluster.output, seconds, name)
         else:
-            count(cluster.output, seconds, name)
+            uses.override(task_id="count")(cluster.output, seconds, name)
     globals()[dag.dag_id] = dag

@@ -68,5 +68,9 @@ def test_a_flow_that_is_killed_leaves_no_cluster(world, environment, name, numbe
 def test_what_cannot_be_meant_is_told_before_anything_is_launched():
     with pytest.raises(SpecError, match="spark cannot be used from another host: one of dask, ray"):
         sky_prefect.cluster("spark")
+    with pytest.raises(SpecError, match="run: a cluster has none"):
+        sky_prefect.cluster("dask", run="true")
+    with pytest.raises(SpecError, match="resources: give its fields themselves"):
+        sky_prefect.cluster("dask", resources={"cpus": 4})
     with pytest.raises(SpecError, match="cpuz"):
         sky_prefect.cluster("dask", cpuz="4+")

@@ -263,10 +263,27 @@ def test_one_of_a_gang_can_be_ended(sandbox: Sandbox, azure: Azure, token: str) 
     assert kinds.count("networkInterfaces") == kinds.count("disks") == kinds.count("publicIPAddresses") == 1
 
 
+def test_machines_made_beside_a_cluster_are_in_its_network_which_stays_as_long(azure: Azure, token: str) -> None:
+    more = f"{token}-more"
+    gang = azure.launch(request(token, num_nodes=2))
+    other = azure.launch(request(more, beside=token))
+    interface: Any = azure._resources.get_by_id(
+        azure._network.interface(more, other[0].id.rpartition("/")[2]), api_version="2024-05-01"
+    )
+    subnet = interface.properties["ipConfigurations"][0]["properties"]["subnet"]["id"]
+    assert f"/{token}/" in subnet, "of the other's group"
+    azure.terminate(ids(gang))
+    until(lambda: [one.state for one in azure.find({TAG_CLUSTER: token}).instances] == ["stopping"])
+    azure.terminate(ids(other))
+    assert cleared(azure, more)
+    azure.terminate([one.id for one in azure.find({TAG_CLUSTER: token}).instances])
+    assert cleared(azure, token)
+
+
 def test_a_machine_that_halts_itself_still_costs(sandbox: Sandbox, azure: Azure, token: str) -> None:
     [machine] = running(azure, azure.launch(request(token, use_spot=False)))
     ssh.connect(str(machine.ip), sandbox.settings.clouds["azure"].ssh_port).run("sudo poweroff")
-    until(lambda: azure.describe([machine.id])[0].state == "stopping")
+    until(lambda: azure.describe([machine.id])[0].reason == "stopped")
     [halted] = azure.find({TAG_CLUSTER: token}).instances
     assert (halted.reason, halted.preempted) == ("stopped", False)
 

@@ -324,7 +324,7 @@ def test_a_bucket_of_our_name_that_is_a_strangers_is_not_used(sandbox: Sandbox, 
 def test_no_credentials_at_all(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
-    config = sandbox.settings.clouds["gcp"].model_copy(update={"endpoint": None})
+    config = sandbox.settings.clouds["gcp"].model_copy(update={"credentials": {}})
     with pytest.raises(AuthError, match="gcloud auth"):
         Gcp(config)
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from botocore import UNSIGNED
 from botocore.config import Config
+from botocore.exceptions import ClientError
 from botocore.session import Session
 from botocore.tokens import SSOTokenProvider
 from botocore.utils import JSONFileCache, SSOTokenLoader
 
-from sky_core.clouds import connect
+from sky_core.clouds import audit, connect
 from sky_core.errors import AuthError, NoFeasibleOffering
 from sky_sandbox import client
 from tests.conftest import Sandbox, start_sandbox
@@ -98,6 +99,37 @@ def test_the_role_of_a_login_cannot_be_lent(world: Sandbox, log_in: Login) -> No
     cloud.check()
     with pytest.raises(AuthError, match="set machine_role"):
         cloud.lend([], "aws")
+
+
+def test_the_rights_of_a_login_are_those_of_its_role(world: Sandbox, log_in: Login) -> None:
+    log_in()
+    found = {one.about: one for one in audit("aws", world.settings, "us-east-1")}
+    assert found["permissions"].says.startswith("all "), "IAM knows the role, whose path the login does not tell"
+    world.control.account(forbidden=["iam:GetRole"])
+    try:
+        found = {one.about: one for one in audit("aws", world.settings, "us-east-1")}
+        assert found["permissions"].ok
+        assert "grant iam:GetRole" in found["permissions"].says
+    finally:
+        world.control.account("sso")
+
+
+def test_a_role_with_a_path_lends_itself(world: Sandbox, log_in: Login, monkeypatch: pytest.MonkeyPatch) -> None:
+    log_in()
+    role = "arn:aws:iam::123456789012:role/teams/ml/skyloom-trainer"
+    sts = Session(profile="sandbox").create_client(
+        "sts", "us-east-1", endpoint_url=world.settings.clouds["aws"].endpoint
+    )
+    with pytest.raises(ClientError, match="not authorized"):
+        sts.assume_role(RoleArn=role.replace("teams/ml/", ""), RoleSessionName="drives")
+    ours = sts.assume_role(RoleArn=role, RoleSessionName="drives")["Credentials"]
+    names = {"AccessKeyId": "ACCESS_KEY_ID", "SecretAccessKey": "SECRET_ACCESS_KEY", "SessionToken": "SESSION_TOKEN"}
+    for name, variable in names.items():
+        monkeypatch.setenv(f"AWS_{variable}", ours[name])
+    monkeypatch.delenv("AWS_PROFILE")
+    config = world.settings.clouds["aws"].model_copy(update={"machine_role": None})
+    cloud = connect("aws", world.settings.model_copy(update={"clouds": {"aws": config}}))
+    assert cloud.lend([], "aws").options["token"]
 
 
 def test_a_session_token_ends(world: Sandbox, log_in: Login, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,15 +23,18 @@ HOURS_PER_SECOND = 0.02
 SANDBOX = {"hours_per_second": HOURS_PER_SECOND, "boot_s": 0.5, "aws_notice_s": 2}
 EXAMPLES = Path(__file__).parents[3] / "example_flows/elastic"
 ZONE, TYPE = "us-east-1a", "m5.large"
+OPTIONS = {"dask": {"threads": 1}, "ray": {"num_cpus": 1}}
+AWS = {"cloud": "aws", "zone": ZONE, "instance_type": TYPE}
+AZURE = {"cloud": "azure", "region": "eastus", "instance_type": "Standard_D2s_v5"}
 
 
-def task(engine: str, **envs: object) -> Task:
+def task(engine: str, where: Mapping[str, str] = AWS, **envs: object) -> Task:
     path = os.pathsep.join([os.path.dirname(sys.executable), "/usr/bin", "/bin"])
-    about = {"name": engine, **({"threads": 1} if engine == "dask" else {})}
+    about = {"name": engine, **OPTIONS.get(engine, {})}
     return Task(
         name="train", run=f"exec python3 train_{engine.removesuffix('run')}.py", workdir=str(EXAMPLES), hours=2,
         checkpoint=0.02, engine=about, elastic=Elastic(max=4), envs={"PATH": path, **envs},
-        resources=Resources(cloud="aws", zone=ZONE, instance_type=TYPE),
+        resources=Resources(**where),
     )  # fmt: skip
 
 
@@ -69,10 +73,11 @@ def check_bill(world, home, job):
     assert [one for one in home.store.clusters(job_id=job.id) if one.open] == []
 
 
-def test_all_spot_machines_are_lost_at_once_and_no_state_with_them(world, tmp_path):
+@pytest.mark.parametrize("where", [AWS, AZURE], ids=["aws", "azure"])
+def test_all_spot_machines_are_lost_at_once_and_no_state_with_them(world, tmp_path, where):
     envs = {"STEPS": 40, "SHARDS": 24, "SECONDS": 0.1}
     with home_of(world, tmp_path) as home:
-        job = home.submit(task("dask", **envs))
+        job = home.submit(task("dask", where, **envs))
         home.drive(job, stop=lambda: len(kinds(home, job, "node joined")) == 3)
         lost = spot(world, job)
         assert len(lost) == 3
@@ -102,6 +107,25 @@ def test_torch_elastic_goes_on_from_the_reliable_machines_state(world, tmp_path)
         assert starts == sorted(starts)
         assert starts[-1] >= 20
         assert float(re.findall(r"\(rank 0\) error (\d\S*)", log)[-1]) < 0.01
+        check_bill(world, home, job)
+
+
+@pytest.mark.skipif(find_spec("ray") is None or find_spec("torch") is None, reason="not installed: ray, torch")
+def test_ray_train_goes_on_from_the_state_on_the_reliable_machine(world, tmp_path):
+    with home_of(world, tmp_path) as home:
+        job = home.submit(task("ray", STEPS=150, SHARDS=12, SECONDS=0.1, WORKERS=4, RESIZE_S=5))
+        home.drive(job, stop=lambda: done(home, job) >= 20 and " on 4" in home.store.log(job.id).decode())
+        before = done(home, job)
+        for machine in spot(world, job):
+            world.control.kill(machine)
+        (job,) = home.drive(job)
+        log = home.store.log(job.id).decode()
+        assert (job.state, job.attempt) == ("succeeded", 1), (home.store.events(job.id), log)
+        starts = [int(step) for step in re.findall(r"from step (\d+)", log)]
+        assert starts == sorted(starts)
+        assert starts[-1] >= before, "no step is lost"
+        (steps, error) = re.findall(r"steps (\d+) error (\S+)", log)[-1]
+        assert (steps, float(error) < 0.01) == ("150", True)
         check_bill(world, home, job)
 
 

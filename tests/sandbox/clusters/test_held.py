@@ -91,6 +91,18 @@ def test_its_dashboard_opens_on_a_port_of_this_host_until_the_job_is_over(world)
     assert said == f"{cluster.job_id} is over: succeeded\n"
 
 
+def test_the_loss_of_a_machine_is_told_while_the_block_goes_on(world):
+    cluster, said = held(world)
+    with cluster:
+        (made,) = Broker.open(world.settings).store.clusters(job_id=cluster.job_id)
+        name = made.instance_ids[1].rpartition("/")[2]
+        world.control.kill(next(one for one in world.live() if one.rpartition("/")[2] == name))
+        until(lambda: any("the machine of rank 1 is gone" in line for line in said), 30)
+        until(lambda: any("rank 1 has joined" in line for line in said), 60)
+    assert len([line for line in said if "is gone" in line]) == 1
+    assert paid(world) == []
+
+
 def test_an_error_in_the_block_ends_the_cluster_and_is_what_is_raised(world):
     cluster, _ = held(world, num_nodes=1)
     with pytest.raises(LookupError, match="mine"), cluster:
@@ -207,6 +219,13 @@ def test_only_engines_that_have_clients_elsewhere():
         cluster_task("c", engine="mpi", num_nodes=2)
     with pytest.raises(SpecError, match="engine: a cluster needs one"):
         cluster_task("c", engine=None)
+
+
+@pytest.mark.parametrize("about", [{"run": "true"}, {"inputs": {"a": "s3://b/a"}}, {"outputs": {"a": None}}])
+def test_what_a_cluster_has_not_is_told_as_such(about):
+    (field,) = about
+    with pytest.raises(SpecError, match=rf"Task\.c: {field}: a cluster has none.*engine=…"):
+        cluster_task("c", engine="dask", **about)
 
 
 @pytest.mark.skipif(find_spec("ray") is not None, reason="ray is installed")

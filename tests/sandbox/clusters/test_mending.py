@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 HOURS_PER_SECOND = 1 / 3600
 SANDBOX = {"hours_per_second": HOURS_PER_SECOND, "boot_s": 1.0}
 NODES = 3
-TYPES = {"aws": "t3.small", "gcp": "n2-standard-2"}
+TYPES = {"aws": "t3.small", "gcp": "n2-standard-2", "azure": "Standard_D2s_v5"}
 # Goes on only once a machine that was not there in the beginning has joined, and says what all have computed.
 DASK = f"""
 cat > main.py <<'END'
@@ -155,9 +155,10 @@ def test_a_worker_that_hangs_is_replaced_while_the_command_goes_on(world, tmp_pa
 
 
 @pytest.mark.skipif(find_spec("ray") is None, reason="not installed: ray")
-def test_ray_goes_on_with_another_worker(world, tmp_path):
+@pytest.mark.parametrize("cloud", TYPES)
+def test_ray_goes_on_with_another_worker(world, tmp_path, cloud):
     with home_of(world, tmp_path) as home:
-        job = home.submit(task("aws", engine={"name": "ray", "num_cpus": 1}, run=RAY))
+        job = home.submit(task(cloud, engine={"name": "ray", "num_cpus": 1}, run=RAY))
         home.drive(job, stop=lambda: begun(home, job))
         world.control.kill(machine_of(world, home, job, 1))
         check_mended(world, home, job)

@@ -14,8 +14,10 @@ from google.cloud import compute_v1 as compute
 from google.cloud import tpu_v2
 
 from sky_sandbox.gcp.compute import app
+from sky_sandbox.gcp.login import ServiceAccount
 from sky_sandbox.gcp.types import ZONES, machine_type, pools
 from sky_sandbox.gcp.wire import ApiError, matches
+from sky_sandbox.logins import Logins
 from sky_sandbox.machines.record import Machine
 from sky_sandbox.world import World
 from tests.conftest import until
@@ -23,6 +25,8 @@ from tests.sandbox.loopback import serve
 
 ZONE = "us-central1-a"
 IMAGE = "projects/debian-cloud/global/images/family/debian-12"
+LOGINS = Logins()
+ACCOUNT = ServiceAccount(LOGINS, "p")
 
 
 class Nothing:
@@ -43,7 +47,7 @@ class Api:
 
     def __call__(self, method: str, path: str, body: Any = None, kind: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, method=method)
+        request = urllib.request.Request(self.url + path, data, {"Authorization": "Bearer mine"}, method=method)
         with urllib.request.urlopen(request) as reply:
             text = reply.read().decode()
         return kind.from_json(text, ignore_unknown_fields=False) if kind else json.loads(text)
@@ -74,7 +78,7 @@ def world() -> World:
 
 @pytest.fixture
 def api(world: World) -> Iterator[Api]:
-    with serve(app(world)) as url:
+    with serve(app(world, LOGINS, ACCOUNT)) as url:
         yield Api(url)
 
 

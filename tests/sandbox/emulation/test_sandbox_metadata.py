@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from sky_core.remote.agent.host import eviction
 from sky_sandbox.machines.metadata import Metadata
 from sky_sandbox.machines.record import Machine
 from sky_sandbox.server import reserve_port
@@ -132,3 +134,20 @@ def test_azure_schedules_an_event(metadata: Metadata, there: Machine) -> None:
         "compute"
     ]
     assert (compute["zone"], compute["priority"]) == ("1", "Spot")
+
+
+@pytest.mark.parametrize("ahead_s", [90, -90])
+@pytest.mark.parametrize("cloud", ["aws", "azure"])
+def test_a_machine_whose_clock_differs_knows_how_long_it_has(
+    cloud: str, ahead_s: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = reserve_port()
+    behind, there = Metadata(held.getsockname()[1], ahead_s), machine(cloud, 9)
+    variable = {"aws": "AWS_EC2_METADATA_SERVICE_ENDPOINT", "azure": "AZURE_METADATA_ENDPOINT"}[cloud]
+    monkeypatch.setenv(variable, f"http://{there.ip}:{behind.port}")
+    behind.add(there)
+    behind.announce(there, 30)
+    told = eviction.watch(cloud) - time.time()
+    behind.close()
+    held.close()
+    assert 27 < told < 32

@@ -239,3 +239,16 @@ def left_alone(home, driving, job):
 
 def told_of(home, job):
     return [event for event in home.store.events(job.id) if event.kind == "cloud missing"]
+
+
+def test_what_a_cloud_takes_for_no_request_is_not_called_a_lack_of_capacity(tidy, tmp_path):
+    why = "Value (x) for parameter groupId is invalid."
+    tidy.control.fault("aws", "RunInstances", "error", code="InvalidParameterValue", message=why, times=99)
+    with home_of(tidy, tmp_path) as home:
+        (job,) = home.drive(home.submit(small()))
+        headline, *attempts = job.result["error"].splitlines()
+        assert "invalid request in us-east-1" in headline
+        assert "capacity" not in headline
+        assert attempts
+        assert all(why in attempt for attempt in attempts if ". " in attempt)
+        assert {seen.kind for seen in home.store.observations(0)} == {"invalid"}

@@ -70,6 +70,13 @@ def test_what_is_not_there(store: Opened, tmp_path: Path) -> None:
             ask()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bucket_that_is_not_there_is_told_at_once(kind: str, endpoint: str, tmp_path: Path) -> None:
+    with pytest.raises(stores.NoBucket, match=f"there is no {kind}://missing: 404 Not Found") as raised:
+        artifacts.fetch(f"{kind}://missing/data", tmp_path / "in", lent(endpoint))
+    assert isinstance(raised.value, stores.NOT_TRANSIENT)
+
+
 def test_a_large_object_goes_in_parts(store: Opened, tmp_path: Path) -> None:
     found, path = store
     content = random.Random(1).randbytes(2 * objects.PART + 12_345)

@@ -12,12 +12,24 @@ from sky_core.catalog import Catalog
 from sky_core.config import Settings
 from sky_core.driver.gangs import fleet
 from sky_core.errors import NoFeasibleOffering, SpecError
+from sky_core.home import INVENTORY
 from sky_core.job.memory import Memory
 from sky_core.measures.scale import Scale
 from sky_core.planner.planning import Market, make_plan
 from sky_core.remote.answers import JobState
 from sky_core.remote.gangs.together import together
 from sky_core.spec_yaml import Given
+
+OWN = """
+[[machines]]
+cloud = "lab"
+region = "basement"
+instance_type = "box"
+vcpus = 4
+memory_gib = 16
+price = 0
+hosts = ["10.0.0.5", "10.0.0.6", "10.0.0.7", "10.0.0.8", "10.0.0.9"]
+"""
 
 
 def task(**about):
@@ -80,10 +92,17 @@ def test_a_plan_tells_the_range_of_machines_and_of_money(tmp_path):
 
 
 def test_it_goes_where_machines_of_two_launches_see_each_other(tmp_path):
-    fixed = task(elastic=None, hours=1, resources=Resources(cloud="azure", accelerators="V100:1"))
-    assert plan_of(fixed, tmp_path).placements["a"].cloud == "azure"
+    (tmp_path / INVENTORY).write_text(OWN)
+    here = Resources(cloud="lab", instance_type="box")
+    assert plan_of(task(elastic=None, hours=1, resources=here), tmp_path, ["lab"]).placements["a"].cloud == "lab"
     with pytest.raises(NoFeasibleOffering):
-        plan_of(task(hours=1, resources=fixed.resources), tmp_path)
+        plan_of(task(hours=1, resources=here), tmp_path, ["lab"])
+
+
+@pytest.mark.parametrize("cloud", ["aws", "gcp", "azure"])
+def test_it_goes_to_each_cloud(tmp_path, cloud):
+    asked = task(hours=1, resources=Resources(cloud=cloud, accelerators="V100:1"))
+    assert plan_of(asked, tmp_path).placements["a"].changing == 4
 
 
 SPARE = JobState("running", spare=True)

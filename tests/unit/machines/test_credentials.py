@@ -68,9 +68,9 @@ def test_a_cloud_needs_an_account(name: str, tmp_path: Path, monkeypatch: pytest
     for variable in ("AZURE_SUBSCRIPTION_ID", "GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT"):
         monkeypatch.delenv(variable, raising=False)
     found = settings(tmp_path)
-    endpoint = found.clouds[name].model_copy(update={"endpoint": "http://127.0.0.1:9"})
+    logged_in = found.clouds[name].model_copy(update={"credentials": {"token": SecretStr("x")}})
     with pytest.raises(NotConnected, match="account"):
-        connect(name, found.model_copy(update={"clouds": {**found.clouds, name: endpoint}}))
+        connect(name, found.model_copy(update={"clouds": {**found.clouds, name: logged_in}}))
 
 
 def test_a_host_can_reach_what_it_has_credentials_for_though_its_own_jobs_may_not_go_there(tmp_path: Path) -> None:

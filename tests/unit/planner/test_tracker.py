@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sky_core.errors import Scope
-from sky_core.store.records import Observation
+from sky_core.store.records import Observation, Seen
 from sky_core.tracker import Blocked, Offering, Tracker, checkpoint_interval, expected_overhead
 from sky_core.tracker.beliefs import published_rate
 
@@ -37,6 +37,19 @@ def test_a_refusal_blocks_its_zone_type_and_market_until_the_ttl_has_passed() ->
     assert block.until == SEEN.at + 600
     assert block.reason == "capacity in us-east-1a"
     assert tracker(SEEN).blocked(59) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("invalid", "invalid request"), ("unclear", "no clear answer"), ("quota", "quota")]
+)
+def test_a_refusal_is_called_what_it_was(kind: Seen, said: str) -> None:
+    (block,) = tracker(replace(SEEN, kind=kind)).blocked(600)
+    assert block.covers(HERE)
+    assert block.reason == f"{said} in us-east-1a"
+    assert block.passing == (kind == "unclear")
+    offering = replace(HERE, market="on-demand")
+    refused = replace(SEEN, kind=kind, market="on-demand")
+    assert (tracker(refused).chance(offering) < tracker().chance(offering)) == (kind == "quota")
 
 
 def test_a_zone_that_refused_three_kinds_is_sold_out_and_a_region_with_three_such_zones() -> None:

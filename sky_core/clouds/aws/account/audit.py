@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sky_core.clouds.aws.account.permissions import NEEDS
+from sky_core.clouds.aws.account.roles import DENIED, role_of
 from sky_core.clouds.aws.errors import sorted_errors
 from sky_core.clouds.aws.provider import Aws
 from sky_core.clouds.aws.session import HOME_REGION
@@ -13,8 +14,6 @@ from sky_core.clouds.base import LaunchRequest, Reach
 from sky_core.clouds.findings import Finding, finding, lending, no_quota
 from sky_core.clouds.needs import When, wanted
 from sky_core.errors import AuthError, CloudError, InvalidRequest
-
-ASSUMED = ":assumed-role/"
 
 
 def audit(cloud: Aws, region: str) -> Iterator[Finding]:
@@ -67,20 +66,21 @@ def _dry_run(cloud: Aws, region: str) -> str:
 
 def _rights(cloud: Aws, arn: str) -> str:
     """Which of the permissions that the code makes use of are not granted, by IAM's own simulation."""
-    cases: list[When] = ["role" if ASSUMED in arn else "user"]
+    role = role_of(cloud._session, arn)
+    cases: list[When] = ["role" if role else "user"]
     if cloud.config.machine_identity:
         cases.append("identity")
     asked = wanted(NEEDS, *cases)
-    if ASSUMED in arn:  # a session: its role is what has policies
-        account, role = arn.split(":")[4], arn.partition(ASSUMED)[2].partition("/")[0]
-        arn = f"arn:aws:iam::{account}:role/{role}"
     iam: Any = cloud._session.client("iam", HOME_REGION)
     try:
-        answer = iam.simulate_principal_policy(PolicySourceArn=arn, ActionNames=asked)
+        answer = iam.simulate_principal_policy(PolicySourceArn=role or arn, ActionNames=asked)
     except iam.exceptions.ClientError as error:
-        if error.response["Error"]["Code"] not in ("AccessDenied", "UnauthorizedOperation"):
+        code = error.response["Error"]["Code"]
+        if code in DENIED:
+            return "cannot be told: grant iam:SimulatePrincipalPolicy to have them looked at"
+        if role is None or code != "NoSuchEntity":
             raise
-        return "cannot be told: grant iam:SimulatePrincipalPolicy to have them looked at"
+        return "cannot be told: grant iam:GetRole to have them looked at"  # the role's path is not known
     missing = [one["EvalActionName"] for one in answer["EvaluationResults"] if one["EvalDecision"] != "allowed"]
     if missing:
         raise AuthError(f"missing: {', '.join(missing)}", cure="docs/permissions.md has the whole policy")

@@ -49,7 +49,7 @@ NEEDS = (
         ),
     ),
     Need("lending machines credentials, as an IAM user", ("sts:GetFederationToken",), "user"),
-    Need("lending machines credentials, as a role or by SSO", ("sts:AssumeRole",), "role"),
+    Need("lending machines credentials, as a role or by SSO", ("sts:AssumeRole", "iam:GetRole"), "role"),
     Need("machines with an instance profile (machine_identity)", ("iam:PassRole",), "identity"),
     Need("quotas before launching", ("servicequotas:ListServiceQuotas",), "optional"),
     Need("a subnet of one's own", ("ec2:DescribeSubnets",), "optional"),

@@ -1,23 +1,36 @@
 """A look at EC2's quotas before a launch: a new account has none for accelerators, and would learn it type by type.
 
-Quotas count vCPUs by family and market, one of each for a region. They are known by their names
-(https://docs.aws.amazon.com/ec2/latest/instancetypes/ec2-instance-quotas.html).
+Quotas count vCPUs by family and market, one of each for a region. Their names tell their families, or generations of
+one (https://docs.aws.amazon.com/ec2/latest/instancetypes/ec2-instance-quotas.html).
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from sky_core.clouds.aws.session import Session
 from sky_core.errors import CloudError, QuotaError
 
-FAMILIES: Mapping[str, str] = {"g": "G and VT", "gr": "G and VT", "vt": "G and VT", "p": "P", "inf": "Inf",
-                               "trn": "Trn", "dl": "DL", "f": "F"}  # fmt: skip
-SERIES = re.compile(r"^[a-z]+?(?=\d)")
+ALIASES: Mapping[str, str] = {"gr": "g"}
+SERIES = re.compile(r"^(?P<family>[a-z]+?)(?P<generation>\d+)")
+ON_DEMAND, SPOT = re.compile(r"^Running On-Demand (.+) instances$"), re.compile(r"^All (.+) Spot Instance Requests$")
 KEPT_S = 600.0
 ASK = "https://console.aws.amazon.com/servicequotas/home/services/ec2/quotas"
+
+
+def quota_of(names: Iterable[str], instance_type: str, use_spot: bool) -> str | None:
+    """Which of the quotas' names is of a type's family: ``All P4, P3 and P2 Spot Instance Requests`` of ``p4d``."""
+    series = SERIES.match(instance_type)
+    if series is None:
+        return None
+    family = ALIASES.get(series["family"], series["family"])
+    found: dict[str, str] = {}
+    for name in names:
+        if told := (SPOT if use_spot else ON_DEMAND).match(name):
+            found |= {one.lower(): name for one in re.split(r", | and | \(|\)", told[1])}
+    return found.get(family + series["generation"]) or found.get(family)
 
 
 class Quotas:
@@ -48,17 +61,13 @@ class Quotas:
         Raises:
             QuotaError: before anything is asked for.
         """
-        series = SERIES.match(instance_type)
-        family = FAMILIES.get(series[0]) if series else None
-        if family is None:
-            return
-        name = f"All {family} Spot Instance Requests" if use_spot else f"Running On-Demand {family} instances"
         try:
-            limit = self.limits(region).get(name)
+            limits = self.limits(region)
         except CloudError:
             self._known[region] = time.monotonic(), {}
             return
-        if limit == 0:
+        name = quota_of(limits, instance_type, use_spot)
+        if name is not None and limits[name] == 0:
             error = QuotaError(f"{region}: the quota {name!r} is 0", scope="family", code="VcpuLimitExceeded")
             error.cure = f"ask for it: {ASK}"
             looks = self._session.each_region(self.limits, None)

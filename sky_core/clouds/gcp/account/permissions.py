@@ -49,7 +49,7 @@ NEEDS = (
             "storage.multipartUploads.abort",
         ),
     ),
-    Need("quotas before launching", ("compute.regions.list",), "optional"),
+    Need("quotas before launching", ("compute.regions.list", "compute.projects.get"), "optional"),
     Need(
         "TPUs",
         ("tpu.nodes.create", "tpu.nodes.get", "tpu.nodes.list", "tpu.nodes.delete", "tpu.operations.get"),

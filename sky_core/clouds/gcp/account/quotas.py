@@ -1,10 +1,12 @@
 """A look at Compute Engine's quotas before a launch: a new project has none for GPUs.
 
-GPUs are counted by kind and market in each region (https://cloud.google.com/compute/resource-usage#gpu_quota).
+GPUs are counted by kind and market in each region, and those on demand in all regions together
+(https://cloud.google.com/compute/resource-usage#gpu_quota).
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +18,14 @@ from sky_core.errors import CloudError, QuotaError
 
 CALL_S = 60.0
 KEPT_S = 600.0
+EVERYWHERE = "GPUS_ALL_REGIONS"
+SIZE = re.compile(r"(?<!a100)-\d+gb$")  # of memory: only the A100's tells two kinds apart
+
+
+def metric_of(gpu: str, use_spot: bool) -> str:
+    """The metric that counts a GPU, in Google's spelling, in a region: ``nvidia-h100-80gb`` by ``NVIDIA_H100_GPUS``."""
+    kind = SIZE.sub("", gpu.removeprefix("nvidia-").removeprefix("tesla-")).upper().replace("-", "_")
+    return f"{'PREEMPTIBLE_' if use_spot else ''}NVIDIA_{kind}_GPUS"
 
 
 class Quotas:
@@ -23,7 +33,7 @@ class Quotas:
 
     def __init__(self, project: str, reach: Mapping[str, Any]) -> None:
         self._project = project
-        self._regions = compute.RegionsClient(**reach)
+        self._regions, self._projects = compute.RegionsClient(**reach), compute.ProjectsClient(**reach)
         self._known: dict[str, Mapping[str, float]] = {}
         self._asked_at = 0.0
 
@@ -36,9 +46,19 @@ class Quotas:
         if not self._known or time.monotonic() > self._asked_at + KEPT_S:
             with cloud_errors("list regions"):
                 found = list(self._regions.list(project=self._project, retry=RETRY, timeout=CALL_S))
-            self._known = {one.name: {quota.metric: quota.limit for quota in one.quotas} for one in found}
+            whole = self._of_the_project()
+            self._known = {one.name: {quota.metric: quota.limit for quota in one.quotas} | whole for one in found}
             self._asked_at = time.monotonic()
         return self._known.get(region, {})
+
+    def _of_the_project(self) -> dict[str, float]:
+        """What all regions have together, nothing where that may not be seen."""
+        try:
+            with cloud_errors("get the project"):
+                found = self._projects.get(project=self._project, retry=RETRY, timeout=CALL_S)
+        except CloudError:
+            return {}
+        return {quota.metric: quota.limit for quota in found.quotas if quota.metric == EVERYWHERE}
 
     def refuse_none(self, region: str, gpu: str, use_spot: bool) -> None:
         """Refuse what there is a quota of none for; where that cannot be told, nothing.
@@ -49,15 +69,15 @@ class Quotas:
         Raises:
             QuotaError: before anything is asked for.
         """
-        kind = gpu.removeprefix("nvidia-").removeprefix("tesla-").upper().replace("-", "_")
-        metric = f"{'PREEMPTIBLE_' if use_spot else ''}NVIDIA_{kind}_GPUS"
+        metrics = [metric_of(gpu, use_spot), *(() if use_spot else (EVERYWHERE,))]
         try:
-            limit = self.limits(region).get(metric)
+            limits = self.limits(region)
         except CloudError:
             self._known, self._asked_at = {region: {}}, time.monotonic()
             return
-        if limit == 0:
-            error = QuotaError(f"{region}: the quota {metric} is 0", scope="family", code="QUOTA_EXCEEDED")
-            error.cure = "ask for it: https://console.cloud.google.com/iam-admin/quotas"
-            error.elsewhere = tuple(other for other, limits in self._known.items() if limits.get(metric) == 0)
-            raise error
+        for metric in metrics:
+            if limits.get(metric) == 0:
+                error = QuotaError(f"{region}: the quota {metric} is 0", scope="family", code="QUOTA_EXCEEDED")
+                error.cure = "ask for it: https://console.cloud.google.com/iam-admin/quotas"
+                error.elsewhere = tuple(other for other, limits in self._known.items() if limits.get(metric) == 0)
+                raise error

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from .manifests import Corrupt, Manifest, parse
-from .stores import Ledger, Options, Store, connect, download, names, patiently, read, remove, upload, write
+from .stores import Ledger, NoBucket, Options, Store, connect, download, names, patiently, read, remove, upload, write
 from .trees import Warn, describe, local_path
 
 MANIFEST = "manifest.json"
@@ -190,6 +190,8 @@ def _remove_local(folder: Path, manifest: Manifest) -> None:
 def _fetch_plain(store: Store, path: str, folder: Path, url: str) -> tuple[Path, int]:
     try:
         size = patiently(lambda: store.size(path))
+    except NoBucket:
+        raise
     except FileNotFoundError:
         raise FileNotFoundError(f"there is nothing at {url}") from None
     if size is not None:

@@ -14,7 +14,7 @@ class OnMachine(Protocol):
     """A cloud's module."""
 
     def notices(self) -> Iterator[float | None]:
-        """At each look None, or when the machine will be taken back, in seconds since the epoch."""
+        """At each look None, or when the machine will be taken back, in seconds since the epoch by our clock."""
 
 
 def module_of(cloud: str) -> OnMachine | None:

@@ -7,13 +7,13 @@ from importlib import util
 from typing import Any
 
 from . import logins
-from .base import NOT_TRANSIENT, Options, Place, Store, place_of, protocol
+from .base import NOT_TRANSIENT, NoBucket, Options, Place, Store, place_of, protocol
 from .filesystems import Files, make_bucket
 from .ledger import Ledger
 from .moving import download, names, patiently, read, remove, upload, write
 
-__all__ = ["NOT_TRANSIENT", "Ledger", "Options", "Place", "Store", "connect", "download", "make_bucket", "names",
-           "packages", "patiently", "place_of", "protocol", "read", "remove", "upload", "write"]  # fmt: skip
+__all__ = ["NOT_TRANSIENT", "Ledger", "NoBucket", "Options", "Place", "Store", "connect", "download", "make_bucket",
+           "names", "packages", "patiently", "place_of", "protocol", "read", "remove", "upload", "write"]  # fmt: skip
 
 BY_OBSTORE = ("obstore",)
 

@@ -15,6 +15,10 @@ NOT_TRANSIENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADire
 Options = Mapping[str, Mapping[str, Any]]
 
 
+class NoBucket(FileNotFoundError):
+    """There is not even the bucket."""
+
+
 class Store(Protocol):
     """Objects by path, ``bucket/key`` or a path of this machine's. Thread-safe.
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .base import Place
+from .base import NoBucket, Place
 from .blobs import Refused, delete_blob, signed_for_folder
 from .logins import open_bucket
 
@@ -19,6 +19,7 @@ MOST_PARTS = 9000  # S3 and Google take 10,000, Azure more
 AT_ONCE = 6  # parts; with PART it bounds the memory that a large object takes
 STATUS = re.compile(r"status code: (\d{3} [A-Za-z ]+)")
 CODE = re.compile(r"<Code>(\w+)</Code>(?:\s*<Message>([^<]*)</Message>)?")
+NO_BUCKET = re.compile(r"<Code>(NoSuchBucket|ContainerNotFound)</Code>")  # S3 and Google, Azure
 LAPSED = re.compile(r"ExpiredToken|TokenRefreshRequired|AuthenticationFailed")  # AWS, AWS, Azure
 
 
@@ -164,6 +165,8 @@ class Bucket:
                 raise Lapsed(line) from None
             if isinstance(error, (PermissionDeniedError, Refused)):
                 raise PermissionError(line) from None
+            if NO_BUCKET.search(str(error)):
+                raise NoBucket(f"there is no {self._where}{self._name}: {_words(str(error))}") from None
             raise ConnectionError(line) from None
 
 

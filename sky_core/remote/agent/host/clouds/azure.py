@@ -21,6 +21,7 @@ from email.utils import parsedate_to_datetime
 
 POLL_S = 1.0
 TIMEOUT_S = 30.0
+SAME_S = 2.0  # clocks that differ by no more are taken for the same
 FIRST_S = 120.0  # the first call switches Scheduled Events on and may take up to two minutes
 IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities/switch"  # of the resource group, made for this
 ARM_API = "2024-07-01"
@@ -29,10 +30,11 @@ ARM_API = "2024-07-01"
 def notices() -> Iterator[float | None]:
     """When a spot VM will be evicted, or a VM of a scale set deleted."""
     while True:
-        answer = _told("scheduledevents?api-version=2020-07-01", FIRST_S)
+        answer, ahead_s = _asked("scheduledevents?api-version=2020-07-01", FIRST_S)
         for event in json.loads(answer or '{"Events": []}')["Events"]:
             if event["EventType"] in ("Preempt", "Terminate"):
-                yield parsedate_to_datetime(event["NotBefore"]).timestamp() if event["NotBefore"] else time.time()
+                at = event["NotBefore"]
+                yield parsedate_to_datetime(at).timestamp() + ahead_s if at else time.time()
         yield None
         time.sleep(POLL_S)
 
@@ -52,19 +54,30 @@ def end_bill() -> str:
         return "deallocated"
 
 
-def _told(path: str, timeout_s: float = TIMEOUT_S) -> str:
-    """What the metadata service says, "" for 404. It is the machine's own: no proxy leads there."""
+def _told(path: str) -> str:
+    """What the metadata service says, "" for 404."""
+    return _asked(path, TIMEOUT_S)[0]
+
+
+def _asked(path: str, timeout_s: float) -> tuple[str, float]:
+    """What it says, and how far our clock is ahead of its. It is the machine's own: no proxy leads there."""
     base = os.environ.get("AZURE_METADATA_ENDPOINT", "http://169.254.169.254").rstrip("/")
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     request = urllib.request.Request(f"{base}/metadata/{path}", headers={"Metadata": "true"})  # noqa: S310 - http
     try:
         with opener.open(request, timeout=timeout_s) as answer:
             text: str = answer.read().decode()
-            return text
+            return text, _ahead(answer.headers["Date"])
     except urllib.error.HTTPError as error:
         if error.code == 404:
-            return ""
+            return "", 0.0
         raise
+
+
+def _ahead(date: str | None) -> float:
+    """Seconds that this machine's clock is ahead of the service's, which says its time in whole seconds."""
+    ahead = time.time() - parsedate_to_datetime(date).timestamp() if date else 0.0
+    return ahead if abs(ahead) > SAME_S else 0.0
 
 
 def _order(method: str, url: str, token: str) -> None:
