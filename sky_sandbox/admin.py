@@ -107,7 +107,8 @@ class Admin:
 
     async def address(self, request: Request) -> Response:
         """Where whoever asks is seen, as plain text."""
-        return Response(f"{self.world.caller_at or '127.0.0.1'}\n", media_type="text/plain")
+        port = request.client.port if request.client else 0
+        return Response(f"{self.world.seen_at(port)}\n", media_type="text/plain")
 
     def status(self, body: Body) -> Body:
         """What the sandbox is and how much of it there is."""
@@ -153,8 +154,8 @@ class Admin:
         return asdict(self.world.account)
 
     def move(self, body: Body) -> Body:
-        """Let whoever drives the machines be seen at another address, and ask the firewalls whether it is let in."""
-        self.world.move(body["address"])
+        """Let whoever drives the machines be seen elsewhere, and ask the firewalls whether it is let in."""
+        self.world.move(*body["addresses"])
         return {}
 
     def quota(self, body: Body) -> Body:
@@ -247,7 +248,7 @@ class Admin:
             self.world.capacity.clear()
             self.world.quota.clear()
             self.world.faults.clear()
-            self.world.account, self.world.caller_at = self.account_at_start, ""
+            self.world.account, self.world.caller_at = self.account_at_start, ()
         self.world.close()
         return {}
 

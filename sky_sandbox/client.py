@@ -77,12 +77,13 @@ class Control:
         """
         return dict(self._call("account", profile=profile, **switches))
 
-    def move(self, address: str) -> None:
+    def move(self, *addresses: str) -> None:
         """Let whoever drives the machines be seen at this address from now on, as after a change of network.
 
-        Open links break, and firewalls are asked: who is not let in waits for an answer in vain. "" undoes it.
+        Open links break, and firewalls are asked: who is not let in waits for an answer in vain. With several addresses
+        each connection is seen at one of them, as behind a pool of them; with none, or "", that is over.
         """
-        self._call("move", address=address)
+        self._call("move", addresses=[address for address in addresses if address])
 
     def quota(self, cloud: str, region: str, vcpus: int | None) -> None:
         """Let the account use so many vCPUs in a region ("*": in all together), or with None any number."""

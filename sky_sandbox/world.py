@@ -21,7 +21,7 @@ from typing import Any, Literal, Protocol
 from sky_sandbox.accounts import Account
 from sky_sandbox.ledger import Ledger
 from sky_sandbox.machines.record import Cause, Machine, Market
-from sky_sandbox.network.gate import BASTION
+from sky_sandbox.network.gate import BASTION, Source, pool_member
 
 # Who makes the API call that is being answered: the AWS access key, or the bearer token.
 CALLER: ContextVar[str] = ContextVar("CALLER", default="")
@@ -85,8 +85,8 @@ class Host(Protocol):
     def notice(self, machine: Machine, seconds: float) -> None:
         """Let the machine's metadata service announce the eviction in ``seconds``."""
 
-    def let_in(self, machine: Machine, sources: frozenset[str] | None, *, cut: bool) -> None:
-        """Let SSH sessions begin from these addresses of this host only, or from all; ``cut`` ends those there are."""
+    def let_in(self, machine: Machine, sources: frozenset[Source] | None, *, cut: bool) -> None:
+        """Let SSH sessions begin from these sources on this host only, or from all; ``cut`` ends those there are."""
 
     def kill(self, machine: Machine) -> None:
         """End every process of the machine at once, as pulling the plug does. Idempotent."""
@@ -117,7 +117,7 @@ class World:
         self.faults: list[Fault] = []
         self.account = Account()
         self.gates: dict[str, Callable[[Machine, str], bool]] = {}  # by cloud: whether it lets SSH in from an address
-        self.caller_at = ""  # where whoever drives the machines is seen; "" leaves firewalls unasked
+        self.caller_at: tuple[str, ...] = ()  # where whoever drives machines is seen; () leaves firewalls unasked
         self.listeners: list[Callable[[Machine], None]] = []  # told of each machine that has ended or was let go
         self._audit = audit
         self._addresses = itertools.count(1)
@@ -207,10 +207,17 @@ class World:
         """Whether whoever drives may not do that, as the account is now."""
         return self.account.lacks(permission)
 
-    def move(self, address: str) -> None:
-        """Let whoever drives the machines be seen at another address: links break, firewalls are asked from now on."""
-        self.caller_at = address
+    def move(self, *addresses: str) -> None:
+        """Let whoever drives the machines be seen at another address: links break, firewalls are asked from now on.
+
+        Of several, a pool, each connection has one.
+        """
+        self.caller_at = addresses
         self.mind_the_gates(cut=True)
+
+    def seen_at(self, port: int) -> str:
+        """Where whoever drives is seen by whom it connects to from that port of its own."""
+        return self.caller_at[pool_member(port, len(self.caller_at))] if self.caller_at else DRIVER
 
     def mind_the_gates(self, *, cut: bool = False) -> None:
         """Let each machine be reached from where its cloud's rules and networks let it, and from nowhere else."""
@@ -218,14 +225,16 @@ class World:
             if machine.state == "running":
                 self.host.let_in(machine, self._reached_from(machine), cut=cut)
 
-    def _reached_from(self, machine: Machine) -> frozenset[str] | None:
-        """Addresses of this host that reach a machine; None for all, as long as nobody asks for more."""
+    def _reached_from(self, machine: Machine) -> frozenset[Source] | None:
+        """What on this host reaches a machine; None for all, as long as nobody asks for more."""
         outside = self.account.routed or self.account.public_addresses
         if outside and not self.caller_at:
             return None
         gate = self.gates[machine.cloud]
-        seen = {BASTION: BASTION, **({DRIVER: self.caller_at} if outside else {})}
-        return frozenset(address for address, seen_at in seen.items() if gate(machine, seen_at))
+        seen, size = {Source(BASTION): BASTION}, len(self.caller_at)
+        if outside:
+            seen |= {Source(DRIVER, number, size): address for number, address in enumerate(self.caller_at)}
+        return frozenset(source for source, seen_at in seen.items() if gate(machine, seen_at))
 
     def stop(self, machine_id: str, cause: Cause = "user") -> None:
         """End a machine now. Idempotent; the first cause stays, but one that rests can still be deleted."""

@@ -120,13 +120,18 @@ def capacity(
 
 @app.command()
 def move(
-    address: Annotated[str, typer.Argument(help='An IPv4 address, e.g. 198.51.100.7; "" for an end of this.')],
+    addresses: Annotated[
+        list[str], typer.Argument(help='An IPv4 address, e.g. 198.51.100.7, or a pool of them; "" for an end of this.')
+    ],
 ) -> None:
-    """Let this machine be seen at another address: links break, and firewalls let in where it is only."""
+    """Let this machine be seen at another address: links break, and firewalls let in where it is only.
+
+    Of several addresses each connection has one, as behind a pool of them.
+    """
     from sky_sandbox import client
 
-    client.control(_home()).move(address)
-    say(f"seen at {address or 'any address'}")
+    client.control(_home()).move(*addresses)
+    say(f"seen at {', '.join(filter(None, addresses)) or 'any address'}")
 
 
 @app.command()

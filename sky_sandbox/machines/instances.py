@@ -161,7 +161,7 @@ class Hypervisor:
         self._lock = threading.Lock()
         self._up: set[str] = set()
         self._frozen: set[str] = set()
-        self._let_in: dict[str, frozenset[str] | None] = {}
+        self._let_in: dict[str, frozenset[gate.Source] | None] = {}
         self._mute: dict[str, socket.socket] = {}
 
     def boot(self, machine: Machine) -> None:
@@ -227,7 +227,7 @@ class Hypervisor:
             if machine_id in self._up:
                 self._signal(machine_id, signal.SIGSTOP if frozen else signal.SIGCONT)
 
-    def let_in(self, machine: Machine, sources: frozenset[str] | None, *, cut: bool) -> None:
+    def let_in(self, machine: Machine, sources: frozenset[gate.Source] | None, *, cut: bool) -> None:
         """Let only these addresses connect to the machine's SSH server, or with None all; ``cut`` ends its sessions."""
         with self._lock:
             running = self._running.get(machine.id)

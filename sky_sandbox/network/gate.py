@@ -13,6 +13,7 @@ import signal
 import socket
 import struct
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import psutil
 
@@ -20,16 +21,28 @@ from sky_sandbox.machines.processes import send
 
 BASTION = "127.77.255.253"  # the address of this host that a bastion's connections come from; no machine gets it
 
+
+@dataclass(frozen=True, order=True)
+class Source:
+    """Whence connections come: an address of this host, or that share of its connections which a pool of addresses
+    between it and the machines gives one of them: those whose port, by two, leaves ``share`` when divided by ``of``."""
+
+    address: str
+    share: int = 0
+    of: int = 1
+
+
 # asm-generic/socket.h and unistd.h; linux/filter.h. Python has no names for them.
 SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27
 PIDFD_GETFD = 438
 SOURCE_ADDRESS = 0xFFF00000 + 12  # SKF_NET_OFF and the place in IPv4's header
-LOAD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
+SOURCE_PORT = 0xFFF00000 + 20
+LOAD, LOAD_HALF, SHIFT, MODULO, JUMP_IF_EQUAL, RETURN = 0x20, 0x28, 0x74, 0x94, 0x15, 0x06
 DROP, KEEP = 0, 0xFFFFFFFF
 
 
-def let_in(server: psutil.Process, port: int, sources: Iterable[str] | None) -> None:
-    """Let only these addresses connect to the port that a process listens on; None lets in everybody.
+def let_in(server: psutil.Process, port: int, sources: Iterable[Source] | None) -> None:
+    """Let only who comes from these connect to the port that a process listens on; None lets in everybody.
 
     Where the system knows no such filter (macOS), the process stops unless somebody is let in.
     """
@@ -64,15 +77,32 @@ def _listening(server: psutil.Process, port: int) -> socket.socket:
     return socket.socket(fileno=taken)
 
 
-def _attach(own: socket.socket, sources: list[str]) -> None:
-    """Drop each packet unless it comes from one of these addresses."""
-    program = [_step(LOAD, SOURCE_ADDRESS)]
-    for number, source in enumerate(sources):
-        there = len(sources) - number  # steps from here to the last
-        program.append(_step(JUMP_IF_EQUAL, int.from_bytes(socket.inet_aton(source)), there))
-    code = ctypes.create_string_buffer(b"".join([*program, _step(RETURN, DROP), _step(RETURN, KEEP)]))
-    own.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HL", len(program) + 2, ctypes.addressof(code)))
+def pool_member(port: int, size: int) -> int:
+    """Which address of a pool a connection from that port is given. Systems prefer even ports for these."""
+    return (port >> 1) % size
 
 
-def _step(what: int, operand: int, jump: int = 0) -> bytes:
-    return struct.pack("HBBI", what, jump, 0, operand)
+def _attach(own: socket.socket, sources: list[Source]) -> None:
+    """Drop each packet unless it comes from one of these."""
+    program = b"".join([*map(_kept, sources), _step(RETURN, DROP)])
+    code = ctypes.create_string_buffer(program)
+    steps = len(program) // len(_step(RETURN, DROP))
+    own.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HL", steps, ctypes.addressof(code)))
+
+
+def _kept(source: Source) -> bytes:
+    """Keep a packet that comes from there; any other is up to what follows."""
+    steps = [
+        _step(LOAD, SOURCE_ADDRESS),
+        _step(JUMP_IF_EQUAL, int.from_bytes(socket.inet_aton(source.address)), 0, 5),
+        _step(LOAD_HALF, SOURCE_PORT),
+        _step(SHIFT, 1),
+        _step(MODULO, source.of),
+        _step(JUMP_IF_EQUAL, source.share, 0, 1),
+        _step(RETURN, KEEP),
+    ]
+    return b"".join(steps)
+
+
+def _step(what: int, operand: int, jump: int = 0, otherwise: int = 0) -> bytes:
+    return struct.pack("HBBI", what, jump, otherwise, operand)

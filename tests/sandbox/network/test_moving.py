@@ -16,6 +16,12 @@ PLACES = {
 }
 
 
+def let_in(home):
+    groups = connect("aws", home.settings)._session.client("ec2", "us-east-1").describe_security_groups()
+    rules = [rule for group in groups["SecurityGroups"] for rule in group["IpPermissions"]]
+    return {source["CidrIp"] for rule in rules for source in rule["IpRanges"]}
+
+
 def test_a_driver_that_moves_twice_loses_no_job(world, tmp_path):
     with home_of(world, tmp_path) as home:
         world.control.move("198.51.100.1")
@@ -28,10 +34,7 @@ def test_a_driver_that_moves_twice_loses_no_job(world, tmp_path):
         done = home.drive(*jobs.values())
         assert [job.state for job in done] == ["succeeded"] * 3, [job.result for job in done]
         assert [len(world.launches(job.id)) for job in done] == [1, 1, 1]
-        aws = connect("aws", home.settings)
-        groups = aws._session.client("ec2", "us-east-1").describe_security_groups()["SecurityGroups"]
-        let_in = {r["CidrIp"] for g in groups for rule in g["IpPermissions"] for r in rule["IpRanges"]}
-        assert let_in == {"203.0.113.9/32"}, "where it was before is closed"
+        assert let_in(home) == {"203.0.113.9/32"}, "where it was before is closed"
         world.control.move("")
 
 
@@ -49,3 +52,18 @@ def test_one_that_moves_all_the_time_loses_none_either(world, tmp_path):
         world.control.move("")
         assert done.state == "succeeded", done.result
         assert len(world.launches(job.id)) == 1
+
+
+def test_one_behind_a_pool_of_addresses_loses_none(world, tmp_path):
+    with home_of(world, tmp_path) as home:
+        pool = [f"198.51.100.{number}" for number in range(1, 5)]
+        world.control.move(*pool)
+        jobs = {
+            cloud: home.submit(small(cloud, run="sleep 10; echo hi", cloud=cloud, **place), key=cloud)
+            for cloud, place in PLACES.items()
+        }
+        done = home.drive(*jobs.values())
+        assert [job.state for job in done] == ["succeeded"] * 3, [job.result for job in done]
+        assert [len(world.launches(job.id)) for job in done] == [1, 1, 1]
+        assert 1 < len(let_in(home)) <= len(pool), "not the one of the last look only"
+        world.control.move("")
