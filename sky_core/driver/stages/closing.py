@@ -16,7 +16,7 @@ from sky_core.errors import CloudError, NotConnected, UnknownOutcome
 from sky_core.events import Cancelled, Failed, NotKept, Over, Recovering, Succeeded, Terminated, TerminateFailed
 from sky_core.facts import facts_of
 from sky_core.job.attempts import MOST_IN_A_PLACE
-from sky_core.job.bill import lifetime, sharpened
+from sky_core.job.bill import begun, lifetime
 from sky_core.job.memory import Memory, Verdict
 from sky_core.job.outcome import Outcome
 from sky_core.measures.scale import Scale
@@ -189,7 +189,8 @@ def _taken_down(step: Step, cluster: Cluster) -> tuple[list[Instance], float]:
 def as_ended(cluster: Cluster, outcome: str, seen: Sequence[Instance]) -> Cluster:
     """The cluster as it ended: by the cloud's own record of its machines where it has one, else as it was ordered."""
     now, began, ordered = time.time(), cluster.started_at, cluster.stopped_at
-    starts = [instance.launched_at for instance in seen if instance.launched_at is not None]
+    if began is None:
+        began = begun([instance.launched_at for instance in seen], cluster.intended_at)
     stopped_at = end_on_record(seen, ordered or now)
     return replace(
         cluster,
@@ -197,7 +198,7 @@ def as_ended(cluster: Cluster, outcome: str, seen: Sequence[Instance]) -> Cluste
         ended_at=now,
         outcome=outcome,
         instance_ids=tuple(dict.fromkeys(instance.id for instance in seen)) or cluster.instance_ids,
-        started_at=sharpened(min(starts), cluster.intended_at) if began is None and starts else began,
+        started_at=began,
         stopped_at=ordered if stopped_at is None else stopped_at,
     )
 

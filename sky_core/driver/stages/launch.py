@@ -32,7 +32,7 @@ from sky_core.errors import (
 )
 from sky_core.events import GaveUp, Launched, Launching, LaunchUnclear, Limit, Refused, Where
 from sky_core.job.attempts import Tries
-from sky_core.job.bill import sharpened
+from sky_core.job.bill import begun
 from sky_core.job.memory import Changes
 from sky_core.job.outcome import Outcome
 from sky_core.job.spending import caps, estimate, exceeded
@@ -151,12 +151,11 @@ def _out_of_reach(step: Step, cluster: Cluster, cut: ProxyBroken) -> Outcome:
 
 def as_launched(cluster: Cluster, instances: Sequence[Instance], asked_at: float) -> tuple[Cluster, Launched]:
     """The record of an intent whose machines its cloud has given, and what is told of it."""
-    starts = [instance.launched_at for instance in instances if instance.launched_at is not None]
     launched = replace(
         cluster,
         state="launched",
         launched_at=time.time(),
-        started_at=sharpened(min(starts), asked_at) if starts else None,
+        started_at=begun([instance.launched_at for instance in instances], asked_at),
         instance_ids=tuple(dict.fromkeys(instance.id for instance in instances)),
     )
     told = Launched(

@@ -16,7 +16,7 @@ from sky_core.clouds.base import TAG_CLUSTER, TAG_JOB, TAG_OWNER, Cloud, Instanc
 from sky_core.driver.step import Driving
 from sky_core.errors import CloudError, NotConnected
 from sky_core.events import StrayEnded
-from sky_core.job.bill import sharpened
+from sky_core.job.bill import begun, sharpened
 from sky_core.store import Cluster, Launch, Store
 
 log = logging.getLogger(__name__)
@@ -104,8 +104,7 @@ def _noted(store: Store, job_id: str, token: str, alive: Sequence[Instance]) -> 
         return cluster
     log.warning("%s: ending %s, which a launch of unknown outcome has left", job_id, ", ".join(ids))
     store.tell_once(job_id, StrayEnded(instances=ids, cloud=cluster.cloud))
-    starts = [instance.launched_at for instance in alive if instance.launched_at is not None]
-    began = sharpened(min(starts), cluster.intended_at) if starts else cluster.intended_at
+    began = begun([instance.launched_at for instance in alive], cluster.intended_at) or cluster.intended_at
     known = tuple(dict.fromkeys([*cluster.instance_ids, *ids]))
     noted = replace(cluster, started_at=cluster.started_at or began, stopped_at=time.time(), instance_ids=known)
     store.put_cluster(noted)

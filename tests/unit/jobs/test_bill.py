@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from sky_core.job.bill import cluster_hours, lifetime, sharpened
+from sky_core.job.bill import begun, cluster_hours, lifetime, sharpened
 from sky_core.measures.scale import Scale
 from sky_core.store import Cluster
 
@@ -45,6 +45,12 @@ def test_a_machine_of_seconds_costs_its_clouds_minimum() -> None:
 def test_what_was_before_a_day_began_is_not_of_that_day():
     assert lifetime(CLUSTER, Scale(), since=100.0 + 9 * HOUR) == pytest.approx(1)
     assert lifetime(CLUSTER, Scale(), since=100.0 + 11 * HOUR) == 0
+
+
+def test_a_gang_s_bill_is_the_sum_of_its_machines_though_one_came_later():
+    assert begun([100.5, None, 100.5, 107.5], 100.0) == (100.5 + 100.5 + 107.5) / 3
+    assert begun([100.0, 100.0], 100.25) == 100.25
+    assert begun([None], 100.0) is None
 
 
 def test_whole_seconds_are_sharpened_by_the_time_of_our_own_call():
