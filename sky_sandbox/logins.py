@@ -20,8 +20,11 @@ from typing import Any, Literal
 
 EVERYTHING = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
 Verdict = Literal["yes", "no", "expired", "unknown"]
-NAME_TEST = re.compile(r"resource\.name\.startsWith\((\"[^\"]*\")\)")
-LIST_TEST = re.compile(r"objectListPrefix', ''\)\.startsWith\((\"[^\"]*\")\)")
+# One test of a boundary's expression: of an object's name, or of the prefix of a list; that it begins so, or is equal.
+TEST = re.compile(
+    r"(?P<what>resource\.name|api\.getAttribute\('storage\.googleapis\.com/objectListPrefix', ''\))"
+    r"(?:\.startsWith\((?P<begins>\"[^\"]*\")\)| == (?P<equals>\"[^\"]*\"))"
+)
 SIGNED = ("sp", "st", "se", "canonical", "si", "sip", "spr", "sv", "sr", "snapshot", "ses",
           "rscc", "rscd", "rsce", "rscl", "rsct")  # fmt: skip
 
@@ -123,15 +126,20 @@ def allows_gcs(login: Login, bucket: str, *, write: bool, name: str | None = Non
         expression = rule.get("availabilityCondition", {}).get("expression")
         if expression is None:
             return True
-        if name is not None and f"projects/_/buckets/{bucket}/objects/{name}".startswith(_tests(NAME_TEST, expression)):
+        if name is not None and _holds("resource.name", f"projects/_/buckets/{bucket}/objects/{name}", expression):
             return True
-        if prefix is not None and prefix.startswith(_tests(LIST_TEST, expression)):
+        if prefix is not None and _holds("api.getAttribute", prefix, expression):
             return True
     return False
 
 
-def _tests(pattern: re.Pattern[str], expression: str) -> tuple[str, ...]:
-    return tuple(json.loads(found) for found in pattern.findall(expression))
+def _holds(what: str, value: str, expression: str) -> bool:
+    """Whether one of the expression's tests of ``what`` is passed."""
+    for test in TEST.finditer(expression):
+        begins, equals = (json.loads(told) if (told := test[part]) else None for part in ("begins", "equals"))
+        if test["what"].startswith(what) and (value == equals or (begins is not None and value.startswith(begins))):
+            return True
+    return False
 
 
 def signature_holds(query: Mapping[str, str], container: str, key: str, right: str, name: str) -> Verdict:

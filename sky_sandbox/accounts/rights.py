@@ -27,11 +27,9 @@ GOOGLE: Mapping[str, tuple[str, ...]] = {
         "compute.instances.setMetadata",
         "compute.instances.setTags",
         "compute.instances.setLabels",
-        "compute.instances.setServiceAccount",
         "compute.disks.create",
         "compute.disks.setLabels",
         "compute.subnetworks.use",
-        "iam.serviceAccounts.actAs",
     ),
     "instances.get": ("compute.instances.get",),
     "instances.list": ("compute.instances.list",),
@@ -90,11 +88,13 @@ def aws_needs(service: str, action: str, parameters: Mapping[str, str]) -> Itera
         yield "iam:PassRole"
 
 
-def gcp_needs(action: str, public: bool) -> Iterator[str]:
-    """Those of a method; ``public`` is whether a machine is to get an address of its own."""
+def gcp_needs(action: str, public: bool, account: bool) -> Iterator[str]:
+    """Those of a method; whether a machine is to get an address, and a service account, of its own."""
     yield from GOOGLE[action]
     if action == "instances.insert" and public:
         yield "compute.subnetworks.useExternalIp"
+    if action == "instances.insert" and account:
+        yield from ("compute.instances.setServiceAccount", "iam.serviceAccounts.actAs")
 
 
 def azure_needs(method: str, path: str, kind: str, body: Mapping[str, Any]) -> Iterator[str]:

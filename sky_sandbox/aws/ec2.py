@@ -154,6 +154,7 @@ class Ec2:
         market: Market = "spot" if options.get("instance_market_options") or options.get("lifecycle") else "on-demand"
         if subnet := _subnet(options):
             options["placement"] = _in_zone_of(backend, subnet, options.get("placement"))
+            _in_network_of(backend, subnet, options)
         zone = options["placement"] = options.get("placement") or self._zone(backend, kind, market, count)
         with self.world.lock:
             try:
@@ -259,6 +260,17 @@ def _in_zone_of(backend: EC2Backend, subnet: str, zone: str | None) -> str:
             f"{there}",
         )
     return there
+
+
+def _in_network_of(backend: EC2Backend, subnet: str, options: dict[str, Any]) -> None:
+    """A group lets in to interfaces of its own network only."""
+    named = [group for one in options.get("nics") or () for group in one.get("Groups", ())]
+    vpc = backend.get_subnet(subnet).vpc_id
+    for group in (*named, *(options.get("security_group_ids") or ())):
+        found = backend.get_security_group_from_id(group)
+        if found is not None and found.vpc_id != vpc:
+            why = f"Security group {group} and subnet {subnet} belong to different networks."
+            raise AwsError("InvalidParameter", why)
 
 
 def _refusal(refused: Refused, type_: str, zone: str, market: Market) -> AwsError:

@@ -14,6 +14,7 @@ from sky_sandbox.logins import Login, Logins
 
 LIFE_S = 3600.0
 MOST_RULES = 10
+LONGEST = 2048  # https://cloud.google.com/iam/docs/reference/sts/rest/v1/AccessBoundary
 KIND = "urn:ietf:params:oauth:token-type:access_token"
 
 
@@ -29,6 +30,8 @@ def token_exchange(logins: Logins, bearer: Bearer) -> Callable[[Request], Awaita
         rules = options.get("accessBoundary", {}).get("accessBoundaryRules", [])
         if not 0 < len(rules) <= MOST_RULES:
             return _refused("invalid_request", f"An access boundary has 1 to {MOST_RULES} rules.")
+        if any(len(one.get("availabilityCondition", {}).get("expression", "")) > LONGEST for one in rules):
+            return _refused("invalid_request", f"An expression has at most {LONGEST} characters.")
         name, login = logins.lend(LENT, rules, min(LIFE_S, ours.ends_at - logins.clock()))
         life = int(login.ends_at - logins.clock() + 0.5)
         return JSONResponse({"access_token": name, "issued_token_type": KIND, "token_type": "Bearer",

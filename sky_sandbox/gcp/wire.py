@@ -96,7 +96,7 @@ def endpoint(
         CALLER.set(call.caller)
         try:
             network, public = _interface(call.body)
-            needs = gcp_needs(action, public)
+            needs = gcp_needs(action, public, bool(call.body.get("serviceAccounts")))
             if refusal := gcp_refusal(world.account, action, about(call).get("region", ""), network, public, needs):
                 raise ApiError(*refusal)
             fault = world.fault("gcp", action, **about(call))

@@ -190,11 +190,12 @@ async def _gce(service: Service, request: web.Request) -> web.Response:
         "instance/network-interfaces/0/ip": machine.ip,
         "instance/attributes/user-data": machine.user_data,
         **{f"instance/attributes/{key}": value for key, value in machine.extra.get("metadata", {}).items()},
-        "instance/service-accounts/default/token": json.dumps(
-            {"access_token": f"machine {_scopes(machine)}", "expires_in": 3599, "token_type": "Bearer"}
-        ),
         "project/project-id": machine.extra.get("project", "sandbox"),
     }
+    if scopes := _scopes(machine):  # without an account there are no tokens
+        values["instance/service-accounts/default/token"] = json.dumps(
+            {"access_token": f"machine {scopes}", "expires_in": 3599, "token_type": "Bearer"}
+        )
     if key not in values:
         return web.Response(status=404, headers=GCE_HEADERS)
     headers = {**GCE_HEADERS, "ETag": format(hash(values[key]) & 0xFFFFFFFFFFFFFFFF, "x")}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -39,7 +39,7 @@ class Network:
         """What RunInstances says of a machine's network: security groups, or an interface in a subnet of one's own.
 
         Raises:
-            NotSetUp: if there are subnets of one's own, and none in the zone.
+            NotSetUp: if there are subnets of one's own, and none in the zone, or they are not of one network.
         """
         own, subnet, group = self._config.network.at(region), self.subnet(region, zone), self.group(region, ports)
         if subnet is None and own.public_addresses:
@@ -53,6 +53,7 @@ class Network:
             return None
         if region not in self._subnets:
             found = self._client(region).describe_subnets(SubnetIds=list(named))["Subnets"]
+            _refuse_apart(region, {subnet["SubnetId"]: subnet["VpcId"] for subnet in found} | self._stated(region))
             by_id = {subnet["SubnetId"]: subnet["AvailabilityZone"] for subnet in found}
             self._subnets[region] = {by_id[name]: name for name in reversed(named)}
         there = self._subnets[region]
@@ -63,6 +64,25 @@ class Network:
             why = f"{zone}: the subnets of the settings are in {', '.join(sorted(there))}"
             raise NotSetUp(why, scope="zone", code="NoSubnet", cure=cure)
         return there[zone]
+
+    def check(self, region: str) -> str:
+        """The network that machines would be in.
+
+        Raises:
+            NotSetUp: if there is none, or the settings name parts of several.
+        """
+        self.subnet(region, None)
+        return self._vpc(region)
+
+    def _stated(self, region: str) -> dict[str, str]:
+        """The networks of what else the settings name in a region, by what it is."""
+        own, stated = self._config.network.at(region), dict[str, str]()
+        if own.vpc is not None:
+            stated["vpc"] = own.vpc
+        if named := own.security_group:
+            [group] = self._client(region).describe_security_groups(GroupIds=[named])["SecurityGroups"]
+            stated[named] = group["VpcId"]
+        return stated
 
     def group(self, region: str, ports: tuple[int, ...]) -> str:
         """The group that lets SSH and ``ports`` in from this machine, and the group's machines talk to each other."""
@@ -148,6 +168,15 @@ class Network:
 
 def _named(own: Own) -> tuple[str, ...]:
     return own.subnets or ((own.subnet,) if own.subnet else ())
+
+
+def _refuse_apart(region: str, networks: Mapping[str, str]) -> None:
+    """Refuse what is not in one network: EC2 takes no interface whose group and subnet are in two."""
+    if len(set(networks.values())) > 1:
+        there = ", ".join(f"{name} in {vpc}" for name, vpc in networks.items())
+        cure = "name subnets and a security group of one VPC in [clouds.aws.network] of config.toml"
+        raise NotSetUp(f"{region}: the settings name parts of several networks: {there}", scope="region",
+                       code="NetworksApart", cure=cure)  # fmt: skip
 
 
 def _rules_of(group: Json) -> Iterator[Json]:

@@ -18,7 +18,6 @@ TAGS_KEY = "skyloom-tags"  # metadata: the tags as they were given, which labels
 TYPE_KEY = "skyloom-type"  # metadata of a service's machines: what was asked for, by our name
 CLUSTER_LABEL = "goog-dataproc-cluster-name"  # of a machine that belongs to a cluster of Dataproc
 ALL_SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]  # what the machine may do is up to its account's roles
-SWITCH_SCOPES = ["https://www.googleapis.com/auth/compute"]  # to delete itself; no bucket can be read with it
 MAX_RUN_S = (30, 120 * 24 * 3600)  # https://cloud.google.com/compute/docs/instances/limit-vm-runtime
 
 # https://cloud.google.com/compute/docs/instances/instance-lifecycle
@@ -50,8 +49,11 @@ def instance_body(
     interface: compute.NetworkInterface,
     identity: str | None = None,
 ) -> compute.Instance:
-    """The machine that a request asks for, for ``instances.insert``; ``identity`` is a service account's email."""
-    account = compute.ServiceAccount(email=identity or "default", scopes=ALL_SCOPES if identity else SWITCH_SCOPES)
+    """The machine that a request asks for, for ``instances.insert``; ``identity`` is a service account's email.
+
+    Without one it has no account: the default one is an editor of the project in many, and with whatever scope lets a
+    machine delete itself its user's code may read, change and delete all others.
+    """
     labels = names.labels(request.tags)
     disk = compute.AttachedDiskInitializeParams(
         source_image=names.image(request),
@@ -72,7 +74,7 @@ def instance_body(
         metadata=compute.Metadata(items=[compute.Items(key=key, value=value) for key, value in metadata.items()]),
         disks=[compute.AttachedDisk(boot=True, auto_delete=True, initialize_params=disk)],
         network_interfaces=[interface],
-        service_accounts=[account],
+        service_accounts=[compute.ServiceAccount(email=identity, scopes=ALL_SCOPES)] if identity else [],
     )
 
 

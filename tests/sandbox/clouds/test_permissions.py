@@ -79,7 +79,7 @@ def test_they_are_enough(sandbox: Sandbox, token: str, tmp_path: Path, name: str
         ("aws", "sweep", "ec2:DescribeVolumes"),
         ("gcp", "launch", "compute.firewalls.create"),
         ("gcp", "launch", "compute.subnetworks.useExternalIp"),
-        ("gcp", "launch", "iam.serviceAccounts.actAs"),
+        ("gcp", "launch", "compute.instances.setMetadata"),
         ("gcp", "find", "compute.instances.list"),
         ("gcp", "storage", "storage.buckets.get"),
         ("gcp", "sweep", "compute.disks.list"),

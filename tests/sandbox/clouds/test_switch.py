@@ -47,8 +47,28 @@ def test_a_machine_on_which_no_agent_starts_ends_its_bill(
     """As when the driver died between the launch and its first contact, for good."""
     machine = launched(sandbox, cloud, subject, token)
     assert machine.armed == ARMED[name]
+    ended = "stopping" if name == "gcp" else "gone"  # without an account it may do no more than power off
+    until(lambda: cloud.describe([machine.id])[0].state == ended)
+    until(lambda: [one["state"] for one in sandbox.control.machines(live=True)] == (["off"] if name == "gcp" else []))
+
+
+def test_a_machine_with_an_account_deletes_itself(sandbox: Sandbox, token: str) -> None:
+    config = sandbox.settings.clouds["gcp"].model_copy(update={"machine_identity": "ends@skyloom.test"})
+    cloud = connect("gcp", sandbox.settings.model_copy(update={"clouds": {"gcp": config}}))
+    machine = launched(sandbox, cloud, SUBJECTS["gcp"], token)
     until(lambda: sandbox.live() == [])
-    until(lambda: cloud.describe([machine.id])[0].state == "gone")
+    assert cloud.describe([machine.id])[0].state == "gone"
+
+
+def test_what_a_machine_finds_opens_no_other(sandbox: Sandbox, token: str) -> None:
+    """Google's default account is an editor of many projects: code that asks for its token would be one as well."""
+    cloud = connect("gcp", sandbox.settings)
+    [machine] = ssh.running(cloud, [launched(sandbox, cloud, SUBJECTS["gcp"], token)])
+    assert machine.ip is not None
+    session = ssh.connect(machine.ip, sandbox.settings.clouds["gcp"].ssh_port)
+    url = "http://$GCE_METADATA_HOST/computeMetadata/v1/instance/service-accounts/default/token"
+    code, said = session.run(f"curl -s -o /dev/null -w '%{{http_code}}' -H 'Metadata-Flavor: Google' {url}")[:2]
+    assert (code, said.strip()[-3:]) == (0, "404")
 
 
 def test_a_machine_with_a_living_agent_stays_until_that_dies(sandbox: Sandbox, token: str) -> None:

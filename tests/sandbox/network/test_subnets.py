@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sky_core.clouds import connect
+from sky_core.clouds import audit, connect
+from sky_core.clouds.aws import network
 from sky_core.clouds.aws.network import Network
 from sky_core.errors import InvalidRequest, NotSetUp
 from tests.conftest import Sandbox
@@ -27,8 +28,8 @@ def subnets(world: Sandbox) -> list[str]:
 
 
 def test_machines_are_where_there_are_subnets(world: Sandbox, tmp_path, subnets: list[str]) -> None:
-    network = {"subnets": subnets, "public_addresses": False}
-    with home_of(world, tmp_path, network=network) as home:
+    settings = {"subnets": subnets, "public_addresses": False}
+    with home_of(world, tmp_path, network=settings) as home:
         world.control.capacity(ZONES[0], "*", "on-demand", 0)
         [job] = home.drive(home.submit(small()))
         world.control.capacity(ZONES[0], "*", "on-demand", None)
@@ -42,8 +43,8 @@ def test_machines_are_where_there_are_subnets(world: Sandbox, tmp_path, subnets:
 
 
 def test_a_zone_without_a_subnet_is_told_with_the_cure(world: Sandbox, tmp_path, subnets: list[str]) -> None:
-    network = {"subnet": subnets[0], "public_addresses": False}
-    with home_of(world, tmp_path, network=network) as home:
+    settings = {"subnet": subnets[0], "public_addresses": False}
+    with home_of(world, tmp_path, network=settings) as home:
         task = small(cloud="aws", region="us-east-1", zone="us-east-1a", instance_type="t3.small")
         [job] = home.drive(home.submit(task))
         assert job.state == "failed"
@@ -53,14 +54,38 @@ def test_a_zone_without_a_subnet_is_told_with_the_cure(world: Sandbox, tmp_path,
 
 def test_ec2_takes_no_zone_but_the_subnets(world: Sandbox, tmp_path, subnets: list[str], monkeypatch) -> None:
     monkeypatch.setattr(Network, "subnet", lambda *_: subnets[0])
-    network = {"subnet": subnets[0], "public_addresses": False}
-    with home_of(world, tmp_path, network=network) as home:
+    settings = {"subnet": subnets[0], "public_addresses": False}
+    with home_of(world, tmp_path, network=settings) as home:
         cloud = connect("aws", home.settings)
         with pytest.raises(InvalidRequest, match="is in the availability zone us-east-1b"):
             cloud.launch(request("elsewhere"))
         [machine] = cloud.launch(request("anywhere", zone=None))
         assert machine.zone == "us-east-1b"
         cloud.terminate([machine.id])
+
+
+def test_parts_of_two_networks_are_told_before_a_launch(
+    world: Sandbox, tmp_path, subnets: list[str], monkeypatch
+) -> None:
+    ec2 = connect("aws", world.settings)._session.client("ec2", "us-east-1")
+    other = ec2.create_vpc(CidrBlock="10.21.0.0/16")["Vpc"]["VpcId"]
+    elsewhere = ec2.create_subnet(VpcId=other, CidrBlock="10.21.0.0/24", AvailabilityZone="us-east-1f")["Subnet"]
+    group = ec2.create_security_group(GroupName="theirs", Description="theirs", VpcId=other)["GroupId"]
+    for number, apart in enumerate(
+        ({"subnets": [*subnets, elsewhere["SubnetId"]]}, {"subnets": subnets, "security_group": group})
+    ):
+        with home_of(world, tmp_path / str(number), network=apart) as home:
+            found = {one.about: one for one in audit("aws", home.settings, "us-east-1")}
+            assert "parts of several networks" in found["network"].says
+            assert "of one VPC" in found["network"].says
+            with pytest.raises(NotSetUp, match=f"in {other}"):
+                connect("aws", home.settings).launch(request(f"apart-{number}"))
+    monkeypatch.setattr(network, "_refuse_apart", lambda *_: None)
+    with (
+        home_of(world, tmp_path / "asked", network={"subnets": subnets, "security_group": group}) as home,
+        pytest.raises(InvalidRequest, match="belong to different networks"),
+    ):
+        connect("aws", home.settings).launch(request("asked", zone=ZONES[0]))
 
 
 def test_a_managed_cluster_is_in_the_subnet_of_its_zone(world: Sandbox, tmp_path, subnets: list[str]) -> None:

@@ -27,7 +27,7 @@ def audit(cloud: Aws, region: str) -> Iterator[Finding]:
         return
     regional = lambda: session.errors(region)  # noqa: E731
     yield finding(f"region {region}", lambda: _enabled(cloud, region), regional)
-    yield finding("network", lambda: cloud._network._vpc(region), regional)
+    yield finding("network", lambda: cloud._network.check(region), regional)
     yield finding("dry run of a launch", lambda: _dry_run(cloud, region), regional)
     yield finding("permissions", lambda: _rights(cloud, login.says), regional)
     place = Reach(f"s3://{cloud.bucket(region)}/check", write=True)  # need not be there

@@ -14,7 +14,7 @@ from sky_core.clouds.findings import Finding, finding, lending, no_quota
 from sky_core.clouds.gcp.account.permissions import NEEDS
 from sky_core.clouds.gcp.errors import cloud_errors
 from sky_core.clouds.gcp.provider import CALL_S, Gcp
-from sky_core.clouds.needs import wanted
+from sky_core.clouds.needs import When, wanted
 from sky_core.errors import AuthError
 
 RESOURCES = "https://cloudresourcemanager.googleapis.com"
@@ -46,7 +46,8 @@ def _network(cloud: Gcp, region: str) -> str:
 
 def _rights(cloud: Gcp) -> str:
     """https://cloud.google.com/resource-manager/reference/rest/v1/projects/testIamPermissions"""
-    asked = wanted(NEEDS)
+    cases: list[When] = ["identity"] if cloud.config.machine_identity else []
+    asked = wanted(NEEDS, *cases)
     url = f"{cloud.config.endpoint or RESOURCES}/v1/projects/{cloud.project}:testIamPermissions"
     session: Any = AuthorizedSession(cloud.reach["credentials"])  # type: ignore[no-untyped-call]
     reply: requests.Response = session.post(url, json={"permissions": asked}, timeout=CALL_S)

@@ -1,7 +1,7 @@
 """What a Compute Engine VM or a TPU VM is told by its metadata server, and how it deletes itself.
 
 To power off would leave a VM's disk and all of a TPU node's price: both are deleted with the token that the metadata
-server gives to the machine's own account.
+server gives to the machine's own account. A VM that has none powers off, and the disk waits for who sweeps.
 
 Sources: GCE "Preemptible VM instances" (``instance/preempted``, 30 seconds ahead),
 https://cloud.google.com/compute/docs/access/authenticate-workloads#applications.
