@@ -100,7 +100,7 @@ def permissions(cloud: str) -> str:
     everything = sorted({name for need in needs for name in need.actions if not need.data})
     on_data = sorted({name for need in needs for name in need.actions if need.data})
     shape: dict[str, Any] = {
-        "aws": {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": everything, "Resource": "*"}]},
+        "aws": aws_policy(everything),
         "gcp": {"title": "Skyloom", "stage": "GA", "includedPermissions": everything},
         "azure": {
             "Name": "Skyloom",
@@ -111,6 +111,26 @@ def permissions(cloud: str) -> str:
     }[cloud]
     table = "\n".join(["| for | needed | permissions |", "|---|---|---|", *lines])
     return f"{table}\n\n```json\n{json.dumps(shape, indent=2, ensure_ascii=False)}\n```\n"
+
+
+# Who may use these on any role may become any of them.
+ON_ROLES: dict[str, dict[str, Any]] = {
+    "sts:AssumeRole": {"Resource": "arn:aws:iam::ACCOUNT:role/MACHINE_ROLE"},
+    "iam:PassRole": {
+        "Resource": ["arn:aws:iam::ACCOUNT:role/MACHINE_IDENTITY", "arn:aws:iam::ACCOUNT:role/EMR_*"],
+        "Condition": {"StringEquals": {"iam:PassedToService": ["ec2.amazonaws.com", "elasticmapreduce.amazonaws.com"]}},
+    },
+}
+
+
+def aws_policy(actions: list[str]) -> dict[str, Any]:
+    """An IAM policy that allows the actions, on roles of one's own only where they are about roles."""
+    free = [action for action in actions if action not in ON_ROLES]
+    statements: list[dict[str, Any]] = [{"Effect": "Allow", "Action": free, "Resource": "*"}]
+    statements += [
+        {"Effect": "Allow", "Action": action, **about} for action, about in ON_ROLES.items() if action in actions
+    ]
+    return {"Version": "2012-10-17", "Statement": statements}
 
 
 def made(what: str) -> str:

@@ -74,6 +74,10 @@ def gcp_refusal(
     return None
 
 
+# What a new subscription has to be registered for.
+NEW_WITHOUT = ("Microsoft.Network", "Microsoft.Compute", "Microsoft.Storage", "Microsoft.ManagedIdentity")
+
+
 def azure_refusal(
     account: Account, action: str, kind: str, region: str, registered: bool, needs: Iterable[str]
 ) -> Refusal | None:
@@ -83,7 +87,7 @@ def azure_refusal(
     if not action.endswith(".put") or action == "resourceGroups.put":
         return None
     namespace = kind.partition("/")[0]
-    if namespace in ("Microsoft.Network", "Microsoft.Compute", "Microsoft.Storage") and not registered:
+    if namespace in NEW_WITHOUT and not registered:
         return "MissingSubscriptionRegistration", (
             f"The subscription is not registered to use namespace '{namespace}'. See https://aka.ms/rps-not-found "
             "for how to register subscriptions."

@@ -89,8 +89,10 @@ def refusal(code: str, message: str, *, zoned: bool = False, status: int | None 
     # OperationNotAllowed is the code of exceeded quotas, but of other things as well; only its text tells them apart.
     if code in QUOTA or (code == "OperationNotAllowed" and "quota" in message.lower()):
         return QuotaError(text, scope=_reach_of_quota(message), code=code)
-    if code in CLOSED_REGION:
-        return AuthError(text, scope="region", code=code, cure="choose another region, or change the policy")
+    if code in CLOSED_REGION:  # which does not say what of a resource it forbids
+        cure = "choose another region, or change the policy; where it forbids public addresses, set " \
+            "public_addresses = false in [clouds.azure.network] of config.toml"  # fmt: skip
+        return AuthError(text, scope="region", code=code, cure=cure)
     if code == NOT_REGISTERED:
         cure = f"once for the subscription: az provider register --namespace {namespace_of(message)}"
         return NotSetUp(text, code=code, cure=cure)

@@ -172,6 +172,9 @@ class Azure:
         Powered off by a timer, a machine would go on costing. The identity is there before any machine is, with its
         role: whoever dies while machines are made leaves none that cannot. Only who may assign roles (Owner, User
         Access Administrator) can grant that; a Contributor cannot.
+
+        Raises:
+            Throttled: while the subscription is being registered for identities.
         """
         group, body = self._id(request.token), bodies.identity(request)
         path = f"{group}/providers/{bodies.IDENTITY}"
@@ -184,6 +187,7 @@ class Azure:
                 role = bodies.role(principal, self._subscription)
                 self._resources.begin_create_or_update_by_id(assignment, role, api_version=ROLES_API).result()
         except CloudError as error:
+            self._register(error)
             log.warning("%s: its machines cannot end themselves: %s", request.token, error)
             return None
         return path

@@ -128,6 +128,9 @@ def _refused_right(code: str, status: int, message: str) -> CloudError:
         return AuthError(message, scope="region", code=code, cure="set another bucket_prefix in [clouds.gcp]")
     if "constraints/gcp.resourceLocations" in message:
         return AuthError(message, scope="region", code=code, cure="the organisation allows other locations")
+    if "constraints/compute.vmExternalIpAccess" in message:
+        cure = "set public_addresses = false in [clouds.gcp.network] of config.toml"
+        return AuthError(message, code=code, cure=cure)
     return AuthError(message, code=code, cure="grant the role, enable the API or change the policy that it names")
 
 

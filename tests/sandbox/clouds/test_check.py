@@ -48,6 +48,12 @@ def test_a_region_that_is_closed_is_found(sandbox: Sandbox) -> None:
     assert not found["dry run of a launch"].ok
 
 
+def test_a_policy_that_closes_other_regions_is_no_fault_of_this_one(sandbox: Sandbox) -> None:
+    sandbox.control.account(denied=["us-*"])
+    found = list(audit("aws", sandbox.settings, "eu-west-1"))
+    assert [one for one in found if not one.ok] == []
+
+
 def test_a_subnet_of_the_settings_makes_up_for_a_default_network(sandbox: Sandbox) -> None:
     sandbox.control.account(default_network=False)
     aws = connect("aws", sandbox.settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from sky_core.clouds import connect
 from sky_core.clouds.base import Cloud, Instance
 from sky_core.clouds.userdata import cloud_config
 from sky_core.config import Settings
+from sky_core.errors import Throttled
 from sky_core.remote.switch import switch
 from tests.conftest import Sandbox, until
 from tests.sandbox import ssh
@@ -98,6 +100,16 @@ def test_where_roles_may_not_be_assigned_nothing_is_armed_and_that_is_told(sandb
     sandbox.control.fault("azure", "roleAssignments.put", "error", code="AuthorizationFailed", times=100)
     assert launched(sandbox, cloud, SUBJECTS["azure"], token).armed == "none"
     assert len(sandbox.live()) == 1
+
+
+def test_a_new_subscription_is_registered_for_identities_too(sandbox: Sandbox, token: str) -> None:
+    cloud = connect("azure", sandbox.settings)
+    sandbox.control.account(registered=False)
+    for _ in range(4):  # one refusal for each of what it has to be registered for
+        with contextlib.suppress(Throttled):
+            assert launched(sandbox, cloud, SUBJECTS["azure"], token).armed == "machine"
+            return
+    pytest.fail("it is not launched")
 
 
 def test_a_machine_may_end_itself_from_the_moment_on_at_which_it_is_there(sandbox: Sandbox, token: str) -> None:

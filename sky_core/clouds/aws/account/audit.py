@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from sky_core.clouds.aws.account.permissions import NEEDS
 from sky_core.clouds.aws.account.roles import DENIED, role_of
 from sky_core.clouds.aws.errors import sorted_errors
@@ -36,7 +38,10 @@ def audit(cloud: Aws, region: str) -> Iterator[Finding]:
 
 
 def _enabled(cloud: Aws, region: str) -> str:
-    regions = cloud._session.client("ec2", HOME_REGION).describe_regions()["Regions"]
+    try:
+        regions = cloud._session.client("ec2", HOME_REGION).describe_regions()["Regions"]
+    except ClientError:  # a policy may close that one; where a region answers for itself, it is enabled
+        regions = cloud._session.client("ec2", region).describe_regions()["Regions"]
     if region not in [one["RegionName"] for one in regions]:
         raise InvalidRequest("not enabled", cure=f"aws account enable-region --region-name {region}")
     return f"enabled, as one of {len(regions)}"

@@ -14,7 +14,7 @@ from sky_core.clouds.findings import Finding, finding, lending, no_quota
 from sky_core.clouds.needs import wanted
 from sky_core.errors import AuthError, NotSetUp
 
-PROVIDERS = ("Microsoft.Compute", "Microsoft.Network", "Microsoft.Storage")
+PROVIDERS = ("Microsoft.Compute", "Microsoft.Network", "Microsoft.Storage", "Microsoft.ManagedIdentity")
 ROLES_API = "2022-04-01"
 
 

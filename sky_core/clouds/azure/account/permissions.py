@@ -86,6 +86,7 @@ NEEDS = (
             "Microsoft.Compute/register/action",
             "Microsoft.Network/register/action",
             "Microsoft.Storage/register/action",
+            "Microsoft.ManagedIdentity/register/action",
         ),
         "optional",
     ),
