@@ -121,7 +121,9 @@ def charges(machine: Machine) -> frozenset[Kind]:
         ready = machine.state != "pending" and not machine.deleted and machine.cause not in NODE_UNBILLED
         return frozenset({"machine"}) if ready and machine.extra["host"] == 0 else frozenset()
     runs = ("running",) if machine.cloud == "aws" else ("running", "stopping")
-    return frozenset({"machine", "disk", "address"}) if machine.state in runs else frozenset({"disk"})
+    if machine.state not in runs:
+        return frozenset({"disk"})
+    return frozenset({"machine", "disk", "address"} if machine.public else {"machine", "disk"})
 
 
 def _is_node(machine: Machine) -> bool:

@@ -214,6 +214,7 @@ class Ec2:
             extra={"token": instance.client_token, "image": image},
             pools=kind.pools,
             rests=frozenset({"self"} if instance.instance_initiated_shutdown_behavior == "stop" else ()),
+            public=self.world.account.public_addresses,
         )
 
     def refresh(self) -> None:
@@ -241,7 +242,7 @@ class Ec2:
         instance._state.name, instance._state.code = state, code
         interface = instance.nics[0]
         interface.private_ip_address = machine.ip
-        public = self.world.account.public_addresses and machine.state == "running"
+        public = machine.public and machine.state == "running"
         interface.public_ip = machine.ip if public else None
 
 

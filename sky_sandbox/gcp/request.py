@@ -65,6 +65,7 @@ def requested_machine(world: World, project: str, zone: str, body: Resource) -> 
         pools=types.pools(accelerator, count),
         extra={"project": project, "name": name, "numeric_id": numeric_id(), "resource": body, "image": image},
         rests=_rests(body.get("scheduling", {})),
+        public=any(interface.get("accessConfigs") for interface in body.get("networkInterfaces", ())),
     )
 
 

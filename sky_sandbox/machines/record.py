@@ -42,4 +42,5 @@ class Machine:
     rests: frozenset[Cause] = frozenset()
     deleted: bool = False  # its account has asked for its deletion
     caller: str = ""  # who launched it
+    public: bool = True  # whether it was given an address of the world's
     seen_at: float = 0.0  # before then, an eventually consistent cloud does not know it

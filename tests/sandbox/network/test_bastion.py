@@ -37,6 +37,9 @@ def test_jobs_of_all_clouds_go_through_it(world: Sandbox, tmp_path) -> None:
     with home_of(world, tmp_path) as home:
         jobs = [home.submit(small(cloud, cloud=cloud, **place), key=cloud) for cloud, place in PLACES.items()]
         assert [job.state for job in home.drive(*jobs)] == ["succeeded"] * 3
+    billed = {(entry["cloud"], entry["kind"]) for entry in world.control.ledger()}
+    assert {("aws", "machine"), ("gcp", "machine"), ("azure", "machine")} <= billed
+    assert not [of for of, kind in billed if kind == "address"], "nobody pays for what no machine had"
 
 
 def test_without_its_settings_nobody_gets_in(world: Sandbox, tmp_path) -> None:
