@@ -73,6 +73,16 @@ class TerminateFailed(Happening, kind="terminate failed"):
         return f"terminating failed, trying again: {self.error}"
 
 
+class LeftOwed(OfAttempt, kind="left owed"):
+    why: str
+
+    def words(self) -> str:
+        return (
+            f"attempt {self.attempt}: the job does not wait for the end of its machines, which are paid for until their"
+            f" cloud takes the login: {self.why}"
+        )
+
+
 class StrayEnded(Happening, kind="stray ended"):
     instances: Sequence[str]
     cloud: str

@@ -50,6 +50,7 @@ EventKind = Literal[
     "recovering",
     "terminated",
     "terminate failed",
+    "left owed",
     "stray ended",
     "cancel requested",
     "unwanted",

@@ -13,6 +13,8 @@ from sky_core.cli.terminal import agreed, complain, console, open_broker, pass_o
 from sky_core.errors import SkyloomError, SpecError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sky_core.broker import Broker
     from sky_core.store import Event
 
@@ -75,10 +77,25 @@ def cancel(
         raise typer.Exit(1)
     asked = [one for one in meant if _ask(broker, one)]
     for one in asked:
-        ended = broker.watch(one)
+        ended = broker.watch(one, on_event=_what_it_waits_for(one))
         say(f"{one}: {ended.state}; its machines are gone")
     if len(asked) < len(meant):
         raise typer.Exit(1)
+
+
+def _what_it_waits_for(job_id: str) -> Callable[[Event], None]:
+    """Says, once each, why its machines are not gone yet."""
+    from sky_core.events import TerminateFailed
+    from sky_core.job.narrate import describe
+
+    told: set[str] = set()
+
+    def tell(event: Event) -> None:
+        if isinstance(event.what, TerminateFailed) and event.what.error not in told:
+            told.add(event.what.error)
+            complain(f"{job_id}: {describe(event)}", "yellow")
+
+    return tell
 
 
 def _ask(broker: Broker, job_id: str) -> bool:

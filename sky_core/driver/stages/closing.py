@@ -12,8 +12,18 @@ from sky_core.driver.stages.launch import observation, request_for
 from sky_core.driver.stages.reaching import end_on_record, look
 from sky_core.driver.step import Step
 from sky_core.driver.warm.parking import CannotKeep, park
-from sky_core.errors import CloudError, NotConnected, UnknownOutcome
-from sky_core.events import Cancelled, Failed, NotKept, Over, Recovering, Succeeded, Terminated, TerminateFailed
+from sky_core.errors import AuthError, CloudError, NotConnected, UnknownOutcome
+from sky_core.events import (
+    Cancelled,
+    Failed,
+    LeftOwed,
+    NotKept,
+    Over,
+    Recovering,
+    Succeeded,
+    Terminated,
+    TerminateFailed,
+)
 from sky_core.facts import facts_of
 from sky_core.job.attempts import MOST_IN_A_PLACE
 from sky_core.job.bill import begun, lifetime
@@ -29,6 +39,7 @@ OBSERVED: dict[str, Seen] = {
 }
 OVER: dict[Verdict, type[Over]] = {"succeeded": Succeeded, "failed": Failed, "cancelled": Cancelled}
 LONGEST_WAIT_S = 60.0
+LEFT_OWED_AFTER = 3  # refusals of a login in a row
 MOST_TOLD = 10  # events about one end that does not come off
 
 
@@ -126,6 +137,9 @@ def end(step: Step, cluster: Cluster, why: str) -> Outcome:
         if cluster.state == "launched":
             return _not_yet(step, error)
         # It was not asked for from here; if it was from another host, it stays owed.
+    except AuthError as error:
+        may_leave = step.memory.verdict == "succeeded" and step.memory.close_errors + 1 >= LEFT_OWED_AFTER
+        return _left_owed(step, cluster, why, error) if may_leave else _not_yet(step, error)
     except CloudError as error:
         return _not_yet(step, error)
     if any(costs(instance) for instance in seen):
@@ -140,6 +154,15 @@ def end(step: Step, cluster: Cluster, why: str) -> Outcome:
         observations=[observation(ended, _seen(step, ended, why), hours=lifetime(ended, step.driving.settings.scale))],
         events=[Terminated(attempt=cluster.attempt, outcome=why)],
     )
+
+
+def _left_owed(step: Step, cluster: Cluster, why: str, error: AuthError) -> Outcome:
+    """The end of an attempt that has done its work, on machines that a login may not end.
+
+    What waits for its outputs need not wait for somebody to log in: its launch stays owed, which is seen to.
+    """
+    told = [LeftOwed(attempt=cluster.attempt, why=str(error))]
+    return step.comes_to(cluster=as_ended(cluster, why, []), close_errors=0, events=told)
 
 
 def costs(instance: Instance) -> bool:

@@ -92,8 +92,8 @@ def end_strays(cloud: Cloud, store: Store, strays: Sequence[Instance]) -> None:
     cloud.terminate([instance.id for instance in strays])
     for cluster, mine in noted:
         ends = [instance.ended_at for instance in cloud.describe([i.id for i in mine]) if instance.ended_at is not None]
-        if ends:
-            store.put_cluster(replace(cluster, stopped_at=sharpened(max(ends), cluster.stopped_at or time.time())))
+        at = sharpened(max(ends), time.time()) if ends else time.time()
+        store.put_cluster(replace(cluster, stopped_at=at))
 
 
 def _noted(store: Store, job_id: str, token: str, alive: Sequence[Instance]) -> Cluster | None:

@@ -55,6 +55,38 @@ def test_a_reply_that_was_lost_and_then_refused_leaves_no_machine(tidy, tmp_path
         assert job.over
 
 
+def test_what_has_succeeded_does_not_wait_for_a_login_to_end_its_machine(tidy, tmp_path):
+    with home_of(tidy, tmp_path, settle_s=0.5) as home:
+        job = home.submit(small())
+        tidy.control.fault("aws", "TerminateInstances", "error", code="RequestExpired", times=100_000)
+        [job] = home.drive(job)
+        assert job.state == "succeeded", job.result
+        [cluster] = home.store.clusters(job_id=job.id)
+        assert tidy.live(), "which nobody may end yet"
+        assert any(event.kind == "left owed" for event in home.store.events(job.id))
+        assert not settled(home)
+        time.sleep(3.0)
+        tidy.control.clear_faults()
+        until(lambda: settled(home))
+        until(lambda: not tidy.live())
+        [(began, ended)] = [(c.started_at, c.stopped_at) for c in home.store.clusters(job_id=job.id)]
+        assert ended > cluster.stopped_at + 2, "it is paid for until then"
+        [seconds] = charged(tidy, job)
+        assert ended - began == pytest.approx(seconds, abs=3.0)
+
+
+def test_what_is_cancelled_waits_for_its_machine(tidy, tmp_path):
+    with home_of(tidy, tmp_path) as home:
+        job = home.submit(small(run="sleep 600"))
+        home.drive(job, stop=lambda: home.store.job(job.id).state == "running")
+        tidy.control.fault("aws", "TerminateInstances", "error", code="RequestExpired", times=4)
+        home.broker.cancel(job.id, "over")
+        [job] = home.drive(job)
+        assert job.state == "cancelled"
+        until(lambda: not tidy.live())
+        assert not any(event.kind == "left owed" for event in home.store.events(job.id))
+
+
 class Killed(Exception):
     """Ends a driver in the middle of a test."""
 
