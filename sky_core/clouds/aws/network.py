@@ -1,14 +1,12 @@
 """The security groups of our machines on AWS: one per region, network and set of ports, unless one is named.
 
 A rule says in its description which host it lets in. When that host is seen at another address, its new one is let in
-and its old one no more; hosts that share an account leave each other's rules alone.
+and its old one no more; hosts that share an account leave each other's rules alone, unless they are old.
 """
 
 from __future__ import annotations
 
-import re
-import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -17,6 +15,7 @@ from sky_core.clouds.aws.errors import NETWORK
 from sky_core.clouds.aws.session import Session
 from sky_core.clouds.base import TAG_OWNER
 from sky_core.clouds.caller import sources
+from sky_core.clouds.marks import is_mine, is_over, mark, turn
 from sky_core.config import CloudConfig
 from sky_core.errors import NotSetUp
 from sky_core.networks import Network as Own
@@ -24,7 +23,6 @@ from sky_core.networks import Network as Own
 Json = dict[str, Any]
 GROUP = "skyloom"
 SHARED = "shared"  # the owner of what all stores of an account use together
-WHO = f"skyloom {re.sub('[^a-zA-Z0-9.-]', '-', socket.gethostname())[:100]}"
 
 
 class Network:
@@ -32,7 +30,7 @@ class Network:
 
     def __init__(self, config: CloudConfig, session: Session) -> None:
         self._config, self._session = config, session
-        self._opened: dict[tuple[str, tuple[int, ...], tuple[str, ...]], str] = {}  # (region, ports, from) -> group
+        self._opened: dict[tuple[object, ...], str] = {}  # (region, ports, from, turn) -> group
         self._subnets: dict[str, dict[str, str]] = {}  # region -> zone -> one's own subnet there
 
     def interface(self, region: str, zone: str | None, ports: tuple[int, ...]) -> Json:
@@ -89,12 +87,13 @@ class Network:
         if named := self._config.network.at(region).security_group:
             return named
         allowed = sources(self._config, region)
-        key = (region, ports, allowed)
+        key = (region, ports, allowed, turn())
         if key not in self._opened:
             name = "-".join([GROUP, *map(str, sorted(ports))])
             group = self._find(region, name) or self._create(region, name)
             among_themselves = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]}
             self._allow(region, group, among_themselves)
+            self._close(region, group, lambda description, _: is_mine(description) and description != mark())
             for port in (self._config.ssh_port, *ports):
                 self._open(region, group, port, allowed)
             self._opened[key] = group
@@ -108,9 +107,7 @@ class Network:
         filters = [{"Name": f"tag:{TAG_OWNER}", "Values": [SHARED]}, {"Name": "vpc-id", "Values": [self._vpc(region)]}]
         for group in self._client(region).describe_security_groups(Filters=filters)["SecurityGroups"]:
             ports = {rule["FromPort"] for rule in group["IpPermissions"] if rule["IpProtocol"] == "tcp"}
-            stale = [rule for rule in _rules_of(group) if rule["IpRanges"][0]["CidrIp"] not in allowed]
-            if stale:
-                self._client(region).revoke_security_group_ingress(GroupId=group["GroupId"], IpPermissions=stale)
+            self._close(region, group["GroupId"], lambda who, source: is_mine(who) and source not in allowed)
             for port in ports:
                 self._open(region, group["GroupId"], port, allowed)
 
@@ -119,9 +116,20 @@ class Network:
         self._opened.clear()
         self._subnets.clear()
 
+    def _close(self, region: str, group: str, is_stale: Callable[[str, str], bool]) -> None:
+        """Take out rules by their description and address, and those of hosts that are gone."""
+        [there] = self._client(region).describe_security_groups(GroupIds=[group])["SecurityGroups"]
+        stale = [rule for who, source, rule in _rules_of(there) if is_over(who) or is_stale(who, source)]
+        try:
+            if stale:
+                self._client(region).revoke_security_group_ingress(GroupId=group, IpPermissions=stale)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "InvalidPermission.NotFound":  # another host was faster
+                raise
+
     def _open(self, region: str, group: str, port: int, allowed: Sequence[str]) -> None:
         for source in allowed:
-            ranges = [{"CidrIp": source, "Description": WHO}]
+            ranges = [{"CidrIp": source, "Description": mark()}]
             self._allow(region, group, {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "IpRanges": ranges})
 
     def _find(self, region: str, name: str) -> str | None:
@@ -179,9 +187,11 @@ def _refuse_apart(region: str, networks: Mapping[str, str]) -> None:
                        code="NetworksApart", cure=cure)  # fmt: skip
 
 
-def _rules_of(group: Json) -> Iterator[Json]:
-    """The rules that let this host in, one for each port and address."""
+def _rules_of(group: Json) -> Iterator[tuple[str, str, Json]]:
+    """Description, address and rule of what lets hosts of ours in, one for each port and address."""
     for rule in group["IpPermissions"]:
         for source in rule.get("IpRanges", ()):
-            if source.get("Description") == WHO:
-                yield {**{name: rule[name] for name in ("IpProtocol", "FromPort", "ToPort")}, "IpRanges": [source]}
+            who = source.get("Description", "")
+            if who.startswith("skyloom "):
+                about = {name: rule[name] for name in ("IpProtocol", "FromPort", "ToPort")}
+                yield who, source["CidrIp"], {**about, "IpRanges": [source]}

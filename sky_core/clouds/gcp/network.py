@@ -7,17 +7,17 @@ other, a host of ours reaches them from where it is seen now, and nobody else do
 from __future__ import annotations
 
 import hashlib
-import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from google.api_core.exceptions import Conflict
+from google.api_core.exceptions import Conflict, NotFound
 from google.cloud import compute_v1 as compute
 
 from sky_core.clouds.caller import sources
 from sky_core.clouds.gcp.bodies import NETWORK_TAG
 from sky_core.clouds.gcp.errors import cloud_errors
+from sky_core.clouds.marks import HOST, is_mine, is_over, mark, turn
 from sky_core.config import CloudConfig
 
 CALL_S = 60.0
@@ -30,7 +30,7 @@ class Network:
     def __init__(self, config: CloudConfig, project: str, reach: Mapping[str, Any]) -> None:
         self._config, self._project = config, project
         self._firewalls = compute.FirewallsClient(**reach)
-        self._opened: set[tuple[str, tuple[int, ...], tuple[str, ...]]] = set()
+        self._opened: set[tuple[object, ...]] = set()
 
     def interface(self, region: str) -> compute.NetworkInterface:
         """What a machine's body says of its network."""
@@ -47,12 +47,13 @@ class Network:
         """Let SSH and the task's ports in from where this machine is now, and where it was before no more."""
         network, allowed = self._network(region), sources(self._config, region)
         wanted = tuple(sorted({self._config.ssh_port, *ports}))
-        if (network, wanted, allowed) in self._opened:
+        known = (network, wanted, allowed, turn())
+        if known in self._opened:
             return
         ssh = [compute.Allowed(I_p_protocol="tcp", ports=[str(port) for port in wanted])]
         among = [compute.Allowed(I_p_protocol="all")]
         place = hashlib.sha256(network.encode()).hexdigest()[:8]
-        mine = hashlib.sha256(f"{socket.gethostname()} {wanted}".encode()).hexdigest()[:12]
+        mine = hashlib.sha256(f"{HOST} {wanted}".encode()).hexdigest()[:12]
         rules = [
             _rule(f"skyloom-{place}-inside", network, priority=INSIDE, source_tags=[NETWORK_TAG], allowed=among),
             _rule(f"skyloom-{place}-{mine}", network, priority=CALLER, source_ranges=list(allowed), allowed=ssh),
@@ -62,19 +63,32 @@ class Network:
         with cloud_errors("open the firewall"):
             for rule in rules:
                 self._put(rule)
-        self._opened.add((network, wanted, allowed))
+            self._close(network)
+        self._opened.add(known)
 
     def let_in(self, region: str) -> None:
         """Renew this host's rules, whatever their ports, if it is seen elsewhere than they say."""
         network, allowed = self._network(region), list(sources(self._config, region))
         with cloud_errors("open the firewall"):
-            for rule in self._firewalls.list(project=self._project, timeout=CALL_S):
-                ours = rule.name.startswith("skyloom-") and rule.network.endswith(network)
-                if ours and rule.description == socket.gethostname() and list(rule.source_ranges) != allowed:
+            for rule in self._callers(network):
+                if is_mine(rule.description) and list(rule.source_ranges) != allowed:
                     renewed = compute.Firewall(source_ranges=allowed)
                     self._firewalls.patch_unary(
                         project=self._project, firewall=rule.name, firewall_resource=renewed, timeout=CALL_S
                     )
+
+    def _callers(self, network: str) -> list[compute.Firewall]:
+        """The rules that let hosts of ours in."""
+        found = self._firewalls.list(project=self._project, timeout=CALL_S)
+        ours = [one for one in found if one.name.startswith("skyloom-") and one.network.endswith(network)]
+        return [rule for rule in ours if rule.description and rule.priority == CALLER]
+
+    def _close(self, network: str) -> None:
+        """Take out the rules of hosts that are gone."""
+        for rule in self._callers(network):
+            if is_over(rule.description):
+                with suppress(NotFound):  # another host was faster
+                    self._firewalls.delete_unary(project=self._project, firewall=rule.name, timeout=CALL_S)
 
     def forget(self) -> None:
         """Make the rules again at the next launch: one was deleted."""
@@ -95,5 +109,5 @@ class Network:
 
 def _rule(name: str, network: str, **about: Any) -> compute.Firewall:
     if about.get("source_ranges") and about.get("allowed"):
-        about["description"] = socket.gethostname()  # whose it is
+        about["description"] = mark()  # whose it is
     return compute.Firewall(name=name, network=network, direction="INGRESS", target_tags=[NETWORK_TAG], **about)
