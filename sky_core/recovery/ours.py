@@ -66,7 +66,7 @@ class ExpectedCost:
         """The decision of least expected cost; among equals spot, then on-demand.
 
         A job that was never started takes spot where it is offered: its first start moves nothing, and only a launch
-        shows what a zone is worth. The tables would have it wait, as they let a job that waits see how old spot is.
+        shows what a zone is worth. The tables would have it wait, as they tell a job what state its zone is in.
         """
         self._seen.look(situation)
         if self._seen.home is not None:
@@ -116,6 +116,7 @@ class ExpectedCost:
             changeover=max(situation.changeover, 0.01),
             rates=np.stack([zone.rates() for zone in known]),
             now=np.stack([zone.forecast() for zone in known]),
+            told=self._seen.told,
         )
 
 

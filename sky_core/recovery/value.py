@@ -4,10 +4,11 @@ A stochastic dynamic program over (time left, slack, zone of the checkpoint, mod
 backwards for one job under what is believed of its zones: slack is time left minus work left. Running keeps it, waiting
 spends it by the hour, every start spends the changeover and what it takes to bring the checkpoint there.
 
-The market of the checkpoint's zone is followed in phases. Of the other zones the program knows how probable each state
-is by then; whoever asks them all gets spot or knows that they are down, and then they come back one by one. So to wait
-for the zone at hand, which costs no move, and to go elsewhere, at the price of the move there and of those that may
-follow, are weighed against each other.
+The market of the checkpoint's zone is followed in phases. Unless every zone's state is told, only who is on spot
+knows how long it has been there: who waits takes it as it comes back. Of the other zones the program knows how
+probable each state is by then; whoever asks them all gets spot or knows that they are down, and then they come back
+one by one. So to wait for the zone at hand, which costs no move, and to go elsewhere, at the price of the move there
+and of those that may follow, are weighed against each other.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Zones:
         changeover: Hours of any start.
         rates: (Z, 2, PHASES) ends of a spell without and with spot per hour.
         now: (Z, STATES) how probable each state of a zone's market is.
+        told: Whether who waits sees how long spot has been there.
     """
 
     spot: Floats
@@ -61,6 +63,7 @@ class Zones:
     changeover: float
     rates: Doubles
     now: Doubles
+    told: bool = False
 
     @property
     def late(self) -> float:
@@ -205,6 +208,8 @@ class _Recursion:
         spare = SPARE if starts[-1] <= 2 * zones.changeover + 1e-3 else SPARE_AFAR
         unsafe = slacks < starts[:, None] + spare * zones.changeover - 1e-6
         self.unsafe = np.where(unsafe, np.float32(FORBIDDEN), np.float32(0))[:, None]
+        starts_here = self.has_spot[:, None, None] & ~unsafe[0] & (not zones.told)  # as soon as spot is back
+        self.waits = np.where(starts_here, np.float32(FORBIDDEN), np.float32(0))
         self.missing = (np.maximum(0.0, starts[:, None] - slacks) * zones.late).astype(np.float32)[:, None]
         self.usd = np.where(np.eye(count, dtype=bool), FORBIDDEN, zones.usd).astype(np.float32)[..., None]
         self.spot = np.zeros((count, PHASES, size), dtype=np.float32)
@@ -261,8 +266,9 @@ class _Recursion:
         if not going.all():
             spot *= going
             away *= going
+        idle = away[0].copy()
         self._decide(spot, away, markets)
-        return spot, away[0], away[2]
+        return spot, idle, away[2]
 
     def _relieve(self, step: _Step) -> None:
         """Take from spot and the modes what is gained if a better zone that was down comes back meanwhile."""
@@ -290,6 +296,7 @@ class _Recursion:
         if len(self.zone) > 1:
             typical = np.matmul(states[:, None], on_demand)[:, 0]
             np.minimum(pay, self._begin(typical, self.missing).min(axis=1)[:, None], out=pay)
+        away[:2, :, PHASES:] += self.waits
         np.minimum(tried, pay, out=otherwise)
         np.minimum(otherwise[:, PHASES:], again, out=otherwise[:, PHASES:])
         np.minimum(np.minimum(fresh, pay), self._ask(spot, states[:, PHASES:], otherwise), out=first)

@@ -22,13 +22,14 @@ class Sightings:
         home: Where the checkpoint is, None before the first start: where the job was started last, unless the
             situation says that a start there still takes longer than where it was before.
         news: Whether a zone was seen otherwise than at the last look since this was last set to False.
+        told: Whether the states of all zones are evidently known.
     """
 
     def __init__(self, history: Mapping[str, Sequence[bool]] | None, history_step: float | None) -> None:
         self.zones = {zone: watch(seen, history_step or 0.0) for zone, seen in (history or {}).items()}
         self.home: str | None = None
         self.news = False
-        self._told = False
+        self.told = False
         self._last: Situation | None = None
         self._wish = IDLE
         self._bound: str | None = None  # where the job was started last
@@ -44,7 +45,7 @@ class Sightings:
         if situation.seen is None and last is not None and gap >= situation.decision_interval / 2:
             self._started(last)  # else the launch was refused at once
         self._come_to(situation.zone or self._bound, situation.moving_hours)
-        self._told = self._told or self._is_told(situation)
+        self.told = self.told or self._is_told(situation)
         for name in situation.spot_available:
             zone, up = self.zones.setdefault(name, Zone()), self._seen(situation, name)
             if up is None:
@@ -60,7 +61,7 @@ class Sightings:
         if situation.seen is not None:
             return situation.seen.get(zone)
         up = situation.spot_available[zone]
-        if self._told:
+        if self.told:
             return up
         before = self._last.spot_available.get(zone, True) if self._last else True
         return False if before and not up else None  # else it is taken to be down still, and nobody looked

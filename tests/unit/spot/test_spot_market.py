@@ -219,6 +219,22 @@ def test_values_fall_with_slack_and_with_zones_and_rise_with_what_moves_take():
     assert (alone.idle[0, ..., 0] > alone.on_demand[0, ..., 0]).all()
 
 
+def test_who_waits_does_not_see_how_long_spot_has_been_there():
+    rates = np.full((1, 2, PHASES), 0.01)  # spot that lasts for ten minutes stays, and of thirty spells one does
+    rates[:, 0], rates[:, 1, 0] = 4.0, 20.0
+    asks, told = (
+        solve(replace(map_of(1), rates=rates, told=told), 64.0, 48.0, first=1 / 6, keep=1.0).idle[0, 0, 0, -1]
+        for told in (False, True)
+    )
+    assert asks > 16.0 + 1.0, "starts are lost until one is not"
+    assert told < 16.0 + 1.0
+
+
+def test_who_is_where_no_spot_is_sold_may_wait_for_other_zones():
+    values = solve(replace(map_of(2), spot=np.array([np.inf, 1.0])), 64.0, 48.0, first=1 / 6, keep=1.0)
+    assert values.idle[0, 0, PHASES:, -1] == pytest.approx(values.idle[0, 0, 0, -1], rel=0.01)
+
+
 def test_ours_waits_for_its_zone_where_moves_are_dear_and_moves_where_they_are_not():
     up = traces(a="1" * 8 + "0" * 3 + "1" * 60, b="1" * 71)
 
