@@ -126,13 +126,17 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Cell:
-    """What a policy costs in a cell, USD a job; ``published`` is SkyNomad's there, None between its windows."""
+    """What a policy costs in a cell, USD a job; ``published`` is SkyNomad's there, None between its windows. Its
+    ``decisions`` took so many CPU seconds, the tables and the simulator included.
+    """
 
     name: str
     policy: str
     usd: Mapping[Sight, float]
     late: int
     published: float | None
+    decisions: int
+    seconds: float
 
 
 def _sum_up(cells: Sequence[Cell]) -> None:
@@ -141,7 +145,8 @@ def _sum_up(cells: Sequence[Cell]) -> None:
         its = [cell for cell in cells if cell.policy == policy]
         dearer = [cell.name for cell in its if cell.published and cell.usd.get("asked", 0.0) > cell.published]
         worse = [cell.name for cell in its if len(cell.usd) > 1 and cell.usd["told"] > cell.usd["asked"]]
-        print(f"{policy}: {sum(cell.late for cell in its)} jobs late")
+        each = sum(cell.seconds for cell in its) / sum(cell.decisions for cell in its)
+        print(f"{policy}: {sum(cell.late for cell in its)} jobs late, {each * 1e3:.2f} CPU ms a decision")
         print(f"  dearer than SkyNomad, asking: {', '.join(dearer) or 'nowhere'}")
         if any(len(cell.usd) > 1 for cell in its):
             print(f"  dearer told than asking: {', '.join(worse) or 'nowhere'}")
@@ -170,7 +175,7 @@ def _print_cell(cloud: Cloud, cell: dict[str, Any], moved: Moved, options: argpa
     cells = []
     for name in options.policies:
         usd: dict[Sight, float] = {}
-        tardy = 0
+        tardy, decisions, begun = 0, 0, time.process_time()
         for sight in options.sight:
             jobs = [
                 simulate(make_policy(name), *cloud.job(cell, window["start_hour"], moved), sight=sight)
@@ -179,6 +184,7 @@ def _print_cell(cloud: Cloud, cell: dict[str, Any], moved: Moved, options: argpa
             late = sum(job.finish > cell["deadline_hours"] + 1e-6 for job in jobs)
             cost = usd[sight] = float(np.mean([job.cost for job in jobs]))
             tardy += late
+            decisions += sum(round(job.finish / cloud.traces.step) + job.refusals for job in jobs)
             beside = "" if theirs is None else f" (x {cost / theirs:.3f})"
             refused, starts = (np.mean([getattr(job, what) for job in jobs]) for what in ("refusals", "changeovers"))
             print(f" | {name} {sight} {cost:8.2f} {cost / best:.3f}{beside} late {late}", end="")
@@ -189,7 +195,7 @@ def _print_cell(cloud: Cloud, cell: dict[str, Any], moved: Moved, options: argpa
                     print(f"\n      {window['start_hour']:6.1f} h: {published} ours {job.cost:.2f}"
                           f" egress {job.egress:.2f}", end="")  # fmt: skip
         title = f"{cell['deadline_over_work']} {cell['checkpoint_gb']:.0f} GB moved once {moved}"
-        cells.append(Cell(title, name, usd, tardy, theirs))
+        cells.append(Cell(title, name, usd, tardy, theirs, decisions, time.process_time() - begun))
     print()
     return cells
 
