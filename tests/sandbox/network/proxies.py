@@ -18,7 +18,9 @@ link = socket.create_connection(("127.0.0.1", int(proxy)))
 link.sendall(f"CONNECT {host}:{port} HTTP/1.1\\r\\n\\r\\n".encode())
 answer = b""
 while not answer.endswith(b"\\r\\n\\r\\n"):
-    answer += link.recv(1)
+    got = link.recv(1)
+    assert got, answer
+    answer += got
 assert b" 200 " in answer, answer
 def out():
     while data := os.read(0, 65536):
