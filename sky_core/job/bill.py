@@ -139,16 +139,16 @@ def existed(began: float | None, ended: float | None, scale: Scale, now: float, 
     return scale.hours(max(0.0, (now if ended is None else ended) - max(began, since)))
 
 
-def begun(starts: Sequence[float | None], ours: float) -> float | None:
-    """When the bill of a cluster begins by its cloud's times of its machines' starts; None if it tells of none.
+def on_record(times: Sequence[float | None], ours: float) -> float | None:
+    """When the bill of a cluster begins, or ends, by its cloud's times of its machines; None if it tells of none.
 
     It is their mean: that of all machines together then is the sum of their bills, also where a launch was interrupted
-    between them.
+    between them, or one died before the others.
 
     Args:
-        ours: Our own time of the call that brought them about.
+        ours: Our own time of the call that brought it about.
     """
-    told = [sharpened(start, ours) for start in starts if start is not None]
+    told = [sharpened(one, ours) for one in times if one is not None]
     return sum(told) / len(told) if told else None
 
 

@@ -26,7 +26,7 @@ from sky_core.events import (
 )
 from sky_core.facts import facts_of
 from sky_core.job.attempts import MOST_IN_A_PLACE
-from sky_core.job.bill import begun, lifetime
+from sky_core.job.bill import lifetime, on_record
 from sky_core.job.memory import Memory, Verdict
 from sky_core.job.outcome import Outcome
 from sky_core.measures.scale import Scale
@@ -195,13 +195,13 @@ def _taken_down(step: Step, cluster: Cluster) -> tuple[list[Instance], float]:
     Raises:
         CloudError: if that cannot be done, or their region does not say what is there.
     """
-    cloud, begun, found = step.driving.clouds[cluster.cloud], time.monotonic(), Found(())
+    cloud, on_record, found = step.driving.clouds[cluster.cloud], time.monotonic(), Found(())
     if cluster.state != "launched":
         tags = {TAG_CLUSTER: cluster.token}
         found = cloud.find(tags, regions=[cluster.region], instance_type=cluster.instance_type)
     ids = cluster.instance_ids or tuple(dict.fromkeys(instance.id for instance in found.instances))
     cloud.terminate(ids)
-    took_s = time.monotonic() - begun
+    took_s = time.monotonic() - on_record
     if found.unreachable:
         raise UnknownOutcome("; ".join(f"{place}: {why}" for place, why in found.unreachable.items()))
     now = look(step, replace(cluster, instance_ids=ids)) if ids else []
@@ -213,7 +213,7 @@ def as_ended(cluster: Cluster, outcome: str, seen: Sequence[Instance]) -> Cluste
     """The cluster as it ended: by the cloud's own record of its machines where it has one, else as it was ordered."""
     now, began, ordered = time.time(), cluster.started_at, cluster.stopped_at
     if began is None:
-        began = begun([instance.launched_at for instance in seen], cluster.intended_at)
+        began = on_record([instance.launched_at for instance in seen], cluster.intended_at)
     stopped_at = end_on_record(seen, ordered or now)
     return replace(
         cluster,

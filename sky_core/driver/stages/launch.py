@@ -32,7 +32,7 @@ from sky_core.errors import (
 )
 from sky_core.events import GaveUp, Launched, Launching, LaunchUnclear, Limit, Refused, Where
 from sky_core.job.attempts import Tries
-from sky_core.job.bill import begun
+from sky_core.job.bill import on_record
 from sky_core.job.memory import Changes
 from sky_core.job.outcome import Outcome
 from sky_core.job.spending import caps, estimate, exceeded
@@ -155,7 +155,7 @@ def as_launched(cluster: Cluster, instances: Sequence[Instance], asked_at: float
         cluster,
         state="launched",
         launched_at=time.time(),
-        started_at=begun([instance.launched_at for instance in instances], asked_at),
+        started_at=on_record([instance.launched_at for instance in instances], asked_at),
         instance_ids=tuple(dict.fromkeys(instance.id for instance in instances)),
     )
     told = Launched(

@@ -16,7 +16,7 @@ from sky_core.clouds.base import TAG_CLUSTER, TAG_JOB, TAG_OWNER, Cloud, Instanc
 from sky_core.driver.step import Driving
 from sky_core.errors import CloudError, NotConnected
 from sky_core.events import StrayEnded
-from sky_core.job.bill import begun, sharpened
+from sky_core.job.bill import on_record
 from sky_core.store import Cluster, Launch, Store
 
 log = logging.getLogger(__name__)
@@ -91,9 +91,9 @@ def end_strays(cloud: Cloud, store: Store, strays: Sequence[Instance]) -> None:
     ]
     cloud.terminate([instance.id for instance in strays])
     for cluster, mine in noted:
-        ends = [instance.ended_at for instance in cloud.describe([i.id for i in mine]) if instance.ended_at is not None]
-        at = sharpened(max(ends), time.time()) if ends else time.time()
-        store.put_cluster(replace(cluster, stopped_at=at))
+        ends = [instance.ended_at for instance in cloud.describe([i.id for i in mine])]
+        now = time.time()
+        store.put_cluster(replace(cluster, stopped_at=on_record(ends, now) or now))
 
 
 def _noted(store: Store, job_id: str, token: str, alive: Sequence[Instance]) -> Cluster | None:
@@ -104,7 +104,7 @@ def _noted(store: Store, job_id: str, token: str, alive: Sequence[Instance]) -> 
         return cluster
     log.warning("%s: ending %s, which a launch of unknown outcome has left", job_id, ", ".join(ids))
     store.tell_once(job_id, StrayEnded(instances=ids, cloud=cluster.cloud))
-    began = begun([instance.launched_at for instance in alive], cluster.intended_at) or cluster.intended_at
+    began = on_record([instance.launched_at for instance in alive], cluster.intended_at) or cluster.intended_at
     known = tuple(dict.fromkeys([*cluster.instance_ids, *ids]))
     noted = replace(cluster, started_at=cluster.started_at or began, stopped_at=time.time(), instance_ids=known)
     store.put_cluster(noted)

@@ -23,7 +23,7 @@ from sky_core.errors import (
 from sky_core.events import WayCut
 from sky_core.facts import facts_of
 from sky_core.facts.managed import is_managed
-from sky_core.job.bill import sharpened
+from sky_core.job.bill import on_record
 from sky_core.job.outcome import Outcome
 from sky_core.ssh.machine import Machine
 from sky_core.ssh.proxy import try_out
@@ -100,13 +100,13 @@ def let_in(step: Step, cluster: Cluster) -> None:
 
 
 def end_on_record(machines: Sequence[Instance], ours: float) -> float | None:
-    """When the last of these machines ended, by their cloud's record; None if it does not tell of each.
+    """When these machines ended, by their cloud's record; None if it does not tell of each.
 
     Args:
         ours: Our own time of what ended them.
     """
-    ends = [instance.ended_at for instance in machines if instance.ended_at is not None]
-    return sharpened(max(ends), ours) if len(ends) == len(machines) > 0 else None
+    ends = [instance.ended_at for instance in machines]
+    return on_record(ends, ours) if None not in ends else None
 
 
 def way_cut(step: Step, cluster: Cluster, error: Exception | None = None) -> ProxyBroken | None:

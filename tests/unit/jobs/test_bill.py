@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from sky_core.job.bill import begun, cluster_hours, lifetime, sharpened
+from sky_core.clouds.base import Instance
+from sky_core.driver.stages.reaching import end_on_record
+from sky_core.job.bill import cluster_hours, lifetime, on_record, sharpened
 from sky_core.measures.scale import Scale
 from sky_core.store import Cluster
 
@@ -48,9 +50,16 @@ def test_what_was_before_a_day_began_is_not_of_that_day():
 
 
 def test_a_gang_s_bill_is_the_sum_of_its_machines_though_one_came_later():
-    assert begun([100.5, None, 100.5, 107.5], 100.0) == (100.5 + 100.5 + 107.5) / 3
-    assert begun([100.0, 100.0], 100.25) == 100.25
-    assert begun([None], 100.0) is None
+    assert on_record([100.5, None, 100.5, 107.5], 100.0) == (100.5 + 100.5 + 107.5) / 3
+    assert on_record([100.0, 100.0], 100.25) == 100.25
+    assert on_record([None], 100.0) is None
+
+
+def test_nor_is_one_billed_longer_that_died_before_the_others():
+    one = Instance("a", "aws", "us-east-1", None, "m5.large", use_spot=False, state="gone", ended_at=100.5)
+    assert end_on_record([one, replace(one, id="b", ended_at=110.5)], 0.0) == 105.5
+    assert end_on_record([one, replace(one, id="b", ended_at=None)], 0.0) is None
+    assert end_on_record([], 0.0) is None
 
 
 def test_whole_seconds_are_sharpened_by_the_time_of_our_own_call():
