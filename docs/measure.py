@@ -41,6 +41,9 @@ class Benchmark:
 
 BENCHMARKS = {
     "catalog": Benchmark("benchmarks/catalog.py", shown=r"^(ok|FAIL) "),
+    "elastic-gangs": Benchmark(
+        "benchmarks/spot/elastic_gangs.py", shown=r"on demand  of|^asked|bills off|^us-east|^simulated"
+    ),
     "learning": Benchmark("benchmarks/learning.py", shown=r"\S"),
     "managed": Benchmark("benchmarks/managed.py"),
     "optimizer": Benchmark("benchmarks/optimizer.py --limit 20", shown=r"^  (ok|MISS) |promises kept"),
