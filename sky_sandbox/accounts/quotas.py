@@ -10,7 +10,7 @@ from typing import Any
 
 from sky_sandbox.accounts import Account
 
-PLENTY = 1000
+PLENTY, FEW = 1000, 3
 AWS_FAMILIES = ("Standard (A, C, D, H, I, M, R, T, Z)", "G and VT", "P", "Inf", "Trn", "DL", "F", "X")
 AWS_SPOT_FAMILIES = (
     "Standard (A, C, D, H, I, M, R, T, Z)",
@@ -83,7 +83,7 @@ def google_project_quotas(account: Account) -> list[dict[str, Any]]:
 def azure_usages(account: Account) -> list[dict[str, Any]]:
     """The usages of a location."""
     limits = {name: 0 if gpus and not account.accelerators else PLENTY for name, gpus in AZURE_FAMILIES.items()}
-    limits |= {"cores": PLENTY, "lowPriorityCores": PLENTY}
+    limits |= {"cores": PLENTY, "lowPriorityCores": PLENTY if account.accelerators else FEW}
     return [
         {"name": {"value": name, "localizedValue": name}, "unit": "Count", "currentValue": 0, "limit": limit}
         for name, limit in limits.items()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
+from sky_sandbox.accounts.quotas import FEW
 from sky_sandbox.azure.types import Size, size
 from sky_sandbox.azure.wire import ArmError, Body, Call
 from sky_sandbox.images import images
@@ -135,10 +136,12 @@ class Wanted:
     def refusal(self, refused: Refused) -> ArmError:
         """How Azure words a refusal: Spot is refused at once, on-demand when allocation has been tried."""
         if refused.none:
+            spot = self.market == "spot"  # which counts against one quota for all families
+            which, limit = ("LowPriorityCores", FEW) if spot else (f"{self.size.name} Family Cores", 0)
             words = (
-                "Operation could not be completed as it results in exceeding approved "
-                f"{self.size.name} Family Cores quota. Additional details - Deployment Model: Resource Manager, "
-                f"Location: {self.region}, Current Limit: 0, Current Usage: 0, Additional Required: {self.size.vcpus}"
+                f"Operation could not be completed as it results in exceeding approved {which} quota. "
+                f"Additional details - Deployment Model: Resource Manager, Location: {self.region}, "
+                f"Current Limit: {limit}, Current Usage: 0, Additional Required: {self.size.vcpus}"
             )
             return ArmError("OperationNotAllowed", words)
         if refused.why == "quota":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sky_core.clouds.azure.account.quotas import family_of, family_of_size
+from sky_core.clouds.azure.account.quotas import cores_of, family_of, family_of_size
 
 FAMILIES = {
     "Standard_D4s_v5": "standardDSv5Family",
@@ -28,3 +28,11 @@ def test_a_size_is_of_its_family_and_of_no_other(size):
     family = family_of_size(size)
     assert family is not None
     assert {name for name in FAMILIES.values() if family.fullmatch(family_of(name))} == {FAMILIES[size]}
+
+
+@pytest.mark.parametrize(
+    ("size", "cores"),
+    [("Standard_NC24ads_A100_v4", 24), ("Standard_B2s", 2), ("Standard_ND96isr_H100_v5", 96), ("Standard_D4as_v5", 4)],
+)
+def test_a_size_says_how_many_cores_it_has(size, cores):
+    assert cores_of(size) == cores

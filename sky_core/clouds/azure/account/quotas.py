@@ -47,6 +47,12 @@ def _sorted(name: str) -> str:
     return rest + (version[0] if version else "")
 
 
+def cores_of(size: str) -> int:
+    """vCPUs of a size, as its name says: 24 of ``Standard_NC24ads_A100_v4``; 1 of one that does not say."""
+    found = re.match(r"Standard_[A-Z]+(\d+)", size)
+    return int(found[1]) if found else 1
+
+
 class Quotas:
     """What each region lets the subscription have.
 
@@ -77,14 +83,19 @@ class Quotas:
             QuotaError: before anything is asked for.
         """
         family = re.compile(family_of("lowPriorityCores")) if use_spot else family_of_size(size)
-        if self._limit(region, family) == 0:
+        needed = cores_of(size) if use_spot else 1  # of Spot there are a few for all families together
+        limit = self._limit(region, family)
+        if limit is not None and limit < needed:
             what = "of Spot cores" if use_spot else f"of cores of {size}'s family"
-            error = QuotaError(f"{region}: the quota {what} is 0", scope="family", code="QuotaExceeded")
+            error = QuotaError(f"{region}: the quota {what} is {limit}", scope="family" if limit == 0 else "type",
+                               code="QuotaExceeded")  # fmt: skip
             error.cure = "ask for it: https://portal.azure.com/#view/Microsoft_Azure_Capacity/QuotaMenuBlade"
             others = [other for other in self._regions() if other != region]
             with ThreadPoolExecutor(8) as pool:
                 limits = pool.map(lambda other: self._limit(other, family), others)
-            error.elsewhere = tuple(other for other, limit in zip(others, limits, strict=True) if limit == 0)
+            error.elsewhere = tuple(
+                other for other, limit in zip(others, limits, strict=True) if limit is not None and limit < needed
+            )
             raise error
 
     def _limit(self, region: str, family: re.Pattern[str] | None) -> int | None:
