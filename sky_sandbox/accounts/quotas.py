@@ -11,18 +11,8 @@ from typing import Any
 from sky_sandbox.accounts import Account
 
 PLENTY, FEW = 1000, 3
-AWS_FAMILIES = ("Standard (A, C, D, H, I, M, R, T, Z)", "G and VT", "P", "Inf", "Trn", "DL", "F", "X")
-AWS_SPOT_FAMILIES = (
-    "Standard (A, C, D, H, I, M, R, T, Z)",
-    "G and VT",
-    "P4, P3 and P2",
-    "P5",
-    "Inf",
-    "Trn",
-    "DL",
-    "F",
-    "X",
-)
+AWS_ALIKE = ("Standard (A, C, D, H, I, M, R, T, Z)", "G and VT", "Inf", "Trn", "DL", "F", "X")  # in both markets
+AWS_FAMILIES, AWS_SPOT_FAMILIES = (*AWS_ALIKE, "P"), (*AWS_ALIKE, "P4, P3 and P2", "P5")
 GOOGLE_GPUS = ("K80", "P4", "P100", "T4", "V100", "L4", "A100", "A100_80GB", "H100")
 AZURE_FAMILIES = {
     "standardDSv5Family": False,

@@ -195,13 +195,13 @@ def _taken_down(step: Step, cluster: Cluster) -> tuple[list[Instance], float]:
     Raises:
         CloudError: if that cannot be done, or their region does not say what is there.
     """
-    cloud, on_record, found = step.driving.clouds[cluster.cloud], time.monotonic(), Found(())
+    cloud, begun, found = step.driving.clouds[cluster.cloud], time.monotonic(), Found(())
     if cluster.state != "launched":
         tags = {TAG_CLUSTER: cluster.token}
         found = cloud.find(tags, regions=[cluster.region], instance_type=cluster.instance_type)
     ids = cluster.instance_ids or tuple(dict.fromkeys(instance.id for instance in found.instances))
     cloud.terminate(ids)
-    took_s = time.monotonic() - on_record
+    took_s = time.monotonic() - begun
     if found.unreachable:
         raise UnknownOutcome("; ".join(f"{place}: {why}" for place, why in found.unreachable.items()))
     now = look(step, replace(cluster, instance_ids=ids)) if ids else []

@@ -14,20 +14,15 @@ from sky_core.driver.stages.elsewhere import LeftToOthers
 from sky_core.driver.stages.owed import Debts
 from sky_core.planner.plan import Plan
 from tests.sandbox.driving import home_of, small
+from tests.sandbox.network.proxies import POUR
 
 pytestmark = pytest.mark.slow
 SANDBOX = {"hours_per_second": 0.1}
-# What a ProxyCommand does, such as ``ssh -W`` to a bastion: standard input and output become a connection.
-RELAY = """
+# What a ProxyCommand does, such as ``ssh -W`` to a bastion.
+RELAY = f"""
 import os, socket, sys, threading
 link = socket.create_connection((sys.argv[1], int(sys.argv[2])))
-def out():
-    while data := os.read(0, 65536):
-        link.sendall(data)
-threading.Thread(target=out, daemon=True).start()
-while data := link.recv(65536):
-    os.write(1, data)
-"""
+{POUR}"""
 
 
 @pytest.fixture

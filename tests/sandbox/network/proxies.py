@@ -10,8 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-# A ProxyCommand: standard input and output become a connection through the proxy, as by ``nc -X connect``.
-CONNECT = """
+# The end of a ProxyCommand in Python: standard input and output become the connection ``link``.
+POUR = """
+def out():
+    while data := os.read(0, 65536):
+        link.sendall(data)
+threading.Thread(target=out, daemon=True).start()
+while data := link.recv(65536):
+    os.write(1, data)
+"""
+# One that leads through the proxy, as by ``nc -X connect``.
+CONNECT = (
+    """
 import os, socket, sys, threading
 proxy, host, port = sys.argv[1:]
 link = socket.create_connection(("127.0.0.1", int(proxy)))
@@ -22,13 +32,9 @@ while not answer.endswith(b"\\r\\n\\r\\n"):
     assert got, answer
     answer += got
 assert b" 200 " in answer, answer
-def out():
-    while data := os.read(0, 65536):
-        link.sendall(data)
-threading.Thread(target=out, daemon=True).start()
-while data := link.recv(65536):
-    os.write(1, data)
 """
+    + POUR
+)
 
 
 class Proxy:
