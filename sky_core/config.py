@@ -73,6 +73,8 @@ class CloudConfig(BaseModel):
         machine_identity: What this cloud's machines are, by which they reach its object store: the name of an instance
             profile, the email of a service account, the ARM id of a user-assigned identity. Without it they are lent
             short-lived credentials for what their job needs.
+        tpu_identity: Email of the service account of TPU VMs (Google), for which ``tpu.nodes.delete`` is enough: a node
+            costs the same when it is off, so one that nobody looks after has to delete itself.
         machine_role: ARN of the role that is assumed to lend them (AWS, for logins that are temporary themselves).
         lent_h: Hours that what machines are lent lasts, where the cloud leaves that to us (AWS for IAM users, Azure).
         credentials: Throw-away credentials of the sandbox; never set for real clouds.
@@ -100,6 +102,7 @@ class CloudConfig(BaseModel):
     storage_account: str | None = None
     bucket_prefix: str | None = None
     machine_identity: str | None = None
+    tpu_identity: str | None = None
     machine_role: str | None = None
     lent_h: float = Field(12.0, gt=0, le=36)
     credentials: Mapping[str, SecretStr] = Field(default_factory=dict)

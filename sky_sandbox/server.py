@@ -33,7 +33,7 @@ from sky_sandbox.aws.ec2 import ACCOUNT
 from sky_sandbox.aws.sso import aws_config
 from sky_sandbox.azure import app as azure
 from sky_sandbox.azure.login import ManagedIdentity
-from sky_sandbox.gcp import compute
+from sky_sandbox.gcp import accounts, compute
 from sky_sandbox.gcp.login import ServiceAccount
 from sky_sandbox.ledger import Ledger
 from sky_sandbox.logins import Logins
@@ -196,6 +196,7 @@ class Sandbox:
                     **common,
                     "endpoint": f"http://{LOOPBACK}:{ports['gcp']}",
                     "account": GCP_PROJECT,
+                    "tpu_identity": accounts.email(accounts.TPUS, GCP_PROJECT),
                     **token,
                 },
                 "azure": {

@@ -49,7 +49,7 @@ GOOGLE: Mapping[str, tuple[str, ...]] = {
     "zoneOperations.list": ("compute.zoneOperations.list",),
     "globalOperations.get": ("compute.globalOperations.get",),
     "globalOperations.wait": ("compute.globalOperations.get",),
-    "nodes.create": ("tpu.nodes.create",),
+    "nodes.create": ("tpu.nodes.create", "iam.serviceAccounts.actAs"),
     "nodes.get": ("tpu.nodes.get",),
     "nodes.list": ("tpu.nodes.list",),
     "nodes.delete": ("tpu.nodes.delete",),

@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from sky_sandbox.gcp.accounts import MACHINE
 from sky_sandbox.logins import EVERYTHING, Login, Logins, Verdict
 
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -28,7 +29,6 @@ AUDIENCE = "https://oauth2.googleapis.com/token"  # what the libraries write, wh
 LIFE_S = 3600.0
 SKEW_S = 60.0  # clocks may differ a little
 LENT = "ya29."  # how tokens begin that Google gives
-MACHINE = "machine "  # how the tokens of machines' own accounts begin; their scopes follow
 EXCHANGES = ("/token", "/v1/token")  # where tokens are to be had; nobody needs one to get there
 WHY = (
     "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid "

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 
 from sky_sandbox.accounts.refusals import gcp_refusal
 from sky_sandbox.accounts.rights import gcp_needs
+from sky_sandbox.gcp.accounts import MACHINE, denied
 from sky_sandbox.machines.record import Machine
 from sky_sandbox.world import CALLER, World
 
@@ -96,9 +97,11 @@ def endpoint(
         CALLER.set(call.caller)
         try:
             network, public = _interface(call.body)
-            needs = gcp_needs(action, public, bool(call.body.get("serviceAccounts")))
+            needs = list(gcp_needs(action, public, bool(call.body.get("serviceAccounts"))))
             if refusal := gcp_refusal(world.account, action, about(call).get("region", ""), network, public, needs):
                 raise ApiError(*refusal)
+            if call.caller.startswith(MACHINE) and (right := next((n for n in needs if denied(call.caller, n)), None)):
+                raise ApiError(403, "forbidden", f"Required '{right}' permission for the project")
             fault = world.fault("gcp", action, **about(call))
             if fault is not None and fault.kind == "slow":
                 time.sleep(fault.seconds)

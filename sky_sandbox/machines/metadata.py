@@ -21,6 +21,7 @@ from typing import Any
 
 from aiohttp import web
 
+from sky_sandbox.gcp import accounts
 from sky_sandbox.machines.record import Machine
 
 GCE_HEADERS = {"Metadata-Flavor": "Google", "Server": "Metadata Server for VM"}
@@ -162,6 +163,13 @@ def _aws(service: Service, request: web.Request) -> web.Response:
     return web.Response(text=values[path]) if path in values else web.Response(status=404)
 
 
+def _account(machine: Machine) -> str:
+    """The email of its service account, or nothing for the project's default one."""
+    accounts = [machine.extra.get("node", {}).get("serviceAccount", {})]
+    accounts += machine.extra.get("resource", {}).get("serviceAccounts", [])
+    return next((email for account in accounts if (email := account.get("email"))), "")
+
+
 def _scopes(machine: Machine) -> str:
     """What the tokens of its service account are good for, by the last words of the scopes that its body asked for."""
     node = machine.extra.get("node", {}).get("serviceAccount", {}).get("scope", [])
@@ -194,7 +202,7 @@ async def _gce(service: Service, request: web.Request) -> web.Response:
     }
     if scopes := _scopes(machine):  # without an account there are no tokens
         values["instance/service-accounts/default/token"] = json.dumps(
-            {"access_token": f"machine {scopes}", "expires_in": 3599, "token_type": "Bearer"}
+            {"access_token": accounts.token(_account(machine), scopes), "expires_in": 3599, "token_type": "Bearer"}
         )
     if key not in values:
         return web.Response(status=404, headers=GCE_HEADERS)

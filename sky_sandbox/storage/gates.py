@@ -15,7 +15,8 @@ from urllib.parse import unquote
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sky_sandbox.gcp.login import MACHINE, Bearer
+from sky_sandbox.gcp.accounts import MACHINE, denied, scoped
+from sky_sandbox.gcp.login import Bearer
 from sky_sandbox.logins import Login, Logins, allows_gcs, allows_s3, signature_holds
 from sky_sandbox.storage import blob, gcs, s3
 
@@ -87,9 +88,11 @@ async def gcs_refusal(request: Request, path: str, bearer: Bearer, lacks: Lacks)
     if "upload_id" in request.query_params:
         return None  # a session's URI is its own credential
     if token.startswith(MACHINE):
-        if "cloud-platform" in token or "devstorage" in token:
-            return None
-        return gcs.error(403, "Provided scope(s) are not authorized", "forbidden")
+        if not scoped(token, "devstorage"):
+            return gcs.error(403, "Provided scope(s) are not authorized", "forbidden")
+        right = _gcs_right(request, path)
+        why = f"account does not have {right} access to the Google Cloud Storage object."
+        return gcs.error(403, why, "forbidden") if denied(token, right) else None
     login = bearer(token)
     if not isinstance(login, Login):
         return gcs.error(401, "Invalid Credentials", "authError")
@@ -118,9 +121,10 @@ def gcs_xml_refusal(request: Request, path: str, bearer: Bearer, lacks: Lacks) -
     token = request.headers["authorization"].removeprefix("Bearer ")
     bucket, _, key = unquote(path.lstrip("/")).partition("/")
     if token.startswith(MACHINE):
-        if "cloud-platform" in token or "devstorage" in token:
-            return None
-        return s3.error(403, "AccessDenied", "Provided scope(s) are not authorized")
+        if not scoped(token, "devstorage"):
+            return s3.error(403, "AccessDenied", "Provided scope(s) are not authorized")
+        may = not any(denied(token, right) for right in _gcs_xml_rights(request, key))
+        return None if may else s3.error(403, "AccessDenied", "Access denied.")
     login = bearer(token)
     if not isinstance(login, Login):
         return s3.error(401, "AuthenticationRequired", "Authentication required.")

@@ -26,12 +26,16 @@ from sky_core.clouds.gcp.bodies import ALL_SCOPES, NETWORK_TAG, TAGS_KEY, given_
 from sky_core.clouds.gcp.errors import RETRY, all_or_nothing, tpu_error, tpu_errors
 from sky_core.clouds.userdata import arming, cloud_config, public_key
 from sky_core.config import CloudConfig
-from sky_core.errors import CloudError, InvalidRequest, Throttled, UnknownOutcome
+from sky_core.errors import CloudError, InvalidRequest, NotSetUp, Throttled, UnknownOutcome
 
 log = logging.getLogger(__name__)
 
 NODE_KEY = "skyloom-node"  # metadata: the node's resource name, which its machines cannot tell by themselves
 CALL_S = 60.0  # time-out of one call
+IDENTITY = (
+    "make a service account that may tpu.nodes.delete and nothing else, and name it as tpu_identity in [clouds.gcp]"
+    " (docs/first-real-run.md has the commands), or a machine_identity"
+)
 # Refusals come within seconds, creation takes minutes: what has not been refused by then counts as accepted.
 ACCEPTED_S = 30.0
 STATES: Mapping[str, State] = {
@@ -191,11 +195,24 @@ class Tpus:
         return f"{self._location(zone)}/nodes/{name}"
 
 
+def account_of(config: CloudConfig) -> str | None:
+    """The service account of TPU VMs, or None if the settings name none."""
+    return config.machine_identity or config.tpu_identity
+
+
 def _node(request: LaunchRequest, config: CloudConfig, path: str) -> tpu_v2.Node:
     """The node that a request asks for; it is told its own resource name, by which it can delete itself.
 
-    The TPU API knows no narrower scope than all: what the machine may do is up to its service account's roles.
+    The TPU API knows no narrower scope than all: what the machine may do is up to its service account's roles. Without
+    one of its own a node would be the project's default account, which is an editor in many, and so would the user's
+    code (https://cloud.google.com/tpu/docs/reference/rest/v2/projects.locations.nodes#ServiceAccount).
+
+    Raises:
+        NotSetUp: if the settings name no account for it.
     """
+    account = account_of(config)
+    if account is None:
+        raise NotSetUp("TPU VMs have no service account to delete themselves by", scope="type", cure=IDENTITY)
     user, network = config.ssh_user, config.network.at(request.region)
     kind, runtime = names.tpu_version(request.accelerator or "")
     metadata = {
@@ -211,7 +228,7 @@ def _node(request: LaunchRequest, config: CloudConfig, path: str) -> tpu_v2.Node
             enable_external_ips=network.public_addresses, network=network.vpc or "", subnetwork=network.subnet or ""
         ),
         scheduling_config=tpu_v2.SchedulingConfig(spot=request.use_spot),
-        service_account=tpu_v2.ServiceAccount(email=config.machine_identity or "", scope=ALL_SCOPES),
+        service_account=tpu_v2.ServiceAccount(email=account, scope=ALL_SCOPES),
         labels=names.labels(request.tags),
         tags=[NETWORK_TAG],
         metadata=metadata,

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from dataclasses import replace
 
+import httpx
 import pytest
 
 from sky_core.clouds import connect
 from sky_core.clouds.base import Cloud, Instance
 from sky_core.clouds.userdata import cloud_config
 from sky_core.config import Settings
-from sky_core.errors import Throttled
+from sky_core.errors import NotSetUp, Throttled
 from sky_core.remote.switch import switch
 from tests.conftest import Sandbox, until
 from tests.sandbox import ssh
@@ -71,6 +73,33 @@ def test_what_a_machine_finds_opens_no_other(sandbox: Sandbox, token: str) -> No
     url = "http://$GCE_METADATA_HOST/computeMetadata/v1/instance/service-accounts/default/token"
     code, said = session.run(f"curl -s -o /dev/null -w '%{{http_code}}' -H 'Metadata-Flavor: Google' {url}")[:2]
     assert (code, said.strip()[-3:]) == (0, "404")
+
+
+def test_what_a_tpu_finds_ends_nodes_and_opens_nothing(sandbox: Sandbox, token: str) -> None:
+    config = sandbox.settings.clouds["gcp"]
+    [machine] = ssh.running(
+        connect("gcp", sandbox.settings), [launched(sandbox, connect("gcp", sandbox.settings), SUBJECTS["tpu"], token)]
+    )
+    assert machine.ip is not None
+    url = "http://$GCE_METADATA_HOST/computeMetadata/v1/instance/service-accounts/default/token"
+    _, said = ssh.connect(machine.ip, config.ssh_port).run(f"curl -s -H 'Metadata-Flavor: Google' {url}")[:2]
+    login = {"Authorization": f"Bearer {json.loads(said)['access_token']}"}
+    objects = f"{config.storage_endpoint}/storage/v1/b/{config.bucket_prefix}-europe-west4/o"
+    instances = f"{config.endpoint}/compute/v1/projects/{config.account}/aggregated/instances"
+    nodes = f"{config.endpoint}/v2/projects/{config.account}/locations/-/nodes"
+    for closed in (objects, f"{objects}/jobs%2Fother%2Fcheckpoint?alt=media", instances, nodes):
+        assert httpx.get(closed, headers=login).status_code == 403, closed
+    assert httpx.delete(f"{nodes.replace('/-/', '/europe-west4-a/')}/{token}", headers=login).status_code == 200
+    until(lambda: sandbox.live() == [])
+
+
+def test_without_an_account_to_delete_itself_by_no_tpu_is_launched(sandbox: Sandbox, token: str) -> None:
+    config = sandbox.settings.clouds["gcp"].model_copy(update={"tpu_identity": None})
+    cloud = connect("gcp", sandbox.settings.model_copy(update={"clouds": {"gcp": config}}))
+    with pytest.raises(NotSetUp, match="delete themselves") as refused:
+        launched(sandbox, cloud, SUBJECTS["tpu"], token)
+    assert "tpu_identity" in refused.value.cure
+    assert [one for one in sandbox.control.audit() if one.get("token") == token] == []
 
 
 def test_a_machine_with_a_living_agent_stays_until_that_dies(sandbox: Sandbox, token: str) -> None:

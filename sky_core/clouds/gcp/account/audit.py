@@ -11,6 +11,7 @@ from google.cloud import compute_v1 as compute
 
 from sky_core.clouds.base import Reach
 from sky_core.clouds.findings import Finding, finding, lending, no_quota
+from sky_core.clouds.gcp import tpu
 from sky_core.clouds.gcp.account.permissions import NEEDS
 from sky_core.clouds.gcp.errors import cloud_errors
 from sky_core.clouds.gcp.provider import CALL_S, Gcp
@@ -21,7 +22,7 @@ RESOURCES = "https://cloudresourcemanager.googleapis.com"
 
 
 def audit(cloud: Gcp, region: str) -> Iterator[Finding]:
-    """The login, the network, the rights, a loan, the quotas."""
+    """The login, the network, the rights, a loan, what TPU VMs are, the quotas."""
     login = finding("login", lambda: _logged_in(cloud), lambda: cloud_errors("list zones"))
     yield login
     if not login.ok:
@@ -30,6 +31,8 @@ def audit(cloud: Gcp, region: str) -> Iterator[Finding]:
     yield finding("permissions", lambda: _rights(cloud), lambda: cloud_errors("test permissions"))
     place = Reach(f"gs://{cloud._buckets.name(region)}/check", write=True)  # need not be there
     yield lending(lambda: cloud.lend([place], cloud.name))
+    account = tpu.account_of(cloud.config)
+    yield Finding("TPU VMs", True, f"are {account}" if account else f"are not launched yet: {tpu.IDENTITY}")
     yield no_quota(lambda: cloud._quotas.limits(region), lambda metric: metric.endswith("GPUS"))
 
 
