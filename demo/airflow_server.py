@@ -123,7 +123,9 @@ class AirflowServer:
         deadline = time.monotonic() + limit_s
         while (state := self.state(dag_id, run_id)) not in ("success", "failed"):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{dag_id} is still {state} after {limit_s:.0f} s; logs are in {self.folder}")
+                tasks = {name: task["state"] for name, task in self.task_instances(dag_id, run_id).items()}
+                why = f"still {state} after {limit_s:.0f} s, its tasks {tasks}; logs are in {self.folder}"
+                raise TimeoutError(f"{dag_id} is {why}")
             time.sleep(0.5)
         return state
 
