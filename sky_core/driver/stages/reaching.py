@@ -55,6 +55,16 @@ def look(step: Step, cluster: Cluster) -> list[Instance]:
     return [replace(i, state="pending") if i.state == "gone" and not i.seen else i for i in found]
 
 
+def ask_others(step: Step, cluster: Cluster) -> None:
+    """Ask the other hosts of a cloud of one's own, whose control plane they are, whether there is a network."""
+    try:
+        step.driving.clouds[cluster.cloud].check()
+    except CloudError as error:
+        log.debug("%s: no other host answers: %s", step.job.id, error)
+    else:
+        step.driving.hearing.heard()
+
+
 def machines_at(step: Step, cluster: Cluster, addresses: Sequence[str]) -> list[Machine | None]:
     """The cluster's machines as SSH calls them; None where there is none just now."""
     config = step.driving.settings.clouds[cluster.cloud]

@@ -20,6 +20,7 @@ from sky_core.driver.stages.lending import lend, make_buckets, renew
 from sky_core.driver.stages.reaching import (
     LONGEST_PAUSE_S,
     addresses_of,
+    ask_others,
     end_on_record,
     let_in,
     look,
@@ -142,7 +143,9 @@ def poll(step: Step) -> Outcome:
     addresses = memory.addresses
     try:
         # The cloud is asked only when the machine does not answer: a look costs one SSH round trip, no API call.
-        if memory.waiting_since and not facts_of(cluster.cloud).own:
+        if memory.waiting_since and facts_of(cluster.cloud).own:
+            ask_others(step, cluster)
+        elif memory.waiting_since:
             instances = mending.seen(step, cluster)
             if given_up := mending.lose(step, cluster, instances) or _taken_back(step, instances):
                 return given_up
@@ -158,6 +161,8 @@ def poll(step: Step) -> Outcome:
         let_in(step, cluster)
         if cut := way_cut(step, cluster, error):
             return wait_for_the_way(step, cluster, cut)[0]
+        if isinstance(error, PartlySilent):
+            step.driving.hearing.heard()
         return _wait(step, cluster, LINK_TIMEOUT_S, str(error), error.ranks if isinstance(error, PartlySilent) else ())
     if state.phase == "missing" and not memory.members:
         return step.comes_to(started=False, waiting_since=time.time())
