@@ -242,8 +242,7 @@ class ProxyBroken(LinkLost):
     """
 
     def __init__(self, said: str, *, lasting: bool) -> None:
-        cure = "look at proxy_command in [clouds.<cloud>.network] of config.toml, and at the bastion that it names"
-        super().__init__(f"proxy_command: {said}", cure=cure)
+        super().__init__(f"proxy_command: {said}", cure="look at it in config.toml, and at the bastion that it names")
         self.said, self.lasting = said, lasting
 
 

@@ -39,11 +39,11 @@ def query(
     table: pl.DataFrame, wanted: Resources, task: str, clouds: Sequence[str] | None, usual: Defaults | None = None
 ) -> pl.DataFrame:
     """The rows of ``table``, sorted by price, that satisfy ``wanted``, cheapest first (see :meth:`Catalog.query`)."""
-    wanted = filled_in(wanted, usual) if usual else wanted
+    asked, wanted = wanted, filled_in(wanted, usual) if usual else wanted
     filters = [*_filters(table, wanted, task, clouds), *(binding(table, wanted, usual) if usual else ())]
     found = table.filter(functools.reduce(operator.and_, (mask for _, mask in filters)))
     if found.is_empty():
-        raise _nothing_left(table, filters, wanted, task, clouds)
+        raise _nothing_left(table, filters, wanted, task, clouds, asked)
     found = preferred(found, wanted, usual, datetime.now(UTC).date()) if usual else found
     return found.sort("spot_price", maintain_order=True) if wanted.use_spot else found
 
@@ -123,8 +123,14 @@ def _per_cpu(amount: Amount) -> pl.Expr:
 
 
 def _nothing_left(
-    table: pl.DataFrame, filters: Sequence[Filter], wanted: Resources, task: str, clouds: Sequence[str] | None
+    table: pl.DataFrame,
+    filters: Sequence[Filter],
+    wanted: Resources,
+    task: str,
+    clouds: Sequence[str] | None,
+    asked: Resources,
 ) -> NoFeasibleOffering:
+    """What to say where the filters of ``wanted`` leave nothing, which is ``asked`` with the usual size filled in."""
     left, emptied = table, 0
     while not (left := left.filter(filters[emptied][1])).is_empty():
         emptied += 1
@@ -139,7 +145,11 @@ def _nothing_left(
     known = not table.filter(filters[emptied][1]).is_empty()  # it is sold, but not with what was asked for before it
     beside = _beside([name for name, _ in filters[:emptied]], wanted) if known else ""
     message = f"Task.{task}: {_reason(field, wanted, clouds, near, beside)}{hint}"
-    return NoFeasibleOffering(task, field, nearest, message, cure=_cure(table, field, wanted, near))
+    cure = _cure(table, field, wanted, near)
+    if field in AMOUNTS and getattr(asked, field) is None and not near.is_empty():
+        usual, there = _value(field, wanted), near[AMOUNTS[field]][0]
+        cure = f"write {field}: {there:g}+; where neither cpus nor memory is named, {field} {usual} is meant"
+    return NoFeasibleOffering(task, field, nearest, message, cure=cure)
 
 
 def _cure(table: pl.DataFrame, field: str, wanted: Resources, near: pl.DataFrame) -> str:

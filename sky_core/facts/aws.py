@@ -45,6 +45,7 @@ FACTS = CloudFacts(
         files=(".aws/credentials", ".aws/config"),
         sessions=(".aws/sso/cache/*.json", ".aws/login/cache/*.json"),  # aws sso login, aws login
     ),
+    quotas="https://console.aws.amazon.com/servicequotas/home/services/ec2/quotas",
     audit="sky_core.clouds.aws.account.audit:audit",
     prices="sky_core.catalog.refresh.sources.aws:source",
     zone=re.compile(r"^(.+-\d+)[a-z]$"),

@@ -37,6 +37,7 @@ FACTS = CloudFacts(
         account="a subscription id (account)",
         account_variables=("AZURE_SUBSCRIPTION_ID",),
     ),
+    quotas="https://portal.azure.com/#view/Microsoft_Azure_Capacity/QuotaMenuBlade",
     audit="sky_core.clouds.azure.account.audit:audit",
     prices="sky_core.catalog.refresh.sources.azure:source",
     spot_zones=False,

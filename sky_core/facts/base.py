@@ -69,6 +69,7 @@ class CloudFacts:
         filesystem: The package that gives fsspec that protocol; a machine of any cloud may need it.
         default_region: Where a bucket lies of which only the URL is known.
         credentials: How to tell whether it can be used.
+        quotas: The page on which more of a quota is asked for, or "".
         audit: ``module:function`` that finds out what an account lacks (:mod:`sky_core.clouds.findings`), or "".
         prices: ``module:function`` that makes the source of its own price API, or "" if it has none.
         offerings: ``module:function`` that gives what it sells where the snapshot does not have it: mappings with the
@@ -104,6 +105,7 @@ class CloudFacts:
     filesystem: str = ""
     default_region: str = ""
     credentials: Credentials = Credentials()
+    quotas: str = ""
     audit: str = ""
     prices: str = ""
     offerings: str = ""

@@ -41,6 +41,7 @@ FACTS = CloudFacts(
         account="a project (account)",
         account_variables=("GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT"),
     ),
+    quotas="https://console.cloud.google.com/iam-admin/quotas",
     audit="sky_core.clouds.gcp.account.audit:audit",
     prices="sky_core.catalog.refresh.sources.gcp:source",
     zone=re.compile(r"^(.+)-[a-z]$"),

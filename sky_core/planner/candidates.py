@@ -9,6 +9,7 @@ import numpy as np
 
 from sky_core.catalog import Catalog
 from sky_core.errors import NoFeasibleOffering, SkyloomError, SpecError, UnknownAccelerator
+from sky_core.facts import facts_of
 from sky_core.facts.managed import is_of
 from sky_core.planner.offers import (
     Bools,
@@ -149,7 +150,7 @@ class Shelf:
     ) -> None:
         self.catalog, self.clouds, self.tracker = catalog, clouds, tracker
         self.blocked, self.history = blocked, history or {}
-        self._sold: dict[tuple[str, bool, bool], Sold] = {}
+        self._sold: dict[tuple[str, int, bool, bool], Sold] = {}
         self._candidates: dict[Hashable, Candidates] = {}
 
     def candidates(self, task: Task) -> Candidates:
@@ -186,7 +187,7 @@ class Shelf:
 
     def _cheapest(self, task: Task, wanted: str, *, alike: bool) -> Sold:
         """What is left of what is sold, by what tells no task apart; ``alike``: that takes as long on all of it."""
-        key = (wanted, alike, task.elastic is not None)
+        key = (wanted, task.num_nodes, alike, task.elastic is not None)
         if key not in self._sold:
             if alike:
                 sold = self._cheapest(task, wanted, alike=False)
@@ -239,23 +240,26 @@ def free(task: Task, sold: Sold, blocked: Sequence[Block]) -> Sold:
     if len(left) == 0 and any(block.guessed for block in blocked):
         return free(task, sold, [block for block in blocked if not block.guessed])
     if len(left) == 0:
-        reasons = sorted({block.reason for block in blocked if block.reason})
+        stand = [block for block in blocked if block.reason and sold.blocked([block]).any()]
+        reasons = sorted({block.reason for block in stand})
         nearest = offers_of(task, sold.take(np.arange(min(3, len(sold)))))
         raise NoFeasibleOffering(
             task.name,
             "capacity",
             [nearest.placement(row, task.name).machine for row in range(len(nearest))],
             f"Task.{task.name}: none of its {len(sold)} offerings is to be had now: {'; '.join(_summed(reasons))}",
-            cure=_cure(reasons),
+            cure=_cure(stand),
         )
     return left
 
 
-def _cure(reasons: Sequence[str]) -> str:
-    """What helps where these stand in the way: what a login was refused, a new one is not."""
-    refused = [reason for reason in reasons if reason.startswith("auth in ")]
+def _cure(stand: Sequence[Block]) -> str:
+    """What helps where these stand in the way: what a login was refused, a new one is not; more quota is asked for."""
     login = "skyloom check --deep tells what a login lacks, and after a new one it is tried at once"
-    return "; ".join([*([login] if refused else []), "allow more regions, clouds or accelerators, or try again later"])
+    said = [login] if any(block.reason.startswith("auth in ") for block in stand) else []
+    short = sorted({block.cloud for block in stand if block.reason.startswith("quota in ")})
+    asked = [f"ask {cloud} for quota: {page}" for cloud in short if (page := facts_of(cloud).quotas)]
+    return "; ".join([*said, *asked, "allow more regions, clouds or accelerators, or try again later"])
 
 
 def _summed(reasons: Sequence[str]) -> list[str]:

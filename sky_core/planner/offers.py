@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sky_core.catalog import Catalog, services
+from sky_core.catalog import Catalog
 from sky_core.catalog.usual import at_home
 from sky_core.errors import NoFeasibleOffering, UnknownAccelerator
 from sky_core.estimate import Estimate, estimate_hours
 from sky_core.facts import facts_of
 from sky_core.facts.base import BOOT_HOURS
 from sky_core.facts.managed import is_of
+from sky_core.planner.nodes import enough, networked
 from sky_core.planner.plan import Block, Placement
 from sky_core.spec import Resources, Task
 from sky_core.store import Run
@@ -55,7 +56,8 @@ KIND = ("cloud", "instance_type", "accelerator", "accelerator_count", "use_spot"
 class Sold:
     """The N offerings that fit what a task asks for, likeliest to be had first, then cheapest by the hour.
 
-    It hangs on nothing but :class:`~sky_core.spec.Resources`: tasks that ask for the same share it.
+    It hangs on nothing but :class:`~sky_core.spec.Resources` and the number of machines: tasks that ask for the same
+    share it.
 
     Attributes:
         frame: N rows of the catalog, with ``use_spot``, ``rate`` (USD per hour and machine in that market) and
@@ -218,9 +220,7 @@ def sold_for(task: Task, catalog: Catalog, clouds: Sequence[str], tracker: Track
     Raises:
         UnknownAccelerator, NoFeasibleOffering: from the catalog.
     """
-    if task.elastic:  # its machines have to see each other, whenever they were launched
-        clouds = [cloud for cloud in clouds if facts_of(cloud).one_network]
-    frame = _query(task, catalog, clouds)
+    frame = _query(task, catalog, networked(task, clouds))
     chance, preemptions = (tracker or Tracker((), now=0.0)).rate(frame)
     # The optimizer breaks ties by this order, and zones of a region often cost the same.
     away = np.ones(frame.height) if catalog.usual is None else ~at_home(frame, catalog.usual)
@@ -304,7 +304,7 @@ def _query(task: Task, catalog: Catalog, clouds: Sequence[str]) -> pl.DataFrame:
         resources = wanted.model_copy(update={"use_spot": use_spot})
         try:
             found = catalog.query(resources, task=task.name, clouds=clouds)
-            found = services.for_nodes(found, task) if wanted.managed else found
+            found = enough(found, task, resources)
         except (NoFeasibleOffering, UnknownAccelerator) as error:
             refusals.append(error)  # some shapes are sold in one market only
             continue

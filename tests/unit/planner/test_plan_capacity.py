@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from sky_core import Pipeline, Resources, Task
+from sky_core import Elastic, Pipeline, Resources, Task
 from sky_core.catalog import Catalog
-from sky_core.errors import Infeasible
+from sky_core.config import Defaults
+from sky_core.errors import Infeasible, NoFeasibleOffering
 from sky_core.home import INVENTORY
 from sky_core.planner.capacity import full, pools, taken
 from sky_core.planner.plan import Placement
@@ -70,6 +71,40 @@ def test_ones_own_machines_are_left_to_the_clouds_where_these_are_cheaper(
     (tmp_path / INVENTORY).write_text(OWN.replace("price = 0\n", f"price = {price}\n"))
     plan = make_plan(side_by_side(4), Market(Catalog.load(tmp_path), ("aws", "lab")))
     assert on(plan.placements, "lab") == at_home
+
+
+def gang(num_nodes: int, **resources: object) -> Pipeline:
+    wanted = Resources.model_validate({"cpus": "4", "memory": "8+", **resources})
+    return Pipeline(name="p", tasks=(Task(name="t", run="x", hours=1, num_nodes=num_nodes, resources=wanted),))
+
+
+def test_a_gang_is_not_planned_on_fewer_machines_than_it_has(market: Market) -> None:
+    plan = make_plan(gang(3), market)
+    assert on(plan.placements, "lab") == 0
+    assert plan.alone["lab"].cost_usd is None, "nor is that cloud alone taken to be cheaper"
+    with pytest.raises(NoFeasibleOffering, match="num_nodes: 3 machines are more than there are: 2 of lab/basement"):
+        make_plan(gang(3, cloud="lab"), market)
+    assert on(make_plan(gang(2), market).placements, "lab") == 1
+
+
+def test_tasks_that_ask_for_the_same_in_other_numbers_share_nothing(market: Market) -> None:
+    two, three = gang(2).tasks[0], gang(3).tasks[0].model_copy(update={"name": "u"})
+    plan = make_plan(Pipeline(name="p", tasks=(two, three), order=(("t", "u"),)), market)
+    assert {name: place.cloud for name, place in plan.placements.items()} == {"t": "lab", "u": "aws"}
+
+
+def test_an_elastic_gang_on_ones_own_machines_is_refused_as_that(market: Market) -> None:
+    wanted = Resources(cloud="lab", cpus="4")
+    task = Task(name="t", run="x", hours=1, engine="dask", elastic=Elastic(max=2), resources=wanted)
+    with pytest.raises(NoFeasibleOffering, match="elastic: machines cannot come and go in lab"):
+        make_plan(Pipeline(name="p", tasks=(task,)), market)
+
+
+def test_a_size_that_nobody_named_is_told_as_the_usual_one(tmp_path: Path) -> None:
+    (tmp_path / INVENTORY).write_text(OWN.replace("vcpus = 4", "vcpus = 2"))
+    market = Market(Catalog.load(tmp_path).with_defaults(Defaults()), ("aws", "lab"))
+    with pytest.raises(NoFeasibleOffering, match=r"write cpus: 2\+; where neither cpus nor memory is named, cpus 4\+"):
+        make_plan(side_by_side(1, cloud="lab"), market)
 
 
 def test_a_reserved_machine_stands_beside_the_list_price_of_its_kind(market: Market) -> None:

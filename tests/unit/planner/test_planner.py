@@ -178,6 +178,16 @@ def test_everything_blocked_is_an_error_that_says_why(market):
         make_plan(vision(), blocked)
 
 
+def test_only_what_stands_in_its_way_is_named_and_where_quota_is_asked_for(market):
+    task = Task(name="t", run="x", hours=1, resources=Resources(cloud="aws", accelerators="T4"))
+    stand = Block(cloud="aws", accelerator="T4", reason="quota in us-east-1")
+    beside = Block(cloud="gcp", reason="unreachable in us-central1-a")
+    with pytest.raises(NoFeasibleOffering) as refused:
+        make_plan(Pipeline(name="p", tasks=(task,)), Market(market.catalog, market.clouds, blocked=(stand, beside)))
+    assert "quota in us-east-1 (ask aws for quota: https://console.aws.amazon.com/servicequotas" in str(refused.value)
+    assert "us-central1-a" not in str(refused.value)
+
+
 def test_bad_input_is_named(market):
     unknown = Task(name="t", run="x", resources=Resources(accelerators="V1000"))
     with pytest.raises(UnknownAccelerator, match="V100"):

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping
 
 from sky_core.clouds.aws.session import Session
 from sky_core.errors import CloudError, QuotaError
+from sky_core.facts.aws import FACTS
 
 ALIASES: Mapping[str, str] = {"gr": "g"}
 SERIES = re.compile(r"^(?P<family>[a-z]+?)(?P<generation>\d+)")
 ON_DEMAND, SPOT = re.compile(r"^Running On-Demand (.+) instances$"), re.compile(r"^All (.+) Spot Instance Requests$")
 KEPT_S = 600.0
-ASK = "https://console.aws.amazon.com/servicequotas/home/services/ec2/quotas"
 
 
 def quota_of(names: Iterable[str], instance_type: str, use_spot: bool) -> str | None:
@@ -69,7 +69,7 @@ class Quotas:
         name = quota_of(limits, instance_type, use_spot)
         if name is not None and limits[name] == 0:
             error = QuotaError(f"{region}: the quota {name!r} is 0", scope="family", code="VcpuLimitExceeded")
-            error.cure = f"ask for it: {ASK}"
+            error.cure = f"ask for it: {FACTS.quotas}"
             looks = self._session.each_region(self.limits, None)
             error.elsewhere = tuple(other for other, limits in looks.items() if limits.get(name) == 0)
             raise error

@@ -14,6 +14,7 @@ from typing import Any
 
 from sky_core.clouds.azure.errors import cloud_errors
 from sky_core.errors import CloudError, QuotaError
+from sky_core.facts.azure import FACTS
 
 # Standard_NC4as_T4_v3: series, cores, features, accelerator, version
 SIZE = re.compile(r"^Standard_([A-Z]+)\d+(?:-\d+)?([a-z]*)(?:_([A-Z0-9]+?))?(?:_v(\d+))?$")
@@ -89,7 +90,7 @@ class Quotas:
             what = "of Spot cores" if use_spot else f"of cores of {size}'s family"
             error = QuotaError(f"{region}: the quota {what} is {limit}", scope="family" if limit == 0 else "type",
                                code="QuotaExceeded")  # fmt: skip
-            error.cure = "ask for it: https://portal.azure.com/#view/Microsoft_Azure_Capacity/QuotaMenuBlade"
+            error.cure = f"ask for it: {FACTS.quotas}"
             others = [other for other in self._regions() if other != region]
             with ThreadPoolExecutor(8) as pool:
                 limits = pool.map(lambda other: self._limit(other, family), others)

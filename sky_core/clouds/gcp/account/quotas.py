@@ -15,6 +15,7 @@ from google.cloud import compute_v1 as compute
 
 from sky_core.clouds.gcp.errors import RETRY, cloud_errors
 from sky_core.errors import CloudError, QuotaError
+from sky_core.facts.gcp import FACTS
 
 CALL_S = 60.0
 KEPT_S = 600.0
@@ -78,6 +79,6 @@ class Quotas:
         for metric in metrics:
             if limits.get(metric) == 0:
                 error = QuotaError(f"{region}: the quota {metric} is 0", scope="family", code="QUOTA_EXCEEDED")
-                error.cure = "ask for it: https://console.cloud.google.com/iam-admin/quotas"
+                error.cure = f"ask for it: {FACTS.quotas}"
                 error.elsewhere = tuple(other for other, limits in self._known.items() if limits.get(metric) == 0)
                 raise error
