@@ -93,6 +93,12 @@ class Driving:
     purse: threading.Lock = field(default_factory=threading.Lock)
     herald: Herald = field(default_factory=Herald)
 
+    def forget(self, job_id: str) -> None:
+        """What is known of a job that is over."""
+        for known in (self.pilots, self.renew_at, self.resize_at):
+            known.pop(job_id, None)
+        self.hearing.forget(job_id)
+
 
 @dataclass(frozen=True)
 class Step:

@@ -311,7 +311,10 @@ def joined(step: Step, cluster: Cluster, request: Callable[[Sequence[str]], JobR
         begun = time.monotonic()
         told = told.then(_joined(step.after(told), cluster, mend, request))
         took_s = time.monotonic() - begun
-        knock_at[mend.token] = begun + took_s / KNOCK_SHARE
+        if any(one.token == mend.token for one in _coming(step.after(told))):
+            knock_at[mend.token] = begun + took_s / KNOCK_SHARE
+        else:
+            knock_at.pop(mend.token, None)
     return told
 
 

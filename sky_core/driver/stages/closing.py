@@ -89,8 +89,7 @@ def _over(step: Step, verdict: Verdict) -> Outcome:
         exit_code=result.get("exit_code"), error=result.get("error"),
         value=result.get("value"), value_error=result.get("value_error"),
     )  # fmt: skip
-    step.driving.pilots.pop(step.job.id, None)
-    step.driving.hearing.forget(step.job.id)
+    step.driving.forget(step.job.id)
     return step.comes_to(state=verdict, events=[event])
 
 
@@ -147,6 +146,7 @@ def end(step: Step, cluster: Cluster, why: str) -> Outcome:
     ended = as_ended(cluster, why, seen)
     known = unasked or cluster.state == "launched"
     step.driving.unasked.pop(cluster.token, None)
+    step.driving.knock_at.pop(cluster.token, None)
     return step.comes_to(
         cluster=ended,
         close_errors=0,

@@ -145,9 +145,11 @@ def test_it_grows_only_as_far_as_there_is_spot_and_gives_back_what_does_not_pay(
         assert home.store.job(job.id).state == "running"
         (ended,) = (one for one in home.store.clusters(job_id=job.id) if one.token == last.token)
         assert ended.outcome == "released"
+        monkeypatch.undo()
+        home.drive(job, stop=lambda: job.id in home.driving.resize_at)
         home.broker.cancel(job.id, "enough")
         (job,) = home.drive(job)
-        assert job.state == "cancelled"
+        assert (job.state, home.driving.resize_at) == ("cancelled", {})
         check_bill(world, home, job)
 
 

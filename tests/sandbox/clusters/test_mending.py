@@ -259,8 +259,10 @@ def test_two_lost_workers_are_replaced_though_one_of_the_new_ones_never_answers(
             world.control.kill(machine_of(world, home, job, rank))
         home.drive(job, stop=lambda: "node joined" in stories(home, job))
         assert stories(home, job) == ["node lost", "node lost", "node joined"]
+        assert len(home.driving.knock_at) == 1, "the one that is mute"
         home.broker.cancel(job.id, "seen enough")
         home.drive(job)
+        assert home.driving.knock_at == {}
         check_bill(world, home, job)
 
 
