@@ -93,40 +93,38 @@ def test_all_spot_machines_are_lost_at_once_and_no_state_with_them(world, tmp_pa
         check_bill(world, home, job)
 
 
+def loses_all_spot(world, home, training):
+    """Driven to its end, its spot machines killed on the way: its log, at which step that was, and its last start."""
+    job = home.submit(training)
+    home.drive(job, stop=lambda: done(home, job) >= 20 and " on 4" in home.store.log(job.id).decode())
+    before = done(home, job)
+    for machine in spot(world, job):
+        world.control.kill(machine)
+    (job,) = home.drive(job)
+    log = home.store.log(job.id).decode()
+    assert (job.state, job.attempt) == ("succeeded", 1), (home.store.events(job.id), log)
+    starts = [int(step) for step in re.findall(r"from step (\d+)", log)]
+    assert starts == sorted(starts)
+    check_bill(world, home, job)
+    return log, before, starts[-1]
+
+
 @pytest.mark.skipif(find_spec("torch") is None, reason="not installed: torch")
 def test_torch_elastic_goes_on_from_the_reliable_machines_state(world, tmp_path):
     with home_of(world, tmp_path) as home:
-        job = home.submit(task("torchrun", STEPS=100, SHARDS=12, SECONDS=0.1))
-        home.drive(job, stop=lambda: done(home, job) >= 20 and " on 4" in home.store.log(job.id).decode())
-        for machine in spot(world, job):
-            world.control.kill(machine)
-        (job,) = home.drive(job)
-        log = home.store.log(job.id).decode()
-        assert (job.state, job.attempt) == ("succeeded", 1), (home.store.events(job.id), log)
-        starts = [int(step) for step in re.findall(r"from step (\d+)", log)]
-        assert starts == sorted(starts)
-        assert starts[-1] >= 20
-        assert float(re.findall(r"\(rank 0\) error (\d\S*)", log)[-1]) < 0.01
-        check_bill(world, home, job)
+        log, _, last = loses_all_spot(world, home, task("torchrun", STEPS=100, SHARDS=12, SECONDS=0.1))
+    assert last >= 20
+    assert float(re.findall(r"\(rank 0\) error (\d\S*)", log)[-1]) < 0.01
 
 
 @pytest.mark.skipif(find_spec("ray") is None or find_spec("torch") is None, reason="not installed: ray, torch")
 def test_ray_train_goes_on_from_the_state_on_the_reliable_machine(world, tmp_path):
+    about = {"STEPS": 150, "SHARDS": 12, "SECONDS": 0.1, "WORKERS": 4, "RESIZE_S": 5}
     with home_of(world, tmp_path) as home:
-        job = home.submit(task("ray", STEPS=150, SHARDS=12, SECONDS=0.1, WORKERS=4, RESIZE_S=5))
-        home.drive(job, stop=lambda: done(home, job) >= 20 and " on 4" in home.store.log(job.id).decode())
-        before = done(home, job)
-        for machine in spot(world, job):
-            world.control.kill(machine)
-        (job,) = home.drive(job)
-        log = home.store.log(job.id).decode()
-        assert (job.state, job.attempt) == ("succeeded", 1), (home.store.events(job.id), log)
-        starts = [int(step) for step in re.findall(r"from step (\d+)", log)]
-        assert starts == sorted(starts)
-        assert starts[-1] >= before, "no step is lost"
-        (steps, error) = re.findall(r"steps (\d+) error (\S+)", log)[-1]
-        assert (steps, float(error) < 0.01) == ("150", True)
-        check_bill(world, home, job)
+        log, before, last = loses_all_spot(world, home, task("ray", **about))
+    assert last >= before, "no step is lost"
+    (steps, error) = re.findall(r"steps (\d+) error (\S+)", log)[-1]
+    assert (steps, float(error) < 0.01) == ("150", True)
 
 
 def test_it_grows_only_as_far_as_there_is_spot_and_gives_back_what_does_not_pay(world, tmp_path, monkeypatch):
