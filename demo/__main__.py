@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -41,6 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument("--account", choices=PROFILES, default="easy", help="what the account with each cloud is like")
     account: str = parser.parse_args().account
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends what it has started, as Ctrl-C does
     shutil.rmtree(HOME, ignore_errors=True)
     started = time.monotonic()
     control = client.up(
