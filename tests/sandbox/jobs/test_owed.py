@@ -55,10 +55,18 @@ def test_a_reply_that_was_lost_and_then_refused_leaves_no_machine(tidy, tmp_path
         assert job.over
 
 
-def test_what_has_succeeded_does_not_wait_for_a_login_to_end_its_machine(tidy, tmp_path):
+@pytest.mark.parametrize(
+    ("cloud", "call", "code"),
+    [
+        ("aws", "TerminateInstances", "RequestExpired"),
+        ("gcp", "instances.delete", "401"),
+        ("azure", "resourceGroups.delete", "ExpiredAuthenticationToken"),
+    ],
+)
+def test_what_has_succeeded_does_not_wait_for_a_login_to_end_its_machine(tidy, tmp_path, cloud, call, code):
     with home_of(tidy, tmp_path, settle_s=0.5) as home:
-        job = home.submit(small())
-        tidy.control.fault("aws", "TerminateInstances", "error", code="RequestExpired", times=100_000)
+        job = home.submit(small(**WHERE[cloud]))
+        tidy.control.fault(cloud, call, "error", code=code, times=100_000)
         [job] = home.drive(job)
         assert job.state == "succeeded", job.result
         [cluster] = home.store.clusters(job_id=job.id)
