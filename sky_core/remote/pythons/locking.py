@@ -20,7 +20,7 @@ import uv
 
 from sky_core.errors import SpecError
 
-LOCK, WHEELS = "lock.txt", "wheels"
+LOCK, OVERRIDES, WHEELS = "lock.txt", "overrides.txt", "wheels"
 MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
 NEVER = frozenset({"pip", "setuptools", "wheel"})  # of the caller's own: nobody runs by their version
 LOCAL = re.compile(r"^(?:-e\s+|--editable[ =])?(?P<path>\.{0,2}/\S*|\.{1,2}|file:\S+)(?:\s*;.*)?$")
@@ -42,6 +42,8 @@ def write(environment: str, base: Path, folder: Path) -> None:
         local = LOCAL.match(line)
         found.append(_wheel(_folder(local["path"], base), folder / WHEELS / str(number)) if local else line)
     (folder / LOCK).write_text("".join(f"{line}\n" for line in found))
+    if environment == "caller":  # what works together here does, whatever the packages say of each other
+        (folder / OVERRIDES).write_text("".join(f"{line}\n" for line in found if not line.startswith(".")))
 
 
 def _of_file(file: Path) -> list[str]:

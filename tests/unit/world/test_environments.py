@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import tarfile
+import venv
 import zipfile
 from importlib import metadata
+from types import SimpleNamespace
 
 import pytest
+import uv
 
 from sky_core.errors import SpecError
 from sky_core.job.needs import keep_environment, kept_folder
+from sky_core.remote.agent.pythons import fit
 from sky_core.remote.pythons.locking import LOCK, write
 from sky_core.spec import Resources, Task
 from sky_core.store import Store
@@ -82,6 +86,43 @@ def test_this_python_s_own(tmp_path, monkeypatch):
     found = lines("caller", tmp_path, tmp_path / "out")
     assert found[0] == f"fsspec=={metadata.version('fsspec')}"
     assert modules(tmp_path / "out" / found[1]) == ["mine.py"]
+
+
+def wheel(folder, name, version, *needs):
+    about = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as file:
+        needed = "".join(f"Requires-Dist: {one}\n" for one in needs)
+        file.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needed}")
+        file.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr(f"{about}/RECORD", "")
+
+
+def test_packages_that_contradict_each_other_are_brought_as_they_are_here(tmp_path, monkeypatch):
+    site, index, home = tmp_path / "site", tmp_path / "index", tmp_path / "home"
+    for folder in (index, home / "bin"):
+        folder.mkdir(parents=True)
+    wheel(index, "old", "1", "new<2", "more")
+    wheel(index, "new", "2")
+    wheel(index, "more", "1")  # which this platform does without, and another may not
+    for name in ("old-1", "new-2"):
+        zipfile.ZipFile(index / f"{name}-py3-none-any.whl").extractall(site)
+    listed = [metadata.PathDistribution(one) for one in site.glob("*.dist-info")]
+    monkeypatch.setattr(metadata, "distributions", lambda: listed)
+    lines("caller", tmp_path, tmp_path / "out")
+    with tarfile.open(tmp_path / "packed.tar", "w") as packed:
+        packed.add(tmp_path / "out", ".")
+    (home / "bin/uv").symlink_to(uv.find_uv_bin())
+    monkeypatch.setattr(fit, "root", lambda: home)
+    monkeypatch.setattr(fit, "archive", lambda _: tmp_path / "packed.tar")
+    made, place, job = tmp_path / "made", tmp_path / "place", SimpleNamespace(environment="e", index=f"file://{index}")
+    place.mkdir()
+    venv.create(made)
+    fit._fill(made, job, SimpleNamespace(folder=place))
+    assert {one.name.partition("-")[0] for one in made.glob("lib/*/site-packages/*.dist-info")} == {
+        "old",
+        "new",
+        "more",
+    }
 
 
 def test_all_of_it_travels_by_the_store(tmp_path):

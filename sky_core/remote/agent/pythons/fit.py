@@ -84,7 +84,9 @@ def _fill(folder: Path, job: Job, place: Place) -> None:
         where = ["--no-index", "--find-links", job.index.removeprefix("file://")]
     elif job.index:
         settings["UV_DEFAULT_INDEX"] = job.index
-    lock = ("--python", str(folder / "bin" / "python"), "--requirements", "lock.txt")
+    lock = ["--python", str(folder / "bin" / "python"), "--requirements", "lock.txt"]
+    if (listed / "overrides.txt").exists():
+        lock += ["--overrides", "overrides.txt"]
     _run(str(root() / "bin" / "uv"), "pip", "install", "--quiet", *where, *lock, cwd=listed, settings=settings)
 
 
