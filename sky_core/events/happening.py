@@ -39,6 +39,7 @@ EventKind = Literal[
     "node joined",
     "lost",
     "unreachable",
+    "not ready",
     "way cut",
     "network out",
     "network back",

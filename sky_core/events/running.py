@@ -141,6 +141,18 @@ class Unreachable(OfAttempt, kind="unreachable"):
         return f"machines given up after {self.seconds:.0f} s: {self.why}"
 
 
+class NotReady(OfAttempt, kind="not ready"):
+    """The machines answer, and cannot take the job yet."""
+
+    why: str
+
+    def cause(self) -> str:
+        return self.why
+
+    def words(self) -> str:
+        return f"attempt {self.attempt}: its machines answer, and are waited for: {self.why}"
+
+
 class WayCut(OfAttempt, kind="way cut"):
     """What ``proxy_command`` leads through is at fault, not the machines."""
 

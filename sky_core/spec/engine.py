@@ -29,6 +29,17 @@ def _memory(pattern: str, example: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _written(value: Any) -> Any:
+    """Numbers and truths as Spark's own files write them."""
+    if not isinstance(value, Mapping):
+        return value
+    texts = {True: "true", False: "false"}
+    return {
+        key: texts[one] if isinstance(one, bool) else str(one) if isinstance(one, int | float) else one
+        for key, one in value.items()
+    }
+
+
 # dask.utils.parse_bytes, and the shares of a machine that distributed takes beside
 DaskMemory = Annotated[str, _memory(r"auto|\d+(\.\d+)?(e\d+)? ?([kmgtp]i?)?b?", "4GiB")]
 # JavaUtils.byteStringAs; a number alone would be bytes
@@ -111,7 +122,7 @@ class Spark(_Engine):
     name: Literal["spark"] = "spark"
     cores: Count | None = None
     memory: SparkMemory | None = None
-    conf: Mapping[str, str] = Field(default_factory=dict)
+    conf: Annotated[Mapping[str, str], BeforeValidator(_written)] = Field(default_factory=dict)
 
 
 ENGINES: Mapping[str, type[_Engine]] = {

@@ -20,13 +20,18 @@ def machine_of(settings: Settings, store: Store, job: Job, rank: int = 0) -> tup
     """
     addresses = Memory.model_validate(job.memory).addresses
     open_ones = [one for one in store.clusters(job_id=job.id) if one.open and one.launched_at is not None]
+    if job.over and not open_ones:
+        raise SkyloomError(
+            f"{job.id} is over ({job.state}), its machines are gone", cure="run it with --keep to have them"
+        )
     if not open_ones or not addresses:
         raise SkyloomError(
             f"{job.id} has no machine that answers just now: it is {job.state}",
             cure=f"skyloom logs -f {job.id} shows when it has",
         )
     if rank >= len(addresses):
-        raise SkyloomError(f"{job.id} has {len(addresses)} machines", cure=f"--rank 0 to {len(addresses) - 1}")
+        cure = f"--rank 0 to {len(addresses) - 1}" if len(addresses) > 1 else "leave --rank out"
+        raise SkyloomError(f"{job.id} has no machine of rank {rank} to log in to", cure=cure)
     if not addresses[rank]:
         raise SkyloomError(f"{job.id} has lost the machine of rank {rank}", cure="another takes its place in a while")
     cluster = open_ones[-1]

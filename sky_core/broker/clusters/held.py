@@ -153,5 +153,6 @@ def told(plan: Plan, task: Task) -> str:
     at = plan.placements[task.name]
     machines = f"{at.num_nodes} machines" if at.num_nodes > 1 else "a machine"
     usd = at.price * at.num_nodes
+    more = f", up to {at.changing} more on spot, ${at.changing_price:.4f} each" if at.changing else ""
     assert task.engine is not None
-    return f"{task.name}: {task.engine.name} on {machines} of {at.machine}, ${usd:.4f} an hour"
+    return f"{task.name}: {task.engine.name} on {machines} of {at.machine}, ${usd:.4f} an hour{more}"

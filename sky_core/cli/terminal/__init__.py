@@ -74,7 +74,7 @@ def new_table(*columns: str, **options: Any) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, padding=0, **options)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", min_width=None if column else 1)  # else it is measured as none
     return table
 
 

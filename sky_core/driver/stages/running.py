@@ -53,6 +53,7 @@ from sky_core.events import (
     Lost,
     NetworkBack,
     NetworkOut,
+    NotReady,
     Phase,
     Preempted,
     Started,
@@ -119,7 +120,8 @@ def boot(step: Step) -> Outcome:
     except NO_ANSWER as error:
         let_in(step, cluster)
         if (cut := way_cut(step, cluster, error)) is None:
-            return _wait(step, cluster, step.driving.settings.boot_timeout_s, str(error))
+            limit_s, unfit = step.driving.settings.boot_timeout_s, isinstance(error, MachineError)
+            return _wait(step, cluster, limit_s, str(error), unfit=unfit)
         waits, is_lasting = wait_for_the_way(step, cluster, cut)
         return _refused_there(step, cluster, no_way_in(step, cluster, cut), LaunchFailed) if is_lasting else waits
     step.driving.hearing.answered(step.job.id)
@@ -275,11 +277,14 @@ def _as_stopped(step: Step, cluster: Cluster, gone: Sequence[Instance]) -> Clust
     return replace(cluster, stopped_at=min(step.driving.store.now(), max(memory.heard_at + orphan_ttl_s, promised)))
 
 
-def _wait(step: Step, cluster: Cluster, limit_s: float, why: str, silent: Sequence[int] = ()) -> Outcome:
+def _wait(
+    step: Step, cluster: Cluster, limit_s: float, why: str, silent: Sequence[int] = (), unfit: bool = False
+) -> Outcome:
     """Come back a little later, ever later, or give the machines up after ``limit_s`` seconds of this: those ranks of a
     gang that goes on without them, else all.
 
     Time in which nothing else answers either does not count: that is our own network, and machines work on without us.
+    What machines that answer and are ``unfit`` lack is told.
     """
     silence = step.driving.hearing.unanswered(step.job.id)
     since = step.memory.waiting_since or time.time()
@@ -289,14 +294,15 @@ def _wait(step: Step, cluster: Cluster, limit_s: float, why: str, silent: Sequen
             return given_up
         event = Unreachable(attempt=cluster.attempt, why=why, seconds=silence.seconds)
         return step.comes_to(closing="unreachable", events=[event])
+    told: list[Happening] = [] if silence.alone or silence.was_out else [NetworkOut(why=why)]
     if silence.looks == TOLD_AFTER:
         log.info("%s: attempt %d is waited for: %s", step.job.id, cluster.attempt, why)
+        told += [NotReady(attempt=cluster.attempt, why=why)] if unfit else []
     pause = min(step.driving.settings.poll_s, 2.0) * 2 ** min(silence.looks - 1, 10)
-    out = not silence.alone and not silence.was_out
     return step.comes_to(
         after_s=min(pause, LONGEST_PAUSE_S) if step.memory.started else min(pause, 2.0),
         waiting_since=since,
-        events=[NetworkOut(why=why)] if out else [],
+        events=told,
     )
 
 

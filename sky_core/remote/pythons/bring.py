@@ -27,6 +27,7 @@ set -eu
 umask 077
 cd "$HOME/.skyloom"
 mkdir -p bin pythons
+trap 'rm -rf "$UV_CACHE_DIR" "pythons/{key}.$$" "bin/uv.$$"' EXIT
 export UV_PYTHON_INSTALL_DIR="$PWD/pythons/builds" UV_CACHE_DIR="$PWD/pythons/cache.$$" UV_PYTHON_INSTALL_BIN=0
 export UV_PYTHON_PREFERENCE=only-managed UV_NO_PROGRESS=1 UV_NO_CONFIG=1 UV_LINK_MODE=copy
 {settings}
@@ -48,7 +49,6 @@ if ! test -x pythons/{key}/bin/python; then
   {install}
   mv -T pythons/{key}.$$ pythons/{key} 2>/dev/null || rm -rf pythons/{key}.$$
 fi
-rm -rf "$UV_CACHE_DIR"
 """
 
 

@@ -122,4 +122,4 @@ def test_ctrl_c_twice_cancels_and_ends_the_machines(world, broker, terminal, tmp
     assert watching.process.wait(LONGEST_S) == 1
     (job,) = broker.store.jobs()
     assert broker.watch(job.id).state == "cancelled"
-    assert "has no machine that answers just now: it is cancelled" in skyloom("exec", job.id, "true")[1]
+    assert "is over (cancelled), its machines are gone" in skyloom("exec", job.id, "true")[1]

@@ -6,6 +6,8 @@ import fsspec
 import pytest
 
 from sky_core import Artifact, Checkpoint, OutputRef, Pipeline, Resources, Task
+from sky_core.errors import MachineError
+from sky_core.events import read
 from sky_core.facts import schemes
 from sky_core.remote.artifacts import fetch
 from tests.conftest import Sandbox
@@ -104,3 +106,19 @@ def test_a_host_that_is_lost_costs_no_more_than_the_work_since_the_checkpoint(
         output = fetch(uri, lab.folder / "fetched", {scheme: theirs})
         assert output.read_text() == "done on the host\n"
     assert sandbox.live() == []
+
+
+def test_what_a_host_lacks_is_told_while_it_is_waited_for(
+    sandbox: Sandbox, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacking(*_: object) -> None:
+        raise MachineError("no Python of our own could be brought there")
+
+    monkeypatch.setattr("sky_core.remote.ssh_executor.SshExecutor.start", lacking)
+    with lab.home(sandbox) as home:
+        job = home.submit(Task(name="t", run="true", hours=0.1, resources=Resources(cloud="lab")))
+        home.drive(job, stop=lambda: "not ready" in [event.kind for event in home.store.events(job.id)])
+        words = read("not ready", home.store.events(job.id)[-1].data).words()
+        assert words.startswith("attempt 1: its machines answer, and are waited for: no Python of our own")
+        home.broker.cancel(job.id, "end of test")
+        home.drive(job)

@@ -111,6 +111,8 @@ def test_where_nothing_can_be_fetched_it_is_the_places_fault(strict, endpoint):
     with pytest.raises(MachineError, match=r"no Python of our own could be brought.*\[python\]"):
         nowhere.start([machine], job(endpoint, machine.ip, payload=call()))
     nowhere.close()
+    left = sorted(path.name for path in (strict.folder(machine) / ".skyloom/pythons").iterdir())
+    assert left == ["builds"], "however often that is tried"
     state = strict.executor.poll([machine], machine.ip, 1, [0])
     assert state.phase == "missing", "no job was begun"
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from sky_core.cli.terminal import new_table, show
 from sky_core.config import Settings
 from sky_core.store import Store
 from tests.conftest import until
@@ -97,6 +98,13 @@ def test_ui_says_where_it_is_opens_it_and_stays_until_ctrl_c(home, terminal, tmp
     pages.type("\x03")
     assert "stopped; jobs go on" in pages.read(lambda text: "stopped" in text)
     assert pages.process.wait(LONGEST_S) == 0
+
+
+def test_what_is_piped_is_as_wide_as_it_is_with_a_column_without_a_name_too(capsys):
+    table = new_table("job", "")
+    table.add_row("job-0123456789abcdef", "")
+    show(table)
+    assert "job-0123456789abcdef" in capsys.readouterr().out
 
 
 def test_the_shell_completes_commands():

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from sky_core import Elastic, Pipeline, Resources, Task, load_task
+from sky_core.broker.clusters.held import told
 from sky_core.catalog import Catalog
 from sky_core.config import Settings
 from sky_core.driver.gangs import fleet
@@ -86,6 +87,7 @@ def test_a_plan_tells_the_range_of_machines_and_of_money(tmp_path):
     assert place.changing_price < place.price
     assert place.compute_usd == pytest.approx(place.expected_hours * rate)
     assert place.usd_at_most == pytest.approx(place.expected_hours * 5 * place.price)
+    assert told(made, task()).endswith(f"an hour, up to 4 more on spot, ${place.changing_price:.4f} each")
     (said,) = (remark for remark in made.remarks if "on demand and up to" in remark)
     assert f"a: 1 on demand and up to 4 on spot, as it pays: ${place.compute_usd:.2f} and 10.00 h" in said
     assert f"up to ${place.usd_at_most:.2f} and 50.00 h if spot is never to be had" in said
@@ -95,7 +97,7 @@ def test_it_goes_where_machines_of_two_launches_see_each_other(tmp_path):
     (tmp_path / INVENTORY).write_text(OWN)
     here = Resources(cloud="lab", instance_type="box")
     assert plan_of(task(elastic=None, hours=1, resources=here), tmp_path, ["lab"]).placements["a"].cloud == "lab"
-    with pytest.raises(NoFeasibleOffering):
+    with pytest.raises(NoFeasibleOffering, match="elastic: machines cannot come and go in lab"):
         plan_of(task(hours=1, resources=here), tmp_path, ["lab"])
 
 

@@ -11,6 +11,15 @@ from sky_core.spec.engine import ENGINES, SPREAD, Dask
 from sky_core.spec_yaml import Given
 
 
+def test_numbers_and_truths_are_lines_of_sparks_settings_too():
+    conf = {"spark.sql.shuffle.partitions": 64, "spark.speculation": True, "spark.app.name": "a"}
+    asked = Task(name="a", run="x", engine={"name": "spark", "conf": conf})
+    assert asked.engine.conf == {
+        "spark.sql.shuffle.partitions": "64", "spark.speculation": "true", "spark.app.name": "a",
+    }  # fmt: skip
+    assert Task.model_validate_json(asked.model_dump_json()) == asked
+
+
 def test_the_machines_know_the_same_engines_and_which_of_them_run_the_command_everywhere():
     assert running.ENGINES.keys() == ENGINES.keys()
     assert {name for name, engine in running.ENGINES.items() if engine.spread} == SPREAD

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sky_core import Elastic, Pipeline, Resources, Task
+from sky_core import Pipeline, Resources, Task
 from sky_core.catalog import Catalog
 from sky_core.config import Defaults
 from sky_core.errors import Infeasible, NoFeasibleOffering
@@ -91,13 +91,6 @@ def test_tasks_that_ask_for_the_same_in_other_numbers_share_nothing(market: Mark
     two, three = gang(2).tasks[0], gang(3).tasks[0].model_copy(update={"name": "u"})
     plan = make_plan(Pipeline(name="p", tasks=(two, three), order=(("t", "u"),)), market)
     assert {name: place.cloud for name, place in plan.placements.items()} == {"t": "lab", "u": "aws"}
-
-
-def test_an_elastic_gang_on_ones_own_machines_is_refused_as_that(market: Market) -> None:
-    wanted = Resources(cloud="lab", cpus="4")
-    task = Task(name="t", run="x", hours=1, engine="dask", elastic=Elastic(max=2), resources=wanted)
-    with pytest.raises(NoFeasibleOffering, match="elastic: machines cannot come and go in lab"):
-        make_plan(Pipeline(name="p", tasks=(task,)), market)
 
 
 def test_a_size_that_nobody_named_is_told_as_the_usual_one(tmp_path: Path) -> None:
