@@ -241,7 +241,9 @@ class Ssh:
         """Why a claim came to nothing: taken slots count before hosts that refuse, these before silent ones."""
         errors = [refusal for refusal in refusals if isinstance(refusal, CloudError)]
         if len(refusals) < len(hosts):
-            error: CloudError = CapacityError(f"all slots of {request.instance_type} in {request.region} are taken")
+            what = f"{request.instance_type} in {request.region}"
+            few = f"too few slots of {what} are free: {len(refusals)} of {len(hosts)} hosts give none: "
+            error: CloudError = CapacityError(few + str(refusals[0]) if refusals else f"all slots of {what} are taken")
         elif errors:
             error = errors[0]
         else:

@@ -94,6 +94,10 @@ class TaskPlacement(_Part):
     num_nodes: int
     price_usd_per_hour: float
     """Of one machine, in that market."""
+    changing_nodes: int
+    """Machines at most of an elastic gang that come and go on spot, beside those."""
+    changing_usd_per_hour: float
+    """Of each of these."""
     run_hours: float
     """Without boot, transfer and preemptions."""
     expected_hours: float
@@ -287,6 +291,8 @@ def _placement(plan: Plan, name: str) -> TaskPlacement:
         **same,
         market="spot" if placement.use_spot else "on-demand",
         price_usd_per_hour=placement.price,
+        changing_nodes=placement.changing,
+        changing_usd_per_hour=placement.changing_price,
         run_hours=placement.hours,
         expected_hours=placement.expected_hours,
     )

@@ -85,6 +85,7 @@ def test_a_host_that_falls_silent_is_waited_for_and_then_given_up(lab: Lab) -> N
     assert cloud.launch(request("second-1"))[0].ip != instance.ip, "the other host takes over"
     with pytest.raises(CapacityError) as taken:
         cloud.launch(request("third-1"))
+    assert "1 of 2 hosts give none" in str(taken.value), "taken slots are not all there is to it"
     assert not taken.value.settled, "the silent host may have heard us"
 
 

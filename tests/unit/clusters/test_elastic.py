@@ -17,6 +17,8 @@ from sky_core.home import INVENTORY
 from sky_core.job.memory import Memory
 from sky_core.measures.scale import Scale
 from sky_core.planner.planning import Market, make_plan
+from sky_core.planner.view.document import PlanDocument
+from sky_core.planner.view.table import plan_text
 from sky_core.remote.answers import JobState
 from sky_core.remote.gangs.together import together
 from sky_core.spec_yaml import Given
@@ -88,6 +90,9 @@ def test_a_plan_tells_the_range_of_machines_and_of_money(tmp_path):
     assert place.compute_usd == pytest.approx(place.expected_hours * rate)
     assert place.usd_at_most == pytest.approx(place.expected_hours * 5 * place.price)
     assert told(made, task()).endswith(f"an hour, up to 4 more on spot, ${place.changing_price:.4f} each")
+    document = PlanDocument.of(made).placements["a"]
+    assert (document.changing_nodes, document.changing_usd_per_hour) == (4, place.changing_price)
+    assert "on-demand+spot" in plan_text(made)
     (said,) = (remark for remark in made.remarks if "on demand and up to" in remark)
     assert f"a: 1 on demand and up to 4 on spot, as it pays: ${place.compute_usd:.2f} and 10.00 h" in said
     assert f"up to ${place.usd_at_most:.2f} and 50.00 h if spot is never to be had" in said
