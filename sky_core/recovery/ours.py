@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ KEPT_HOURS = 3.0
 AWAY_HOURS = 0.3
 """The same for a job that is not on spot and asks several zones: what refusals say of zones other than the one at hand
 is in new tables only."""
+SETTLED_HOURS = 12.0
+"""The same for a job on the cheapest machine there is: nothing that its tables could say would make it leave."""
 FIRST_STEP = (1 / 12, 1 / 4)
 """Hours: the least and the longest first step of the tables."""
 WORTH_LEAVING = 0.5
@@ -94,13 +97,13 @@ class ExpectedCost:
         if (
             tables is None
             or (tables.names, tables.home) != (names, self._seen.home)
-            or situation.now - tables.solved > (KEPT_HOURS if stays or len(names) == 1 else AWAY_HOURS)
+            or situation.now - tables.solved > _lasting(situation, names)
             or slack > 1.05 * tables.values.slacks[-1]
             or (self._seen.news and not stays)
         ):
             zones = self._zones(situation, names)
             first = min(max(situation.decision_interval, FIRST_STEP[0]), FIRST_STEP[1])
-            values = solve(zones, max(situation.time_to_deadline, first), slack, first=first, keep=KEPT_HOURS)
+            values = solve(zones, max(situation.time_to_deadline, first), slack, first=first, keep=SETTLED_HOURS)
             tables = self._tables = _Tables(names, self._seen.home, situation.now, zones, values)
             self._seen.news = False
         return tables
@@ -213,6 +216,16 @@ def _cost(option: tuple[float, Decision]) -> float:
 
 def _has_spot(situation: Situation) -> bool:
     return situation.state == "spot" and situation.spot_available.get(situation.zone or "", False)
+
+
+def _lasting(situation: Situation, names: Sequence[str]) -> float:
+    """Hours that tables serve a job where it is."""
+    if not _has_spot(situation):
+        return KEPT_HOURS if len(names) == 1 else AWAY_HOURS
+    prices = situation.spot_price, situation.on_demand_price
+    least = min(table[name] for table in prices for name in names if name in table)
+    here = situation.spot_price.get(situation.zone or "", math.inf)
+    return SETTLED_HOURS if here <= least else KEPT_HOURS
 
 
 def _worth_a_look(situation: Situation, home: str | None) -> list[str]:

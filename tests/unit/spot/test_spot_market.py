@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lab.omniscient import omniscient_costs
 from lab.simulate import Move, SpotJob, simulate
 from lab.traces import Traces
-from sky_core.recovery import make_policy
+from sky_core.recovery import make_policy, ours
 from sky_core.recovery.beliefs.market_model import AGES, LIFE, PHASES, SCALED, Zone, chain, step, watch
 from sky_core.recovery.value import Zones, solve
 
@@ -266,3 +266,14 @@ def test_twenty_zones_at_odd_prices_are_decided_on():
     out = simulate(make_policy("skyloom"), up, priced)
     assert out.finish <= 10.0
     assert out.cost < 2 * 0.5 * 6.1
+
+
+@pytest.mark.parametrize(("other", "made"), [(1.1, 2), (0.9, 4)])
+def test_tables_are_made_anew_where_they_could_make_the_job_leave(monkeypatch, other, made):
+    solved = []
+    monkeypatch.setattr(ours, "solve", lambda *about, **more: solved.append(about) or solve(*about, **more))
+    up = Traces(1 / 6, {"a": np.ones(72, dtype=bool), "b": np.zeros(72, dtype=bool)})
+    prices, moves = {"a": 1.0, "b": other}, {("a", "b"): Move(1.0, 0.0)}
+    out = simulate(make_policy(), up, SpotJob(8, 12, 0.2, prices, {"a": 3.0, "b": 3.0}, moves=moves))
+    assert out.changeovers == 1
+    assert len(solved) == made
