@@ -34,6 +34,13 @@ FIRST_STEP = (1 / 12, 1 / 4)
 WORTH_LEAVING = 0.5
 """Changeovers that are to be gained by leaving a spot machine to wait for a better one. It is asked at every look, and
 estimates waver; to leave is for good, to stay is not."""
+WORTH_MOVING = 0.13
+"""What is to be gained by a move instead of waiting for the zone at hand, in units of the move's price (egress, and its
+start), while slack is plentiful. A move can be made later, none can be taken back, and the lowest of estimates that
+waver is likely too low."""
+PLENTY = 0.65
+"""Slack is plentiful while as much of it is left, by hour of work, as this share of what the job began with. Where it
+gets scarce nothing more is asked of a move: slack that is waited away is paid for on demand."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,7 @@ class ExpectedCost:
         self._seen = Sightings(history, history_step)
         self._distances = Distances()
         self._tables: _Tables | None = None
+        self._began: float | None = None  # with so many hours of slack for each of work
         self.weighed: Weighing | None = None
 
     def decide(self, situation: Situation) -> Decision:
@@ -80,10 +88,12 @@ class ExpectedCost:
 
     def _least(self, situation: Situation) -> Decision:
         names = _worth_a_look(situation, self._seen.home)
+        spared = _slack_by_work(situation)
+        self._began = spared if self._began is None else self._began
         self.weighed = None
         if not any(name in situation.spot_price for name in names):
             return on_demand(situation)
-        costs = _Costs(situation, self._solved(situation, names), self._seen)
+        costs = _Costs(situation, self._solved(situation, names), self._seen, spared > PLENTY * max(self._began, 0.0))
         spot = costs.spot()
         options = [*spot, *costs.on_demand()]
         if self._seen.home is not None or all(cost >= FORBIDDEN for cost, _ in spot):
@@ -129,8 +139,8 @@ class _Costs:
     A job that has spot leaves it for a lower price only: the other zones will be there when it is taken.
     """
 
-    def __init__(self, situation: Situation, tables: _Tables, seen: Sightings) -> None:
-        self._situation, self._tables, self._seen = situation, tables, seen
+    def __init__(self, situation: Situation, tables: _Tables, seen: Sightings, plenty: bool) -> None:
+        self._situation, self._tables, self._seen, self._plenty = situation, tables, seen, plenty
         self._ahead = situation.now - tables.solved
         self._slack = situation.time_to_deadline - situation.remaining_work
         prices = situation.spot_price
@@ -151,13 +161,18 @@ class _Costs:
             if name in self._situation.spot_price and self._situation.spot_available.get(name, False)
         ]
         needed = 2 * self._situation.changeover - 1e-9
-        return [
-            (
-                cost + (FORBIDDEN if begins is not None and self._slack < begins + needed else 0.0),
-                Decision("spot", name),
-            )
-            for (cost, begins), (_, name) in zip(self._run("spot", offered), offered, strict=True)
-        ]
+        costs = []
+        for (cost, begins), (_, name) in zip(self._run("spot", offered), offered, strict=True):
+            unsafe = begins is not None and self._slack < begins + needed
+            costs.append((cost + self._moving(name) + (FORBIDDEN if unsafe else 0.0), Decision("spot", name)))
+        return costs
+
+    def _moving(self, zone: str) -> float:
+        """USD that are to be gained by a start on spot in a zone, if it moves the job."""
+        if not self._plenty or self._seen.home is None or zone in (self._seen.home, self._situation.zone):
+            return 0.0
+        starts = self._situation.changeover * self._situation.spot_price[zone]
+        return WORTH_MOVING * (self._situation.migration_cost.get(zone, 0.0) + starts)
 
     def on_demand(self) -> list[tuple[float, Decision]]:
         """To be on-demand: where the job is, if it is, or in any zone."""
@@ -212,6 +227,12 @@ class _Costs:
 
 def _cost(option: tuple[float, Decision]) -> float:
     return option[0]
+
+
+def _slack_by_work(situation: Situation) -> float:
+    """Hours of slack for each hour of work."""
+    work = max(situation.remaining_work, situation.changeover, 0.01)
+    return (situation.time_to_deadline - situation.remaining_work) / work
 
 
 def _has_spot(situation: Situation) -> bool:

@@ -26,7 +26,7 @@ RATES = np.array([(1.93, 1.46, 0.9, 0.60, 0.28, 0.22, 0.12, 0.12), (1.75, 1.35, 
 """(2, PHASES) returns of spot and preemptions per hour by phase, as measured."""
 SCALES = np.array([0.4, 1.0, 2.5])
 """What a zone's rates may be in units of RATES."""
-SPREAD = 0.45
+SPREAD = 0.412
 """Standard deviation of the logarithm of a zone's scales; by a random-effects fit to the AWS halves 0.35 for down
 spells, 0.5 for up spells."""
 MEMORY = 24.0

@@ -11,7 +11,7 @@ from lab.hindsight import hindsight_cost
 from lab.omniscient import omniscient_costs
 from lab.simulate import Move, SpotJob, Truth, simulate
 from lab.traces import Traces
-from sky_core.recovery import Decision, make_policy
+from sky_core.recovery import Decision, make_policy, ours
 from sky_core.recovery.policies import REFERENCE, SafetyNet
 from tests.unit.spot.test_recovery import situation
 
@@ -203,3 +203,16 @@ def test_the_way_out_has_to_be_in_time_as_well():
     cheap = {**far, "on_demand_price": {"a": 3.0, "b": 0.5}}
     assert SafetyNet(Wishes("on_demand", "b")).decide(situation(**cheap, time_to_deadline=9.3)).zone == "b"
     assert SafetyNet(Wishes("on_demand", "b")).decide(situation(**cheap, time_to_deadline=9.0)).zone == "a"
+
+
+def test_what_a_move_has_to_gain_holds_it_back_while_slack_is_plentiful_and_no_longer(monkeypatch):
+    gone = traces(a="1" * 12 + "0" * 200, b="1" * 212)
+    began = []
+    for worth in (0.0, 1e6):
+        monkeypatch.setattr(ours, "WORTH_MOVING", worth)
+        out = simulate(make_policy("skyloom"), gone, job(10.0, 20.0, {"ab": (0.5, 0.0), "ba": (0.5, 0.0)}))
+        began.append(next(leg.begin for leg in out.timeline if leg.zone == "b" or leg.state == "on_demand"))
+        assert out.finish <= 20.0
+    left = 10.0 - (2.0 - 0.2)  # of the work, as spot is lost
+    assert began[0] < began[1]
+    assert 20.0 - began[1] - left == pytest.approx(ours.PLENTY * left, abs=2 * STEP)
