@@ -22,6 +22,8 @@ from sky_core.remote.agent.job import BROUGHT
 
 PACKAGE = "skyloom_agent"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same content gives the same bytes
+WITHOUT_REFERENCES = 2
+"""The last of marshal's versions whose bytes do not hang on what else the process holds: later ones mark that."""
 UNCHECKED = (1).to_bytes(4, "little")  # its source lies beside it and is of the same file; see PEP 552
 
 
@@ -54,7 +56,7 @@ def agent() -> tuple[str, bytes]:
 
 def _compiled(name: str, source: bytes) -> bytes:
     """What this Python makes of a module; one of another version passes over it, by its magic number."""
-    code = marshal.dumps(compile(source, name, "exec", dont_inherit=True))
+    code = marshal.dumps(compile(source, name, "exec", dont_inherit=True), WITHOUT_REFERENCES)
     return importlib.util.MAGIC_NUMBER + UNCHECKED + importlib.util.source_hash(source) + code
 
 

@@ -165,6 +165,19 @@ def test_the_agent_needs_nothing_but_the_standard_library(tmp_path):
     assert told.stdout == b'{"phase": "missing"}\n'
 
 
+def test_the_same_sources_give_the_same_bytes_whatever_else_the_process_holds():
+    script = """
+import importlib, pkgutil, sys
+from sky_core.remote import agent, bundle
+before = bundle.agent.__wrapped__()
+for module in pkgutil.walk_packages(agent.__path__, agent.__name__ + "."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+sys.exit(before != bundle.agent.__wrapped__())
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 def test_a_python_of_the_drivers_version_finds_the_agent_compiled_and_others_its_sources(tmp_path):
     name, content = bundle.agent()
     (tmp_path / name).write_bytes(content)
