@@ -28,7 +28,7 @@ SCALES = np.array([0.4, 1.0, 2.5])
 """What a zone's rates may be in units of RATES."""
 SPREAD = 0.412
 """Standard deviation of the logarithm of a zone's scales; by a random-effects fit to the AWS halves 0.35 for down
-spells, 0.5 for up spells."""
+spells, 0.5 for up spells; between them chosen on SkyNomad's windows."""
 MEMORY = 24.0
 """Hours after which what was seen of a zone counts for 1/e."""
 PRIOR = np.tile(-0.5 * (np.log(SCALES) / SPREAD) ** 2, (2, 1))
