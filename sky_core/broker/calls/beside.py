@@ -17,6 +17,7 @@ from importlib.machinery import all_suffixes
 from pathlib import Path
 
 from sky_core.broker.calls.local import is_local_file, is_ours
+from sky_core.broker.calls.parsing import parsed
 
 BY_NAME = frozenset({"import_module", "__import__", "resources", "files", "get_data"})  # take modules' names
 MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -72,7 +73,8 @@ def _asked_by(code: types.CodeType, package: str) -> Iterator[str]:
         if step.opname == "IMPORT_NAME":
             level, names = before[-2:]
             yield from _names(str(step.argval), names if isinstance(names, tuple) else (), level, package)
-        before = [before[-1], step.argval]
+        if step.opname != "EXTENDED_ARG":  # the upper part of what the next one says
+            before = [before[-1], step.argval]
     by_name = not BY_NAME.isdisjoint(part for name in code.co_names for part in name.split("."))
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
@@ -83,12 +85,9 @@ def _asked_by(code: types.CodeType, package: str) -> Iterator[str]:
 
 def _imported(source: bytes, package: str) -> list[str]:
     """What a module's text imports, anywhere in it."""
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError):  # whoever imports it is told
-        return []
+    tree = parsed(source)
     names: list[str] = []
-    for node in ast.walk(tree):
+    for node in ast.walk(tree) if tree else ():
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

@@ -24,6 +24,7 @@ from typing import Any
 
 from sky_core.broker.calls.code import texts, within
 from sky_core.broker.calls.local import is_local, is_ours
+from sky_core.broker.calls.parsing import parsed
 from sky_core.remote.agent.call import FOLDER
 
 LIMIT = 4 << 20  # bytes, of all files of a call: each call of a wide map has its own
@@ -207,12 +208,9 @@ def derived(file: Path) -> frozenset[str]:
 
 @lru_cache(maxsize=1000)
 def _derived(file: Path, changed_ns: int) -> frozenset[str]:
-    try:
-        tree = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError):
-        return frozenset()
+    tree = parsed(file.read_bytes())
     names: set[str] = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(tree) if tree else ():
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value and _mentions(node.value, SIGNS | names):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             names |= {target.id for target in targets if isinstance(target, ast.Name)}

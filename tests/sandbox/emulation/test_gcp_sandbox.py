@@ -19,6 +19,7 @@ from sky_sandbox.gcp.types import ZONES, machine_type, pools
 from sky_sandbox.gcp.wire import ApiError, matches
 from sky_sandbox.logins import Logins
 from sky_sandbox.machines.record import Machine
+from sky_sandbox.network.gate import Source
 from sky_sandbox.world import World
 from tests.conftest import until
 from tests.sandbox.loopback import serve
@@ -37,6 +38,8 @@ class Nothing:
     def notice(self, machine: Machine, seconds: float) -> None: ...
 
     def kill(self, machine: Machine) -> None: ...
+
+    def let_in(self, machine: Machine, sources: frozenset[Source] | None, *, cut: bool) -> None: ...
 
 
 class Api:

@@ -144,8 +144,12 @@ def test_what_is_local_travels_by_value(tmp_path):
     assert run(RECEIVE, *(tmp_path / str(number) for number in range(5))) == ["4", "3", "5", "7", "(3, False)"]
 
 
-def test_what_is_imported_only_while_the_call_runs_goes_along(tmp_path):
-    """Also what those import, in whatever way; what is installed does not, and nothing is run here to find it out."""
+@pytest.mark.parametrize("names", [0, 300], ids=["short", "long"])
+def test_what_is_imported_only_while_the_call_runs_goes_along(tmp_path, names):
+    """Also what those import, in whatever way; what is installed does not, and nothing is run here to find it out.
+
+    The numbers of a long function's names do not fit into its instructions.
+    """
     files = {
         "project/__init__.py": "ran = 1\n",
         "project/util.py": "from . import deep\nfrom .deep import inner as i\ndef triple(x): return i.value() * x\n",
@@ -161,13 +165,15 @@ def test_what_is_imported_only_while_the_call_runs_goes_along(tmp_path):
         from sky_core.broker.calls import pack
         def work(x):
             def inside():
-                from project.util import triple
-                return triple(x)
+                if x is None: NAMES
+                from project import util
+                return util.triple(x)
             return inside()
         payload, _ = pack(work, (4,), {})
         pathlib.Path(sys.argv[1]).write_bytes(payload)
         print("project" in sys.modules, "beside" in sys.modules, b"JSONDecoder" in payload)
     """
+    send = send.replace("NAMES", "; ".join(f"x.a{number}" for number in range(names)) or "pass")
     assert run(send, tmp_path / "call", path=[tmp_path / "flow"]) == ["False False False"]
     receive = """
         import os, sys
