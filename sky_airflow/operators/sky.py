@@ -185,6 +185,7 @@ class SkyOperator(BaseOperator, Sky):
         """Plan the run if nobody has, submit this task's job (or find it), and wait for it in the triggerer."""
         from sky_airflow.triggers.sky import SkyJobTrigger
         from sky_airflow.wanting import how_of, waiter_of
+        from sky_core.broker.tries import called_off, resumable_key
 
         broker, ti = self.broker, context["ti"]
         with permanent_errors():
@@ -194,7 +195,9 @@ class SkyOperator(BaseOperator, Sky):
         stem = f"{plan_stem(context)}/{self.task_id}/{ti.map_index}/{self._epoch(ti)}"
         self._owner = str(ti.id)
         base = Path(context["dag"].fileloc).parent
-        key = broker.resumable_key(stem)
+        if stopped := called_off(broker.store, stem):  # Airflow has lost that try's end, or its process
+            raise AirflowFailException(f"task {stopped.task!r} was cancelled: {stopped.cancel_reason}")
+        key = resumable_key(broker.store, stem)
         with permanent_errors():
             secrets = {name: value.get_secret_value() for name, value in task.secret_values.items()}
             environ = {**os.environ, **secrets}
@@ -234,7 +237,7 @@ class SkyOperator(BaseOperator, Sky):
         broker = self.broker
         self._job_id, self._owner = event["job_id"], str(context["ti"].id)
         if event.get("timeout"):
-            broker.cancel(event["job_id"], "execution_timeout")
+            broker.cancel(event["job_id"], "execution_timeout", owner=self._owner)
             raise TimeoutError(f"{self.task_id}: execution_timeout passed; its machines are being taken down")
         return self._finish(context, broker, broker.job(event["job_id"]))
 

@@ -5,7 +5,6 @@ Nothing here touches a cloud: it reads and writes the store and keeps a driver p
 
 from __future__ import annotations
 
-import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -186,19 +185,6 @@ class Broker:
         ).run(objective)
 
     # Jobs.
-
-    def resumable_key(self, stem: str) -> str:
-        """The key of the present try below ``stem``: that of its running or finished job, else a fresh one.
-
-        An engine's process that was killed and comes again finds its job by this. A job that failed, was cancelled
-        or is about to be is not found again: retries mean to try anew.
-        """
-        for number in itertools.count():
-            key = f"{stem}/{number}"
-            found = self.store.find_job(key)
-            if found is None or found.state == "succeeded" or not (found.over or found.cancel_reason):
-                break
-        return key
 
     def submit(
         self,

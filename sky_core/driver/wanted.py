@@ -82,4 +82,4 @@ def _bid_farewell(step: Step, dismissed: Dismissed) -> None:
     memory, store = step.memory, step.driving.store
     saving = memory.leaving and step.cluster is not None
     if not saving or store.now() > dismissed.until:
-        store.request_cancel(step.job.id, dismissed.why)
+        store.request_cancel(step.job.id, dismissed.why, step.job.owner)

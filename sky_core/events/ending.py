@@ -92,7 +92,10 @@ class StrayEnded(Happening, kind="stray ended"):
 
 
 class CancelRequested(Happening, kind="cancel requested"):
+    """``owner`` is the try that asked, None where a person did."""
+
     reason: str
+    owner: str | None = None
 
     def words(self) -> str:
         return f"cancel requested: {self.reason}"

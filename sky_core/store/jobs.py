@@ -115,7 +115,7 @@ class Jobs(Part):
 
     @writes
     def request_cancel(self, db: sa.Connection, job_id: str, reason: str, owner: str | None = None) -> bool:
-        """Ask for the job's end. With ``owner``, only if the job is still that try's. False if not asked."""
+        """Ask for the job's end. With ``owner``, a try that asks, only if the job is still its. False if not asked."""
         condition = (JOBS.c.id == job_id) & JOBS.c.state.not_in(TERMINAL) & JOBS.c.cancel_reason.is_(None)
         if owner is not None:
             condition &= JOBS.c.owner == owner
@@ -123,7 +123,7 @@ class Jobs(Part):
         values = {"cancel_reason": reason, "wake_at": self._now(db)}
         asked = bool(db.execute(sa.update(JOBS).where(condition).values(**values)).rowcount)
         if asked:
-            self._add_event(db, job_id, CancelRequested(reason=reason))
+            self._add_event(db, job_id, CancelRequested(reason=reason, owner=owner))
         return asked
 
     @writes

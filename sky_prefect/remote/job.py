@@ -11,6 +11,7 @@ from prefect.client.schemas.objects import State, StateType, TaskRun
 
 from sky_core.broker import Broker
 from sky_core.broker.calls import pack
+from sky_core.broker.tries import resumable_key
 from sky_core.errors import JobCancelled, StoreTrouble, TransferError
 from sky_core.events import EventKind
 from sky_core.job.narrate import describe
@@ -80,7 +81,7 @@ def run_job(
     payload, inputs = pack(function, args, kwargs, plain=sealed.for_machine, lies=calls.values.reference)
     sha = broker.store.put_payload(payload)
     task = build_task(name, with_secrets(needs, sealed.values), function=sha, inputs=inputs)
-    key = broker.resumable_key(stem)
+    key = resumable_key(broker.store, stem)
     before = broker.store.find_job(key)
     try:
         job = broker.submit(key, task, calls.plan_key)

@@ -135,7 +135,32 @@ def test_a_job_that_somebody_cancelled_is_not_tried_again(world, airflow, store)
     assert store.request_cancel(job.id, "enough")
     ended(world, store, job)
     assert airflow.wait("ticking_cancelled", run, limit_s=300.0) == "failed"
-    assert airflow.task_instances("ticking_cancelled", run)["cancelled"]["try_number"] == 1
+    # Airflow may lose the end of a try and begin another (an executor's report that comes late); no job comes of that.
+    assert [found.id for found in store.jobs() if found.task == "cancelled"] == [job.id]
+
+
+def test_a_job_that_somebody_cancelled_while_its_task_process_was_gone_is_not_tried_again(world, airflow, store):
+    before = {job.id for job in store.jobs()}
+    run = airflow.trigger("ticking_blocking")
+    job = ticking(store, "blocking", 5, besides=before)
+    os.kill(int((world.home / "blocking.pid").read_text()), signal.SIGKILL)
+    assert store.request_cancel(job.id, "enough")
+    ended(world, store, job)
+    assert airflow.wait("ticking_blocking", run, limit_s=300.0) == "failed"
+    assert {found.id for found in store.jobs() if found.task == "blocking"} - before == {job.id}
+    assert airflow.task_instances("ticking_blocking", run)["blocking"]["try_number"] == 2
+
+
+def test_clearing_a_task_whose_job_was_cancelled_runs_it_anew(world, airflow, store):
+    before = {job.id for job in store.jobs()}
+    run = airflow.trigger("ticking_deferred")
+    job = ticking(store, "deferred", 5, besides=before)
+    assert store.request_cancel(job.id, "enough")
+    assert airflow.wait("ticking_deferred", run) == "failed"
+    body = {"dry_run": False, "task_ids": ["deferred"], "dag_run_id": run, "reset_dag_runs": True}
+    airflow.api("POST", "/dags/ticking_deferred/clearTaskInstances", json=body)
+    assert airflow.wait("ticking_deferred", run) == "success"
+    assert len({found.id for found in store.jobs() if found.task == "deferred"} - before) == 2
 
 
 def test_a_killed_task_without_retries_ends_its_job(world, airflow, store):
