@@ -6,6 +6,7 @@ one that looks at a job needs.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -126,6 +127,7 @@ def _daemon(job: Job, place: Place, program: str, write_end: int) -> None:
     fresh.python.symlink_to(sys.executable)
     fresh.log.touch()
     fresh.lease.touch()
+    os.utime(fresh.lease, (0, 0))  # nobody has asked yet
     os.mkfifo(fresh.renewals, 0o600)
     State(fresh.state).begin(os.getpid())
     try:
@@ -136,6 +138,11 @@ def _daemon(job: Job, place: Place, program: str, write_end: int) -> None:
         os._exit(0)
     state = State(place.state)
     state.begin(os.getpid())
+    if job.peers:
+        from .gang.logins import Logins
+
+        with contextlib.suppress(OSError):  # the supervisor does it again, and says what is wrong
+            Logins(job, place).open()
     os.write(write_end, b"started")
     _detach(place.own_log)
     os.closerange(3, write_end + 1)

@@ -83,6 +83,10 @@ class Lease:
         self._seen: float | None = None
         self._changed = time.monotonic()
 
+    def asked(self) -> bool:
+        """Whether the driver has asked at all."""
+        return self._path.stat().st_mtime > 0
+
     def expired(self) -> bool:
         """Whether nobody has touched the file for the time to live."""
         touched = self._path.stat().st_mtime

@@ -31,7 +31,7 @@ from .data.mounts import Mounts
 from .data.placing import Unplaced
 from .ends import Events, Failed, Interrupt, Interrupted, carry_out
 from .engines import in_engine, serves
-from .gang.logins import Logins
+from .gang.logins import Logins, meet
 from .host import accelerators, eviction, halting
 from .host.keeping import ALIVE_S, stay_alive
 from .job import Job, Place
@@ -130,6 +130,7 @@ class Supervisor:
 
     def _live(self) -> int:
         inputs = self._await(self._fetch)
+        self._await(lambda: meet(self.job, self._lease))
         shown = self._await(self._look_for_accelerators)
         try:
             env = calling(self.job, self.place, environment(self.job, self.place, inputs, self._room.env))
@@ -257,8 +258,7 @@ class Supervisor:
         published = self._patience.ask(f"output {name!r} not published", "publish", about, whatever=True)
         for warning in published["warnings"]:
             self.say(f"output {name!r}: {warning}")
-        size: int = published["bytes"]
-        return size
+        return int(published["bytes"])
 
     # --- the verdict -----------------------------------------------------------------------------------------
 

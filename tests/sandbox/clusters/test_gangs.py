@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from dataclasses import replace
 
 import pytest
@@ -11,6 +13,7 @@ from sky_core.driver.stages import running
 from sky_core.driver.step import Step
 from sky_core.driver.urls import storage_options, verdict_url
 from sky_core.remote.artifacts import read_object
+from sky_core.remote.ssh_executor import SshExecutor
 from tests.conftest import until
 from tests.crash import judge
 from tests.sandbox.driving import home_of
@@ -86,6 +89,22 @@ def test_ranks_that_fail_because_a_machine_is_lost_do_not_fail_the_gang(world, t
         (job,) = home.drive(job)
         assert (job.state, job.attempt) == ("succeeded", 2), home.store.events(job.id)
         assert {*home.store.log(job.id).splitlines()} >= {b"(rank %d) kept" % rank for rank in range(3)}
+
+
+def test_a_command_begins_once_all_machines_of_its_gang_let_it_in(world, tmp_path, monkeypatch):
+    start = SshExecutor._start
+
+    def late(link, program, wanted, description):
+        if json.loads(description)["rank"] == 2:
+            time.sleep(2.0)
+        return start(link, program, wanted, description)
+
+    monkeypatch.setattr(SshExecutor, "_start", staticmethod(late))
+    wanted = Resources(cloud="aws", instance_type=TYPES["aws"])
+    with home_of(world, tmp_path) as home:
+        run = "ssh node-0 true && ssh node-1 true && ssh node-2 true"
+        (job,) = home.drive(home.submit(Task(name="gang", run=run, num_nodes=3, hours=0.1, resources=wanted)))
+        assert job.state == "succeeded", home.store.log(job.id)
 
 
 def test_once_machines_of_a_gang_come_up_the_others_are_looked_for_soon(world, tmp_path, monkeypatch):

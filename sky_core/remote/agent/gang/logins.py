@@ -13,13 +13,16 @@ import hashlib
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..job import Job, Place, root, write_whole
+from ..outliving import Lease
 from ..state import ENDED, read_state, supervisor_lives
 
+MEET_S = 60.0  # for the driver to start the other machines
 ATTEMPT = "attempt"  # a link to the folder of whose logins they are
 
 HOST = """\
@@ -45,12 +48,13 @@ class Logins:
         self._ssh = Path.home() / ".ssh"
 
     def open(self) -> None:
-        """Let the gang's machines in, and know how to get to them."""
+        """Let the gang's machines in, and know how to get to them. Doing so again changes nothing."""
         _list(self._place, self._job.node_ips)
         if not self._job.peers:
             return
-        self._folder.mkdir(mode=0o700, parents=True)
-        (self._folder / ATTEMPT).symlink_to(self._place.folder)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            (self._folder / ATTEMPT).symlink_to(self._place.folder)
         key = self._folder / "id"
         key.touch(mode=0o600)
         key.write_text(self._job.gang_key["private"])
@@ -58,8 +62,8 @@ class Logins:
         self._ssh.mkdir(mode=0o700, exist_ok=True)
         public = f"{self._job.gang_key['public'].strip()} {self._folder}"
         with self._held():
-            _rewrite(self._ssh / "authorized_keys", lambda lines: [*_living(lines), public])
-            _rewrite(self._ssh / "config", lambda lines: [f"Include {self._folder}/config", *_living(lines)])
+            _rewrite(self._ssh / "authorized_keys", lambda lines: [*self._others(lines), public])
+            _rewrite(self._ssh / "config", lambda lines: [f"Include {self._folder}/config", *self._others(lines)])
 
     def close(self) -> None:
         """Take the logins back."""
@@ -67,8 +71,14 @@ class Logins:
             return
         with self._held():
             for name in ("authorized_keys", "config"):
-                _rewrite(self._ssh / name, lambda lines: [line for line in lines if str(self._folder) not in line])
+                _rewrite(self._ssh / name, self._not_ours)
         shutil.rmtree(self._folder)
+
+    def _not_ours(self, lines: Sequence[str]) -> list[str]:
+        return [line for line in lines if str(self._folder) not in line]
+
+    def _others(self, lines: Sequence[str]) -> list[str]:
+        return self._not_ours(_living(lines))
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[None]:
@@ -76,6 +86,13 @@ class Logins:
         with (self._ssh / ".skyloom.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def meet(job: Job, lease: Lease) -> None:
+    """Wait until all machines of a gang let each other in: the driver first asks once it has started them all."""
+    end = time.monotonic() + MEET_S
+    while job.peers and not lease.asked() and time.monotonic() < end:
+        time.sleep(0.02)
 
 
 def readdress(place: Place, node_ips: Sequence[str], peers: Sequence[Mapping[str, Any]] = (), **_: object) -> None:
