@@ -22,13 +22,12 @@ from numpy.typing import NDArray
 
 from lab.traces import Traces
 from sky_core.recovery.reference import IDLE
-from sky_core.recovery.situation import Decision, Policy, Situation, State
+from sky_core.recovery.situation import ASK_AGAIN, Decision, Policy, Situation, State
 
 Sight = Literal["told", "asked"]
 """What a policy sees of spot: told, every zone's state at every tick. Asked, what its own launches and preemptions have
 shown, as in production: spot is taken to be in a zone unless it was refused or taken there within ``ASK_AGAIN``; a
 refused launch leaves the job where it is, and the policy is asked once more."""
-ASK_AGAIN = 1 / 6  # hours
 DONE = 1e-9  # hours of work that count as none
 Moved = Literal["begun", "over"]
 """When a checkpoint counts as moved: once a start in another zone has begun, as in SkyNomad's artifact; or once it is

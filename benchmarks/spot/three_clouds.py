@@ -4,7 +4,7 @@
 
 Three jobs of four hours with seven hours to go and a checkpoint of 2 GB (2 MB here), each with a zone of AWS, one of
 Google's and a region of Azure that sell a V100, whose capacity follows three recorded traces (:mod:`lab.reference`); a
-second counts as 0.05 hours, or less on a busy machine. A fourth, of three hours, begins where it is dear, as there is
+second counts as 0.05 hours, or less on a busy machine. A fourth, of five hours, begins where it is dear, as there is
 no spot elsewhere, and finds spot at half the price later. The broker leads them with the default policy. The simulator
 then runs the same policy on the same traces, with the starts that were measured. Exit code 1 if a job is late, goes
 elsewhere than the simulator's, or has a bill off by more than 5%.
@@ -35,7 +35,7 @@ DATA = reference.REFERENCE / "spot-traces/availability/aws-2022-10-26"
 HOURS_PER_SECOND = 0.05
 SANDBOX = {"gb_per_mb": 1.0, "boot_s": 0.1, "aws_notice_s": 1, "gcp_notice_s": 1, "azure_notice_s": 1}
 WORK, DEADLINE, GB = 4.0, 7.0, 2.0
-SHORT = 3.0  # so that the job that starts second-best costs the same whether starts take 0.03 or 0.06 h
+LONG = 5.0  # so that the job that starts second-best costs the same within 5% whether starts take 0.03 or 0.12 h
 TICKS = round(DEADLINE * 3600 / GAP_S) + 30
 TRACES = ("us-west-2a_k80_1", "us-west-2a_v100_1", "us-west-2a_k80_8")  # for AWS, Google's and Azure
 PLACES = (
@@ -60,10 +60,10 @@ def _place(place: str) -> Resources:
     return Resources(accelerators="V100:1", use_spot=True, cloud=cloud, **where)
 
 
-def second_best(places: Sequence[str], work: float = SHORT, deadline: float = DEADLINE) -> Stretch:
-    """Only Google's zone, the dearest, has spot at first; AWS's has it from the fifth tick on."""
+def second_best(places: Sequence[str], work: float = LONG, deadline: float = DEADLINE) -> Stretch:
+    """Only Google's zone, the dearest, has spot at first; AWS's has it from the third tick on."""
     aws, gcp, azure = places
-    up = {aws: [False] * 4 + [True] * TICKS, gcp: [True] * TICKS, azure: [False] * TICKS}
+    up = {aws: [False] * 2 + [True] * TICKS, gcp: [True] * TICKS, azure: [False] * TICKS}
     return Stretch(over(places), {place: values[:TICKS] for place, values in up.items()}, work, deadline, GB)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sky_core.recovery.beliefs.answers import Answers
 from sky_core.recovery.beliefs.distances import Distances
 from sky_core.recovery.beliefs.market_model import PHASES, Zone
 from sky_core.recovery.beliefs.sightings import Sightings
@@ -29,6 +30,9 @@ AWAY_HOURS = 0.3
 is in new tables only."""
 SETTLED_HOURS = 12.0
 """The same for a job on the cheapest machine there is: nothing that its tables could say would make it leave."""
+SAME_START = 0.2
+"""Tables are made anew when starts turn out to take longer or less long than they were made for, by more than this
+share: a job's first start is foretold, the others are as long as those before them."""
 FIRST_STEP = (1 / 12, 1 / 4)
 """Hours: the least and the longest first step of the tables."""
 WORTH_LEAVING = 0.5
@@ -68,6 +72,7 @@ class ExpectedCost:
 
     def __init__(self, history: Mapping[str, Sequence[bool]] | None = None, history_step: float | None = None) -> None:
         self._seen = Sightings(history, history_step)
+        self._answers = Answers()
         self._distances = Distances()
         self._tables: _Tables | None = None
         self._began: float | None = None  # with so many hours of slack for each of work
@@ -79,12 +84,25 @@ class ExpectedCost:
         A job that was never started takes spot where it is offered: its first start moves nothing, and only a launch
         shows what a zone is worth. The tables would have it wait, as they tell a job what state its zone is in.
         """
+        self._answers.look(situation)
+        while True:
+            shown = situation if self._minds_all(situation) else self._answers.shown(situation)
+            decision = self._decide(shown)
+            if self._answers.answer(situation, decision):
+                return decision
+
+    def _decide(self, situation: Situation) -> Decision:
         self._seen.look(situation)
         if self._seen.home is not None:
             self._distances.tell(self._seen.home, situation.migration_cost, situation.moving_hours)
         decision = self._least(situation)
         self._seen.decided(situation, decision)
         return decision
+
+    def _minds_all(self, situation: Situation) -> bool:
+        """Whether all that is told of other zones counts: where there is no other, or moves are free."""
+        moves = (*situation.migration_cost.values(), *situation.moving_hours.values())
+        return len(situation.spot_available) == 1 or (self._seen.home is not None and not any(moves))
 
     def _least(self, situation: Situation) -> Decision:
         names = _worth_a_look(situation, self._seen.home)
@@ -109,6 +127,7 @@ class ExpectedCost:
             or (tables.names, tables.home) != (names, self._seen.home)
             or situation.now - tables.solved > _lasting(situation, names)
             or slack > 1.05 * tables.values.slacks[-1]
+            or not math.isclose(_start(situation), tables.zones.changeover, rel_tol=SAME_START)
             or (self._seen.news and not stays)
         ):
             zones = self._zones(situation, names)
@@ -126,7 +145,7 @@ class ExpectedCost:
             on_demand=np.array([situation.on_demand_price.get(name, np.inf) for name in names]),
             usd=usd,
             hours=hours,
-            changeover=max(situation.changeover, 0.01),
+            changeover=_start(situation),
             rates=np.stack([zone.rates() for zone in known]),
             now=np.stack([zone.forecast() for zone in known]),
             told=self._seen.told,
@@ -233,6 +252,11 @@ def _slack_by_work(situation: Situation) -> float:
     """Hours of slack for each hour of work."""
     work = max(situation.remaining_work, situation.changeover, 0.01)
     return (situation.time_to_deadline - situation.remaining_work) / work
+
+
+def _start(situation: Situation) -> float:
+    """Hours that the tables take a start to be."""
+    return max(situation.changeover, 0.01)
 
 
 def _has_spot(situation: Situation) -> bool:

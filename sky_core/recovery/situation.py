@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 State = Literal["idle", "spot", "on_demand"]
+ASK_AGAIN = 1 / 6
+"""Hours for which a zone is taken to have no spot after a launch was refused there, or spot was lost."""
 
 
 @dataclass(frozen=True)

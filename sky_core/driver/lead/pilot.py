@@ -2,7 +2,7 @@
 
 The policies are those of :mod:`sky_core.recovery`, the very objects that the simulator runs. What a broker sees of the
 market is what its own launches, refusals and preemptions tell: spot is assumed to be available in a zone unless it was
-refused or taken there within ``PROBE_HOURS``. A launch is the probe: no cloud has another signal that is honest, a
+refused or taken there within ``ASK_AGAIN``. A launch is the probe: no cloud has another signal that is honest, a
 refusal costs nothing, and it is made only where the policy would take what it may get.
 """
 
@@ -27,13 +27,13 @@ from sky_core.planner.offers import offers_of, sold_for
 from sky_core.planner.plan import Block, Placement
 from sky_core.recovery import Decision, Situation, make_policy
 from sky_core.recovery.reference import on_demand
+from sky_core.recovery.situation import ASK_AGAIN
 from sky_core.recovery.start_over import StartOver
 from sky_core.recovery.weighing import Weighing, called, weighing_of
 from sky_core.store import Cluster
 from sky_core.tracker import Blocked, availability
 from sky_core.tracker.availability import signs
 
-PROBE_HOURS = 1 / 6
 HISTORY_HOURS, HISTORY_STEP = 7 * 24.0, 1 / 6
 
 
@@ -175,7 +175,7 @@ def to_be_moved(step: Step, here: Cluster | None) -> Saved | None:
 
 
 def _refusals(step: Step) -> list[Blocked]:
-    now, probe_s = time.time(), step.driving.settings.scale.seconds(PROBE_HOURS)
+    now, probe_s = time.time(), step.driving.settings.scale.seconds(ASK_AGAIN)
     return tracker_of(step.driving.settings, step.driving.store, now - probe_s, now).blocked(probe_s)
 
 
