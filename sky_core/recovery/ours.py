@@ -86,7 +86,7 @@ class ExpectedCost:
         """
         self._answers.look(situation)
         while True:
-            shown = situation if self._minds_all(situation) else self._answers.shown(situation)
+            shown = situation if _minds_all(situation) else self._answers.shown(situation)
             decision = self._decide(shown)
             if self._answers.answer(situation, decision):
                 return decision
@@ -98,11 +98,6 @@ class ExpectedCost:
         decision = self._least(situation)
         self._seen.decided(situation, decision)
         return decision
-
-    def _minds_all(self, situation: Situation) -> bool:
-        """Whether all that is told of other zones counts: where there is no other, or moves are free."""
-        moves = (*situation.migration_cost.values(), *situation.moving_hours.values())
-        return len(situation.spot_available) == 1 or (self._seen.home is not None and not any(moves))
 
     def _least(self, situation: Situation) -> Decision:
         names = _worth_a_look(situation, self._seen.home)
@@ -242,6 +237,16 @@ class _Costs:
 
     def _runs(self, state: State, zone: str) -> bool:
         return (self._situation.state, self._situation.zone) == (state, zone)
+
+
+def _minds_all(situation: Situation) -> bool:
+    """Whether all that is told of other zones counts: where there is no other, or moves are free.
+
+    As long as nothing was done there is nothing to be moved, which says nothing of later moves.
+    """
+    moves = (*situation.migration_cost.values(), *situation.moving_hours.values())
+    begun = situation.remaining_work < situation.total_work
+    return len(situation.spot_available) == 1 or (begun and not any(moves))
 
 
 def _cost(option: tuple[float, Decision]) -> float:
