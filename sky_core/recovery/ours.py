@@ -86,13 +86,15 @@ class ExpectedCost:
         """
         self._answers.look(situation)
         while True:
-            shown = situation if _minds_all(situation) else self._answers.shown(situation)
-            decision = self._decide(shown)
+            if _minds_all(situation):
+                decision = self._decide(situation, told=self._answers.told)
+            else:
+                decision = self._decide(self._answers.shown(situation), told=False)
             if self._answers.answer(situation, decision):
                 return decision
 
-    def _decide(self, situation: Situation) -> Decision:
-        self._seen.look(situation)
+    def _decide(self, situation: Situation, *, told: bool) -> Decision:
+        self._seen.look(situation, told=told)
         if self._seen.home is not None:
             self._distances.tell(self._seen.home, situation.migration_cost, situation.moving_hours)
         decision = self._least(situation)

@@ -18,14 +18,21 @@ class Answers:
 
     A zone counts as having spot unless it was asked in vain, or spot was lost there, within ``ASK_AGAIN``. Situations
     that say what was seen are left as they are.
+
+    Attributes:
+        told: Whether the states of all zones are evidently told: one that nobody had asked turned out to be down.
     """
 
     def __init__(self) -> None:
+        self.told = False
+        self._last: Situation | None = None
         self._wish = IDLE
         self._down: dict[str, float] = {}  # when spot was last seen not to be there
 
     def look(self, situation: Situation) -> None:
         """Take in a situation, which answers the last wish."""
+        self.told = self.told or self._is_told(situation)
+        self._last = situation
         if not _has(situation, self._wish):
             self._down[self._wish.zone or ""] = situation.now
 
@@ -45,6 +52,13 @@ class Answers:
             return True
         self._down[decision.zone or ""] = situation.now
         return False
+
+    def _is_told(self, situation: Situation) -> bool:
+        if situation.seen is not None:
+            return False
+        before = self._last.spot_available if self._last else {}
+        asked = self._wish.zone if self._wish.state == "spot" else None
+        return any(not up and before.get(zone, True) and zone != asked for zone, up in situation.spot_available.items())
 
     def _may_have(self, zone: str, now: float) -> bool:
         return zone not in self._down or now - self._down[zone] >= ASK_AGAIN - EPSILON

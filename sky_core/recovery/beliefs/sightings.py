@@ -14,15 +14,14 @@ class Sightings:
 
     The situation may say itself what was seen. Where it does not: that spot is not there has been seen, as it was
     refused or taken. That it is there is seen where the job runs on it; elsewhere it may be no more than that nobody
-    has been refused lately. Where a zone turns out to be down that nobody had asked, the states of all zones are
-    evidently known, and every look counts.
+    has been refused lately.
 
     Attributes:
         zones: What is believed, by zone.
         home: Where the checkpoint is, None before the first start: where the job was started last, unless the
             situation says that a start there still takes longer than where it was before.
         news: Whether a zone was seen otherwise than at the last look since this was last set to False.
-        told: Whether the states of all zones are evidently known.
+        told: Whether the last look told the states of all zones.
     """
 
     def __init__(self, history: Mapping[str, Sequence[bool]] | None, history_step: float | None) -> None:
@@ -38,14 +37,18 @@ class Sightings:
         """What the job's policy wishes, which the next situation answers."""
         self._last, self._wish = situation, decision
 
-    def look(self, situation: Situation) -> None:
-        """Take in a situation. A job's first look follows the last of the history by a decision interval."""
+    def look(self, situation: Situation, *, told: bool = False) -> None:
+        """Take in a situation. A job's first look follows the last of the history by a decision interval.
+
+        Args:
+            told: Whether it tells the states of all zones, so that every look counts.
+        """
         last = self._last
         gap = situation.decision_interval if last is None else max(0.0, situation.now - last.now)
         if situation.seen is None and last is not None and gap >= situation.decision_interval / 2:
             self._started(last)  # else the launch was refused at once
         self._come_to(situation.zone or self._bound, situation.moving_hours)
-        self.told = self.told or self._is_told(situation)
+        self.told = told
         for name in situation.spot_available:
             zone, up = self.zones.setdefault(name, Zone()), self._seen(situation, name)
             if up is None:
@@ -81,10 +84,3 @@ class Sightings:
         if self._wish.state == "spot":
             self.news = True
             self.zones.setdefault(zone, Zone()).observe(True, 0.0)
-
-    def _is_told(self, situation: Situation) -> bool:
-        if situation.seen is not None:
-            return False
-        before = self._last.spot_available if self._last else {}
-        asked = self._wish.zone if self._wish.state == "spot" else None
-        return any(not up and before.get(zone, True) and zone != asked for zone, up in situation.spot_available.items())

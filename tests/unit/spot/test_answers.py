@@ -81,3 +81,14 @@ def test_nothing_is_hidden_of_what_launches_have_shown():
     now = situation(spot_available={"a": False, "b": True}, seen={"a": False})
     answers.look(now)
     assert answers.shown(now) == now
+
+
+def test_that_all_states_are_told_shows_where_a_zone_is_down_that_nobody_asked():
+    answers = asked_in_vain("a")
+    assert answers.told, "b is down"
+    for wish, expected in (("a", False), ("b", True)):
+        answers, now = Answers(), situation(spot_available={"a": True, "b": True})
+        answers.look(now)
+        assert answers.answer(now, Decision("spot", wish))
+        answers.look(replace(now, spot_available={"a": False, "b": True}))
+        assert answers.told == expected

@@ -8,12 +8,12 @@ from sky_core.recovery.beliefs.sightings import Sightings
 from tests.unit.spot.test_recovery import TICK, situation
 
 
-def follow(*looks):
+def follow(*looks, told=False):
     """Sightings after looks: a situation's changes and the decision thereafter."""
     seen = Sightings(None, None)
     for changes, wish in looks:
         now = situation(**changes)
-        seen.look(now)
+        seen.look(now, told=told)
         seen.decided(now, Decision(*wish))
     return seen
 
@@ -63,10 +63,11 @@ def test_a_checkpoint_that_has_still_to_be_brought_is_where_it_was():
     assert follow(*looks[:2], (taken, IDLE)).home == "b", "it came there, and was taken before the next look"
 
 
-def test_where_a_zone_that_nobody_asked_is_down_every_look_counts():
+def test_where_all_states_are_told_every_look_counts():
     seen = follow(
         ({"spot_available": {"a": False, "b": True}}, IDLE),
         ({"now": TICK, "spot_available": {"a": True, "b": True}}, IDLE),
+        told=True,
     )
     assert [chance(seen, zone) for zone in ("a", "b")] == pytest.approx([1, 1])
 
