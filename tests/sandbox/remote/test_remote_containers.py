@@ -13,6 +13,7 @@ import pytest
 from sky_core.remote.artifacts import load_result, read_result
 from sky_core.remote.executor import JobRequest
 from sky_core.remote.functions import pack
+from tests.conftest import until
 from tests.sandbox.loopback import store_options
 from tests.sandbox.park import archive
 from tests.sandbox.registry import LOGIN, Registry, layer, tools
@@ -113,7 +114,7 @@ def test_it_is_stopped_and_leaves_nothing(park, machine, registry, endpoint):
     state = park.follow(machine, request)
     assert (state.detail, state.last_checkpoint) == ("moved", True), state
     assert b"told to end" in state.log
-    assert not (place / "root").exists()
+    until(lambda: not (place / "root").exists())  # put away once the end is told
     lines = [p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline") if p.exists()]
     assert not any(b"left-behind" in line for line in lines)
 
