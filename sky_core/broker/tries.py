@@ -15,18 +15,16 @@ def resumable_key(store: Store, stem: str) -> str:
     An engine's process that was killed and comes again finds its job by this. A job that failed, was cancelled or is
     about to be is not found again: retries mean to try anew.
     """
-    for key, found in _tries(store, stem):
-        if found is None or found.state == "succeeded" or not (found.over or found.cancel_reason):
-            return key
-    raise AssertionError("keys never end")
+    return next(
+        key
+        for key, found in _tries(store, stem)
+        if found is None or found.state == "succeeded" or not (found.over or found.cancel_reason)
+    )
 
 
 def called_off(store: Store, stem: str) -> Job | None:
     """The job below ``stem`` that a person, and not a try of the engine, has asked to end, if there is one."""
-    for _, found in _tries(store, stem):
-        if found is None or _by_hand(store, found):
-            return found
-    raise AssertionError("keys never end")
+    return next(found for _, found in _tries(store, stem) if found is None or _by_hand(store, found))
 
 
 def _tries(store: Store, stem: str) -> Iterator[tuple[str, Job | None]]:
