@@ -22,6 +22,7 @@ from prefect.context import FlowRunContext, TagsContext
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Pending
 
+from sky_core.broker.calls.parsing import parsing_again
 from sky_prefect.pool.jobs import RunJobs
 from sky_prefect.wanting import CALLER_GONE
 
@@ -68,7 +69,8 @@ def bundled(flow: Flow[..., Any], run: FlowRun) -> Iterator[Path]:
     Nothing of this process's settings, the API's key among them, is in it, and no variables: they go sealed.
     """
     plain = run.model_copy(update={"job_variables": None})
-    made = create_bundle_for_flow_run(_unbound(flow), plain, context={"tags_context": TagsContext.get().serialize()})
+    context = {"tags_context": TagsContext.get().serialize()}
+    made = parsing_again(create_bundle_for_flow_run)(_unbound(flow), plain, context=context)
     content = {**made["bundle"], "dependencies": "", "files_key": None}  # its packages are those of its environment
     with tempfile.TemporaryDirectory(prefix="skyloom-flow-") as name:
         folder = Path(name)

@@ -13,6 +13,10 @@ import threading
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
 PARSING = threading.Lock()
+# Has a call made again whose parsing others upset, whom our lock does not hold back.
+parsing_again = retry(
+    retry=retry_if_exception_type(SystemError), wait=wait_random(0, 0.02), stop=stop_after_attempt(20), reraise=True
+)
 
 
 def parsed(source: bytes) -> ast.Module | None:
@@ -23,8 +27,7 @@ def parsed(source: bytes) -> ast.Module | None:
         return None
 
 
-# Others parse as well, whom our lock does not hold back.
-@retry(retry=retry_if_exception_type(SystemError), wait=wait_random(0, 0.02), stop=stop_after_attempt(20), reraise=True)
+@parsing_again
 def _parsed(source: bytes) -> ast.Module:
     with PARSING:
         return ast.parse(source)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import os
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import FailedRun, MissingResult
 from prefect.filesystems import LocalFileSystem
 from prefect.flows import InfrastructureBoundFlow
 
 from sky_core.errors import SpecError
 from sky_prefect import sky
+from sky_prefect.pool.adhoc import BUNDLE, bundled
 from tests.prefect.pool.pools import SMALL
 from tests.prefect.servers import FAST
 
@@ -33,6 +37,22 @@ def test_slips_are_told_when_the_file_is_loaded():
         sky(work_pool="bound", deadline="soon")
     with pytest.raises(SpecError, match="num_nodes: a flow run is one process"):
         sky(work_pool="bound", num_nodes=2)
+
+
+def test_a_flow_is_bundled_while_other_threads_parse(monkeypatch):
+    """Python 3.11 tells whoever parses beside them of a mismatch (see test_parsing.py)."""
+    parse, refused, run = ast.parse, [], FlowRun(flow_id=uuid4())
+
+    def upset(*args, **kwargs):
+        if not refused:
+            refused.append(args)
+            raise SystemError("AST constructor recursion depth mismatch (before=96, after=115)")
+        return parse(*args, **kwargs)
+
+    monkeypatch.setattr(ast, "parse", upset)
+    with bundled(doubled, run) as folder:
+        assert (folder / BUNDLE).is_file()
+    assert refused
 
 
 @pytest.mark.slow
