@@ -75,7 +75,7 @@ from sky_core.store import Cluster
 
 log = logging.getLogger(__name__)
 
-SOON_S = 0.4  # until the next look, when machines of a gang have just come up: the others do within moments
+SOON_S = 0.2  # until the next look, when machines of a gang have just come up: the others do within moments
 LEAVE_GRACE_S = 10.0  # for a command to end by itself when its job moves
 LINK_TIMEOUT_S = 180.0  # without an answer from a machine that its cloud calls running
 CLOCKS_S = 60.0  # what a cloud's clock may be behind this machine's

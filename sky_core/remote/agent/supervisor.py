@@ -319,8 +319,8 @@ class Supervisor:
             time.sleep(ALIVE_S)
 
     def _watch_cloud(self) -> None:
-        at = eviction.watch(self.job.cloud)
-        left = max(0.0, at - time.time())
+        meet(self.job, self._lease)  # a gang's agents start at once: what they can start without comes after it
+        left = max(0.0, eviction.watch(self.job.cloud) - time.time())
         self.place.eviction.touch()
         self.state.change(eviction=True)
         self.say(f"the cloud takes this machine back in {left:.0f} s")

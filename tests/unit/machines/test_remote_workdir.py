@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -163,6 +164,16 @@ def test_the_agent_needs_nothing_but_the_standard_library(tmp_path):
         check=True,
     )
     assert told.stdout == b'{"phase": "missing"}\n'
+
+
+def test_a_python_that_is_too_old_says_so(tmp_path):
+    name, content = bundle.agent()
+    (tmp_path / name).write_bytes(content)
+    with zipfile.ZipFile(tmp_path / name) as archive:
+        ast.parse(archive.read("__main__.py"), feature_version=(3, 4))
+    old = f"import runpy, sys; sys.version_info = (3, 8, 1); runpy.run_path({str(tmp_path / name)!r}, {{}}, '__main__')"
+    told = subprocess.run([sys.executable, "-S", "-c", old], input=b"{}", capture_output=True, check=True).stdout
+    assert told.split(maxsplit=2) == [b"unfit", os.uname().machine.encode(), b"Python 3.9 or later\n"]
 
 
 def test_the_same_sources_give_the_same_bytes_whatever_else_the_process_holds():

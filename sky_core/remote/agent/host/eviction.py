@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from .belonging import ANSWERLESS, module_of
+from .belonging import answerless, module_of
 
 UNANSWERED_S = 10.0  # between looks at a service that does not answer
 
@@ -19,5 +19,5 @@ def watch(cloud: str) -> float:
             for at in module.notices():
                 if at is not None:
                     return at
-        except ANSWERLESS:
+        except answerless():
             time.sleep(UNANSWERED_S)

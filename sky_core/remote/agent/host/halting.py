@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 
-from .belonging import ANSWERLESS, way_out
+from .belonging import answerless, way_out
 
 
 def end_bill(cloud: str) -> str:
@@ -13,7 +13,7 @@ def end_bill(cloud: str) -> str:
     ask = way_out(cloud)
     try:
         return ask() if ask else power_off()
-    except ANSWERLESS as error:
+    except answerless() as error:
         return f"{power_off()}, since {cloud} said: {error}"
 
 
