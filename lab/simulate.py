@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.traces import Traces
+from sky_core.recovery.patience import without_deadline
 from sky_core.recovery.reference import IDLE
 from sky_core.recovery.situation import ASK_AGAIN, Decision, Policy, Situation, State
 
@@ -65,6 +66,8 @@ class SpotJob:
         refusal: USD for a launch that is refused.
         least_billed: Hours that a machine costs at least.
         moved: When the checkpoint is in a zone where the job was started.
+        hour_usd: The weight of time of a job without a deadline, whose ``deadline`` is the end of its patience only
+            (:mod:`sky_core.recovery.patience`); None where there is a deadline. Not in the costs.
     """
 
     work: float
@@ -78,6 +81,7 @@ class SpotJob:
     refusal: float = 0.0
     least_billed: float = 0.0
     moved: Moved = "begun"
+    hour_usd: float | None = None
 
     def move(self, origin: str | None, to: str) -> Move:
         """What it takes to bring the checkpoint to a zone; nothing where it is, or where there is none yet."""
@@ -239,7 +243,7 @@ class _Run:
         job = self.job
         left = self.left + (job.work - self.truth.work)
         moves = {zone: job.move(self.home, zone) for zone in available}
-        return Situation(
+        seen = Situation(
             now=self.now, remaining_work=left or -DONE, time_to_deadline=job.deadline - self.now,  # 0 would mean done
             changeover=self._estimate(),
             changeover_left=max(0.0, self.starting + (self.told - self.delay)) if self.starting else 0.0,
@@ -250,7 +254,9 @@ class _Run:
             migration_cost={zone: move.usd for zone, move in moves.items()},
             moving_hours={zone: move.hours for zone, move in moves.items()},
             ways_out={zone: min(job.move(zone, to).hours for to in job.on_demand_price) for zone in available},
+            hour_usd=job.hour_usd or 0.0,
         )  # fmt: skip
+        return seen if job.hour_usd is None else without_deadline(seen)
 
     def leave(self) -> None:
         """Be nowhere."""

@@ -125,6 +125,7 @@ class ExpectedCost:
             or situation.now - tables.solved > _lasting(situation, names)
             or slack > 1.05 * tables.values.slacks[-1]
             or not math.isclose(_start(situation), tables.zones.changeover, rel_tol=SAME_START)
+            or situation.hour_usd != tables.zones.hour_usd
             or (self._seen.news and not stays)
         ):
             zones = self._zones(situation, names)
@@ -146,6 +147,7 @@ class ExpectedCost:
             rates=np.stack([zone.rates() for zone in known]),
             now=np.stack([zone.forecast() for zone in known]),
             told=self._seen.told,
+            hour_usd=situation.hour_usd,
         )
 
 

@@ -13,7 +13,7 @@ ASK_AGAIN = 1 / 6
 
 @dataclass(frozen=True)
 class Situation:
-    """One moment of a job with a deadline. Hours and USD; mappings are by zone.
+    """One moment of a job with a deadline, or without (:mod:`.patience`). Hours and USD; mappings are by zone.
 
     Attributes:
         now: Hours since the job was submitted.
@@ -34,6 +34,7 @@ class Situation:
             elsewhere; judged by ``moving_hours`` for zones that are not named.
         seen: What launches and preemptions have really shown of spot since the last situation; None where
             ``spot_available`` is all there is to go by.
+        hour_usd: The weight of time: what an hour until the job's end costs besides. Only ours heeds it.
     """
 
     now: float
@@ -54,6 +55,7 @@ class Situation:
     moving_hours: Mapping[str, float] = field(default_factory=dict)
     ways_out: Mapping[str, float] = field(default_factory=dict)
     seen: Mapping[str, bool] | None = None
+    hour_usd: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ class Zones:
         rates: (Z, 2, PHASES) ends of a spell without and with spot per hour.
         now: (Z, STATES) how probable each state of a zone's market is.
         told: Whether who waits sees how long spot has been there.
+        hour_usd: The weight of time: USD for each hour until the job's end.
     """
 
     spot: Floats
@@ -64,6 +65,7 @@ class Zones:
     rates: Doubles
     now: Doubles
     told: bool = False
+    hour_usd: float = 0.0
 
     @property
     def late(self) -> float:
@@ -166,7 +168,7 @@ class _Step:
         comes: (Z,) of another zone to come back.
         wait, half: (S, S) slack after waiting for the whole step, or until spot comes back within it.
         sooner: (S, S) from the former to the latter.
-        short: (S,) USD for waiting where there is no time for it.
+        waiting: (S,) USD for waiting: the time itself, and more where there is none for it.
     """
 
     works: np.float32
@@ -178,7 +180,7 @@ class _Step:
     wait: Floats
     half: Floats
     sooner: Floats
-    short: Floats
+    waiting: Floats
 
 
 class _Recursion:
@@ -195,8 +197,9 @@ class _Recursion:
         self.zones, self.slacks = zones, slacks
         count, size = len(zones.spot), len(slacks)
         self.has_spot = np.isfinite(zones.spot)
-        self.price = np.where(self.has_spot, zones.spot, FORBIDDEN).astype(np.float32)[:, None, None]
-        dear = np.where(np.isfinite(zones.on_demand), zones.on_demand, FORBIDDEN)
+        self.bare = np.where(self.has_spot, zones.spot, FORBIDDEN).astype(np.float32)[:, None, None]
+        self.price = self.bare + np.float32(zones.hour_usd)
+        dear = np.where(np.isfinite(zones.on_demand), zones.on_demand, FORBIDDEN) + zones.hour_usd
         self.dear = dear.astype(np.float32)[:, None, None]
         self.comes = np.where(self.has_spot, 1 / spells(zones.rates)[0][:, 0], 0.0)  # per hour
         moves = np.round(zones.hours, 3)
@@ -227,12 +230,13 @@ class _Recursion:
         for number, (span, turn) in enumerate(turns.items()):
             comes = -np.expm1(-self.comes * span)
             comes *= -math.expm1(-comes.sum()) / max(comes.sum(), 1e-9)  # of several only one is taken
-            short = np.clip(self.zones.changeover + span - self.slacks, 0.0, span) * self.zones.late
+            short = np.clip(self.zones.changeover + span - self.slacks, 0.0, span)
+            waiting = short * self.zones.late + span * self.zones.hour_usd
             chances = turn.astype(np.float32)
             steps[span] = _Step(
                 np.float32(works[number]), chances, chances[:, PHASES:, PHASES:].copy(),
                 chances[:, PHASES:, :1].copy(), chances[:, :PHASES, PHASES : PHASES + 1].copy(),
-                comes.astype(np.float32), waits[number], halves[number], sooner[number], short.astype(np.float32),
+                comes.astype(np.float32), waits[number], halves[number], sooner[number], waiting.astype(np.float32),
             )  # fmt: skip
         return steps
 
@@ -257,9 +261,9 @@ class _Recursion:
         away = np.matmul(step.turns, self.away)
         away[:2, :, :PHASES] -= comes
         comes = _times(comes, step.half)
-        comes += step.returns * (self.price * soon)
+        comes += step.returns * (self.bare * soon)  # its time counts as waiting's
         away[:2] = _times(away[:2], step.wait)
-        away[:2] += step.short
+        away[:2] += step.waiting
         away[:2, :, :PHASES] += comes
         away[2] += self.dear * paid
         away[2, :, :PHASES] -= step.returns * (self.saves * soon)[:, None]
@@ -275,7 +279,7 @@ class _Recursion:
         if len(self.zone) == 1:
             return
         better = self._begin(self.young, self.unsafe)
-        sooner = _times(better, step.sooner) + self.price[:, 0] * step.works  # who waits takes it when it comes
+        sooner = _times(better, step.sooner) + self.bare[:, 0] * step.works  # who waits takes it when it comes
         _, tried, on_demand = self.away
         gain, size = self.gain, self.gain.shape
         np.subtract(self.spot[:, None], better[:, :, None], out=gain[:, :, :PHASES])
