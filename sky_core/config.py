@@ -234,8 +234,10 @@ class Settings(BaseModel):
             deep learning images install NVIDIA's driver when they first boot.
         interest_ttl_s: Seconds without a word from whoever waits for a job, after which its engine is asked.
         unwanted_ttl_s: Seconds that a job goes on for when nobody waits and nobody can be asked; 0 for ever.
-        spot_policy: What leads jobs with a deadline: one of ours, or one that a package adds.
+        spot_policy: What leads jobs on spot: one of ours, or one that a package adds.
         spot_policy_options: What the policy takes, by its parameters' names.
+        spot_hour_usd: What an hour of a job on spot without a deadline is worth, USD: whether it waits for spot hangs
+            on that. By default what its machines cost by the hour.
         forget_after_days: Days after which packed folders and calls of jobs that are over leave the store; 0 never.
         sweep_s: Seconds between two sweeps of a driver for machines that belong to no live job.
     """
@@ -260,6 +262,7 @@ class Settings(BaseModel):
     blocked_ttl_s: float = Field(600.0, ge=0)
     spot_policy: Annotated[str, AfterValidator(_known_policy)] = "skyloom"
     spot_policy_options: Mapping[str, Any] = Field(default_factory=dict)
+    spot_hour_usd: float | None = Field(None, ge=0, allow_inf_nan=False)
     max_attempts: int = Field(8, ge=1)
     boot_timeout_s: float = Field(900.0, gt=0)
     accelerator_timeout_s: float = Field(420.0, ge=0)

@@ -23,7 +23,7 @@ import numpy as np
 from lab import reference
 from lab.simulate import SpotJob, simulate
 from lab.traces import Traces
-from sky_core.recovery import Decision, Policy, Situation, make_policy
+from sky_core.recovery import Decision, Situation, make_policy
 from sky_core.recovery.patience import time_to_end
 from sky_core.recovery.reference import best_spot, is_available_here, on_demand
 

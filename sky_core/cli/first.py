@@ -121,7 +121,8 @@ def _findings() -> Iterator[Finding]:
     yield Finding("settings", f"profile {settings.profile}, home {settings.home}")
     options = ", ".join(f"{name}={value!r}" for name, value in settings.spot_policy_options.items())
     yield Finding(
-        "spot policy", f"{settings.spot_policy}{options and f' ({options})'}, for tasks on spot with a deadline"
+        "spot policy",
+        f"{settings.spot_policy}{options and f' ({options})'}, for tasks on spot with a deadline or checkpoints",
     )
     yield from _clouds(settings)
     yield from _store(settings)

@@ -87,14 +87,24 @@ class CloudMissing(OfAttempt, kind="cloud missing"):
 
 
 class Promised(Happening, kind="promised"):
-    """``work`` is the run time in hours, and ``source`` who says so."""
+    """A spot policy leads the job.
 
-    hours: float
+    Attributes:
+        hours: To its deadline; None without one.
+        work: The run time in hours.
+        source: Who says so.
+        hour_usd: What an hour of its time is worth where there is no deadline.
+    """
+
+    hours: float | None
     work: float
     source: str
+    hour_usd: float | None = None
 
     def words(self) -> str:
         work = f"{self.work:.2f} h of work (run time: {self.source})"
+        if self.hours is None:
+            return f"led by a spot policy: {work}, no deadline, an hour is worth ${self.hour_usd or 0.0:.2f}"
         return f"promised within {self.hours:.2f} h: {work}, led by a spot policy"
 
 

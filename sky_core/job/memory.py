@@ -31,11 +31,11 @@ class Saved(Record):
 
 
 class Promise(Record):
-    """A job's deadline, and how far its work is. Times are seconds since the epoch.
+    """What a job that a spot policy leads is promised, and how far its work is. Times are seconds since the epoch.
 
     Attributes:
         since: When the promise was made.
-        due: When the work has to be done.
+        due: When the work has to be done; without a deadline, when the job's patience with spot is used up.
         kind: A placement of the kind of machine it is to run on.
         at_risk: Hours of work that a sudden death may take although a checkpoint was taken as often as it should be.
         saved: Hours of work that the newest checkpoint holds.
@@ -43,6 +43,7 @@ class Promise(Record):
         looked: When the present attempt was last seen running.
         changeover: The longest time from a launch to a running command so far, hours; None until one was made.
         warned: Whether the user was told that the deadline is in danger.
+        hour_usd: The weight of time where there is no deadline: USD that an hour until the end is worth. None with one.
     """
 
     since: float
@@ -54,6 +55,12 @@ class Promise(Record):
     looked: float | None = None
     changeover: float | None = None
     warned: bool = False
+    hour_usd: float | None = None
+
+    @property
+    def firm(self) -> bool:
+        """Whether there is a deadline."""
+        return self.hour_usd is None
 
     @property
     def work(self) -> float:
@@ -118,7 +125,7 @@ class Memory(Record):
         verdict: The state the job ends in once everything is closed; None if another attempt follows.
         result: What the job will report.
         checkpoint: The newest checkpoint; None until one was taken.
-        promise: The deadline of a job that is driven by a spot policy; None without one.
+        promise: Of a job that is led by a spot policy; None of any other.
         successor: The placement of the machines that are to take over, once they are asked for.
         leaving: Whether the present attempt is being ended to go on elsewhere, or to wait.
         idle: Whether the job waits for spot, by its policy's decision.

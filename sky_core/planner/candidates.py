@@ -83,7 +83,7 @@ class Candidates:
         less = hours / self.hours
         return replace(
             self,
-            place=lambda row, task: _rest_of(self.place(row, task), done),
+            place=lambda row, task: rest_of(self.place(row, task), done),
             cost=self.cost * less,
             hours=hours,
             at_most=self.boot + (self.at_most - self.boot) * (1 - done),
@@ -100,7 +100,8 @@ class Candidates:
         return self.only(np.array([name == cloud for name, _ in self.locations], dtype=bool)[self.at])
 
 
-def _rest_of(whole: Placement, done: float) -> Placement:
+def rest_of(whole: Placement, done: float) -> Placement:
+    """A placement of a task of which that share is done."""
     rest = whole.model_copy(update={"done": done})
     return rest.model_copy(update={"compute_usd": whole.compute_usd * rest.expected_hours / whole.expected_hours})
 

@@ -13,9 +13,11 @@ from sky_core.recovery.situation import Situation
 
 PATIENCE = 1.0
 LEAST_H = 1.0  # of patience
+AGAIN = 0.25
+"""Of the work that was estimated, what a job is taken to have before it once it has outrun its estimate."""
 KEPT = 6.0
-"""Changeovers of slack that are never used up: with less, the safety net has a job pay for on-demand to the end, which
-here nobody asks for."""
+"""Changeovers of slack beyond the patience: with less, the safety net has a job pay for on-demand to the end, which here
+nobody asks for."""
 
 
 def time_to_end(work: float) -> float:
@@ -25,8 +27,14 @@ def time_to_end(work: float) -> float:
 
 def without_deadline(situation: Situation) -> Situation:
     """A situation whose deadline is when patience is used up, as the policy of a job without a deadline sees it."""
+    if situation.remaining_work < 0:
+        more = AGAIN * situation.total_work - situation.remaining_work
+        longer = situation.time_to_deadline + more
+        situation = replace(situation, remaining_work=AGAIN * situation.total_work, time_to_deadline=longer)
     kept = KEPT * (situation.changeover + max(situation.moving_hours.values(), default=0.0))
-    if situation.time_to_deadline - situation.remaining_work >= kept:
-        return situation
-    dearest = max([situation.hour_usd, *situation.on_demand_price.values()])
-    return replace(situation, time_to_deadline=situation.remaining_work + kept, hour_usd=dearest)
+    patience = situation.time_to_deadline - situation.remaining_work
+    worth = situation.hour_usd
+    if patience <= 0:
+        worth = max([worth, *situation.on_demand_price.values()])
+    time_left = situation.remaining_work + max(patience, 0.0) + kept
+    return replace(situation, time_to_deadline=time_left, hour_usd=worth)

@@ -22,7 +22,7 @@ app = typer.Typer(no_args_is_help=True, help="Jobs with a deadline, led by a spo
 
 @app.callback()
 def spot() -> None:
-    """Jobs with a deadline, led by a spot policy."""
+    """Jobs that a spot policy leads."""
 
 
 @app.command()
@@ -40,7 +40,9 @@ def explain(
     store, found = broker.store, job_called(broker, job)
     promise = Memory.model_validate(found.memory).promise
     if promise is None:
-        raise SkyloomError(f"{found.id} is not led by a spot policy", cure="use_spot and a deadline make it so")
+        raise SkyloomError(
+            f"{found.id} is not led by a spot policy", cure="use_spot and a deadline, or a checkpoint, make it so"
+        )
     story = tell(promise, store.events(found.id), store.clusters(job_id=found.id), broker.settings.scale, time.time())
     for line in lanes(story, max(20, min(72, console().width - 30))):
         say(line)

@@ -1,9 +1,9 @@
-"""What a job with a deadline chooses from: the zones that sell its kind of machine, and what going there costs."""
+"""What a job that a policy leads chooses from: the zones that sell its kind of machine, and what going there costs."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,8 @@ from sky_core.spec import Task
 from sky_core.store import Cluster
 from sky_core.tracker import Offering
 
+Place = tuple[str, str, str | None]
+"""Cloud, region and zone."""
 MOST_ZONES = 12  # the cheapest; each is one more market to believe in
 
 
@@ -31,25 +33,35 @@ class Berth:
         place: Where it is: cloud, region, zone.
         spot, on_demand: The machine in either market; None where the zone does not sell it.
         input_usd: Egress of the task's given inputs to here.
+        output_usd: Egress of its outputs from here to where the plan has them read.
     """
 
-    place: tuple[str, str, str | None]
+    place: Place
     spot: Placement | None
     on_demand: Placement | None
     input_usd: float
+    output_usd: float = 0.0
 
     @property
     def least_usd(self) -> float:
         """The cheapest way to run all of the task here."""
-        return self.input_usd + min(place.compute_usd for place in (self.spot, self.on_demand) if place is not None)
+        return (
+            self.input_usd
+            + self.output_usd
+            + min(place.compute_usd for place in (self.spot, self.on_demand) if place is not None)
+        )
 
-    def moving(self, catalog: Catalog, checkpoint: Saved | None) -> tuple[float, float]:
-        """USD of egress for the inputs and the newest checkpoint to here, and the checkpoint's hours on the way."""
+    def moving(self, catalog: Catalog, checkpoint: Saved | None, from_: Berth | None = None) -> tuple[float, float]:
+        """USD of egress for the inputs and the newest checkpoint to here, and the checkpoint's hours on the way.
+
+        What the outputs cost more from here than ``from_`` where the job is counts as well, once for every move here.
+        """
+        fixed_usd = self.input_usd + max(0.0, self.output_usd - (from_.output_usd if from_ else 0.0))
         if checkpoint is None:
-            return self.input_usd, 0.0
+            return fixed_usd, 0.0
         cloud, _, region = checkpoint.location.partition("/")
         usd, hours = catalog.egress([(cloud, region, None), self.place], checkpoint.gb)
-        return self.input_usd + float(usd[0, 1]), float(hours[0, 1])
+        return fixed_usd + float(usd[0, 1]), float(hours[0, 1])
 
 
 def ways_out(
@@ -89,8 +101,13 @@ class Pilot:
         return berth.spot if decision.state == "spot" else berth.on_demand
 
 
-def berths_of(task: Task, market: Market, kind: Placement) -> dict[str, Berth]:
+def berths_of(
+    task: Task, market: Market, kind: Placement, readers: Sequence[tuple[Place, float]] = ()
+) -> dict[str, Berth]:
     """The cheapest zones, by :func:`zone_key`, whose machines take as long for the task as ``kind`` does.
+
+    Args:
+        readers: Where the task's outputs are read, and how many GB.
 
     Raises:
         NoFeasibleOffering: if nothing is for sale at all.
@@ -102,7 +119,7 @@ def berths_of(task: Task, market: Market, kind: Placement) -> dict[str, Berth]:
     for row in alike[np.argsort(-offers.rate[alike], kind="stable")]:  # the cheapest comes last and stays
         place = offers.placement(int(row), task.name)
         found[zone_key(place)][place.use_spot] = place
-    berths = {zone: _berth(task, market.catalog, markets) for zone, markets in found.items()}
+    berths = {zone: _berth(task, market.catalog, markets, readers) for zone, markets in found.items()}
     cheapest = sorted(berths, key=lambda zone: (berths[zone].least_usd, zone))[:MOST_ZONES]
     return {zone: berths[zone] for zone in cheapest}
 
@@ -120,7 +137,12 @@ def sold_at(place: Placement | Cluster) -> Offering:
     )  # fmt: skip
 
 
-def _berth(task: Task, catalog: Catalog, markets: Mapping[bool, Placement]) -> Berth:
+def _berth(
+    task: Task,
+    catalog: Catalog,
+    markets: Mapping[bool, Placement],
+    readers: Sequence[tuple[Place, float]],
+) -> Berth:
     some = next(iter(markets.values()))
     here = (some.cloud, some.region, some.zone)
     input_usd = sum(
@@ -128,10 +150,9 @@ def _berth(task: Task, catalog: Catalog, markets: Mapping[bool, Placement]) -> B
         for source in task.given.values()
         if (location := source_location(source)) is not None
     )
-    return Berth(here, markets.get(True), markets.get(False), input_usd)
+    output_usd = sum(_egress_usd(catalog, here, there, gb) for there, gb in readers)
+    return Berth(here, markets.get(True), markets.get(False), input_usd, output_usd)
 
 
-def _egress_usd(
-    catalog: Catalog, origin: tuple[str, str, str | None], to: tuple[str, str, str | None], gb: float
-) -> float:
+def _egress_usd(catalog: Catalog, origin: Place, to: Place, gb: float) -> float:
     return float(catalog.egress([origin, to], gb)[0][0, 1])

@@ -1,4 +1,4 @@
-"""A job with a deadline is led by a spot policy: what the policy sees of the market, and what it wishes.
+"""A spot policy leads a job with a deadline, or with checkpoints: what it sees of the market, and what it wishes.
 
 The policies are those of :mod:`sky_core.recovery`, the very objects that the simulator runs. What a broker sees of the
 market is what its own launches, refusals and preemptions tell: spot is assumed to be available in a zone unless it was
@@ -13,19 +13,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sky_core.driver.lead.berths import Pilot, berths_of, sold_at, ways_out, zone_key
 from sky_core.driver.lead.promise import changeover, hours_left, remaining_work, unsaved
 from sky_core.driver.stages.fitting import own_task
 from sky_core.driver.step import Step
 from sky_core.driver.urls import location_of
+from sky_core.errors import NoFeasibleOffering
 from sky_core.events import Happening, Weighed
 from sky_core.job.memory import Promise, Saved
 from sky_core.planner.candidates import free, is_blocked
 from sky_core.planner.market import tracker_of
-from sky_core.planner.offers import offers_of, sold_for
+from sky_core.planner.offers import Offers, Sold, offers_of, sold_for
 from sky_core.planner.plan import Block, Placement
 from sky_core.recovery import Decision, Situation, make_policy
+from sky_core.recovery.patience import without_deadline
 from sky_core.recovery.reference import on_demand
 from sky_core.recovery.situation import ASK_AGAIN
 from sky_core.recovery.start_over import StartOver
@@ -93,9 +96,14 @@ def pilot_of(step: Step, promise: Promise) -> Pilot | None:
 def _new_pilot(step: Step, promise: Promise) -> Pilot | None:
     """A pilot whose policy begins with what past launches have shown of its zones."""
     settings, store, now = step.settings, step.driving.store, time.time()
-    _, pipeline, _ = step.planned()
+    _, pipeline, plan = step.planned()
     task, market = own_task(step, pipeline), step.market(pipeline.name)
-    berths = berths_of(task, market, promise.kind)
+    readers = [
+        ((place.cloud, place.region, place.zone), gb)
+        for (source, reader), gb in pipeline.data_edges().items()
+        if source == task.name and (place := plan.placements.get(reader))
+    ]
+    berths = berths_of(task, market, promise.kind, readers)
     spot = {zone: berth.spot for zone, berth in berths.items() if berth.spot}
     if not spot:
         return None
@@ -116,17 +124,66 @@ def elsewhere(step: Step, promise: Promise) -> Promise:
     Raises:
         NoFeasibleOffering: if nothing at all is to be had.
     """
-    _, pipeline, _ = step.planned()
-    market, task = step.market(pipeline.name), own_task(step, pipeline)
-    sold = free(task, sold_for(task, market.catalog, market.clouds), market.blocked)
+    sold = _free(step)
     certain = sold.take(~sold.frame["use_spot"].to_numpy())
-    offers = offers_of(task, certain if len(certain) else sold, market.history.get(task.name, ()))
+    offers = _offers(step, certain if len(certain) else sold)
     share = remaining_work(step, promise, None) / promise.work
     in_time = share * offers.at_most + changeover(promise) <= hours_left(step, promise)
-    best_row = np.argmin(np.where(in_time, offers.usd, np.inf)) if in_time.any() else np.argmin(offers.at_most)
-    best = offers.placement(int(best_row), task.name)
+    usd = offers.usd + (promise.hour_usd or 0.0) * offers.hours
+    if not promise.firm:
+        best_row = np.argmin(usd)
+    else:
+        best_row = np.argmin(np.where(in_time, usd, np.inf)) if in_time.any() else np.argmin(offers.at_most)
+    return _of_kind(step, promise, offers.placement(int(best_row), step.task.name))
+
+
+def cheaper_kind(step: Step, pilot: Pilot, promise: Promise, decision: Decision) -> Promise | None:
+    """The promise with another kind of machine, where that is expected to cost less than what the policy says.
+
+    Only of a job without a deadline: what is known of other kinds, their mean times, is no ground for a promise.
+    """
+    weighed = pilot.thought.usd if pilot.thought else {}
+    if promise.firm or called(decision) not in weighed:
+        return None
+    try:
+        offers = _offers(step, _free(step))
+    except NoFeasibleOffering:
+        return None
+    share = remaining_work(step, promise, None) / promise.work
+    usd = share * (offers.usd + (promise.hour_usd or 0.0) * offers.hours) + _bringing(step, pilot, offers)
+    usd[offers.like(promise.kind)] = np.inf
+    best = int(np.argmin(usd))
+    if usd[best] >= weighed[called(decision)]:
+        return None
+    return _of_kind(step, promise, offers.placement(best, step.task.name))
+
+
+def _free(step: Step) -> Sold:
+    """What is to be had for the task now."""
+    _, pipeline, _ = step.planned()
+    market, task = step.market(pipeline.name), own_task(step, pipeline)
+    return free(task, sold_for(task, market.catalog, market.clouds, market.tracker), market.blocked)
+
+
+def _offers(step: Step, sold: Sold) -> Offers:
+    _, pipeline, _ = step.planned()
+    task = own_task(step, pipeline)
+    return offers_of(task, sold, step.market(pipeline.name).history.get(task.name, ()))
+
+
+def _bringing(step: Step, pilot: Pilot, offers: Offers) -> float | NDArray[np.float64]:
+    """(N,) USD of egress for the checkpoint to each offering."""
+    kept = step.memory.checkpoint
+    if kept is None:
+        return 0.0
+    cloud, _, region = kept.location.partition("/")
+    places = [(cloud, region, None), *((cloud, region, None) for cloud, region in offers.sold.locations)]
+    return np.asarray(pilot.catalog.egress(places, kept.gb)[0][0, 1:][offers.sold.at])
+
+
+def _of_kind(step: Step, promise: Promise, kind: Placement) -> Promise:
     step.driving.pilots.pop(step.job.id, None)
-    return promise.model_copy(update={"kind": best, "saved": promise.saved * best.hours_at_most / promise.work})
+    return promise.model_copy(update={"kind": kind, "saved": promise.saved * kind.hours_at_most / promise.work})
 
 
 def _situation(step: Step, pilot: Pilot, promise: Promise, here: Cluster | None) -> Situation:
@@ -137,9 +194,10 @@ def _situation(step: Step, pilot: Pilot, promise: Promise, here: Cluster | None)
     on_demand_price = {key: place.price * place.num_nodes for key, place in on_demand.items()}
     refused, vain = _refusals(step), step.memory.tries.blocks()
     kept = to_be_moved(step, here)
-    moves = {key: berth.moving(pilot.catalog, kept) for key, berth in pilot.berths.items()}
+    from_ = pilot.berths.get(zone or "")
+    moves = {key: berth.moving(pilot.catalog, kept, from_) for key, berth in pilot.berths.items()}
     sold = {key: on_demand_price[key] for key, place in on_demand.items() if _is_free(place, refused, vain)}
-    return Situation(
+    situation = Situation(
         now=scale.hours(time.time() - promise.since),
         remaining_work=remaining_work(step, promise, here),
         # One margin is enough for any number of deaths: spot is entered only with two changeovers to spare of this
@@ -159,7 +217,9 @@ def _situation(step: Step, pilot: Pilot, promise: Promise, here: Cluster | None)
         migration_cost={key: usd for key, (usd, _) in moves.items()},
         moving_hours={key: hours for key, (_, hours) in moves.items()},
         ways_out=ways_out(pilot.berths, sold, pilot.catalog, kept),
+        hour_usd=promise.hour_usd or 0.0,
     )
+    return situation if promise.firm else without_deadline(situation)
 
 
 def to_be_moved(step: Step, here: Cluster | None) -> Saved | None:

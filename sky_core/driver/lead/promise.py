@@ -1,4 +1,4 @@
-"""The promise to be done by a deadline: when it is made, how far the work is, and when it is in danger."""
+"""The promise to be done by a deadline, or for little: when it is made, how far the work is, when it is in danger."""
 
 from __future__ import annotations
 
@@ -41,6 +41,18 @@ def due_at(step: Step) -> float | None:
         hours = scale.hours(_moment(whole, plan.begun, scale) - now)
         due.append(now + scale.seconds(task_hours(pipeline, plan, step.job.task, hours)))
     return min(due) if due and step.task.resources.may_use_spot else None
+
+
+def hour_usd(step: Step, kind: Placement) -> float | None:
+    """What an hour is worth of a task without a deadline that a policy leads; None if none does.
+
+    One does where work is kept, time is not all that counts, and the plan takes spot.
+    """
+    plan, task = step.planned()[2], step.task
+    if task.checkpoint is None or task.elastic is not None or not kind.use_spot or plan.objective.minimize == "time":
+        return None
+    given = step.settings.spot_hour_usd
+    return kind.price * kind.num_nodes if given is None else given
 
 
 def _moment(deadline: datetime | float, since: float, scale: Scale) -> float:
@@ -125,7 +137,7 @@ def _has_begun(state: JobState) -> bool:
 def too_slow(step: Step, cluster: Cluster) -> Outcome | None:
     """The end of a spot machine that does not get going and has used up the time to try one."""
     promise = step.memory.promise
-    if promise is None or not cluster.use_spot:
+    if promise is None or not promise.firm or not cluster.use_spot:
         return None
     left = hours_left(step, promise)
     if left >= remaining_work(step, promise, None) + changeover(promise):
@@ -137,12 +149,12 @@ def warning(step: Step, promise: Promise, here: Cluster | None) -> list[Happenin
     """One event, once, when even on-demand would not be done in time."""
     left = hours_left(step, promise)
     needed = remaining_work(step, promise, here) + (0.0 if here else changeover(promise))
-    if promise.warned or left >= needed:
+    if promise.warned or not promise.firm or left >= needed:
         return []
     return [DeadlineInDanger(hours_left=left, hours_needed=needed)]
 
 
-def checkpoint_hours(step: Step, place: Placement | Cluster, *, promised: bool) -> float | None:
+def checkpoint_hours(step: Step, place: Placement | Cluster, *, firm: bool) -> float | None:
     """Hours of work between two syncs: the user's, else Young's and Daly's on spot; None leaves it to the agent.
 
     With a deadline they are no further apart than keeps their share of the time at ``SYNC_SHARE``: what is at risk
@@ -155,4 +167,4 @@ def checkpoint_hours(step: Step, place: Placement | Cluster, *, promised: bool) 
     tracker = Tracker(step.driving.store.observations(since=now - scale.seconds(RATE_MEMORY_HOURS)), now)
     took = kept.hours if kept else CHECKPOINT_HOURS
     best = float(checkpoint_interval(took, tracker.preemptions_per_hour(sold_at(place))))
-    return min(best, max(took / SYNC_SHARE, SHORTEST_INTERVAL_H)) if promised else best
+    return min(best, max(took / SYNC_SHARE, SHORTEST_INTERVAL_H)) if firm else best

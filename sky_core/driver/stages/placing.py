@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from sky_core.driver.lead.berths import Pilot
-from sky_core.driver.lead.pilot import decide, elsewhere, pilot_of, thoughts
-from sky_core.driver.lead.promise import checkpoint_hours, due_at, warning
+from sky_core.driver.lead.pilot import cheaper_kind, decide, elsewhere, pilot_of, thoughts
+from sky_core.driver.lead.promise import checkpoint_hours, due_at, hour_usd, warning
 from sky_core.driver.stages.elsewhere import leave_what_others_can_place
 from sky_core.driver.stages.fitting import misfit, own_task, plan_alone
 from sky_core.driver.stages.launch import intend
@@ -28,12 +29,15 @@ from sky_core.job.attempts import told
 from sky_core.job.memory import Promise, placement_of
 from sky_core.job.outcome import Outcome
 from sky_core.job.progress import so_far
-from sky_core.planner.candidates import free, is_blocked
+from sky_core.planner.candidates import free, is_blocked, rest_of
 from sky_core.planner.offers import sold_for
 from sky_core.planner.plan import Placement, Plan
 from sky_core.planner.planning import Market, SoFar, make_plan
+from sky_core.recovery.patience import time_to_end
 from sky_core.spec import Objective, Pipeline, Task
 from sky_core.store import Job, Result, StoredPlan
+
+NONE: Mapping[str, Placement] = {}
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ def _given_up(step: Step, why: str) -> Outcome:
 
 
 def _next_attempt(step: Step) -> Outcome:
-    """An intent as planned, or with a deadline where its policy says; or to wait."""
+    """An intent as planned, or where the job's policy says; or to wait."""
     if step.memory.promise is not None:
         pilot = pilot_of(step, step.memory.promise)
         if pilot is not None:
@@ -100,15 +104,20 @@ def _next_attempt(step: Step) -> Outcome:
     pilot = pilot_of(step, promise) if promise else None
     if promise is None or pilot is None:
         return planned.told.then(intend(step, planned.placement))
-    hours = step.driving.settings.scale.hours(promise.due - promise.since)
-    event = Promised(hours=hours, work=promise.work, source=promise.kind.hours_source)
+    hours = step.driving.settings.scale.hours(promise.due - promise.since) if promise.firm else None
+    kind = promise.kind
+    event = Promised(hours=hours, work=promise.work, source=kind.hours_source, hour_usd=promise.hour_usd)
     made = planned.told.then(step.comes_to(promise=promise, events=[event]))
-    return made.then(_led(step.after(made), promise, pilot))
+    if promise.firm:
+        return made.then(_led(step.after(made), promise, pilot))
+    return made.then(intend(step.after(made), planned.placement))
 
 
 def _led(step: Step, promise: Promise, pilot: Pilot) -> Outcome:
-    """What the policy of a job with a deadline says."""
+    """What the job's policy says; without a deadline, also another kind of machine that it does not know of."""
     decision = decide(step, pilot, promise, None)
+    if decision.state != "spot" and (other := cheaper_kind(step, pilot, promise, decision)):
+        return _around(step, step.comes_to(promise=other, events=thoughts(pilot)), other.kind)
     if decision.state == "idle":
         waits = [Waiting(zones=sorted(pilot.berths)), *thoughts(pilot)]
         poll_s = step.driving.settings.poll_s
@@ -120,18 +129,21 @@ def _led(step: Step, promise: Promise, pilot: Pilot) -> Outcome:
     danger = warning(step, promise, None)
     warned = promise.model_copy(update={"warned": promise.warned or bool(danger)})
     told = step.comes_to(promise=warned, events=[*thoughts(pilot), *danger])
-    return told.then(intend(step.after(told), placement))
+    return told.then(intend(step.after(told), placement)) if promise.firm else _around(step, told, placement)
 
 
 def _promised(step: Step, kind: Placement) -> Promise | None:
-    """The promise of a job that has a deadline and may use spot; None of any other."""
-    due = due_at(step)
+    """The promise of a job that may use spot and has a deadline, or keeps its work; None of any other."""
+    due, now = due_at(step), time.time()
+    worth = hour_usd(step, kind) if due is None else None
     if due is None:
-        return None
+        if worth is None:
+            return None
+        due = now + step.driving.settings.scale.seconds(time_to_end(kind.hours_at_most))
     on_spot = kind.model_copy(update={"use_spot": True})
     # A sync may be due just then, and the last one may have caught a state that was as old.
-    at_risk = 2 * (checkpoint_hours(step, on_spot, promised=True) or 0.0)
-    return Promise(since=time.time(), due=due, kind=kind, at_risk=at_risk)
+    at_risk = 2 * (checkpoint_hours(step, on_spot, firm=worth is None) or 0.0)
+    return Promise(since=now, due=due, kind=kind, at_risk=at_risk, hour_usd=worth)
 
 
 def _planned(step: Step) -> Chosen:
@@ -152,13 +164,33 @@ def _planned(step: Step) -> Chosen:
     if own != pipeline.task(own.name):
         return _apart(step, own, pipeline, plan, market, why)
     made, missed = _replan(step, pipeline, plan, market, why)
-    now_at = made.placements[step.job.task]
-    replanned = Replanned(
-        from_=planned.machine, to=now_at.machine, why=made.reason, plan_usd_before=plan.cost_usd, plan_usd=made.cost_usd
-    )
+    told = _newer(step, version, pipeline, plan, made)
+    return Chosen(made.placements[step.job.task], told.then(step.comes_to(events=missed)))
+
+
+def _around(step: Step, told: Outcome, place: Placement) -> Outcome:
+    """An intent where the job's policy says, what is left of the DAG planned around it if that is not as planned."""
+    version, pipeline, plan = step.planned()
+    planned, own = plan.placements.get(step.job.task), own_task(step, pipeline)
+    rest = rest_of(place, step.memory.tries.kept)
+    if planned is not None and own == pipeline.task(own.name) and planned.machine != place.machine:
+        market = step.market(pipeline.name)
+        blocks = sorted({block.reason for block in market.blocked if is_blocked(planned, [block])})
+        why = "; ".join(blocks) or "its spot policy chose another place"
+        made, missed = _replan(step, pipeline, plan, market, why, {own.name: rest})
+        told = told.then(_newer(step, version, pipeline, plan, made)).then(step.comes_to(events=missed))
+    return told.then(intend(step.after(told), rest))
+
+
+def _newer(step: Step, version: int, pipeline: Pipeline, before: Plan, made: Plan) -> Outcome:
+    """Another version of the plan, and the event that tells of it.
+
+    Written together with the intent to launch there: else jobs that are blocked differently would plan in turns.
+    """
+    from_, to = (plan.placements[step.job.task].machine for plan in (before, made))
+    usd = {"plan_usd_before": before.cost_usd, "plan_usd": made.cost_usd}
     newer = StoredPlan(version + 1, pipeline.model_dump_json(), made.model_dump_json())
-    # Written together with the intent to launch there: else jobs that are blocked differently would plan in turns.
-    return Chosen(now_at, step.comes_to(plan=newer, events=[*missed, replanned]))
+    return step.comes_to(plan=newer, events=[Replanned(from_=from_, to=to, why=made.reason, **usd)])
 
 
 def _apart(step: Step, task: Task, pipeline: Pipeline, plan: Plan, market: Market, why: str | None) -> Chosen:
@@ -168,10 +200,15 @@ def _apart(step: Step, task: Task, pipeline: Pipeline, plan: Plan, market: Marke
     return Chosen(placed, step.comes_to(events=[event]))
 
 
-def _replan(step: Step, pipeline: Pipeline, plan: Plan, market: Market, reason: str) -> tuple[Plan, list[Happening]]:
-    """A plan of what is left: tasks whose jobs have machines, or had them to the end, stay where they are."""
+def _replan(
+    step: Step, pipeline: Pipeline, plan: Plan, market: Market, reason: str, chosen: Mapping[str, Placement] = NONE
+) -> tuple[Plan, list[Happening]]:
+    """A plan of what is left: tasks whose jobs have machines, or had them to the end, stay where they are.
+
+    Those for which a place was ``chosen`` go there.
+    """
     jobs = _placed_jobs(step)
-    fixed = {job.task: place for job in jobs if (place := placement_of(job))}
+    fixed = {**{job.task: place for job in jobs if (place := placement_of(job))}, **chosen}
     done = _so_far(step, plan, jobs)
     try:
         return make_plan(pipeline, market, plan.objective, fixed=fixed, so_far=done, reason=reason), []

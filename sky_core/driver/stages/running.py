@@ -221,7 +221,7 @@ def _noticed(step: Step, cluster: Cluster, state: JobState) -> Outcome:
 
 
 def _steered(step: Step, cluster: Cluster) -> Outcome | None:
-    """Where the policy of a job with a deadline wants it, if that is not where it is; the beginning of the move."""
+    """Where the job's policy wants it, if that is not where it is; the beginning of the move."""
     promise, poll_s = step.memory.promise, step.driving.settings.poll_s
     if promise is None or step.memory.leaving or step.successor is not None:
         return None
@@ -339,7 +339,7 @@ def _accelerator_tool(step: Step) -> str:
 def _promised_s(step: Step) -> float:
     """Seconds for which the command may go on with nobody looking: until its deadline, else what it was planned for."""
     memory, scale = step.memory, step.driving.settings.scale
-    if memory.promise is not None:
+    if memory.promise is not None and memory.promise.firm:
         return max(0.0, memory.promise.due - time.time())
     return scale.seconds(memory.placement.hours_at_most) if memory.placement else 0.0
 
@@ -358,7 +358,8 @@ def _engine(task: Task, cluster: Cluster) -> Mapping[str, object]:
 
 def _request(step: Step, cluster: Cluster, ips: Sequence[str], bucket: str) -> JobRequest:
     task, needs, settings, store = step.task, step.needs, step.driving.settings, step.driving.store
-    checkpoint, interval = task.checkpoint, checkpoint_hours(step, cluster, promised=step.memory.promise is not None)
+    checkpoint, promise = task.checkpoint, step.memory.promise
+    interval = checkpoint_hours(step, cluster, firm=promise is not None and promise.firm)
     return JobRequest(
         job_id=step.job.id,
         attempt=cluster.attempt,

@@ -34,11 +34,11 @@ done
 
 @pytest.fixture
 def open_broker(world, monkeypatch, own_store_url):
-    """Makes the test's broker, with a store of its own and the spot policy of that name."""
+    """Makes the test's broker, with a store of its own, the spot policy of that name and settings ``besides``."""
     opened = []
 
-    def make(policy: str) -> Broker:
-        (world.home / "config.toml").write_text(f'spot_policy = "{policy}"\n')
+    def make(policy: str, besides: str = "") -> Broker:
+        (world.home / "config.toml").write_text(f'spot_policy = "{policy}"\n{besides}\n')
         for name, value in world.environ.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("SKYLOOM_STORE", own_store_url)
