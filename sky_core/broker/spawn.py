@@ -23,6 +23,7 @@ STARTING = " starts"  # stands in the lock file behind the number of a driver th
 LOCK_VARIABLE = "SKYLOOM_DRIVER_LOCK"
 HUNG_LEASES = 3.0
 LONGEST_VAIN_S = 60.0  # between two starts that come to nothing
+ENDING_S = 1.0  # from letting go of the lock, which the kernel does, to its end
 START_S = 120.0  # what a driver may take to its first sign of life: a loaded host takes its time
 DRIVER_CHECK_S = 2.0  # how often those who watch a job see to it that it has a driver
 _shown: dict[str, tuple[tuple[float, str], float]] = {}  # by lock file: its last sign of life, and when we saw it
@@ -108,6 +109,15 @@ def _reap() -> None:
         log.warning("the driver ended by a mistake, and is started again in %.0f s: %s", wait_s, _last_words(file))
 
 
+def _await_ending(file: Path) -> None:
+    """Take note of a driver of ours that has let go of its lock, and so is ending, but had not ended a moment ago."""
+    for holder, process in tuple(_started.values()):
+        if holder == file:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(ENDING_S)
+    _reap()
+
+
 def _last_words(file: Path) -> str:
     try:
         return (file.parent / "driver.log").read_text(errors="replace").strip().rpartition("\n")[2]
@@ -128,6 +138,7 @@ def ensure_driver(settings: Settings) -> None:
     if lock is None:
         _end_hung(settings)
         return
+    _await_ending(_lock_file(settings))
     if time.monotonic() < _vain.get(_lock_file(settings), (0, 0.0))[1]:
         os.close(lock)
         return

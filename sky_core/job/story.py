@@ -1,4 +1,4 @@
-"""How a job with a deadline was led: where it was when, what its policy expected, what else it could have cost."""
+"""How a job was led by a spot policy: where it was when, what its policy expected, what else it could have cost."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Story:
     """A job from its promise on.
 
     Attributes:
-        hours: From the promise to the deadline.
+        hours: From the promise to the deadline; None without one.
         legs: In order of their beginnings.
         refused: (hours, zone) of launches that found nothing.
         thoughts: In order of time.
@@ -53,7 +53,7 @@ class Story:
         beside: What the same work would have cost otherwise, USD.
     """
 
-    hours: float
+    hours: float | None
     legs: tuple[Leg, ...]
     refused: tuple[tuple[float, str], ...]
     thoughts: tuple[Thought, ...]
@@ -90,7 +90,8 @@ def tell(promise: Promise, events: Iterable[Event], clusters: Iterable[Cluster],
     egress = sum(what.usd for _, what in told if isinstance(what, Moved | Restored))
     legs.sort(key=lambda leg: leg.begin)
     beside = _otherwise(promise.work + (promise.changeover or 0.0), legs, thoughts)
-    return Story(scale.hours(promise.due - promise.since), tuple(legs), tuple(refused), thoughts, egress, beside)
+    promised = scale.hours(promise.due - promise.since) if promise.firm else None
+    return Story(promised, tuple(legs), tuple(refused), thoughts, egress, beside)
 
 
 def _otherwise(hours: float, legs: Iterable[Leg], thoughts: Iterable[Thought]) -> dict[str, float]:

@@ -47,10 +47,11 @@ def svg(story: Story) -> str:
             for at, where in story.refused
             if where == zone
         ]
-    bottom, due = TOP + LANE * len(story.zones), _x(story.hours, story)
-    dashes = 'stroke="#c00" stroke-dasharray="4"'
-    parts.append(f'<line x1="{due:.1f}" x2="{due:.1f}" y1="{TOP - 6}" y2="{bottom}" {dashes}/>')
-    parts.append(f'<text x="{due:.1f}" y="{bottom + 16}" text-anchor="end">deadline, {story.hours:.4g} h</text>')
+    bottom = TOP + LANE * len(story.zones)
+    if story.hours is not None:
+        due, dashes = _x(story.hours, story), 'stroke="#c00" stroke-dasharray="4"'
+        parts.append(f'<line x1="{due:.1f}" x2="{due:.1f}" y1="{TOP - 6}" y2="{bottom}" {dashes}/>')
+        parts.append(f'<text x="{due:.1f}" y="{bottom + 16}" text-anchor="end">deadline, {story.hours:.4g} h</text>')
     for number, (market, colour) in enumerate(COLOURS.items()):
         x = LEFT + 100 * number
         parts.append(f'<rect x="{x}" y="{bottom + 24}" width="14" height="10" fill="{colour}"/>')
@@ -72,7 +73,7 @@ def _beside(story: Story) -> str:
 
 
 def _span(story: Story) -> float:
-    return max([story.hours, *(leg.end for leg in story.legs)])
+    return max([story.hours or 0.0, *(leg.end for leg in story.legs)])
 
 
 def _column(at: float, story: Story, width: int) -> int:

@@ -16,8 +16,8 @@ LEAST_H = 1.0  # of patience
 AGAIN = 0.25
 """Of the work that was estimated, what a job is taken to have before it once it has outrun its estimate."""
 KEPT = 6.0
-"""Changeovers of slack beyond the patience: with less, the safety net has a job pay for on-demand to the end, which here
-nobody asks for."""
+"""Changeovers of slack beyond the patience: with less, the safety net has a job pay for on-demand to the end, which
+nobody asks for here."""
 
 
 def time_to_end(work: float) -> float:

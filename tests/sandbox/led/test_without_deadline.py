@@ -6,7 +6,7 @@ import pytest
 
 from sky_core.store import Job
 from tests.conftest import until
-from tests.sandbox.jobs.test_deadline import (
+from tests.sandbox.led.test_deadline import (
     SANDBOX,
     TYPE,
     ZONE,
