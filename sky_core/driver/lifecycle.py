@@ -19,6 +19,7 @@ import time
 
 from sky_core.driver import wanted
 from sky_core.driver.gangs import mending
+from sky_core.driver.lead.replanning import around
 from sky_core.driver.stages import closing, elsewhere, launch, placing, running
 from sky_core.driver.step import Driving, Step
 from sky_core.driver.telling.told import Told
@@ -69,7 +70,10 @@ def _next(step: Step) -> Outcome:
         return launch.launch(step, step.successor)
     if step.cluster.state == "intended":
         return launch.launch(step, step.cluster)
-    return (mending.due(step) or running.poll(step)) if step.memory.started else running.boot(step)
+    if step.memory.started:
+        return mending.due(step) or running.poll(step)
+    booted = running.boot(step)
+    return booted.then(around(step.after(booted)) if booted.memory.started else None)
 
 
 def write(step: Step, outcome: Outcome) -> None:

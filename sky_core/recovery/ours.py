@@ -81,8 +81,9 @@ class ExpectedCost:
     def decide(self, situation: Situation) -> Decision:
         """The decision of least expected cost; among equals spot, then on-demand.
 
-        A job that was never started takes spot where it is offered: its first start moves nothing, and only a launch
-        shows what a zone is worth. The tables would have it wait, as they tell a job what state its zone is in.
+        A job that was never started takes spot where it is offered for less than on-demand: its first start moves
+        nothing, and only a launch shows what a zone is worth. The tables would have it wait, as they tell a job what
+        state its zone is in.
         """
         self._answers.look(situation)
         while True:
@@ -110,8 +111,10 @@ class ExpectedCost:
             return on_demand(situation)
         costs = _Costs(situation, self._solved(situation, names), self._seen, spared > PLENTY * max(self._began, 0.0))
         spot = costs.spot()
-        options = [*spot, *costs.on_demand()]
-        if self._seen.home is not None or all(cost >= FORBIDDEN for cost, _ in spot):
+        certain = costs.on_demand()
+        options = [*spot, *certain]
+        offered = min(spot, key=_cost, default=(FORBIDDEN, IDLE))[0]
+        if self._seen.home is not None or offered >= min([FORBIDDEN, *(cost for cost, _ in certain)]):
             options.append((costs.idle(), IDLE))
         self.weighed = Weighing({decision: cost for cost, decision in options if cost < FORBIDDEN}, costs.up())
         return min(options, key=_cost)[1]

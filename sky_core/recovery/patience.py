@@ -27,14 +27,15 @@ def time_to_end(work: float) -> float:
 
 def without_deadline(situation: Situation) -> Situation:
     """A situation whose deadline is when patience is used up, as the policy of a job without a deadline sees it."""
-    if situation.remaining_work < 0:
-        more = AGAIN * situation.total_work - situation.remaining_work
-        longer = situation.time_to_deadline + more
-        situation = replace(situation, remaining_work=AGAIN * situation.total_work, time_to_deadline=longer)
+    work = work_ahead(situation.remaining_work, situation.total_work)
     kept = KEPT * (situation.changeover + max(situation.moving_hours.values(), default=0.0))
     patience = situation.time_to_deadline - situation.remaining_work
     worth = situation.hour_usd
     if patience <= 0:
         worth = max([worth, *situation.on_demand_price.values()])
-    time_left = situation.remaining_work + max(patience, 0.0) + kept
-    return replace(situation, time_to_deadline=time_left, hour_usd=worth)
+    return replace(situation, remaining_work=work, time_to_deadline=work + max(patience, 0.0) + kept, hour_usd=worth)
+
+
+def work_ahead(remaining: float, total: float) -> float:
+    """Hours of work that a job is taken to have before it, which may have outrun its estimate."""
+    return AGAIN * total if remaining < 0 else remaining

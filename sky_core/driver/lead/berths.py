@@ -98,7 +98,8 @@ class Pilot:
         if decision.zone is None:
             return None
         berth = self.berths[decision.zone]
-        return berth.spot if decision.state == "spot" else berth.on_demand
+        place = berth.spot if decision.state == "spot" else berth.on_demand
+        return place and place.model_copy(update={"egress_usd": berth.input_usd})
 
 
 def berths_of(
@@ -150,7 +151,8 @@ def _berth(
         for source in task.given.values()
         if (location := source_location(source)) is not None
     )
-    output_usd = sum(_egress_usd(catalog, here, there, gb) for there, gb in readers)
+    bucket = (some.cloud, some.region, None)  # where they are written, and read from
+    output_usd = sum(_egress_usd(catalog, bucket, there, gb) for there, gb in readers)
     return Berth(here, markets.get(True), markets.get(False), input_usd, output_usd)
 
 

@@ -13,22 +13,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sky_core.driver.lead.berths import Pilot, berths_of, sold_at, ways_out, zone_key
 from sky_core.driver.lead.promise import changeover, hours_left, remaining_work, unsaved
 from sky_core.driver.stages.fitting import own_task
 from sky_core.driver.step import Step
 from sky_core.driver.urls import location_of
-from sky_core.errors import NoFeasibleOffering
 from sky_core.events import Happening, Weighed
 from sky_core.job.memory import Promise, Saved
 from sky_core.planner.candidates import free, is_blocked
 from sky_core.planner.market import tracker_of
-from sky_core.planner.offers import Offers, Sold, offers_of, sold_for
+from sky_core.planner.offers import offers_of, sold_for
 from sky_core.planner.plan import Block, Placement
 from sky_core.recovery import Decision, Situation, make_policy
-from sky_core.recovery.patience import without_deadline
+from sky_core.recovery.patience import without_deadline, work_ahead
 from sky_core.recovery.reference import on_demand
 from sky_core.recovery.situation import ASK_AGAIN
 from sky_core.recovery.start_over import StartOver
@@ -37,6 +35,7 @@ from sky_core.store import Cluster
 from sky_core.tracker import Blocked, availability
 from sky_core.tracker.availability import signs
 
+OURS = "skyloom"
 HISTORY_HOURS, HISTORY_STEP = 7 * 24.0, 1 / 6
 
 
@@ -44,11 +43,13 @@ def decide(step: Step, pilot: Pilot, promise: Promise, here: Cluster | None) -> 
     """What the job's policy says now; ``here`` is where the job runs, None between two attempts.
 
     The policies take for granted that work is kept. On spot, a job that has checkpoints but has not written one for so
-    long that the work could not be done again in time goes on-demand.
+    long that the work could not be done again in time goes on-demand; without a deadline it stays where it is.
     """
     situation = _situation(step, pilot, promise, here)
     late = situation.time_to_deadline - situation.remaining_work < situation.changeover
     pilot.thought = None
+    if not promise.firm and here is not None and step.task.checkpoint and unsaved(step, promise):
+        return Decision("spot" if here.use_spot else "on_demand", zone_key(here))
     if late and situation.state == "spot" and step.task.checkpoint and unsaved(step, promise):
         return on_demand(situation)
     decision = pilot.policy.decide(replace(situation, seen=_news(step, pilot)))
@@ -99,7 +100,7 @@ def _new_pilot(step: Step, promise: Promise) -> Pilot | None:
     _, pipeline, plan = step.planned()
     task, market = own_task(step, pipeline), step.market(pipeline.name)
     readers = [
-        ((place.cloud, place.region, place.zone), gb)
+        ((place.cloud, place.region, None), gb)
         for (source, reader), gb in pipeline.data_edges().items()
         if source == task.name and (place := plan.placements.get(reader))
     ]
@@ -124,64 +125,23 @@ def elsewhere(step: Step, promise: Promise) -> Promise:
     Raises:
         NoFeasibleOffering: if nothing at all is to be had.
     """
-    sold = _free(step)
+    _, pipeline, _ = step.planned()
+    market, task = step.market(pipeline.name), own_task(step, pipeline)
+    sold = free(task, sold_for(task, market.catalog, market.clouds), market.blocked)
     certain = sold.take(~sold.frame["use_spot"].to_numpy())
-    offers = _offers(step, certain if len(certain) else sold)
-    share = remaining_work(step, promise, None) / promise.work
-    in_time = share * offers.at_most + changeover(promise) <= hours_left(step, promise)
+    offers = offers_of(task, certain if len(certain) else sold, market.history.get(task.name, ()))
+    share = work_ahead(remaining_work(step, promise, None), promise.work) / promise.work
     usd = offers.usd + (promise.hour_usd or 0.0) * offers.hours
+    in_time = share * offers.at_most + changeover(promise) <= hours_left(step, promise)
     if not promise.firm:
         best_row = np.argmin(usd)
     else:
         best_row = np.argmin(np.where(in_time, usd, np.inf)) if in_time.any() else np.argmin(offers.at_most)
-    return _of_kind(step, promise, offers.placement(int(best_row), step.task.name))
+    return of_kind(step, promise, offers.placement(int(best_row), task.name))
 
 
-def cheaper_kind(step: Step, pilot: Pilot, promise: Promise, decision: Decision) -> Promise | None:
-    """The promise with another kind of machine, where that is expected to cost less than what the policy says.
-
-    Only of a job without a deadline: what is known of other kinds, their mean times, is no ground for a promise.
-    """
-    weighed = pilot.thought.usd if pilot.thought else {}
-    if promise.firm or called(decision) not in weighed:
-        return None
-    try:
-        offers = _offers(step, _free(step))
-    except NoFeasibleOffering:
-        return None
-    share = remaining_work(step, promise, None) / promise.work
-    usd = share * (offers.usd + (promise.hour_usd or 0.0) * offers.hours) + _bringing(step, pilot, offers)
-    usd[offers.like(promise.kind)] = np.inf
-    best = int(np.argmin(usd))
-    if usd[best] >= weighed[called(decision)]:
-        return None
-    return _of_kind(step, promise, offers.placement(best, step.task.name))
-
-
-def _free(step: Step) -> Sold:
-    """What is to be had for the task now."""
-    _, pipeline, _ = step.planned()
-    market, task = step.market(pipeline.name), own_task(step, pipeline)
-    return free(task, sold_for(task, market.catalog, market.clouds, market.tracker), market.blocked)
-
-
-def _offers(step: Step, sold: Sold) -> Offers:
-    _, pipeline, _ = step.planned()
-    task = own_task(step, pipeline)
-    return offers_of(task, sold, step.market(pipeline.name).history.get(task.name, ()))
-
-
-def _bringing(step: Step, pilot: Pilot, offers: Offers) -> float | NDArray[np.float64]:
-    """(N,) USD of egress for the checkpoint to each offering."""
-    kept = step.memory.checkpoint
-    if kept is None:
-        return 0.0
-    cloud, _, region = kept.location.partition("/")
-    places = [(cloud, region, None), *((cloud, region, None) for cloud, region in offers.sold.locations)]
-    return np.asarray(pilot.catalog.egress(places, kept.gb)[0][0, 1:][offers.sold.at])
-
-
-def _of_kind(step: Step, promise: Promise, kind: Placement) -> Promise:
+def of_kind(step: Step, promise: Promise, kind: Placement) -> Promise:
+    """The promise with another kind of machine."""
     step.driving.pilots.pop(step.job.id, None)
     return promise.model_copy(update={"kind": kind, "saved": promise.saved * kind.hours_at_most / promise.work})
 
@@ -219,7 +179,12 @@ def _situation(step: Step, pilot: Pilot, promise: Promise, here: Cluster | None)
         ways_out=ways_out(pilot.berths, sold, pilot.catalog, kept),
         hour_usd=promise.hour_usd or 0.0,
     )
-    return situation if promise.firm else without_deadline(situation)
+    return without_deadline(situation) if _heeds_time(step, promise) else situation
+
+
+def _heeds_time(step: Step, promise: Promise) -> bool:
+    """Whether it is for the policy to end its patience; others than ours see the end of patience as a deadline."""
+    return not promise.firm and step.settings.spot_policy == OURS
 
 
 def to_be_moved(step: Step, here: Cluster | None) -> Saved | None:

@@ -3,41 +3,37 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sky_core.driver.lead.berths import Pilot
-from sky_core.driver.lead.pilot import cheaper_kind, decide, elsewhere, pilot_of, thoughts
-from sky_core.driver.lead.promise import checkpoint_hours, due_at, hour_usd, warning
+from sky_core.driver.lead.pilot import OURS, decide, elsewhere, of_kind, pilot_of, thoughts
+from sky_core.driver.lead.promise import checkpoint_hours, due_at, hour_usd, remaining_work, warning
+from sky_core.driver.lead.replanning import blocking, newer_plan, progress, replan
 from sky_core.driver.stages.elsewhere import leave_what_others_can_place
 from sky_core.driver.stages.fitting import misfit, own_task, plan_alone
-from sky_core.driver.stages.launch import intend
+from sky_core.driver.stages.launch import intend, too_dear
 from sky_core.driver.step import Step
 from sky_core.driver.warm.taking import take
 from sky_core.errors import Infeasible, NoCloudEnabled, NoFeasibleOffering, SpecError
 from sky_core.events import (
     Exhausted,
-    Happening,
-    ObjectiveMissed,
     PlacedApart,
     Promised,
     Queued,
-    Replanned,
     Waiting,
 )
 from sky_core.job.attempts import told
-from sky_core.job.memory import Promise, placement_of
+from sky_core.job.memory import Promise
 from sky_core.job.outcome import Outcome
-from sky_core.job.progress import so_far
-from sky_core.planner.candidates import free, is_blocked, rest_of
+from sky_core.planner.candidates import free, rest_of
 from sky_core.planner.offers import sold_for
 from sky_core.planner.plan import Placement, Plan
-from sky_core.planner.planning import Market, SoFar, make_plan
+from sky_core.planner.planning import Market
+from sky_core.recovery import Decision
 from sky_core.recovery.patience import time_to_end
-from sky_core.spec import Objective, Pipeline, Task
-from sky_core.store import Job, Result, StoredPlan
-
-NONE: Mapping[str, Placement] = {}
+from sky_core.recovery.weighing import called
+from sky_core.spec import Pipeline, Task
+from sky_core.store import Result
 
 
 @dataclass(frozen=True)
@@ -108,7 +104,7 @@ def _next_attempt(step: Step) -> Outcome:
     kind = promise.kind
     event = Promised(hours=hours, work=promise.work, source=kind.hours_source, hour_usd=promise.hour_usd)
     made = planned.told.then(step.comes_to(promise=promise, events=[event]))
-    if promise.firm:
+    if promise.firm or step.settings.spot_policy != OURS:
         return made.then(_led(step.after(made), promise, pilot))
     return made.then(intend(step.after(made), planned.placement))
 
@@ -116,12 +112,11 @@ def _next_attempt(step: Step) -> Outcome:
 def _led(step: Step, promise: Promise, pilot: Pilot) -> Outcome:
     """What the job's policy says; without a deadline, also another kind of machine that it does not know of."""
     decision = decide(step, pilot, promise, None)
-    if decision.state != "spot" and (other := cheaper_kind(step, pilot, promise, decision)):
-        return _around(step, step.comes_to(promise=other, events=thoughts(pilot)), other.kind)
+    if other := _other_kind(step, pilot, promise, decision):
+        told = step.comes_to(promise=of_kind(step, promise, other), events=thoughts(pilot))
+        return told.then(intend(step.after(told), other))
     if decision.state == "idle":
-        waits = [Waiting(zones=sorted(pilot.berths)), *thoughts(pilot)]
-        poll_s = step.driving.settings.poll_s
-        return step.comes_to(after_s=poll_s, idle=True, events=[] if step.memory.idle else waits)
+        return _waits(step, pilot)
     placement = pilot.placement(decision)
     if placement is None:
         promise = elsewhere(step, promise)
@@ -129,7 +124,42 @@ def _led(step: Step, promise: Promise, pilot: Pilot) -> Outcome:
     danger = warning(step, promise, None)
     warned = promise.model_copy(update={"warned": promise.warned or bool(danger)})
     told = step.comes_to(promise=warned, events=[*thoughts(pilot), *danger])
-    return told.then(intend(step.after(told), placement)) if promise.firm else _around(step, told, placement)
+    if promise.firm:
+        return told.then(intend(step.after(told), placement))
+    placement = rest_of(placement, step.memory.tries.kept)
+    if decision.state == "on_demand" and too_dear(step.after(told), placement):
+        return _waits(step, pilot)
+    return told.then(intend(step.after(told), placement))
+
+
+def _waits(step: Step, pilot: Pilot) -> Outcome:
+    waits = [Waiting(zones=sorted(pilot.berths)), *thoughts(pilot)]
+    poll_s = step.driving.settings.poll_s
+    return step.comes_to(after_s=poll_s, idle=True, events=[] if step.memory.idle else waits)
+
+
+def _other_kind(step: Step, pilot: Pilot, promise: Promise, decision: Decision) -> Placement | None:
+    """The next best place by the plan, where it is another kind of machine and costs less than the policy's decision.
+
+    It is looked for once a wait begins, and when it ends without spot. With a deadline there is none, as a mean time is
+    no ground for a promise; nor is there one for a job that has outrun its estimate.
+    """
+    weighed = pilot.thought.usd if pilot.thought else {}
+    waits_on = decision.state == "idle" and step.memory.idle
+    if promise.firm or decision.state == "spot" or waits_on or called(decision) not in weighed:
+        return None
+    if remaining_work(step, promise, None) < 0:
+        return None
+    _, pipeline, plan = step.planned()
+    try:
+        task, market = own_task(step, pipeline), step.market(pipeline.name)
+        place = plan_alone(task, pipeline, plan, market, progress(step, plan))
+    except (NoFeasibleOffering, NoCloudEnabled, SpecError, Infeasible):
+        return None
+    usd = place.compute_usd + place.egress_usd + (promise.hour_usd or 0.0) * place.expected_hours
+    typical = promise.kind.hours / promise.kind.hours_at_most  # what is weighed is the work at most
+    is_other = (place.accelerator or place.instance_type) != (promise.kind.accelerator or promise.kind.instance_type)
+    return place if is_other and usd < typical * weighed[called(decision)] else None
 
 
 def _promised(step: Step, kind: Placement) -> Promise | None:
@@ -157,78 +187,18 @@ def _planned(step: Step) -> Chosen:
     field = "task" if planned is None else misfit(own, planned, market, step.settings)
     if planned is None or field is not None:
         return _apart(step, own, pipeline, plan, market, field)
-    blocks = [block for block in market.blocked if is_blocked(planned, [block])]
-    if not blocks:
+    if not (why := blocking(planned, market)):
         return Chosen(planned, step.comes_to())
-    why = "; ".join(sorted({block.reason for block in blocks}))
     if own != pipeline.task(own.name):
         return _apart(step, own, pipeline, plan, market, why)
-    made, missed = _replan(step, pipeline, plan, market, why)
-    told = _newer(step, version, pipeline, plan, made)
+    made, missed = replan(step, pipeline, plan, market, why)
+    # Written together with the intent to launch there: else jobs that are blocked differently would plan in turns.
+    told = newer_plan(step, version, pipeline, plan, made)
     return Chosen(made.placements[step.job.task], told.then(step.comes_to(events=missed)))
-
-
-def _around(step: Step, told: Outcome, place: Placement) -> Outcome:
-    """An intent where the job's policy says, what is left of the DAG planned around it if that is not as planned."""
-    version, pipeline, plan = step.planned()
-    planned, own = plan.placements.get(step.job.task), own_task(step, pipeline)
-    rest = rest_of(place, step.memory.tries.kept)
-    if planned is not None and own == pipeline.task(own.name) and planned.machine != place.machine:
-        market = step.market(pipeline.name)
-        blocks = sorted({block.reason for block in market.blocked if is_blocked(planned, [block])})
-        why = "; ".join(blocks) or "its spot policy chose another place"
-        made, missed = _replan(step, pipeline, plan, market, why, {own.name: rest})
-        told = told.then(_newer(step, version, pipeline, plan, made)).then(step.comes_to(events=missed))
-    return told.then(intend(step.after(told), rest))
-
-
-def _newer(step: Step, version: int, pipeline: Pipeline, before: Plan, made: Plan) -> Outcome:
-    """Another version of the plan, and the event that tells of it.
-
-    Written together with the intent to launch there: else jobs that are blocked differently would plan in turns.
-    """
-    from_, to = (plan.placements[step.job.task].machine for plan in (before, made))
-    usd = {"plan_usd_before": before.cost_usd, "plan_usd": made.cost_usd}
-    newer = StoredPlan(version + 1, pipeline.model_dump_json(), made.model_dump_json())
-    return step.comes_to(plan=newer, events=[Replanned(from_=from_, to=to, why=made.reason, **usd)])
 
 
 def _apart(step: Step, task: Task, pipeline: Pipeline, plan: Plan, market: Market, why: str | None) -> Chosen:
     planned = plan.placements.get(task.name)
-    placed = plan_alone(task, pipeline, plan, market, _so_far(step, plan, _placed_jobs(step)))
+    placed = plan_alone(task, pipeline, plan, market, progress(step, plan))
     event = PlacedApart(why=why, from_=planned.machine if planned else None, to=placed.machine)
     return Chosen(placed, step.comes_to(events=[event]))
-
-
-def _replan(
-    step: Step, pipeline: Pipeline, plan: Plan, market: Market, reason: str, chosen: Mapping[str, Placement] = NONE
-) -> tuple[Plan, list[Happening]]:
-    """A plan of what is left: tasks whose jobs have machines, or had them to the end, stay where they are.
-
-    Those for which a place was ``chosen`` go there.
-    """
-    jobs = _placed_jobs(step)
-    fixed = {**{job.task: place for job in jobs if (place := placement_of(job))}, **chosen}
-    done = _so_far(step, plan, jobs)
-    try:
-        return make_plan(pipeline, market, plan.objective, fixed=fixed, so_far=done, reason=reason), []
-    except Infeasible as error:
-        # Better late or dear than never: the promise is broken by the clouds, the pipeline still goes on.
-        hurry = Objective(minimize="time")
-        made = make_plan(pipeline, market, hurry, fixed=fixed, so_far=done, reason=reason)
-        return made.model_copy(update={"objective": plan.objective}), [ObjectiveMissed(error=str(error))]
-
-
-def _so_far(step: Step, plan: Plan, others: list[Job]) -> SoFar:
-    """How far the plan's jobs are; this one has what its last checkpoint holds."""
-    done = so_far(plan.begun, others, step.driving.settings.scale)
-    return replace(done, kept={**done.kept, step.job.task: step.memory.tries.kept})
-
-
-def _placed_jobs(step: Step) -> list[Job]:
-    """The other jobs of the plan that have machines, or had them to the end."""
-    return [
-        job
-        for job in step.driving.store.jobs(plan_key=step.job.plan_key)
-        if job.id != step.job.id and job.memory.get("placement") and job.state not in ("failed", "cancelled")
-    ]
