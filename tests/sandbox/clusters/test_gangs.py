@@ -91,6 +91,13 @@ def test_ranks_that_fail_because_a_machine_is_lost_do_not_fail_the_gang(world, t
         assert {*home.store.log(job.id).splitlines()} >= {b"(rank %d) kept" % rank for rank in range(3)}
 
 
+# A machine lets nobody in any more once its command has ended, so each waits for the others to have been there.
+LOG_IN_EVERYWHERE = """
+for node in 0 1 2; do ssh node-$node touch ~/$SKY_JOB_ID-$SKY_NODE_RANK || exit 1; done
+until test -e ~/$SKY_JOB_ID-0 -a -e ~/$SKY_JOB_ID-1 -a -e ~/$SKY_JOB_ID-2; do sleep 0.1; done
+"""
+
+
 def test_a_command_begins_once_all_machines_of_its_gang_let_it_in(world, tmp_path, monkeypatch):
     start = SshExecutor._start
 
@@ -102,8 +109,9 @@ def test_a_command_begins_once_all_machines_of_its_gang_let_it_in(world, tmp_pat
     monkeypatch.setattr(SshExecutor, "_start", staticmethod(late))
     wanted = Resources(cloud="aws", instance_type=TYPES["aws"])
     with home_of(world, tmp_path) as home:
-        run = "ssh node-0 true && ssh node-1 true && ssh node-2 true"
-        (job,) = home.drive(home.submit(Task(name="gang", run=run, num_nodes=3, hours=0.1, resources=wanted)))
+        (job,) = home.drive(
+            home.submit(Task(name="gang", run=LOG_IN_EVERYWHERE, num_nodes=3, hours=0.1, resources=wanted))
+        )
         assert job.state == "succeeded", home.store.log(job.id)
 
 
