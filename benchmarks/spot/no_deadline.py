@@ -25,7 +25,7 @@ from lab.simulate import SpotJob, simulate
 from lab.traces import Traces
 from sky_core.recovery import Decision, Situation, make_policy
 from sky_core.recovery.patience import time_to_end
-from sky_core.recovery.reference import best_spot, is_available_here, on_demand
+from sky_core.recovery.reference import on_demand, on_spot
 
 DATA = reference.REFERENCE / "spot-traces" / "availability"
 UNTUNED_FROM = {"aws-2022-10-26": 1781, "aws-2023-02-15": 5000}
@@ -39,10 +39,8 @@ class NextBest:
 
     def decide(self, situation: Situation) -> Decision:
         """Where the job is, if it is anywhere."""
-        if situation.state == "on_demand" or (situation.state == "spot" and is_available_here(situation)):
-            return Decision(situation.state, situation.zone)
-        zone = best_spot(situation)
-        return Decision("spot", zone) if zone is not None else on_demand(situation)
+        spot = None if situation.state == "on_demand" else on_spot(situation)
+        return spot or on_demand(situation)
 
 
 @dataclass(frozen=True)

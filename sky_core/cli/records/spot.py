@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sky_core.job.story import Story, Thought
 
-app = typer.Typer(no_args_is_help=True, help="Jobs with a deadline, led by a spot policy.")
+app = typer.Typer(no_args_is_help=True, help="Jobs led by a spot policy.")
 
 
 @app.callback()

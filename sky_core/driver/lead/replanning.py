@@ -72,13 +72,11 @@ def progress(step: Step, plan: Plan) -> SoFar:
 
 
 def _others(step: Step, plan: Plan) -> tuple[dict[str, Placement], SoFar]:
+    """Where the plan's other jobs stay, and how far all of them are."""
     jobs = _placed_jobs(step)
-    return {job.task: place for job in jobs if (place := placement_of(job))}, _so_far(step, plan, jobs)
-
-
-def _so_far(step: Step, plan: Plan, others: list[Job]) -> SoFar:
-    done = so_far(plan.begun, others, step.driving.settings.scale)
-    return replace(done, kept={**done.kept, step.job.task: step.memory.tries.kept})
+    done = so_far(plan.begun, jobs, step.driving.settings.scale)
+    kept = {**done.kept, step.job.task: step.memory.tries.kept}
+    return {job.task: place for job in jobs if (place := placement_of(job))}, replace(done, kept=kept)
 
 
 def _placed_jobs(step: Step) -> list[Job]:
