@@ -23,6 +23,7 @@ from sky_core.remote.keys import TeamKey
 from sky_core.store import Job
 from tests.conftest import Sandbox, until
 from tests.sandbox.jobs.test_broker import submit, task
+from tests.sandbox.outages.test_driver_away import WAIT, go
 
 pytestmark = pytest.mark.slow
 SANDBOX = {"hours_per_second": 0.1, "lease_s": 3}
@@ -30,8 +31,9 @@ TICKS = 12
 SCRIPT = f"""
 test "$A_TOKEN" = "a word" && cat note
 for i in $(seq {TICKS}); do echo tick $i; sleep 0.2; done
-mkdir -p "$SKY_OUTPUT_DATA"
-for i in $(seq 150); do echo $i > "$SKY_OUTPUT_DATA/$i"; done
+"""
+OUTPUT = """
+echo 42 > "$SKY_OUTPUT_DATA"
 """
 
 
@@ -80,11 +82,13 @@ class Moment:
 
     Attributes:
         fault: Call of the cloud that fails meanwhile, so that the moment lasts; None to freeze the machine.
+        stores: False if no object store answers once the command runs (it waits for that), so that the moment lasts.
     """
 
     name: str
     reached: Callable[[Broker, Job], bool]
     fault: str | None = None
+    stores: bool = True
 
 
 def has_event(broker: Broker, job: Job, kind: str) -> bool:
@@ -95,7 +99,7 @@ MOMENTS = [
     Moment("before the launch", lambda broker, job: has_event(broker, job, "launch unclear"), "RunInstances"),
     Moment("after the launch, before the agent", lambda broker, job: has_event(broker, job, "launched")),
     Moment("running", lambda broker, job: b"tick 3\n" in broker.store.log(job.id)),
-    Moment("publishing", lambda broker, job: broker.job(job.id).memory.get("phase") == "outputs"),
+    Moment("publishing", lambda broker, job: broker.job(job.id).memory.get("phase") == "outputs", stores=False),
     Moment("closing", lambda broker, job: has_event(broker, job, "terminate failed"), "TerminateInstances"),
 ]
 
@@ -111,7 +115,11 @@ def test_the_other_host_finishes_the_job_on_the_same_machine(world, hosts, tmp_p
     if moment.fault:
         world.control.fault("aws", moment.fault, "error", code="RequestLimitExceeded", times=100_000)
     with leader.driver() as driver:
-        job = submitted(leader.broker, tmp_path, monkeypatch)
+        job = submitted(leader.broker, tmp_path, monkeypatch, SCRIPT + ("" if moment.stores else WAIT))
+        if not moment.stores:
+            until(lambda: b"tick 1\n" in leader.broker.store.log(job.id))
+            world.control.storage_outage("", 600)
+            go(world)
         until(lambda: moment.reached(leader.broker, job))
         frozen = [] if moment.fault else world.live()
         for machine in frozen:
@@ -120,6 +128,7 @@ def test_the_other_host_finishes_the_job_on_the_same_machine(world, hosts, tmp_p
             driver.kill()
             driver.wait()
             world.control.clear_faults()
+            world.control.storage_outage("", 0)
             for machine in frozen:
                 world.control.hang(machine, False)
             broker = other.broker
@@ -133,13 +142,13 @@ def test_the_other_host_finishes_the_job_on_the_same_machine(world, hosts, tmp_p
     assert world.live() == []
 
 
-def submitted(broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+def submitted(broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str = SCRIPT) -> Job:
     """A job whose folder and secret are gone once it is submitted."""
     folder = tmp_path / "code"
     folder.mkdir()
     (folder / "note").write_text("from the submitter's folder\n")
     monkeypatch.setenv("A_TOKEN", "a word")
-    work = task("work", SCRIPT, secrets=("A_TOKEN",), workdir=str(folder), outputs={"data": Artifact()})
+    work = task("work", script + OUTPUT, secrets=("A_TOKEN",), workdir=str(folder), outputs={"data": Artifact()})
     job = submit(broker, work)
     monkeypatch.delenv("A_TOKEN")
     shutil.rmtree(folder)
