@@ -45,7 +45,7 @@ class Sandbox:
         return [tags["skyloom-cluster"] for tags in starts if tags.get("skyloom-job") == job]
 
 
-def until(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 300.0) -> Any:
     """Wait for a condition; its value. Generous, since the host may be loaded."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

@@ -57,7 +57,7 @@ class Life:
             mine = [job for job in self.store.jobs() if job.task == self.name and job.id not in self.before]
             return next((job for job in mine if short or b"tick 5\n" in self.store.log(job.id)), None)
 
-        return until(found, seconds=300)
+        return until(found)
 
     @property
     def path(self):
@@ -86,7 +86,7 @@ class Life:
 
     def ended(self, job=None):
         """A job once it is over, as the store and the clouds tell; no machine is left then."""
-        found = until(lambda: (now := self.store.job((job or self.job).id)).over and now, seconds=300)
+        found = until(lambda: (now := self.store.job((job or self.job).id)).over and now)
         assert len(self.world.launches(found.id)) == 1 or (found.attempt == 0 and found.state == "cancelled")
         assert self.world.live() == []
         return found

@@ -59,7 +59,7 @@ def test_a_flow_that_is_killed_leaves_no_cluster(world, environment, name, numbe
         assert any("UP" in line for line in process.stdout)
         assert len(paid(world)) == NODES
         process.send_signal(number)
-        until(lambda: not paid(world), 100)
+        until(lambda: not paid(world))
     finally:
         process.kill()
         process.communicate()

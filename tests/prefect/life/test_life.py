@@ -122,7 +122,7 @@ class Life:
                 for job in self.jobs() for event in self.store.events(job.id)
             )  # fmt: skip
 
-        until(told, 300)
+        until(told)
 
     def _hold_before(self):
         lock = until(lambda: try_lock(self.world.settings))  # as long as we have it, there is no driver
@@ -130,7 +130,7 @@ class Life:
         self.stack.callback(os.close, lock)
 
     def _until_before(self):
-        until(self.jobs, 300)
+        until(self.jobs)
 
     def _hold_launching(self):
         self.world.control.fault("aws", "RunInstances", "slow", seconds=10.0)
@@ -142,7 +142,7 @@ class Life:
         pass
 
     def _until_running(self):
-        until(lambda: any(b"tick" in self.store.log(job.id) for job in self.jobs()), 300)
+        until(lambda: any(b"tick" in self.store.log(job.id) for job in self.jobs()))
 
     def _hold_publishing(self):
         self.stack.callback(self.world.control.storage_outage, "", 0.0)
@@ -170,8 +170,8 @@ class Life:
     def end(self, *types):
         """The final state's name, once it is one of those types and the jobs are over; nothing is left of them."""
         self.stack.close()
-        state = until(lambda: (now := self.state) and now.type.value in types and now, 300)
-        until(lambda: all(job.over for job in self.jobs()), 300)
+        state = until(lambda: (now := self.state) and now.type.value in types and now)
+        until(lambda: all(job.over for job in self.jobs()))
         for job in self.jobs():
             assert len(self.world.launches(job.id)) <= 1
         assert self.world.live() == []
@@ -299,7 +299,7 @@ def test_evicted(live, event, phase):
 def test_ended(live, event, phase):
     life = live(phase)
     event(life)
-    until(lambda: life.state.is_final(), 300)  # what is held is let go only then
+    until(lambda: life.state.is_final())  # what is held is let go only then
     life.end("CANCELLED", "CRASHED")
     (job,) = life.jobs()
     assert job.state == "cancelled"
@@ -308,7 +308,7 @@ def test_ended(live, event, phase):
 @pytest.mark.parametrize(("limit", "phase"), rows([("task", "living", PHASES), ("flow", "limited", PHASES)], SOME))
 def test_timed_out(live, limit, phase):
     life = live(phase, limit, **({"limit_s": LIMIT_S} if limit == "living" else {}))
-    until(lambda: life.state.is_final(), 300)
+    until(lambda: life.state.is_final())
     assert life.end("FAILED") == "TimedOut"
     (job,) = life.jobs()
     assert job.state == "cancelled"

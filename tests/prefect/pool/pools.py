@@ -92,8 +92,8 @@ class Pool:
 
     def ended(self, run):
         """The run's final state, once its jobs are over; nothing of them is left."""
-        state = until(lambda: (now := self.state(run)) and now.is_final() and now, 300)
-        until(lambda: all(job.over for job in self.jobs(run)), 300)
+        state = until(lambda: (now := self.state(run)) and now.is_final() and now)
+        until(lambda: all(job.over for job in self.jobs(run)))
         assert self.world.live() == []
         assert self.world.control.ledger(open_only=True) == []
         return state

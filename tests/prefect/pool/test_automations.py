@@ -47,7 +47,7 @@ def test_a_killed_flow_is_set_to_crashed(awake, tmp_path):
         dead_flows(silent_s=10).create(_sync=True)
         command = [sys.executable, str(tmp_path / "quiet.py"), str(told)]
         process = subprocess.Popen(command, env=environment, **SILENT)
-        run = until(lambda: told.exists() and told.read_text(), 300)
+        run = until(lambda: told.exists() and told.read_text())
 
         def state():
             with get_client(sync_client=True) as client:
@@ -56,7 +56,7 @@ def test_a_killed_flow_is_set_to_crashed(awake, tmp_path):
         until(lambda: beats(awake, run))
         process.send_signal(signal.SIGKILL)
         process.wait()
-        until(lambda: state().is_crashed(), 200)
+        until(lambda: state().is_crashed())
         assert "silent for 10 s" in state().message
 
 

@@ -28,7 +28,7 @@ def folder():
 
 def test_a_deployments_run_is_made_on_a_machine(pool, folder):
     run = pool.begin("whole/pool", folder)
-    until(lambda: begun(folder), 300)
+    until(lambda: begun(folder))
     (folder / "enough").touch()
     state = pool.ended(run)
     assert state.is_completed(), state.message
@@ -46,7 +46,7 @@ def test_a_deployments_run_is_made_on_a_machine(pool, folder):
 
 def test_a_run_is_cancelled_while_it_runs(pool, folder):
     run = pool.begin("whole/pool", folder)
-    until(lambda: begun(folder), 300)
+    until(lambda: begun(folder))
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(run.id, Cancelling())
     assert pool.ended(run).is_cancelled()
@@ -55,7 +55,7 @@ def test_a_run_is_cancelled_while_it_runs(pool, folder):
 def test_a_run_is_cancelled_while_its_machine_boots(pool, folder):
     pool.world.control.fault("aws", "RunInstances", "slow", seconds=20.0)
     run = pool.begin("whole/pool", folder)
-    until(lambda: any(e.kind == "launching" for job in pool.jobs(run) for e in pool.store.events(job.id)), 300)
+    until(lambda: any(e.kind == "launching" for job in pool.jobs(run) for e in pool.store.events(job.id)))
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(run.id, Cancelling())
     assert pool.ended(run).is_cancelled()
@@ -65,10 +65,10 @@ def test_a_run_is_cancelled_while_its_machine_boots(pool, folder):
 
 def test_a_run_goes_on_where_its_machine_is_taken_away(pool, folder):
     run = pool.begin("whole/pool", folder, use_spot=True)
-    until(lambda: begun(folder), 300)
+    until(lambda: begun(folder))
     (machine,) = pool.world.live()
     pool.world.control.preempt(machine)
-    until(lambda: begun(folder) == 2, 300)
+    until(lambda: begun(folder) == 2)
     (folder / "enough").touch()
     state = pool.ended(run)
     assert state.is_completed(), state.message
@@ -78,16 +78,16 @@ def test_a_run_goes_on_where_its_machine_is_taken_away(pool, folder):
 
 def test_a_killed_worker_loses_and_repeats_nothing(pool, folder):
     run = pool.begin("whole/pool", folder)
-    until(lambda: pool.jobs(run), 300)
+    until(lambda: pool.jobs(run))
     pool.worker.kill()
     pool.worker.wait()
-    until(lambda: begun(folder), 300)
+    until(lambda: begun(folder))
     until(lambda: pool.state(run).is_running())
     (interest,) = pool.store.interest_of(pool.jobs(run)[0].id)
     assert still_wanted(interest.how), "whoever follows it"
     with pool.misconfigured(minimize=None):  # by now; the run goes on as it was submitted
         pool.start_worker()
-        until(lambda: "takes the flow run over" in pool.logs(run), 300)
+        until(lambda: "takes the flow run over" in pool.logs(run))
         (folder / "enough").touch()
         assert pool.ended(run).is_completed()
     (job,) = pool.jobs(run)
@@ -98,7 +98,7 @@ def test_a_killed_worker_loses_and_repeats_nothing(pool, folder):
 def test_what_the_pool_misconfigures_crashes_with_its_reason(pool, folder):
     with pool.misconfigured(minimize=None):
         run = pool.begin("whole/pool", folder)
-        state = until(lambda: (now := pool.state(run)) and now.is_final() and now, 300)
+        state = until(lambda: (now := pool.state(run)) and now.is_final() and now)
     assert state.is_crashed()
     assert pool.jobs(run) == []
 
@@ -114,7 +114,7 @@ def test_what_crashed_on_its_machine_is_told(pool, folder):
     pool.deploy("absent", "/no/such/folder")
     run = pool.begin("whole/absent", folder)
     assert pool.ended(run).is_crashed()
-    told = until(lambda: (said := pool.logs(run)) and "the last lines of job" in said and said, 60)
+    told = until(lambda: (said := pool.logs(run)) and "the last lines of job" in said and said)
     assert "/no/such/folder" in told.partition("the last lines of job")[2]
 
 
