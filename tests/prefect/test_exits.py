@@ -112,7 +112,7 @@ def test_a_signal_ends_the_flow_and_its_job(world, broker, environment, number):
                                stderr=subprocess.PIPE, text=True)  # fmt: skip
     until(lambda: any(b"tick 2\n" in broker.store.log(job.id) for job in broker.store.jobs()))
     process.send_signal(number)
-    _, said = process.communicate(timeout=100)
+    _, said = process.communicate(timeout=300)
     assert process.returncode != 0, said
     if number == signal.SIGINT:
         assert len(all_cancelled(world, broker)) == 1

@@ -87,7 +87,7 @@ def test_its_dashboard_opens_on_a_port_of_this_host_until_the_job_is_over(world)
         assert (address.hostname, address.path) == ("127.0.0.1", "/status")
         with urllib.request.urlopen(f"http://{address.netloc}/health") as answer:
             assert answer.read() == b"ok"
-    said, _ = opened.communicate(timeout=60)
+    said, _ = opened.communicate(timeout=300)
     assert said == f"{cluster.job_id} is over: succeeded\n"
 
 
@@ -189,7 +189,7 @@ def said_by(process, word):
 def test_ctrl_c_takes_the_cluster_down(world, program, word):
     said_by(program, word)
     os.killpg(program.pid, signal.SIGINT)
-    _, complaint = program.communicate(timeout=100)
+    _, complaint = program.communicate(timeout=300)
     assert "KeyboardInterrupt" in complaint
     assert paid(world) == []
 
