@@ -75,6 +75,8 @@ def options() -> argparse.ArgumentParser:
                         help="seconds that machines' clocks are ahead of their metadata service's")  # fmt: skip
     parser.add_argument("--images", choices=("strict", "prepared"), default="prepared",
                         help="machines with their image's Python, or with ours and all that jobs need")  # fmt: skip
+    parser.add_argument("--firewalls", choices=("asked", "open"), default="asked",
+                        help="whether the clouds' rules for SSH hold at once, or from the first `move` on")  # fmt: skip
     parser.add_argument("--account", choices=PROFILES, default="easy", help="what the account with each cloud is like")
     parser.add_argument("--attached", action="store_true", help="stop when standard input ends")
     return parser
@@ -118,6 +120,8 @@ class Sandbox:
             notice_s=notice_s,
             audit=self.folder / "audit.jsonl",
             ledger=Ledger(chosen.hours_per_second),
+            ssh_port=self.hypervisor.ssh_port,
+            firewalls=chosen.firewalls == "asked",
         )
         self.world.account = PROFILES[chosen.account]
         self.hypervisor.ended = self.world.stop

@@ -104,8 +104,12 @@ class World:
         audit: Path | None = None,
         ledger: Ledger | None = None,
         clock: Callable[[], float] = time.time,
+        ssh_port: int = 22,
+        firewalls: bool = False,
     ) -> None:
         self.host = host
+        self.ssh_port = ssh_port
+        self.firewalls = firewalls  # whether they are asked before whoever drives machines is seen elsewhere
         self.ledger = ledger or Ledger()
         self.boot_s = boot_s
         self.notice_s = dict(notice_s or {"aws": 120.0, "gcp": 30.0, "azure": 30.0})
@@ -116,8 +120,9 @@ class World:
         self.quota: dict[tuple[str, str], int] = {}  # (cloud, region or "*") -> vCPUs
         self.faults: list[Fault] = []
         self.account = Account()
-        self.gates: dict[str, Callable[[Machine, str], bool]] = {}  # by cloud: whether it lets SSH in from an address
-        self.caller_at: tuple[str, ...] = ()  # where whoever drives machines is seen; () leaves firewalls unasked
+        # By cloud: whether an address is let in on a port of a machine.
+        self.gates: dict[str, Callable[[Machine, str, int], bool]] = {}
+        self.caller_at: tuple[str, ...] = ()  # where whoever drives machines is seen, if not where it is
         self.listeners: list[Callable[[Machine], None]] = []  # told of each machine that has ended or was let go
         self._audit = audit
         self._addresses = itertools.count(1)
@@ -208,7 +213,7 @@ class World:
         return self.account.lacks(permission)
 
     def move(self, *addresses: str) -> None:
-        """Let whoever drives the machines be seen at another address: links break, firewalls are asked from now on.
+        """Let whoever drives the machines be seen at another address: links break, firewalls are asked about that one.
 
         Of several, a pool, each connection has one.
         """
@@ -228,13 +233,13 @@ class World:
     def _reached_from(self, machine: Machine) -> frozenset[Source] | None:
         """What on this host reaches a machine; None for all, as long as nobody asks for more."""
         outside = self.account.routed or self.account.public_addresses
-        if outside and not self.caller_at:
+        if outside and not (self.caller_at or self.firewalls):
             return None
-        gate = self.gates[machine.cloud]
-        seen, size = {Source(BASTION): BASTION}, len(self.caller_at)
+        gate, callers = self.gates[machine.cloud], self.caller_at or (DRIVER,)
+        seen = {Source(BASTION): BASTION}
         if outside:
-            seen |= {Source(DRIVER, number, size): address for number, address in enumerate(self.caller_at)}
-        return frozenset(source for source, seen_at in seen.items() if gate(machine, seen_at))
+            seen |= {Source(DRIVER, number, len(callers)): address for number, address in enumerate(callers)}
+        return frozenset(source for source, seen_at in seen.items() if gate(machine, seen_at, self.ssh_port))
 
     def stop(self, machine_id: str, cause: Cause = "user") -> None:
         """End a machine now. Idempotent; the first cause stays, but one that rests can still be deleted."""

@@ -32,7 +32,7 @@ def up(
     ] = "easy",
     runner: Annotated[str, typer.Option(help="auto, sshd (namespaces) or asyncssh (nothing but Python).")] = "auto",
     lenient: Annotated[
-        bool, typer.Option("--lenient", help="Machines with all that jobs need, whatever their image: a quick try.")
+        bool, typer.Option("--lenient", help="Machines with all that jobs need, behind no firewall: a quick try.")
     ] = False,
 ) -> None:
     """Start the sandbox and leave it running."""
@@ -41,7 +41,8 @@ def up(
 
     options: dict[str, Any] = {"boot_s": boot_s, "hours_per_second": hours_per_second, "gb_per_mb": gb_per_mb,
                                   "runner": runner, "account": account,
-                                  "images": "prepared" if lenient else "strict"}  # fmt: skip
+                                  "images": "prepared" if lenient else "strict",
+                                  "firewalls": "open" if lenient else "asked"}  # fmt: skip
     if notice_s is not None:
         options |= {f"{cloud}_notice_s": notice_s for cloud in client.CLOUDS}
     control = client.up(_home(), **options)

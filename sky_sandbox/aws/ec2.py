@@ -20,6 +20,7 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2 import utils as ec2_utils
 from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models.instances import Instance, InstanceBackend, Reservation, StateReason
+from moto.ec2.models.security_groups import SecurityGroupRule
 from werkzeug.exceptions import HTTPException
 
 from sky_sandbox.accounts import OPT_IN
@@ -191,12 +192,15 @@ class Ec2:
             return str(zone)
         return str(zones[0])
 
-    def lets_in(self, machine: Machine, source: str) -> bool:
-        """Whether a security group of the instance lets SSH in from there."""
+    def lets_in(self, machine: Machine, source: str, port: int) -> bool:
+        """Whether a security group of the instance lets TCP in from there on that port."""
         found = [i for i in ec2_backends[ACCOUNT][machine.region].all_instances() if i.id == machine.id]
         rules = [rule for i in found for group in i.nics[0].group_set for rule in group.ingress_rules]
-        ranges = [rule.ip_range["CidrIp"] for rule in rules if rule.ip_protocol == "tcp" and rule.ip_range]
-        return any(ip_address(source) in ip_network(cidr) for cidr in ranges)
+        return any(
+            ip_address(source) in ip_network(rule.ip_range["CidrIp"])
+            for rule in rules
+            if (rule.ip_range or {}).get("CidrIp") and _covers(rule, port)
+        )
 
     def _machine(self, instance: Instance, kind: InstanceType, market: Market, image: str) -> Machine:
         return Machine(
@@ -261,6 +265,13 @@ def _in_zone_of(backend: EC2Backend, subnet: str, zone: str | None) -> str:
             f"{there}",
         )
     return there
+
+
+def _covers(rule: SecurityGroupRule, port: int) -> bool:
+    """Whether a rule of a security group speaks of TCP to that port."""
+    if rule.ip_protocol == "-1":
+        return True
+    return rule.ip_protocol == "tcp" and (rule.from_port or 0) <= port <= (rule.to_port or 0)
 
 
 def _in_network_of(backend: EC2Backend, subnet: str, options: dict[str, Any]) -> None:

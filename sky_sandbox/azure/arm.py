@@ -70,7 +70,7 @@ class Arm:
 
     def __post_init__(self) -> None:
         self.world.listeners.append(self._ended)
-        self.world.gates["azure"] = lambda machine, source: resources.lets_in(self.entries, machine.id, source)
+        self.world.gates["azure"] = lambda machine, *who: resources.lets_in(self.entries, machine.id, *who)
 
     def handle(self, call: Call) -> Response:
         """Answer one request, after the fault that was injected for it, and log it if it changes anything."""

@@ -204,13 +204,26 @@ def image_of(machine: Entry) -> str:
     return ":".join(reference[part] for part in ("publisher", "offer", "sku")) if "publisher" in reference else ""
 
 
-def lets_in(entries: Mapping[str, Entry], machine: str, source: str) -> bool:
-    """Whether a rule of a network security group in a machine's resource group lets an address in."""
+def lets_in(entries: Mapping[str, Entry], machine: str, source: str, port: int) -> bool:
+    """Whether the first rule of the network security groups in a machine's resource group that speaks of TCP from
+    an address to a port allows it; the default rules let nobody in."""
     inside = machine.lower().partition("/providers/")[0] + "/"
     groups = [entry for key, entry in list(entries.items()) if key.startswith(inside) and entry.type == FIREWALL]
     rules = [rule["properties"] for entry in groups for rule in entry.properties["securityRules"]]
-    allowed = [cidr for rule in rules for cidr in rule.get("sourceAddressPrefixes", ())]
-    return any(ip_address(source) in ip_network(cidr) for cidr in allowed)
+    meant = [rule for rule in rules if _covers(rule, source, port)]
+    return bool(meant) and min(meant, key=lambda rule: int(rule["priority"]))["access"] == "Allow"
+
+
+def _covers(rule: Body, source: str, port: int) -> bool:
+    """https://learn.microsoft.com/azure/virtual-network/network-security-groups-overview#security-rules"""
+    cidrs = [*rule.get("sourceAddressPrefixes", ()), rule.get("sourceAddressPrefix")]
+    ports = [*rule.get("destinationPortRanges", ()), rule.get("destinationPortRange")]
+    spans = [tuple(map(int, one.split("-"))) for one in ports if one and one != "*"]
+    return (
+        (rule["direction"], rule["protocol"].lower() in ("tcp", "*")) == ("Inbound", True)
+        and any(cidr == "*" or ip_address(source) in ip_network(cidr) for cidr in cidrs if cidr)
+        and ("*" in ports or any(ends[0] <= port <= ends[-1] for ends in spans))
+    )
 
 
 def network_of(config: Body) -> str:

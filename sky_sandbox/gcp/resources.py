@@ -195,13 +195,14 @@ class Resources:
         rule.update(call.body)
         return self._done(call.path["project"], "patch", f"firewalls/{call.path['name']}", rule["id"])
 
-    def lets_in(self, machine: Machine, source: str) -> bool:
-        """Whether the first rule that speaks of SSH from there to a machine allows it; the default network does."""
+    def lets_in(self, machine: Machine, source: str, port: int) -> bool:
+        """Whether the first rule that speaks of TCP from there to that port allows it; the default network does."""
         body = machine.extra.get("resource", {})
         tags = set(body.get("tags", {}).get("items", ["skyloom"]))
         for rule in sorted(self.rules.values(), key=lambda rule: int(rule.get("priority", 1000))):
             near = any(ip_address(source) in ip_network(cidr) for cidr in rule.get("sourceRanges", ()))
-            if near and tags & set(rule.get("targetTags", tags)):
+            meant = any(_covers(what, port) for what in (*rule.get("allowed", ()), *rule.get("denied", ())))
+            if near and meant and tags & set(rule.get("targetTags", tags)):
                 return "denied" not in rule
         return True
 
@@ -229,6 +230,14 @@ def about(call: Call) -> dict[str, str]:
     zone = call.path.get("zone", "")
     region = call.path.get("region") or types.ZONES.get(zone, "")
     return {"zone": zone, "region": region, "token": call.body.get("name", "")}
+
+
+def _covers(what: Resource, port: int) -> bool:
+    """Whether an entry ``allowed`` or ``denied`` of a firewall rule speaks of TCP to that port."""
+    if what["IPProtocol"] not in ("tcp", "6", "all"):
+        return False
+    ranges = [tuple(map(int, text.split("-"))) for text in what.get("ports", ())]
+    return not ranges or any(ends[0] <= port <= ends[-1] for ends in ranges)
 
 
 def _known_zone(call: Call) -> None:

@@ -53,9 +53,9 @@ def image(request: LaunchRequest) -> Body:
     return dict(zip(("publisher", "offer", "sku", "version"), parts, strict=True))
 
 
-def firewall(request: LaunchRequest, sources: Sequence[str]) -> Body:
+def firewall(request: LaunchRequest, sources: Sequence[str], ssh_port: int) -> Body:
     """Network security group: SSH and the task's ports from ``sources`` only; the default rules join the gang."""
-    ports = ["22", *(str(port) for port in request.ports if port != 22)]
+    ports = [str(ssh_port), *(str(port) for port in request.ports if port != ssh_port)]
     rule = {
         "protocol": "Tcp",
         "direction": "Inbound",

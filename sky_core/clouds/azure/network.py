@@ -37,7 +37,8 @@ class Surroundings:
         network = self._path(request.beside or token, "virtualNetworks", "network")
         foundations: dict[str, bodies.Body] = {}
         if own.security_group is None:
-            foundations[firewall] = bodies.firewall(request, sources(self._config, request.region))
+            allowed = sources(self._config, request.region)
+            foundations[firewall] = bodies.firewall(request, allowed, self._config.ssh_port)
         if own.subnet is None and not request.beside:
             foundations[network] = bodies.network(request)
         addresses = {name: self._path(token, "publicIPAddresses", name) for name in names if own.public_addresses}
