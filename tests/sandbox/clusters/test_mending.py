@@ -178,7 +178,8 @@ def test_drivers_that_die_at_every_step_of_a_mending_launch_no_second_machine(wo
         check_bill(world, home, job)
 
 
-def test_a_lost_reply_to_the_launch_makes_no_second_machine(world, tmp_path):
+def test_a_lost_reply_to_the_launch_makes_no_second_machine(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(mending, "AGAIN_HOURS", 2 / 3600)  # not a minute
     with home_of(world, tmp_path) as home:
         job = home.submit(task("aws"))
         home.drive(job, stop=lambda: begun(home, job))
@@ -204,7 +205,8 @@ def test_a_job_that_is_cancelled_while_it_is_mended_leaves_nothing(world, tmp_pa
         check_bill(world, home, job)
 
 
-def test_a_machine_that_a_limit_forbids_is_not_launched(world, tmp_path):
+def test_a_machine_that_a_limit_forbids_is_not_launched(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(mending, "AGAIN_HOURS", 2 / 3600)  # not a minute
     with home_of(world, tmp_path) as home:
         job = home.submit(task("aws"))
         home.drive(job, stop=lambda: begun(home, job))
