@@ -30,6 +30,9 @@ class Account:
         accelerators: Whether there is any quota for accelerators.
         spot_role: Whether the role that AWS needs for spot is there.
         default_network: Whether AWS and Google have the default network of a fresh account.
+        shared_networks: Networks that other projects share with Google's, as ``HOST-PROJECT/NAME``: their subnetworks
+            may be used, and their firewall rules are not ours to make…
+        network_admin: …unless whoever drives administers the host project, too.
         public_addresses: Whether a policy lets machines have any.
         routed: Whether whoever drives is in the machines' own network, by a VPN say, and reaches private addresses;
             else a bastion does, and nobody else.
@@ -46,6 +49,8 @@ class Account:
     accelerators: bool = True
     spot_role: bool = True
     default_network: bool = True
+    shared_networks: tuple[str, ...] = ()
+    network_admin: bool = False
     public_addresses: bool = True
     routed: bool = True
     hierarchical: bool = True

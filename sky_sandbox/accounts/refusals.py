@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 
 from sky_sandbox.accounts import OPT_IN, Account
 
@@ -71,6 +72,33 @@ def gcp_refusal(
     if creates and public and not account.public_addresses:
         why = "Add instance to the constraint to use external IP with it."
         return 412, "conditionNotMet", f"Constraint constraints/compute.vmExternalIpAccess violated for project. {why}"
+    return None
+
+
+PROJECT_OF = re.compile(r"(?:^|/)projects/([^/]+)/")
+
+
+def host_refusal(
+    account: Account, project: str, network: str, subnetwork: str, needs: Sequence[str]
+) -> tuple[int, str, str] | None:
+    """What Google says where a network is another project's: https://cloud.google.com/vpc/docs/shared-vpc.
+
+    ``project`` is the one that the call is about, ``network`` and ``subnetwork`` what its body names.
+    """
+    hosts = {shared.partition("/")[0] for shared in account.shared_networks}
+    if project in hosts:
+        if account.network_admin or needs[0] == "compute.networks.get":
+            return None
+        return 403, "forbidden", f"Required '{needs[0]}' permission for 'projects/{project}'"
+    named = [found[1] for found in map(PROJECT_OF.search, (subnetwork, network)) if found]
+    if set(named) <= {project}:
+        return None
+    whole = f"{named[-1]}/{network.rpartition('/')[2]}"
+    if not hosts.issuperset(named) or (network and whole not in account.shared_networks):
+        return 403, "forbidden", f"Required 'compute.subnetworks.use' permission for '{subnetwork or network}'"
+    if not subnetwork:
+        why = "The network interface must specify a subnet if the network resource is in custom subnet mode."
+        return 400, "invalid", f"Invalid value for field 'resource.networkInterfaces[0]': '{network}'. {why}"
     return None
 
 

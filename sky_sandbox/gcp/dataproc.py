@@ -179,7 +179,13 @@ class Dataproc:
             "disks": [
                 {"boot": True, "initializeParams": {"sourceImage": f"projects/{project}/global/images/dataproc"}}
             ],
-            "networkInterfaces": [{"network": place.get("networkUri", ""), "accessConfigs": outside}],
+            "networkInterfaces": [
+                {
+                    "network": place.get("networkUri", ""),
+                    "subnetwork": place.get("subnetworkUri", ""),
+                    "accessConfigs": outside,
+                }
+            ],
             "serviceAccounts": [{"email": "default", "scopes": place.get("serviceAccountScopes", [])}],
         }
         machine = requested_machine(self.world, project, zone, resource)

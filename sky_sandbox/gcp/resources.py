@@ -9,6 +9,7 @@ from ipaddress import ip_address, ip_network
 from starlette.routing import Route
 
 from sky_sandbox.accounts.quotas import google_project_quotas, google_quotas
+from sky_sandbox.accounts.refusals import PROJECT_OF
 from sky_sandbox.gcp import types
 from sky_sandbox.gcp.wire import (
     API,
@@ -160,13 +161,15 @@ class Resources:
     # --- networks and firewall rules -------------------------------------------------------------------------
 
     def list_networks(self, call: Call) -> Resource:
-        found = [_network(call.path["project"])] if self.world.account.default_network else []
+        found = [_network(call.path["project"], "default")] if self.world.account.default_network else []
         return page("compute#networkList", found, call)
 
     def get_network(self, call: Call) -> Resource:
-        if call.path["name"] != "default" or not self.world.account.default_network:
+        project, name = call.path["project"], call.path["name"]
+        there = name == "default" and self.world.account.default_network
+        if not there and f"{project}/{name}" not in self.world.account.shared_networks:
             raise not_found("projects/{project}/global/networks/{name}".format_map(call.path))
-        return _network(call.path["project"])
+        return _network(project, name)
 
     def insert_rule(self, call: Call) -> Resource:
         project, name = call.path["project"], call.body["name"]
@@ -196,15 +199,30 @@ class Resources:
         return self._done(call.path["project"], "patch", f"firewalls/{call.path['name']}", rule["id"])
 
     def lets_in(self, machine: Machine, source: str, port: int) -> bool:
-        """Whether the first rule that speaks of TCP from there to that port allows it; the default network does."""
-        body = machine.extra.get("resource", {})
-        tags = set(body.get("tags", {}).get("items", ["skyloom"]))
-        for rule in sorted(self.rules.values(), key=lambda rule: int(rule.get("priority", 1000))):
+        """Whether the first rule of a machine's network that speaks of TCP from there to that port allows it.
+
+        What no rule speaks of, the default network lets in, and no other does.
+        """
+        body = machine.extra.get("resource") or machine.extra.get("node", {})
+        items = body.get("tags", {})
+        tags = set(items.get("items", ()) if isinstance(items, dict) else items)
+        where = next(iter(body.get("networkInterfaces", ())), body.get("networkConfig", {}))
+        network = self._place(machine.extra["project"], where.get("network", ""), where.get("subnetwork", ""))
+        rules = [
+            rule for (host, _), rule in self.rules.items() if self._place(host, rule.get("network", "")) == network
+        ]
+        for rule in sorted(rules, key=lambda rule: int(rule.get("priority", 1000))):
             near = any(ip_address(source) in ip_network(cidr) for cidr in rule.get("sourceRanges", ()))
             meant = any(_covers(what, port) for what in (*rule.get("allowed", ()), *rule.get("denied", ())))
             if near and meant and tags & set(rule.get("targetTags", tags)):
                 return "denied" not in rule
-        return True
+        return network.endswith("/default")
+
+    def _place(self, project: str, network: str, subnetwork: str = "") -> str:
+        """``PROJECT/NAME`` of a network as a body names it, or its subnetwork alone."""
+        host = next((found[1] for found in map(PROJECT_OF.search, (network, subnetwork)) if found), project)
+        shared = [one.partition("/")[2] for one in self.world.account.shared_networks if one.startswith(f"{host}/")]
+        return f"{host}/{network.rpartition('/')[2] or next(iter(shared), 'default')}"
 
     def delete_rule(self, call: Call) -> Resource:
         rule = self.get_rule(call)
@@ -271,6 +289,7 @@ def _machine_type(call: Call, shape: types.MachineType) -> Resource:
     return resource
 
 
-def _network(project: str) -> Resource:
-    link = f"{API}/projects/{project}/global/networks/default"
-    return {"kind": "compute#network", "name": "default", "autoCreateSubnetworks": True, "selfLink": link}
+def _network(project: str, name: str) -> Resource:
+    link = f"{API}/projects/{project}/global/networks/{name}"
+    automatic = name == "default"
+    return {"kind": "compute#network", "name": name, "autoCreateSubnetworks": automatic, "selfLink": link}

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from sky_sandbox.accounts.refusals import gcp_refusal
+from sky_sandbox.accounts.refusals import gcp_refusal, host_refusal
 from sky_sandbox.accounts.rights import gcp_needs
 from sky_sandbox.gcp.accounts import MACHINE, denied
 from sky_sandbox.machines.record import Machine
@@ -96,9 +96,12 @@ def endpoint(
     def answer(call: Call) -> Response:
         CALLER.set(call.caller)
         try:
-            network, public = _interface(call.body)
+            network, subnetwork, public = _interface(call.body)
             needs = list(gcp_needs(action, public, bool(call.body.get("serviceAccounts"))))
             if refusal := gcp_refusal(world.account, action, about(call).get("region", ""), network, public, needs):
+                raise ApiError(*refusal)
+            project = call.path.get("project", "")
+            if needs and (refusal := host_refusal(world.account, project, network, subnetwork, needs)):
                 raise ApiError(*refusal)
             if call.caller.startswith(MACHINE) and (right := next((n for n in needs if denied(call.caller, n)), None)):
                 raise ApiError(403, "forbidden", f"Required '{right}' permission for the project")
@@ -127,11 +130,14 @@ def endpoint(
     return serve
 
 
-def _interface(body: Resource) -> tuple[str, bool]:
-    """The network that a request names, of a machine or a rule, and whether it asks for a public address."""
+def _interface(body: Resource) -> tuple[str, str, bool]:
+    """Network and subnetwork that a request names, of a machine, a cluster or a rule; whether it wants an address."""
+    cluster = body.get("config", {}).get("gceClusterConfig", {})
+    if cluster:
+        return str(cluster.get("networkUri", "")), str(cluster.get("subnetworkUri", "")), False
     first = next(iter(body.get("networkInterfaces", ())), body.get("networkConfig", body))
     public = bool(first.get("accessConfigs")) or bool(first.get("enableExternalIps"))
-    return str(first.get("network", "")), public
+    return str(first.get("network", "")), str(first.get("subnetwork", "")), public
 
 
 def _injected(code: str, message: str) -> ApiError:

@@ -48,6 +48,7 @@ def instance_body(
     user_data: str,
     interface: compute.NetworkInterface,
     identity: str | None = None,
+    tags: Sequence[str] = (NETWORK_TAG,),
 ) -> compute.Instance:
     """The machine that a request asks for, for ``instances.insert``; ``identity`` is a service account's email.
 
@@ -68,7 +69,7 @@ def instance_body(
         name=name,
         machine_type=f"zones/{zone}/machineTypes/{request.instance_type}",
         labels=labels,
-        tags=compute.Tags(items=[NETWORK_TAG]),
+        tags=compute.Tags(items=list(tags)),
         scheduling=_scheduling(request),
         guest_accelerators=_accelerators(zone, request),
         metadata=compute.Metadata(items=[compute.Items(key=key, value=value) for key, value in metadata.items()]),

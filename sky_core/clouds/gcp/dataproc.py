@@ -25,6 +25,7 @@ from sky_core.clouds.base import Instance, LaunchRequest, State
 from sky_core.clouds.gcp import names
 from sky_core.clouds.gcp.bodies import ALL_SCOPES, NETWORK_TAG, TAGS_KEY, TYPE_KEY
 from sky_core.clouds.gcp.errors import RETRY, dataproc_end, dataproc_errors
+from sky_core.clouds.gcp.vpc import vpc
 from sky_core.clouds.userdata import arming, with_our_host_key
 from sky_core.config import CloudConfig
 from sky_core.errors import CloudError, InvalidRequest, UnknownOutcome
@@ -160,22 +161,22 @@ class Dataproc:
 def cluster_body(project: str, request: LaunchRequest, config: CloudConfig) -> dict[str, Any]:
     """The cluster that a request asks for, for ``clusters.create``, by the names of google-cloud-dataproc."""
     release, machine = parts(request.instance_type)
-    network = config.network.at(request.region)
+    there = vpc(config, project, request.region)
     disk = {"boot_disk_type": names.disk_type(machine), "boot_disk_size_gb": max(request.disk_gib, DISK_GIB)}
 
     def group(count: int) -> dict[str, Any]:
         return {"num_instances": count, "machine_type_uri": machine, "disk_config": disk}
 
-    place = {"subnetwork_uri": network.subnet} if network.subnet else {"network_uri": network.vpc or "default"}
+    place = {"subnetwork_uri": there.subnetwork} if there.subnetwork else {"network_uri": there.full}
     alone = request.num_nodes == 1
     body: dict[str, Any] = {
         "gce_cluster_config": {
             "zone_uri": request.zone,
             **place,
-            "internal_ip_only": not network.public_addresses,
+            "internal_ip_only": not there.public,
             "service_account_scopes": ALL_SCOPES,
             **({"service_account": config.machine_identity} if config.machine_identity else {}),
-            "tags": [NETWORK_TAG],
+            "tags": [NETWORK_TAG, *there.tags],
             "metadata": _metadata(project, request, config.ssh_user),
         },
         "master_config": group(1),

@@ -196,9 +196,9 @@ class Gcp:
         Google remembers request ids for a while and answers a known one with its operation. That makes up for a
         lost reply; but a refusal from then is no answer for now, hence the second, fresh id.
         """
-        interface = self._network.interface(request.region)
+        interface, tags = self._network.interface(request.region), self._network.tags(request.region)
         script = cloud_config(request, self.config.ssh_user)
-        body = bodies.instance_body(zone, name, request, script, interface, self.config.machine_identity)
+        body = bodies.instance_body(zone, name, request, script, interface, self.config.machine_identity, tags)
         same = uuid.uuid5(uuid.NAMESPACE_URL, f"{self.project}/{zone}/{name}")
         for request_id in (same, uuid.uuid4()):
             call = compute.InsertInstanceRequest(

@@ -24,6 +24,7 @@ from sky_core.clouds.base import REFUSALS, Armed, Found, Instance, LaunchRequest
 from sky_core.clouds.gcp import names
 from sky_core.clouds.gcp.bodies import ALL_SCOPES, NETWORK_TAG, TAGS_KEY, given_tags
 from sky_core.clouds.gcp.errors import RETRY, all_or_nothing, tpu_error, tpu_errors
+from sky_core.clouds.gcp.vpc import vpc
 from sky_core.clouds.userdata import arming, cloud_config, public_key
 from sky_core.config import CloudConfig
 from sky_core.errors import CloudError, InvalidRequest, NotSetUp, Throttled, UnknownOutcome
@@ -213,7 +214,7 @@ def _node(request: LaunchRequest, config: CloudConfig, path: str) -> tpu_v2.Node
     account = account_of(config)
     if account is None:
         raise NotSetUp("TPU VMs have no service account to delete themselves by", scope="type", cure=IDENTITY)
-    user, network = config.ssh_user, config.network.at(request.region)
+    user, there = config.ssh_user, vpc(config, path.split("/")[1], request.region)
     kind, runtime = names.tpu_version(request.accelerator or "")
     metadata = {
         "user-data": cloud_config(request, user),
@@ -225,12 +226,12 @@ def _node(request: LaunchRequest, config: CloudConfig, path: str) -> tpu_v2.Node
         accelerator_type=kind,
         runtime_version=request.image or runtime,
         network_config=tpu_v2.NetworkConfig(
-            enable_external_ips=network.public_addresses, network=network.vpc or "", subnetwork=network.subnet or ""
+            enable_external_ips=there.public, network=there.full if there.named else "", subnetwork=there.subnetwork
         ),
         scheduling_config=tpu_v2.SchedulingConfig(spot=request.use_spot),
         service_account=tpu_v2.ServiceAccount(email=account, scope=ALL_SCOPES),
         labels=names.labels(request.tags),
-        tags=[NETWORK_TAG],
+        tags=[NETWORK_TAG, *there.tags],
         metadata=metadata,
     )
 

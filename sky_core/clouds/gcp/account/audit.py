@@ -15,6 +15,7 @@ from sky_core.clouds.gcp import tpu
 from sky_core.clouds.gcp.account.permissions import NEEDS
 from sky_core.clouds.gcp.errors import cloud_errors
 from sky_core.clouds.gcp.provider import CALL_S, Gcp
+from sky_core.clouds.gcp.vpc import vpc
 from sky_core.clouds.needs import When, wanted
 from sky_core.errors import AuthError
 
@@ -42,8 +43,8 @@ def _logged_in(cloud: Gcp) -> str:
 
 
 def _network(cloud: Gcp, region: str) -> str:
-    name = cloud.config.network.at(region).vpc or "default"
-    found = compute.NetworksClient(**cloud.reach).get(project=cloud.project, network=name, timeout=CALL_S)
+    there = vpc(cloud.config, cloud.project, region)
+    found = compute.NetworksClient(**cloud.reach).get(project=there.project, network=there.name, timeout=CALL_S)
     return f"{found.name}, {'automatic' if found.auto_create_subnetworks else 'custom'} subnetworks"
 
 
