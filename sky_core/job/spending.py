@@ -76,10 +76,15 @@ def exceeded(
         gone = _committed(store, settings.scale, job, cap, now, mine)
         if gone + usd > cap.usd:
             return (
-                f"{what} estimated at ${usd:.2f} is not made: ${gone:.2f} of ${cap.usd:.2f} are spent or promised; "
-                f"whoever set it can raise it: {cap.name}"
+                f"{what} estimated at {_told(usd)} is not made: {_told(gone)} of {_told(cap.usd)} are spent or "
+                f"promised; whoever set it can raise it: {cap.name}"
             )
     return None
+
+
+def _told(usd: float) -> str:
+    """To the cent; what is less by what it is, so that no limit reads as none."""
+    return f"${usd:.2f}" if usd >= 0.01 or usd == 0 else f"${usd:.2g}"
 
 
 def _committed(store: Store, scale: Scale, job: Job, cap: Cap, now: float, mine: Cluster | None) -> float:

@@ -26,6 +26,7 @@ def test_a_launch_above_the_limit_of_a_job_is_not_made(tidy, tmp_path):
         (job,) = home.drive(home.submit(small()))
         assert job.state == "failed"
         assert tidy.launches(job.id) == []
+        assert "estimated at $0.0031 is not made: $0.00 of $0.0028 are spent" in job.result["error"]
         assert "usd_per_job" in job.result["error"]
         assert str(tmp_path / "config.toml") in job.result["error"]
 
