@@ -25,7 +25,8 @@ from sky_sandbox.gcp.login import Door, ServiceAccount
 from sky_sandbox.gcp.request import about, check_labels, requested_machine
 from sky_sandbox.gcp.resources import Resources
 from sky_sandbox.gcp.tokens import token_exchange
-from sky_sandbox.gcp.tpu import Tpu
+from sky_sandbox.gcp.tpu.nodes import Tpu
+from sky_sandbox.gcp.tpu.queue import Queue
 from sky_sandbox.gcp.wire import (
     API,
     ApiError,
@@ -57,8 +58,9 @@ def app(world: World, logins: Logins, account: ServiceAccount) -> Starlette:
     ]
     resources = Resources(world)
     world.gates["gcp"] = resources.lets_in
+    tpus = Tpu(world)
     return Starlette(
-        routes=[*lending, *Compute(world).routes(), *resources.routes(), *Tpu(world).routes(),
+        routes=[*lending, *Compute(world).routes(), *resources.routes(), *tpus.routes(), *Queue(world, tpus).routes(),
                 *Dataproc(world).routes()],
         middleware=[Middleware(Door, bearer=account.bearer)],
     )  # fmt: skip

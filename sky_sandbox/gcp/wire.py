@@ -96,7 +96,7 @@ def endpoint(
     def answer(call: Call) -> Response:
         CALLER.set(call.caller)
         try:
-            network, public = _interface(call.body)
+            network, public = _interface(_asked_for(call.body))
             needs = list(gcp_needs(action, public, bool(call.body.get("serviceAccounts"))))
             if refusal := gcp_refusal(world.account, action, about(call).get("region", ""), network, public, needs):
                 raise ApiError(*refusal)
@@ -125,6 +125,12 @@ def endpoint(
         return await run_in_threadpool(answer, call)
 
     return serve
+
+
+def _asked_for(body: Resource) -> Resource:
+    """What a request is about: of a queued resource, the node that it waits for."""
+    specs = body.get("tpu", {}).get("nodeSpec", [])
+    return specs[0].get("node", {}) if specs else body
 
 
 def _interface(body: Resource) -> tuple[str, bool]:
