@@ -41,7 +41,7 @@ from sky_core.clouds.gcp.leftovers import Remains
 from sky_core.clouds.gcp.lending import EXCHANGE, lend
 from sky_core.clouds.gcp.network import Network
 from sky_core.clouds.gcp.storage import Buckets
-from sky_core.clouds.gcp.tpu import Tpus
+from sky_core.clouds.gcp.tpu.nodes import Tpus
 from sky_core.clouds.userdata import cloud_config
 from sky_core.config import CloudConfig
 from sky_core.errors import (
@@ -295,7 +295,7 @@ class Gcp:
     def _look(self, id_: str) -> list[Instance]:
         if dataproc.is_cluster(id_):
             return [self._dataproc.describe(id_)]
-        return self._tpus.describe(id_) if "/tpu/" in id_ else [self._describe(id_)]
+        return self._tpus.describe(id_) if Tpus.has(id_) else [self._describe(id_)]
 
     def _describe(self, id_: str) -> Instance:
         zone, name = id_.split("/")
@@ -324,7 +324,7 @@ class Gcp:
         def end(id_: str) -> None:
             if dataproc.is_cluster(id_):
                 self._dataproc.terminate(id_)
-            elif "/tpu/" in id_:
+            elif Tpus.has(id_):
                 self._tpus.terminate(id_)
             else:
                 self._delete(*id_.split("/"))
