@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sky_core.clouds.base import REFUSALS, Instance
 from sky_core.driver.lead.promise import CHANGEOVER_HOURS, changeover, deadline_at, remaining_work
@@ -65,9 +66,13 @@ def in_queue(step: Step, cluster: Cluster, instances: Sequence[Instance]) -> Out
         instance_type=cluster.instance_type, use_spot=cluster.use_spot, hours=scale.hours(left),
     )  # fmt: skip
     pause = min(max(step.driving.settings.poll_s, PAUSE_SHARE * waited), LONGEST_PAUSE_S)
+    after_s = max(0.0, min(pause, left))
+    free = while_pending(step, cluster, instances)
+    if free is not cluster and free.started_at is not None:  # nor will it cost anything before it is seen again
+        free = replace(free, started_at=free.started_at + after_s)
     return step.comes_to(
-        after_s=max(0.0, min(pause, left)),
-        cluster=while_pending(step, cluster, instances),
+        after_s=after_s,
+        cluster=free,
         waiting_since=time.time(),
         in_queue_s=waited,
         events=[told] if step.memory.in_queue_s is None else [],

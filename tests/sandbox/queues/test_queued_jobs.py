@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 
 import pytest
 
 from sky_core import Pipeline, Resources, Task
+from sky_core.driver.stages.launch import request_of
+from sky_core.driver.stages.owed import Debts
+from sky_core.driver.step import Step
 from tests.conftest import until
 from tests.sandbox.brokers import drivers, own_broker
+from tests.sandbox.driving import home_of
 
 pytestmark = pytest.mark.slow
 SANDBOX = {"hours_per_second": 0.1}
@@ -110,6 +115,7 @@ def test_cancelled_in_the_queue_it_leaves_nothing(world, broker):
     broker.cancel(job.id, reason="enough")
     assert broker.watch(job.id).state == "cancelled"
     assert left(world) == []
+    assert [line.compute_usd for line in broker.bill("run").lines] == [0.0]
     world.control.capacity(ZONE, TPU, "spot", None)
     assert world.launches(job.id) == []
 
@@ -124,3 +130,25 @@ def test_what_fails_after_it_was_accepted_is_a_want_of_capacity_and_no_preemptio
     assert happened(broker, job, "preempted") == []
     assert broker.store.clusters(job_id=job.id)[0].outcome == "capacity"
     assert left(world) == []
+
+
+def test_what_fails_in_the_queue_after_its_job_is_over_is_deleted(world, tmp_path):
+    """A driver that dies while its cloud is slow to take the request; the job is cancelled meanwhile."""
+    with home_of(world, tmp_path, settle_s=4.0) as home:
+        job = home.submit(task())
+        home.drive(job, stop=lambda: home.store.clusters(job_id=job.id))
+        step = Step.load(home.driving, home.store.job(job.id))
+        assert step.cluster is not None
+        asked = request_of(step, step.cluster, asked_before=False)
+        assert asked.queue_s == 600.0
+        world.control.fault("gcp", "queuedResources.create", "slow", seconds=2.0)
+        world.control.fault("gcp", "queue", "error", code="RESOURCE_EXHAUSTED")
+        dead = threading.Thread(target=home.driving.clouds["gcp"].launch, args=(asked,))
+        dead.start()
+        home.store.request_cancel(job.id, "enough")
+        (job,) = home.drive(job, driving=home.new_driving())
+        assert job.state == "cancelled"
+        dead.join()
+        assert left(world) == [asked.token]
+        until(lambda: Debts(home.driving).settle() == 0 and home.store.owed_launches() == [])
+        assert left(world) == []
