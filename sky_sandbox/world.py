@@ -20,7 +20,7 @@ from typing import Any, Literal, Protocol
 
 from sky_sandbox.accounts import Account
 from sky_sandbox.ledger import Ledger
-from sky_sandbox.machines.record import Cause, Machine, Market
+from sky_sandbox.machines.record import WAITS, Cause, Machine, Market
 from sky_sandbox.network.gate import BASTION, Source, pool_member
 
 # Who makes the API call that is being answered: the AWS access key, or the bearer token.
@@ -36,7 +36,8 @@ class Fault:
     Attributes:
         action: The call, as the audit log names it ("RunInstances", "instances.insert", "virtualMachines.put"), or "*";
             or ``start``, a machine's creation, and ``boot``, what it then goes through; ``queue``, the wait of a
-            queued resource: ``slow`` makes it last ``seconds`` at least, ``error`` lets it fail after so many.
+            queued resource or a Flex-start VM: ``slow`` makes it last ``seconds`` at least, ``error`` lets it fail
+            after so many.
         kind: ``error`` answers ``code`` without doing anything; ``lost`` does it and then answers ``code`` (time-out
             after success); ``slow`` waits ``seconds``, then does it, whether or not the caller still listens. A boot
             can fail (``error``), or leave the machine running without an answer on its SSH port (``mute``). A machine
@@ -176,7 +177,7 @@ class World:
                     raise Refused("quota", f"{used} of {limit} vCPUs are in use in {region}")
 
     def _counted(self) -> list[Machine]:
-        return [m for m in self.machines.values() if m.state in ("pending", "running")]
+        return [m for m in self.machines.values() if m.state in ("pending", "running") and WAITS not in m.extra]
 
     # --- life of a machine -----------------------------------------------------------------------------------
 

@@ -147,13 +147,20 @@ def _injected(code: str, message: str) -> ApiError:
     return ApiError(status, reason if code.isdigit() else code, words)
 
 
-def start(world: World, machine: Machine) -> None:
-    """Start a machine. A name may be used again; its former bearer keeps its place in the history."""
+def add(world: World, machine: Machine) -> None:
+    """Have a machine in the account. A name may be used again; its former bearer keeps its place in the history."""
     with world.lock:
         before = world.machines.pop(machine.id, None)
         if before is not None:
             before.id = f"{before.id}@{before.created_at:.3f}"
             world.machines[before.id] = before
+        world.machines[machine.id] = machine
+
+
+def start(world: World, machine: Machine) -> None:
+    """Start a machine that has not been there before."""
+    with world.lock:
+        add(world, machine)
         world.start(machine)
 
 
