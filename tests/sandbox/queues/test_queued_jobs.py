@@ -14,7 +14,7 @@ from sky_core.driver.stages.owed import Debts
 from sky_core.driver.step import Step
 from tests.conftest import until
 from tests.sandbox.brokers import drivers, own_broker
-from tests.sandbox.driving import home_of
+from tests.sandbox.driving import driven_by_mortals, home_of
 
 pytestmark = pytest.mark.slow
 SANDBOX = {"hours_per_second": 0.1}
@@ -89,6 +89,30 @@ def test_a_wait_that_is_over_leads_to_the_next_best_place(world, broker):
     until(lambda: world.live() == [])
 
 
+def test_a_gang_waits_for_the_last_of_its_slices(world, broker):
+    world.control.capacity(ZONE, TPU, "spot", 1)
+    job = submit(broker, num_nodes=2)
+    until(lambda: happened(broker, job, "in queue"))
+    until(lambda: len(world.launches(job.id)) == 1)
+    world.control.capacity(ZONE, TPU, "spot", None)
+    assert broker.watch(job.id).state == "succeeded"
+    (cluster,) = broker.store.clusters(job_id=job.id)
+    assert len(cluster.instance_ids) == len(world.launches(job.id)) == 2
+    assert left(world) == []
+
+
+def test_a_gang_whose_wait_is_over_gives_back_what_has_come(world, broker):
+    world.control.capacity(ZONE, TPU, "spot", 1)
+    job = submit(broker, num_nodes=2, resources={"queue": 0.5})
+    until(lambda: happened(broker, job, "launch failed"))
+    until(lambda: happened(broker, job, "terminated"))
+    broker.cancel(job.id, reason="seen enough")
+    assert broker.watch(job.id).state == "cancelled"
+    assert broker.store.clusters(job_id=job.id)[0].outcome == "capacity"
+    assert left(world) == []
+    until(lambda: world.live() == [])
+
+
 def test_machines_with_gpus_are_waited_for_as_flex_start_vms(world, broker):
     gpu = {"accelerators": "L4", "instance_type": "g2-standard-4", "zone": "us-central1-a", "use_spot": False}
     world.control.capacity("us-central1-a", "L4", "on-demand", 0)
@@ -116,6 +140,20 @@ def test_a_killed_driver_is_replaced_and_the_same_request_goes_on(world, broker)
     assert job.state == "succeeded"
     assert len(world.launches(job.id)) == 1
     assert len(broker.store.clusters(job_id=job.id)) == 1
+
+
+def test_drivers_that_die_in_each_of_their_steps_ask_once(world, tmp_path):
+    """Until it waits, before they have written anything down: the next one does the same again."""
+    world.control.capacity(ZONE, TPU, "spot", 0)
+    with home_of(world, tmp_path) as home:
+        job = home.submit(task())
+        driven_by_mortals(home, job, lambda: any(one.kind == "in queue" for one in home.store.events(job.id)))
+        world.control.capacity(ZONE, TPU, "spot", None)
+        (job,) = home.drive(job, driving=home.new_driving())
+        assert job.state == "succeeded"
+    assert len(world.launches(job.id)) == 1
+    assert left(world) == []
+    until(lambda: world.live() == [])
 
 
 def test_a_driver_that_dies_before_it_hears_the_answer_asks_for_the_same(world, broker):
