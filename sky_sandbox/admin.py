@@ -249,6 +249,8 @@ class Admin:
             self.world.quota.clear()
             self.world.faults.clear()
             self.world.account, self.world.caller_at = self.account_at_start, ()
+            for forget in self.world.forgets:
+                forget()
         self.world.close()
         return {}
 

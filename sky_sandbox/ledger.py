@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from sky_sandbox.machines.record import Machine
+from sky_sandbox.machines.record import WAITS, Machine
 
 Kind = Literal["machine", "disk", "address", "nic"]
 NODE_UNBILLED = ("preempted", "failed")  # causes of an end that leave a TPU node there, at no price
@@ -111,7 +111,7 @@ class Ledger:
 
 def charges(machine: Machine) -> frozenset[Kind]:
     """What a machine's cloud charges for in the state that the machine is in."""
-    if machine.state == "gone":
+    if machine.state == "gone" or WAITS in machine.extra:
         return frozenset()
     if machine.cloud == "azure":
         released = machine.deleted or machine.cause in ("deallocated", "preempted")

@@ -20,7 +20,7 @@ from typing import Any, Literal, Protocol
 
 from sky_sandbox.accounts import Account
 from sky_sandbox.ledger import Ledger
-from sky_sandbox.machines.record import Cause, Machine, Market
+from sky_sandbox.machines.record import WAITS, Cause, Machine, Market
 from sky_sandbox.network.gate import BASTION, Source, pool_member
 
 # Who makes the API call that is being answered: the AWS access key, or the bearer token.
@@ -35,7 +35,9 @@ class Fault:
 
     Attributes:
         action: The call, as the audit log names it ("RunInstances", "instances.insert", "virtualMachines.put"), or "*";
-            or ``start``, a machine's creation, and ``boot``, what it then goes through.
+            or ``start``, a machine's creation, and ``boot``, what it then goes through; ``queue``, the wait of a
+            queued resource or a Flex-start VM: ``slow`` makes it last ``seconds`` at least, ``error`` lets it fail
+            after so many.
         kind: ``error`` answers ``code`` without doing anything; ``lost`` does it and then answers ``code`` (time-out
             after success); ``slow`` waits ``seconds``, then does it, whether or not the caller still listens. A boot
             can fail (``error``), or leave the machine running without an answer on its SSH port (``mute``). A machine
@@ -124,6 +126,9 @@ class World:
         self.gates: dict[str, Callable[[Machine, str, int], bool]] = {}
         self.caller_at: tuple[str, ...] = ()  # where whoever drives machines is seen, if not where it is
         self.listeners: list[Callable[[Machine], None]] = []  # told of each machine that has ended or was let go
+        # What counts against a quota beside machines: vCPUs of a cloud, in a region or "*".
+        self.claims: list[Callable[[str, str], int]] = []
+        self.forgets: list[Callable[[], None]] = []  # called when all is to be forgotten
         self._audit = audit
         self._addresses = itertools.count(1)
 
@@ -146,14 +151,8 @@ class World:
             Refused: if there is no room.
         """
         with self.lock:
-            live = [m for m in self.machines.values() if m.state in ("pending", "running")]
-            if pools and not self.account.accelerators:
-                raise Refused("quota", f"the account has a quota of 0 for {pools[0]}", none=True)
-            for scope in (region, "*"):
-                limit = self.quota.get((cloud, scope))
-                used = sum(m.vcpus for m in live if m.cloud == cloud and scope in (m.region, "*"))
-                if limit is not None and used + vcpus * count > limit:
-                    raise Refused("quota", f"{used} of {limit} vCPUs are in use in {region}")
+            self.within_quota(cloud, region, vcpus * count, pools)
+            live = self._counted()
             for key in ((z, t, market) for z in (zone, region, "*") for t in (type_, *pools, "*")):
                 free = self.capacity.get(key)
                 if free is None:
@@ -165,6 +164,25 @@ class World:
                 if there + count > free:
                     wanted = type_ if key[1] == "*" else key[1]
                     raise Refused("capacity", f"no {market} capacity for {wanted} in {zone}")
+
+    def within_quota(self, cloud: str, region: str, vcpus: int, pools: tuple[str, ...]) -> None:
+        """Check the quota for so many more vCPUs.
+
+        Raises:
+            Refused: if that is more than there may be.
+        """
+        with self.lock:
+            if pools and not self.account.accelerators:
+                raise Refused("quota", f"the account has a quota of 0 for {pools[0]}", none=True)
+            for scope in (region, "*"):
+                limit = self.quota.get((cloud, scope))
+                used = sum(m.vcpus for m in self._counted() if m.cloud == cloud and scope in (m.region, "*"))
+                used += sum(claim(cloud, scope) for claim in self.claims)
+                if limit is not None and used + vcpus > limit:
+                    raise Refused("quota", f"{used} of {limit} vCPUs are in use in {region}")
+
+    def _counted(self) -> list[Machine]:
+        return [m for m in self.machines.values() if m.state in ("pending", "running") and WAITS not in m.extra]
 
     # --- life of a machine -----------------------------------------------------------------------------------
 

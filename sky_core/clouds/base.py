@@ -55,6 +55,8 @@ class LaunchRequest:
         asked_before: Whether an earlier call with this token may have been made. Only who has just made the token up
             can deny it.
         beside: Token of a cluster of the same region whose network the machines are to be in; "" for none.
+        queue_s: Seconds that it may wait at most in the cloud's own queue for such machines, past which the cloud gives
+            none any more; None to be refused at once. Where a cloud has no such queue, it means nothing.
     """
 
     token: str
@@ -75,6 +77,7 @@ class LaunchRequest:
     switch: Switch | None = None
     asked_before: bool = True
     beside: str = ""
+    queue_s: float | None = None
 
     def __repr__(self) -> str:  # keeps the private host key out of logs and tracebacks
         return f"LaunchRequest({self.token}, {self.instance_type} x{self.num_nodes} in {self.zone or self.region})"
@@ -86,7 +89,7 @@ class Instance:
 
     Attributes:
         id: What ``terminate`` takes: ``region/i-…`` on EC2, ``zone/name`` on GCE, ``zone/tpu/name``
-            for TPU nodes, the ARM id on Azure.
+            for TPU nodes, ``zone/tpu-queue/name`` for those that came through the queue, the ARM id on Azure.
         launched_at: When it was made by the cloud's own record, seconds since the epoch, or None where unknown.
         ended_at: When it ended by the cloud's own record, or None while it runs and where unknown.
         reason: Why it stopped, in the cloud's words, e.g. ``Server.SpotInstanceTermination``; "" while it runs.
@@ -94,7 +97,9 @@ class Instance:
         halted: True when it was shut down from within, False when unknown.
         seen: False for a machine that its cloud does not show, where that need not mean that it is gone: not yet,
             and this is what the launch was answered; or ``gone`` for whoever has not launched it.
-        failed: Why it never came to run although its launch was accepted, sorted as a refusal; None of all others.
+        queued: True while it waits in its cloud's own queue: nothing of it is there yet.
+        failed: Why it never came to run although its launch was accepted, sorted as a refusal; None of all others. One
+            that is ``preempted`` as well may have run: its cloud keeps no more than that it was taken.
         armed: What ends it if nobody does, as ``launch`` knows it; "none" from all other calls.
     """
 
@@ -114,8 +119,14 @@ class Instance:
     preempted: bool = False
     halted: bool = False
     seen: bool = True
+    queued: bool = False
     failed: CloudError | None = None
     armed: Armed = "none"
+
+    @property
+    def broke(self) -> bool:
+        """Whether it has ended by itself, which says nothing of what its place takes back."""
+        return self.halted or (self.failed is not None and not self.preempted)
 
 
 @dataclass(frozen=True)

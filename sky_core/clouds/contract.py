@@ -46,6 +46,7 @@ class Subject:
         nodes: How many of the machine a gang may have.
         clock_s: How far the cloud's record of a launch may be from this machine's clock.
         patience_s: How long the end of a machine may take.
+        queue_s: How long it may wait in the cloud's own queue; None to be had at once.
     """
 
     connect: Callable[[], Cloud]
@@ -56,6 +57,7 @@ class Subject:
     nodes: int = 2
     clock_s: float = 120.0
     patience_s: float = 600.0
+    queue_s: float | None = None
 
     def request(self, token: str, nodes: int = 1) -> LaunchRequest:
         """A launch on demand."""
@@ -70,6 +72,7 @@ class Subject:
             accelerator=self.accelerator,
             host_key=key,
             authorized_key=public_key(key),
+            queue_s=self.queue_s,
             tags={TAG_OWNER: OWNER, TAG_CLUSTER: token, TAG_JOB: f"job-{token}"},
         )
 

@@ -25,6 +25,7 @@ from sky_core.events.happening import KINDS, EventKind, Happening, OfAttempt, re
 from sky_core.events.launching import (
     BucketRefused,
     GaveUp,
+    InQueue,
     Launched,
     LaunchFailed,
     Launching,
@@ -88,6 +89,7 @@ __all__ = [
     "FoundEnded",
     "GaveUp",
     "Happening",
+    "InQueue",
     "Kept",
     "KeyMissing",
     "LaunchFailed",

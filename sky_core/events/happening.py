@@ -11,6 +11,7 @@ EventKind = Literal[
     "launching",
     "launched",
     "refused",
+    "in queue",
     "launch unclear",
     "gave up",
     "replanned",

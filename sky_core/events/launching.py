@@ -52,6 +52,15 @@ class Launched(OfAttempt, AtPlace, kind="launched"):
         return f"attempt {self.attempt}: {self.place} accepted the launch ({', '.join(self.instances)}){alone}"
 
 
+class InQueue(OfAttempt, AtPlace, kind="in queue"):
+    """It waits in its cloud's own queue, for so many more hours at most."""
+
+    hours: float
+
+    def words(self) -> str:
+        return f"attempt {self.attempt}: {self.place} has it in its queue, waiting for {self.hours:.2f} h at most"
+
+
 class Taken(OfAttempt, kind="taken"):
     """``job`` is whose machines they were."""
 

@@ -130,6 +130,9 @@ class Memory(Record):
         leaving: Whether the present attempt is being ended to go on elsewhere, or to wait.
         idle: Whether the job waits for spot, by its policy's decision.
         queued: Whether it waits for machines that other jobs have.
+        queue_s: Seconds that the present cluster may wait in its cloud's own queue, from its intent on; None if it is
+            not asked for there. Fixed with the intent, so that whoever makes the launch asks for the same thing.
+        in_queue_s: Seconds that it has waited there; None before it was seen to.
         tries: What its launches so far came to.
         close_errors: Calls in a row that could not end the open cluster.
         held_back: What kept a running job from moving, or its gang from a machine: the limit that would be exceeded.
@@ -168,6 +171,8 @@ class Memory(Record):
     leaving: bool = False
     idle: bool = False
     queued: bool = False
+    queue_s: float | None = None
+    in_queue_s: float | None = None
     tries: Tries = Tries()
     close_errors: int = 0
     held_back: str = ""
@@ -246,6 +251,8 @@ class Changes(TypedDict, total=False):
     leaving: bool
     idle: bool
     queued: bool
+    queue_s: float | None
+    in_queue_s: float | None
     tries: Tries
     close_errors: int
     unwanted: bool

@@ -77,7 +77,9 @@ def _task(name: str, plan: Plan, row: JobRow | None, scale: Scale, now: float) -
         return TaskNow(name, "waiting", _gang(place, placed.num_nodes), market, 0, None, 0.0, usd, hours)
     at = row.cluster
     machine = _gang(f"{at.place} {at.instance_type}", at.num_nodes) if at else "-"
-    ran = scale.hours(now - at.launched_at) if at and at.open and at.launched_at is not None else None
+    # What waits in its cloud's queue, or boots where that is free, has no bill yet, and does not get on.
+    there = max(at.launched_at, at.started_at or 0.0) if at and at.open and at.launched_at is not None else None
+    ran = None if there is None else scale.hours(max(0.0, now - there))
     over = row.job.over
     done = 1.0 if row.job.state == "succeeded" else None if over or ran is None or not hours else ran / hours
     return TaskNow(

@@ -13,7 +13,7 @@ from pydantic import (
 )
 
 from sky_core.measures.versions import clauses
-from sky_core.spec.values import Amount, Places, Spec, _parse_accelerators, one_or_several
+from sky_core.spec.values import Amount, Hours, Places, Spec, _parse_accelerators, one_or_several
 
 DOCKER = "docker:"  # before the name of a container's image
 
@@ -27,7 +27,9 @@ class Resources(Spec):
     patterns (matched against cloud, region and zone). ``labels`` ask for features, e.g.
     ``{"confidential": "sgx"}`` or ``{"confidential": True}`` for any kind of it; ``tags`` are put on the machine.
     ``image`` is what the machine boots, as its cloud calls it; or, after ``docker:``, what commands run in.
-    ``max_hourly_cost`` is what one machine may cost, USD.
+    ``max_hourly_cost`` is what one machine may cost, USD. ``queue`` (hours, or ``"30m"``) is how long to wait at most
+    in the cloud's own queue for such machines before the next best place is tried; where there is none, it means
+    nothing.
 
     ``managed="spark"`` asks for a cluster that a cloud's own service runs, with a ``version`` of Spark such as
     ``">=3.3"`` (``"3.5"`` is any 3.5); its fee counts as the machines' price.
@@ -52,6 +54,7 @@ class Resources(Spec):
     labels: Mapping[str, str | bool] = Field(default_factory=dict)
     tags: Mapping[str, str] = Field(default_factory=dict)
     max_hourly_cost: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    queue: Hours | None = None
     managed: Literal["spark"] | None = None
     version: str | None = None
     any_of: tuple[Resources, ...] = ()

@@ -75,7 +75,7 @@ class ResourceFields(Fields):
         "accelerators: L4:4",
     )
     accelerator_args: dict[str, Any] | None = described(
-        "for TPUs: `runtime_version` is used, the rest is said",
+        "for TPUs: `runtime_version` is used, `gcp_queued_resource` is a `queue` of 30 minutes, the rest is said",
         "accelerator_args: {runtime_version: tpu-vm-base}",
         "skypilot",
     )
@@ -98,6 +98,12 @@ class ResourceFields(Fields):
     )
     local_disk: str | None = described("accepted; no machine is chosen for its disks", "local_disk: nvme", "skypilot")
     max_hourly_cost: float | None = described("USD that one machine may cost per hour", "max_hourly_cost: 20", gt=0)
+    queue: str | int | float | None = described(
+        "how long to wait at most in the cloud's own queue (Google has them for TPUs, and for GPUs on demand) before "
+        "the next best place is tried; without it a machine is had at once or not at all",
+        "queue: 30m",
+        "skyloom",
+    )
     managed: Literal["spark"] | None = described(
         "a cluster of a cloud's own service for this engine, see [clusters](clusters.md)", "managed: spark", "skyloom"
     )

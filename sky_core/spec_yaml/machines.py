@@ -40,11 +40,13 @@ SAME = (
     "arch",
     "use_spot",
     "max_hourly_cost",
+    "queue",
     "cpus",
     "managed",
     "version",
 )  # as they are in Resources
 PLACES = ("cloud", "region", "zone")
+QUEUE = "30m"  # how long a machine is waited for that a file only says is to be queued for; SkyPilot has no limit
 ALTERNATIVES = {"any_of": "any_of", "candidates": "any_of", "ordered": "ordered"}  # what each is in Resources
 
 
@@ -222,12 +224,17 @@ def _arguments(given: Mapping[str, Any], data: dict[str, Any], note: Note) -> No
     for name, value in given.items():
         if name == "runtime_version":
             data["image"] = str(value)
+        elif name == "gcp_queued_resource":
+            if not isinstance(value, bool):
+                raise Slip(("accelerator_args", name), f"{value!r} is neither true nor false", "write true")
+            if value and data.setdefault("queue", QUEUE) == QUEUE:
+                note(f"resources.accelerator_args.{name}", f"queue: {QUEUE}, after which the next best place is tried")
         elif name == "tpu_vm" and value is True:
             continue
-        elif name in ("tpu_vm", "tpu_name", "gcp_queued_resource"):
+        elif name in ("tpu_vm", "tpu_name"):
             note(f"resources.accelerator_args.{name}", "left out: TPUs are always VMs, named by Skyloom")
         else:
-            cure = did_you_mean(name, ["runtime_version", "tpu_vm", "tpu_name"])
+            cure = did_you_mean(name, ["runtime_version", "tpu_vm", "tpu_name", "gcp_queued_resource"])
             raise Slip(("accelerator_args", name), "no such field", cure or "there is runtime_version")
 
 

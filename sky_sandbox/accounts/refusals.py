@@ -51,13 +51,13 @@ def gcp_refusal(
     """
     if lacking := next(filter(account.lacks, needs), None):
         return 403, "forbidden", f"Required '{lacking}' permission for the project"
-    if action.startswith("nodes.") and not account.registered:
+    if action.startswith(("nodes.", "queuedResources.")) and not account.registered:
         return (
             403,
             "forbidden",
             "Cloud TPU API has not been used in project before or it is disabled (SERVICE_DISABLED)",
         )
-    creates = action in ("instances.insert", "nodes.create")
+    creates = action in ("instances.insert", "nodes.create", "queuedResources.create")
     if creates and account.denies(region):
         return (
             412,

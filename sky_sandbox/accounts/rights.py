@@ -53,6 +53,12 @@ GOOGLE: Mapping[str, tuple[str, ...]] = {
     "nodes.get": ("tpu.nodes.get",),
     "nodes.list": ("tpu.nodes.list",),
     "nodes.delete": ("tpu.nodes.delete",),
+    # Queued resources have no permissions of their own among all those that there are for TPUs,
+    # https://cloud.google.com/iam/docs/roles-permissions/tpu.
+    "queuedResources.create": ("tpu.nodes.create", "iam.serviceAccounts.actAs"),
+    "queuedResources.get": ("tpu.nodes.get",),
+    "queuedResources.list": ("tpu.nodes.list",),
+    "queuedResources.delete": ("tpu.nodes.delete",),
     "tpuOperations.get": ("tpu.operations.get",),
     "clusters.create": ("dataproc.clusters.create", "iam.serviceAccounts.actAs"),
     "clusters.get": ("dataproc.clusters.get",),

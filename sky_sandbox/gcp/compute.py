@@ -19,19 +19,21 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sky_sandbox.gcp import types
+from sky_sandbox.gcp import flex, types
 from sky_sandbox.gcp.dataproc import Dataproc
 from sky_sandbox.gcp.login import Door, ServiceAccount
-from sky_sandbox.gcp.request import about, check_labels, requested_machine
+from sky_sandbox.gcp.request import about, check_labels, no_accelerators, requested_machine, stockout
 from sky_sandbox.gcp.resources import Resources
 from sky_sandbox.gcp.tokens import token_exchange
-from sky_sandbox.gcp.tpu import Tpu
+from sky_sandbox.gcp.tpu.nodes import Tpu
+from sky_sandbox.gcp.tpu.queue import Queue
 from sky_sandbox.gcp.wire import (
     API,
     ApiError,
     Call,
     Operation,
     Resource,
+    add,
     endpoint,
     matches,
     not_found,
@@ -41,7 +43,7 @@ from sky_sandbox.gcp.wire import (
     timestamp,
 )
 from sky_sandbox.logins import Logins
-from sky_sandbox.machines.record import Machine
+from sky_sandbox.machines.record import WAITS, Machine
 from sky_sandbox.world import Refused, World
 
 ACCEPT_S = 0.1  # how long an insert stays PROVISIONING before the zone says yes or no
@@ -57,8 +59,9 @@ def app(world: World, logins: Logins, account: ServiceAccount) -> Starlette:
     ]
     resources = Resources(world)
     world.gates["gcp"] = resources.lets_in
+    tpus = Tpu(world)
     return Starlette(
-        routes=[*lending, *Compute(world).routes(), *resources.routes(), *Tpu(world).routes(),
+        routes=[*lending, *Compute(world).routes(), *resources.routes(), *tpus.routes(), *Queue(world, tpus).routes(),
                 *Dataproc(world).routes()],
         middleware=[Middleware(Door, bearer=account.bearer)],
     )  # fmt: skip
@@ -110,9 +113,11 @@ class Compute:
                 self._record("instances.insert", call, "exists")
                 path = f"projects/{project}/zones/{zone}/instances/{call.body['name']}"
                 raise ApiError(409, "alreadyExists", f"The resource '{path}' already exists")
-            operation = self._admit(machine, call)
-            if not operation.errors:
-                self._start(machine)
+            waits = flex.is_flex(call.body) and not call.refusal
+            operation = self._line_up(machine, call) if waits else self._admit(machine, call)
+            if not (waits or operation.errors):
+                start(self.world, machine)
+                self._limit(machine)
             if request_id:
                 self.requests[project, "insert", request_id] = operation
             self._record("instances.insert", call, "refused" if operation.errors else "created")
@@ -128,15 +133,28 @@ class Compute:
                 "gcp", machine.region, machine.zone, machine.type, machine.market, machine.vcpus, pools=machine.pools
             )
         except Refused as refused:
-            words = _no_accelerators if refused.none else self._quota_exceeded
-            error, http = words(machine) if refused.why == "quota" else _stockout(machine)
+            words = no_accelerators if refused.none else self._quota_exceeded
+            error, http = words(machine) if refused.why == "quota" else stockout(machine)
             errors.append(error | ({"code": call.refusal} if call.refusal else {}))
         operation = self._operation(machine.extra["project"], machine, "insert", ACCEPT_S)
         operation.errors, operation.http = errors, http
         return operation
 
-    def _start(self, machine: Machine) -> None:
-        start(self.world, machine)
+    def _line_up(self, machine: Machine, call: Call) -> Operation:
+        operation = self._operation(machine.extra["project"], machine, "insert", 0.0)
+
+        def refuse() -> None:
+            error, operation.http = stockout(machine)
+            operation.errors.append(error)
+
+        add(self.world, machine)
+        line = flex.Line(self.world, machine, lambda: self._limit(machine), refuse)
+        operation.finished = lambda: line.over
+        line.begin(call.caller)
+        return operation
+
+    def _limit(self, machine: Machine) -> None:
+        """End it when its ``maxRunDuration`` is over."""
         scheduling = machine.extra["resource"].get("scheduling", {})
         lifetime = scheduling.get("maxRunDuration", {}).get("seconds")
         if lifetime:
@@ -223,6 +241,8 @@ class Compute:
         return machine.state != "gone" and zone in (None, machine.zone)
 
     def _status(self, machine: Machine) -> str:
+        if WAITS in machine.extra and machine.state == "pending":
+            return "PENDING"
         if machine.state == "off":
             return "TERMINATED"
         if machine.state == "stopping" or machine.notice_at is not None:
@@ -355,21 +375,6 @@ def _is_gone(machine: Machine) -> bool:
 
 def _has_ended(machine: Machine) -> bool:
     return machine.state in ("off", "gone")
-
-
-def _no_accelerators(machine: Machine) -> tuple[Resource, tuple[int, str]]:
-    metric = f"NVIDIA_{machine.pools[0]}_GPUS"
-    message = f"Quota '{metric}' exceeded.  Limit: 0.0 in region {machine.region}."
-    return {"code": "QUOTA_EXCEEDED", "message": message}, (403, "FORBIDDEN")
-
-
-def _stockout(machine: Machine) -> tuple[Resource, tuple[int, str]]:
-    place = f"projects/{machine.extra['project']}/zones/{machine.zone}"
-    message = (
-        f"The zone '{place}' does not have enough resources available to fulfill the request.  "
-        "Try a different zone, or try again later."
-    )
-    return {"code": "ZONE_RESOURCE_POOL_EXHAUSTED", "message": message}, (503, "SERVICE UNAVAILABLE")
 
 
 def _fingerprint(labels: Mapping[str, str]) -> str:

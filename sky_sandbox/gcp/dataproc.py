@@ -17,7 +17,7 @@ import yaml
 from starlette.routing import Route
 
 from sky_sandbox.gcp.request import requested_machine
-from sky_sandbox.gcp.tpu import worded
+from sky_sandbox.gcp.tpu.nodes import worded
 from sky_sandbox.gcp.types import REGIONS, ZONES, machine_type
 from sky_sandbox.gcp.wire import ApiError, Call, Resource, endpoint, start, timestamp
 from sky_sandbox.machines.namespaces import after_sshd

@@ -1,11 +1,13 @@
-"""What an ``instances.insert`` asks for: the checks that Compute Engine makes at once, and the machine that results."""
+"""What an ``instances.insert`` asks for: the checks that Compute Engine makes at once, the machine that results, and
+the words of what is refused later.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 
-from sky_sandbox.gcp import types
+from sky_sandbox.gcp import flex, types
 from sky_sandbox.gcp.wire import ApiError, Call, Resource, invalid, not_found, numeric_id
 from sky_sandbox.images import images
 from sky_sandbox.machines.record import Cause, Machine, Market
@@ -47,6 +49,8 @@ def requested_machine(world: World, project: str, zone: str, body: Resource) -> 
         raise not_found(f"projects/{project}/zones/{zone}/machineTypes/{type_name}")
     accelerator, count = _accelerators(project, zone, shape, body)
     _check_scheduling(body.get("scheduling", {}), bool(accelerator))
+    if flex.is_flex(body):
+        flex.check(body, type_name)
     check_labels(body.get("labels", {}))
     image = _check_image(project, body)
     metadata = {item["key"]: item["value"] for item in body.get("metadata", {}).get("items", ())}
@@ -128,3 +132,20 @@ def _check_image(project: str, body: Resource) -> str:
             raise not_found(match[0])
         booted = booted or name
     return booted
+
+
+def no_accelerators(machine: Machine) -> tuple[Resource, tuple[int, str]]:
+    """The error, and the HTTP status, of an operation for which the project has a quota of none."""
+    metric = f"NVIDIA_{machine.pools[0]}_GPUS"
+    message = f"Quota '{metric}' exceeded.  Limit: 0.0 in region {machine.region}."
+    return {"code": "QUOTA_EXCEEDED", "message": message}, (403, "FORBIDDEN")
+
+
+def stockout(machine: Machine) -> tuple[Resource, tuple[int, str]]:
+    """Those of one for which its zone has no room."""
+    place = f"projects/{machine.extra['project']}/zones/{machine.zone}"
+    message = (
+        f"The zone '{place}' does not have enough resources available to fulfill the request.  "
+        "Try a different zone, or try again later."
+    )
+    return {"code": "ZONE_RESOURCE_POOL_EXHAUSTED", "message": message}, (503, "SERVICE UNAVAILABLE")

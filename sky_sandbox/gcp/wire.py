@@ -96,7 +96,7 @@ def endpoint(
     def answer(call: Call) -> Response:
         CALLER.set(call.caller)
         try:
-            network, subnetwork, public = _interface(call.body)
+            network, subnetwork, public = _interface(_asked_for(call.body))
             needs = list(gcp_needs(action, public, bool(call.body.get("serviceAccounts"))))
             if refusal := gcp_refusal(world.account, action, about(call).get("region", ""), network, public, needs):
                 raise ApiError(*refusal)
@@ -130,6 +130,12 @@ def endpoint(
     return serve
 
 
+def _asked_for(body: Resource) -> Resource:
+    """What a request is about: of a queued resource, the node that it waits for."""
+    specs = body.get("tpu", {}).get("nodeSpec", [])
+    return specs[0].get("node", {}) if specs else body
+
+
 def _interface(body: Resource) -> tuple[str, str, bool]:
     """Network and subnetwork that a request names, of a machine, a cluster or a rule; whether it wants an address."""
     cluster = body.get("config", {}).get("gceClusterConfig", {})
@@ -147,13 +153,20 @@ def _injected(code: str, message: str) -> ApiError:
     return ApiError(status, reason if code.isdigit() else code, words)
 
 
-def start(world: World, machine: Machine) -> None:
-    """Start a machine. A name may be used again; its former bearer keeps its place in the history."""
+def add(world: World, machine: Machine) -> None:
+    """Have a machine in the account. A name may be used again; its former bearer keeps its place in the history."""
     with world.lock:
         before = world.machines.pop(machine.id, None)
         if before is not None:
             before.id = f"{before.id}@{before.created_at:.3f}"
             world.machines[before.id] = before
+        world.machines[machine.id] = machine
+
+
+def start(world: World, machine: Machine) -> None:
+    """Start a machine that has not been there before."""
+    with world.lock:
+        add(world, machine)
         world.start(machine)
 
 

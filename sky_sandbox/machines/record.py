@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Market = Literal["on-demand", "spot"]
+WAITS = "waits"  # in ``extra`` of a machine that is there and waits for room
 MachineState = Literal["pending", "running", "stopping", "off", "gone"]
 Cause = Literal["", "user", "deallocated", "preempted", "self", "killed", "failed"]
 

@@ -118,6 +118,7 @@ def instance(machine: compute.Instance) -> Instance:
         instance_type=told.get(TYPE_KEY) or machine.machine_type.rsplit("/", 1)[-1],
         use_spot=machine.scheduling.provisioning_model == "SPOT",
         state=STATES.get(machine.status, "pending"),
+        queued=machine.status == "PENDING",
         ip=outside or None,
         private_ip=(interface.network_i_p or None) if interface else None,
         launched_at=_seconds(machine.last_start_timestamp or machine.creation_timestamp),

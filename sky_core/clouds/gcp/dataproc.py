@@ -25,7 +25,7 @@ from sky_core.clouds.base import Instance, LaunchRequest, State
 from sky_core.clouds.gcp import names
 from sky_core.clouds.gcp.bodies import ALL_SCOPES, NETWORK_TAG, TAGS_KEY, TYPE_KEY
 from sky_core.clouds.gcp.errors import RETRY, dataproc_end, dataproc_errors
-from sky_core.clouds.gcp.vpc import vpc
+from sky_core.clouds.gcp.network.vpc import vpc
 from sky_core.clouds.userdata import arming, with_our_host_key
 from sky_core.config import CloudConfig
 from sky_core.errors import CloudError, InvalidRequest, UnknownOutcome

@@ -15,10 +15,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import google.auth
 from google.api_core.exceptions import Conflict, NotFound
 from google.cloud import compute_v1 as compute
-from google.oauth2.credentials import Credentials
 
 from sky_core.clouds.at_once import at_once
 from sky_core.clouds.base import (
@@ -34,14 +32,15 @@ from sky_core.clouds.base import (
     Storage,
     whole_gang,
 )
-from sky_core.clouds.gcp import bodies, dataproc, names
+from sky_core.clouds.gcp import bodies, dataproc, flex, names
 from sky_core.clouds.gcp.account.quotas import Quotas
 from sky_core.clouds.gcp.errors import RETRY, all_or_nothing, cloud_errors, operation_error
 from sky_core.clouds.gcp.leftovers import Remains
 from sky_core.clouds.gcp.lending import EXCHANGE, lend
-from sky_core.clouds.gcp.network import Network
+from sky_core.clouds.gcp.network.rules import Network
+from sky_core.clouds.gcp.session import login
 from sky_core.clouds.gcp.storage import Buckets
-from sky_core.clouds.gcp.tpu import Tpus
+from sky_core.clouds.gcp.tpu.nodes import Tpus
 from sky_core.clouds.userdata import cloud_config
 from sky_core.config import CloudConfig
 from sky_core.errors import (
@@ -72,7 +71,7 @@ class Gcp:
     def __init__(self, config: CloudConfig) -> None:
         self.config = config
         self.settle_s = SETTLE_S if config.settle_s is None else config.settle_s
-        credentials, found = _login(config)
+        credentials, found = login(config)
         project = config.account or found
         if not project:
             raise NotConnected("Google Cloud: no project", cure="set account in [clouds.gcp] of config.toml")
@@ -145,7 +144,8 @@ class Gcp:
         ]
 
     def _launch(self, request: LaunchRequest) -> list[Instance]:
-        if gpu := names.GPUS.get(request.accelerator or ""):
+        gpu = names.GPUS.get(request.accelerator or "")
+        if gpu and not flex.starts(request):  # which quota those count against, the zone says
             self._quotas.refuse_none(request.region, gpu, request.use_spot)
         self._network.open(request.region, request.ports)
         if request.zone:
@@ -166,7 +166,7 @@ class Gcp:
                 self._insert_all(zone, request, operations)
                 for name, operation in operations.items():
                     if operation is not None:
-                        self._wait(f"insert {zone}/{name}", zone, operation)
+                        self._wait(f"insert {zone}/{name}", zone, operation, flex.starts(request))
         except (UnknownOutcome, Throttled):  # a throttled insert may have made the machine all the same
             self._unclear.add(request.token)
             raise
@@ -199,6 +199,8 @@ class Gcp:
         interface, tags = self._network.interface(request.region), self._network.tags(request.region)
         script = cloud_config(request, self.config.ssh_user)
         body = bodies.instance_body(zone, name, request, script, interface, self.config.machine_identity, tags)
+        if flex.starts(request):
+            body = flex.queued(body, request.queue_s or 0.0)
         same = uuid.uuid5(uuid.NAMESPACE_URL, f"{self.project}/{zone}/{name}")
         for request_id in (same, uuid.uuid4()):
             call = compute.InsertInstanceRequest(
@@ -221,16 +223,21 @@ class Gcp:
         if there.instance_type != request.instance_type or not request.tags.items() <= there.tags.items():
             raise InvalidRequest(f"token: {zone} has another machine of the name {name!r}", code="alreadyExists")
 
-    def _wait(self, what: str, zone: str, operation: compute.Operation) -> None:
-        """Wait until the operation is done: for an insert, until the zone has found room for the machine."""
+    def _wait(self, what: str, zone: str, operation: compute.Operation, queued: bool = False) -> None:
+        """Wait until the operation is done: for an insert, until the zone has found room for the machine.
+
+        One that may be ``queued`` is accepted once its machine is there, waiting.
+        """
         deadline = time.monotonic() + DONE_S
         with cloud_errors(what):
             while operation.status != DONE:
+                if queued and self._describe(f"{zone}/{operation.target_link.rpartition('/')[2]}").queued:
+                    return
+                time.sleep(self.config.min_poll_s if queued else 0.0)
                 if time.monotonic() > deadline:
                     raise UnknownOutcome(f"{what}: not done after {DONE_S:.0f} s")
-                operation = self._operations.wait(
-                    project=self.project, zone=zone, operation=operation.name, retry=RETRY, timeout=WAIT_S
-                )
+                ask = self._operations.get if queued else self._operations.wait
+                operation = ask(project=self.project, zone=zone, operation=operation.name, retry=RETRY, timeout=WAIT_S)
         error = operation_error(operation)
         if error is not None:
             raise error
@@ -295,7 +302,7 @@ class Gcp:
     def _look(self, id_: str) -> list[Instance]:
         if dataproc.is_cluster(id_):
             return [self._dataproc.describe(id_)]
-        return self._tpus.describe(id_) if "/tpu/" in id_ else [self._describe(id_)]
+        return self._tpus.describe(id_) if Tpus.has(id_) else [self._describe(id_)]
 
     def _describe(self, id_: str) -> Instance:
         zone, name = id_.split("/")
@@ -307,7 +314,8 @@ class Gcp:
             except NotFound:
                 found = bodies.gone(zone, name)
             if found.state in ("stopping", "gone"):
-                found = bodies.ended_by(found, self._history(zone, name))
+                history = self._history(zone, name)
+                found = flex.why_none(bodies.ended_by(found, history), history)
         return found
 
     def _history(self, zone: str, name: str) -> list[compute.Operation]:
@@ -324,7 +332,7 @@ class Gcp:
         def end(id_: str) -> None:
             if dataproc.is_cluster(id_):
                 self._dataproc.terminate(id_)
-            elif "/tpu/" in id_:
+            elif Tpus.has(id_):
                 self._tpus.terminate(id_)
             else:
                 self._delete(*id_.split("/"))
@@ -346,7 +354,7 @@ class Gcp:
         for name, operation in operations.items():
             if operation is not None:
                 with suppress(*REFUSALS):
-                    self._wait(f"insert {zone}/{name}", zone, operation)
+                    self._wait(f"insert {zone}/{name}", zone, operation, queued=True)
         deletions = at_once(lambda name: self._delete(zone, name), list(operations))
         for name, operation in zip(operations, deletions, strict=True):
             if operation is not None:
@@ -385,15 +393,6 @@ class Gcp:
     def _place(self) -> dict[str, Any]:
         endpoint = self.config.storage_endpoint
         return {"project": self.project, **({"endpoint_url": endpoint} if endpoint else {})}
-
-
-def _login(config: CloudConfig) -> tuple[Any, str | None]:
-    """Our login, and the project that comes with it."""
-    if "token" in config.credentials:
-        return Credentials(config.credentials["token"].get_secret_value()), None  # type: ignore[no-untyped-call]
-    with cloud_errors("Google Cloud"):
-        credentials, project = google.auth.default(scopes=bodies.ALL_SCOPES)
-    return credentials, project
 
 
 if TYPE_CHECKING:

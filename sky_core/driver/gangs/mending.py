@@ -127,7 +127,7 @@ def _lost(step: Step, rank: int, one: Instance) -> Outcome:
     cluster = step.cluster
     assert cluster is not None
     mend = next((mend for mend in step.mends if one.id in mend.instance_ids), None)
-    why = "preempted" if (mend or cluster).use_spot and not (one.halted or one.failed) else "died"
+    why = "preempted" if (mend or cluster).use_spot and not one.broke else "died"
     part = mend or replace(cluster, token=f"{cluster.token}{LOST}{rank}", num_nodes=1, instance_ids=(one.id,))
     ended = as_ended(part, why, [one])
     rest = tuple(name for name in cluster.instance_ids if name != one.id)

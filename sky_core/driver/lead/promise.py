@@ -27,7 +27,12 @@ RATE_MEMORY_HOURS = 30 * 24.0
 
 
 def due_at(step: Step) -> float | None:
-    """When a task that may use spot has to be done (seconds since the epoch); None if there is no such time.
+    """When a task that may use spot has to be done (seconds since the epoch); None if there is no such time."""
+    return deadline_at(step) if step.task.resources.may_use_spot else None
+
+
+def deadline_at(step: Step) -> float | None:
+    """When the task has to be done (seconds since the epoch); None if it has no deadline.
 
     Its own deadline counts from its submission; of the pipeline's it gets its share (:func:`task_hours`).
     """
@@ -40,7 +45,7 @@ def due_at(step: Step) -> float | None:
     if whole is not None:
         hours = scale.hours(_moment(whole, plan.begun, scale) - now)
         due.append(now + scale.seconds(task_hours(pipeline, plan, step.job.task, hours)))
-    return min(due) if due and step.task.resources.may_use_spot else None
+    return min(due, default=None)
 
 
 def hour_usd(step: Step, kind: Placement) -> float | None:
@@ -117,7 +122,7 @@ def noted(step: Step, cluster: Cluster, state: JobState) -> Changes:
     if promise is None or not _has_begun(state):
         return changes
     if since is None:  # the first look at the running command
-        took = scale.hours(now - (cluster.launched_at or now))
+        took = scale.hours(now - (cluster.launched_at or now) - (memory.in_queue_s or 0.0))
         begun = promise.saved if state.restored_generation is not None else 0.0
         told = {"begun": begun, "saved": begun, "changeover": max(took, promise.changeover or 0.0), "looked": now}
     elif fresh:  # taken after the last look, so it holds at least the work done by then

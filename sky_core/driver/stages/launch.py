@@ -14,6 +14,7 @@ from dataclasses import replace
 from sky_core.clouds.base import TAG_CLUSTER, TAG_JOB, TAG_OWNER, Instance, LaunchRequest
 from sky_core.clouds.credentials import login_of
 from sky_core.clouds.userdata import public_key
+from sky_core.driver.lead.queueing import queue_s
 from sky_core.driver.stages.reaching import WAY_PATIENCE_S, no_way_in, wait_for_the_way, way_cut
 from sky_core.driver.step import Step
 from sky_core.errors import (
@@ -105,8 +106,9 @@ def _intent(step: Step, placement: Placement) -> Outcome:
         return step.comes_to(attempt=attempt, cluster=cluster, successor=placement, launches=[owed], events=told)
     state: JobState = "recovering" if step.memory.log_base else "provisioning"
     return step.comes_to(
-        state=state, attempt=attempt, cluster=cluster, placement=placement, launches=[owed], events=told
-    )
+        state=state, attempt=attempt, cluster=cluster, placement=placement, launches=[owed], events=told,
+        queue_s=queue_s(step, placement), in_queue_s=None,
+    )  # fmt: skip
 
 
 def launch(step: Step, cluster: Cluster) -> Outcome:
@@ -132,11 +134,12 @@ def launch(step: Step, cluster: Cluster) -> Outcome:
     except (Throttled, UnknownOutcome) as error:
         return _unclear(step, cluster, error)
     launched, told = as_launched(cluster, instances, asked_at)
+    seen = replace(observation(cluster, "launched"), login=login_of(cluster.cloud, step.driving.settings))
     changes: Changes = {"launch_errors": 0}
     changes |= {"leaving": True} if cluster is step.successor else {"waiting_since": time.time()}
     return step.comes_to(
         cluster=launched,
-        observations=[replace(observation(cluster, "launched"), login=login_of(cluster.cloud, step.driving.settings))],
+        observations=[] if any(one.queued for one in instances) else [seen],  # a queue takes what it has no room for
         events=[told],
         **changes,
     )
@@ -205,6 +208,7 @@ def request_of(step: Step, cluster: Cluster, *, asked_before: bool) -> LaunchReq
         authorized_key=public_key(identity.client_key),
         asked_before=asked_before,
         beside=gang if cluster.mends else "",
+        queue_s=step.memory.queue_s if cluster is step.cluster else None,
         tags={**wanted.tags, TAG_OWNER: step.driving.store.id, TAG_CLUSTER: cluster.token, TAG_JOB: step.job.id},
         switch=switch(step.driving.settings, cluster.cloud, placement.hours),
     )

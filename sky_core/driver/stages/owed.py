@@ -51,8 +51,7 @@ def settle(driving: Driving, launch: Launch) -> Later | None:
         tags = {TAG_OWNER: store.id, TAG_CLUSTER: launch.token}
         kind = cluster.instance_type if cluster else None
         found = cloud.find(tags, regions=[launch.region], instance_type=kind)
-        alive = [instance for instance in found.instances if instance.state in ("pending", "running")]
-        end_strays(cloud, store, alive)
+        end_strays(cloud, store, [instance for instance in found.instances if _stays(instance)])
         left = ((cluster and cluster.ended_at) or launch.asked_at) + cloud.settle_s - time.time()
     except NotConnected as error:
         return Later(LONGEST_WAIT_S, str(error), here=False)
@@ -66,6 +65,11 @@ def settle(driving: Driving, launch: Launch) -> Later | None:
         return Later(min(left, LONGEST_WAIT_S))
     store.settle_launch(launch.token, "nothing is there")
     return None
+
+
+def _stays(instance: Instance) -> bool:
+    """Whether it is there until somebody ends it; what is on its way out is left alone."""
+    return instance.state in ("pending", "running") or instance.preempted or instance.failed is not None
 
 
 def _of(store: Store, job_id: str, token: str) -> Cluster | None:

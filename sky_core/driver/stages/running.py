@@ -14,6 +14,7 @@ from sky_core.driver.gangs import fleet, mending
 from sky_core.driver.lead.berths import zone_key
 from sky_core.driver.lead.pilot import decide, pilot_of, thoughts
 from sky_core.driver.lead.promise import checkpoint_hours, noted, too_slow, unsaved, warning
+from sky_core.driver.lead.queueing import in_queue, refusal
 from sky_core.driver.stages.ending import ended, transfers
 from sky_core.driver.stages.launch import REFUSALS, intend, is_own, taught, tries_without, where
 from sky_core.driver.stages.lending import lend, make_buckets, renew
@@ -81,7 +82,6 @@ LINK_TIMEOUT_S = 180.0  # without an answer from a machine that its cloud calls 
 CLOCKS_S = 60.0  # what a cloud's clock may be behind this machine's
 TOLD_AFTER = 4  # looks in vain the driver's log says what for
 # A stranger that answers under the machine's address is told nothing; what has become of ours, its cloud knows.
-REFUSED = tuple(REFUSALS)
 NO_ANSWER = (LinkLost, HostKeyMismatch, MachineError, CloudError)
 
 
@@ -93,10 +93,10 @@ def boot(step: Step) -> Outcome:
         instances = look(step, cluster)
     except CloudError as error:
         return _wait(step, cluster, step.driving.settings.boot_timeout_s, str(error))
-    if failure := next((i.failed for i in instances if isinstance(i.failed, REFUSED)), None):
+    if failure := refusal(step, cluster, instances):
         return _refused_there(step, cluster, failure, LaunchFailed)
-    if given_up := _taken_back(step, instances) or too_slow(step, cluster):
-        return given_up
+    if outcome := _taken_back(step, instances) or too_slow(step, cluster) or in_queue(step, cluster, instances):
+        return outcome
     if unset := no_address(step, cluster, instances):
         return _refused_there(step, cluster, unset, LaunchFailed)
     addresses = addresses_of(step, cluster, instances)
@@ -251,7 +251,7 @@ def _taken_back(step: Step, instances: list[Instance]) -> Outcome | None:
     reason = gone[0].reason if gone else "unknown to its cloud"
     # A machine that halted itself, when nobody looked after it, or failed, says nothing of its zone; nor does one on
     # demand.
-    preempted = step.cluster is not None and step.cluster.use_spot and not any(i.halted or i.failed for i in gone)
+    preempted = step.cluster is not None and step.cluster.use_spot and not any(i.broke for i in gone)
     attempt = step.cluster.attempt if step.cluster else step.job.attempt
     step.driving.hearing.forget(step.job.id)
     died = step.cluster and _as_stopped(step, step.cluster, gone)

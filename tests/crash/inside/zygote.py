@@ -22,7 +22,7 @@ from pathlib import Path
 LOCK_VARIABLE = "SKYLOOM_DRIVER_LOCK"
 IMPORTS = (
     "sky_core.driver.process", "sky_core.clouds.aws.provider", "sky_core.clouds.gcp.provider",
-    "sky_core.clouds.gcp.tpu", "sky_core.clouds.azure.provider", "boto3", "s3fs", "adlfs", "urllib3", "aiohttp",
+    "sky_core.clouds.gcp.tpu.nodes", "sky_core.clouds.azure.provider", "boto3", "s3fs", "adlfs", "urllib3", "aiohttp",
     "paramiko", "sqlalchemy", "psycopg",
 )  # fmt: skip
 

@@ -90,6 +90,21 @@ SUBJECTS = {
         "nodes.list",
         one_by_one=True,
     ),
+    "tpu-queue": Subject(
+        "gcp",
+        {
+            "instance_type": "TPU-VM",
+            "accelerator": "tpu-v3-8",
+            "region": "europe-west4",
+            "zone": "europe-west4-a",
+            "queue_s": 600.0,
+        },
+        "queuedResources.create",
+        "503",
+        ("forbidden", "QUOTA_EXCEEDED", "RESOURCE_EXHAUSTED", "invalid"),
+        "queuedResources.list",
+        one_by_one=True,
+    ),
     "azure": Subject(
         "azure",
         {"instance_type": "Standard_D2s_v5", "region": "eastus", "zone": "eastus-1"},

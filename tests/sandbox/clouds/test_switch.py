@@ -21,7 +21,7 @@ from tests.sandbox import ssh
 from tests.sandbox.clouds.test_contract import SUBJECTS, Subject
 
 IDLE_S = 4.0
-ARMED = {"aws": "machine", "gcp": "cloud", "tpu": "machine", "azure": "machine"}
+ARMED = {"aws": "machine", "gcp": "cloud", "tpu": "machine", "tpu-queue": "machine", "azure": "machine"}
 
 
 @pytest.fixture(params=SUBJECTS)

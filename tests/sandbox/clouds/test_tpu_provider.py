@@ -9,7 +9,7 @@ import pytest
 
 from sky_core.clouds.base import LaunchRequest
 from sky_core.clouds.gcp.provider import Gcp
-from sky_core.clouds.gcp.tpu import startup_script
+from sky_core.clouds.gcp.tpu.bodies import startup_script
 from sky_core.errors import AuthError, CapacityError, CloudError, InvalidRequest, QuotaError, Throttled, UnknownOutcome
 from tests.conftest import Sandbox, until
 from tests.sandbox.ssh import HOST_KEY, connect, request

@@ -22,7 +22,7 @@ from tests.sandbox.clusters.test_managed import NODES, TYPES, subject
 from tests.sandbox.models import amazon, google, microsoft
 from tests.sandbox.models.recorder import Exchange, recording
 
-JUDGES: dict[str, ModuleType] = {"aws": amazon, "gcp": google, "tpu": google, "azure": microsoft}
+JUDGES: dict[str, ModuleType] = {"aws": amazon, "gcp": google, "tpu": google, "tpu-queue": google, "azure": microsoft}
 PROMISES = (
     contract.finds_by_tag_and_ends_by_id,
     contract.refuses_what_it_does_not_sell,

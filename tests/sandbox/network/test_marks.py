@@ -35,7 +35,7 @@ def test_rules_of_hosts_that_are_gone_are_taken_out(sandbox: Sandbox, monkeypatc
 
 def _launching(sandbox: Sandbox, monkeypatch, cloud: str, host: str) -> Callable[[], set[str]]:
     """What a host lets in by what it does before each launch."""
-    for module in ("marks", "gcp.network"):
+    for module in ("marks", "gcp.network.rules"):
         monkeypatch.setattr(f"sky_core.clouds.{module}.HOST", host)
     there = connect(cloud, sandbox.settings)
     if isinstance(there, Aws):

@@ -8,7 +8,7 @@ import pytest
 from google.cloud import compute_v1 as compute
 
 from sky_core.clouds import audit, connect
-from sky_core.clouds.gcp import tpu
+from sky_core.clouds.gcp.tpu.bodies import node_of
 from sky_core.errors import InvalidRequest
 from tests.conftest import Sandbox
 from tests.sandbox.driving import home_of, small
@@ -81,7 +81,7 @@ def test_tpus_are_in_it_too(world: Sandbox, tmp_path) -> None:
     network = {"vpc": f"{HOST}/{NAME}", "subnet": "batch", "network_tags": ["batch"]}
     with home_of(world, tmp_path, network=network) as home:
         asked = request("t", instance_type="tpu-v3-8", accelerator="tpu-v3-8", region="us-central1", zone=PLACE["zone"])
-        node = tpu._node(asked, home.settings.clouds["gcp"], "projects/p/locations/us-central1-a/nodes/t")
+        node = node_of(asked, home.settings.clouds["gcp"], "projects/p/locations/us-central1-a/nodes/t")
     assert node.network_config.network == NETWORK
     assert node.network_config.subnetwork == f"projects/{HOST}/regions/us-central1/subnetworks/batch"
     assert "batch" in node.tags

@@ -89,6 +89,15 @@ def test_what_is_late_is_almost_done_and_what_comes_after_a_failure_is_not_waite
     assert failed.state == "failed"
 
 
+def test_what_waits_in_a_queue_does_not_get_on(store):
+    now = time.time()
+    job = submitted(store, "a", "provisioning", run=RUN)
+    queued = launch(job, 1, hours=None, began=now - 2 * HOUR, state="launched")
+    store.put_cluster(replace(queued, started_at=now + 5))
+    seen = run_now(plan_of(placed("a", 4, 1.0)), newest_rows(store, Scale(), RUN, now), Scale(), now)
+    assert (seen.tasks[0].done, seen.left_h) == (0.0, 4.0)
+
+
 def test_a_chain_longer_than_the_stack_is_added_up():
     names = [f"t{number}" for number in range(3000)]
     plan = plan_of(*(placed(name, 1, 0.0) for name in names), edges=tuple(itertools.pairwise(names)))

@@ -19,11 +19,11 @@ from sky_core.store import Cluster
 KIND = Placement.model_construct(task="work", cloud="aws", hours_at_most=4.0)
 
 
-def look(state: JobState) -> Any:
+def look(state: JobState, queued_s: float | None = None) -> Any:
     """What changes in the memory of a job with an hour and a half in a checkpoint, as its next attempt is seen."""
     now = time.time()
     promise = Promise.model_construct(since=now - 7200, due=now + 18000, kind=KIND, at_risk=0.1, saved=1.5, begun=1.5)
-    memory = SimpleNamespace(promise=promise, running_since=None, checkpoint=None)
+    memory = SimpleNamespace(promise=promise, running_since=None, checkpoint=None, in_queue_s=queued_s)
     step = SimpleNamespace(memory=memory, driving=SimpleNamespace(settings=SimpleNamespace(scale=Scale())))
     cluster = SimpleNamespace(launched_at=now - 360)
     return noted(cast(Step, step), cast(Cluster, cluster), state).get("promise", promise)
@@ -49,6 +49,10 @@ def test_a_command_that_began_without_the_checkpoint_begins_anew(state):
     told = look(state)
     assert told.saved == told.begun == 0.0
     assert told.changeover == pytest.approx(0.1, rel=0.1)
+
+
+def test_what_it_waited_in_a_queue_is_no_part_of_a_changeover():
+    assert look(JobState(phase="running"), queued_s=180.0).changeover == pytest.approx(0.05, rel=0.1)
 
 
 def test_a_command_that_began_with_the_checkpoint_goes_on_from_there():

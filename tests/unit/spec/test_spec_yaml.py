@@ -96,6 +96,8 @@ REFUSED = {
     "run: x\nresources: {infra: a/b/c/d}": "resources.infra: 'a/b/c/d' has too many parts",
     "run: x\nresources: {infra: lambda}": "resources.infra: lambda is none of Skyloom's clouds (write one of aws",
     "run: x\nresources: {image_id: 'docker:'}": "docker: without the name of an image",
+    "run: x\nresources: {queue: soon}": "resources.queue: 'soon' is not a duration; write e.g. '30s'",
+    "run: x\nresources: {accelerator_args: {gcp_queued_resource: 1}}": "gcp_queued_resource: 1 is neither true nor",
     "run: x\nresources: {disk_size: huge}": "resources.disk_size: 'huge' is not a size; write e.g. 256",
     "run: x\nresources: {memory: lots}": "resources.memory: 'lots' is not an amount of memory",
     "run: x\nresources: {cpus: 4x}": "resources.cpus: only memory is counted for each vCPU",
@@ -238,6 +240,12 @@ def test_mounts(tmp_path, written, mount):
         ("{image_id: {us-east-1: ami-1}}", "image", "ami-1"),
         ("{image_id: 'skypilot:gpu-ubuntu-2204'}", "image", None),
         ("{max_hourly_cost: 2.5}", "max_hourly_cost", 2.5),
+        ("{queue: 30m}", "queue", 0.5),
+        ("{queue: 2}", "queue", 2.0),
+        ("{}", "queue", None),
+        ("{accelerators: tpu-v3-8, accelerator_args: {gcp_queued_resource: true}}", "queue", 0.5),
+        ("{accelerators: tpu-v3-8, accelerator_args: {gcp_queued_resource: true}, queue: 2h}", "queue", 2.0),
+        ("{accelerators: tpu-v3-8, accelerator_args: {gcp_queued_resource: false}}", "queue", None),
     ],
 )  # fmt: skip
 def test_resources(tmp_path, text, field, value):

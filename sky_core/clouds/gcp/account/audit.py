@@ -11,11 +11,11 @@ from google.cloud import compute_v1 as compute
 
 from sky_core.clouds.base import Reach
 from sky_core.clouds.findings import Finding, finding, lending, no_quota
-from sky_core.clouds.gcp import tpu
 from sky_core.clouds.gcp.account.permissions import NEEDS
 from sky_core.clouds.gcp.errors import cloud_errors
+from sky_core.clouds.gcp.network.vpc import vpc
 from sky_core.clouds.gcp.provider import CALL_S, Gcp
-from sky_core.clouds.gcp.vpc import vpc
+from sky_core.clouds.gcp.tpu.bodies import IDENTITY, account_of
 from sky_core.clouds.needs import When, wanted
 from sky_core.errors import AuthError
 
@@ -32,8 +32,8 @@ def audit(cloud: Gcp, region: str) -> Iterator[Finding]:
     yield finding("permissions", lambda: _rights(cloud), lambda: cloud_errors("test permissions"))
     place = Reach(f"gs://{cloud._buckets.name(region)}/check", write=True)  # need not be there
     yield lending(lambda: cloud.lend([place], cloud.name))
-    account = tpu.account_of(cloud.config)
-    yield Finding("TPU VMs", True, f"are {account}" if account else f"are not launched yet: {tpu.IDENTITY}")
+    account = account_of(cloud.config)
+    yield Finding("TPU VMs", True, f"are {account}" if account else f"are not launched yet: {IDENTITY}")
     yield no_quota(lambda: cloud._quotas.limits(region), lambda metric: metric.endswith("GPUS"))
 
 

@@ -54,7 +54,7 @@ NEEDS = (
     ),
     Need("quotas before launching", ("compute.regions.list", "compute.projects.get"), "optional"),
     Need(
-        "TPUs",
+        "TPUs, queued for or not",  # queued resources have no permissions of their own
         (
             "tpu.nodes.create",
             "tpu.nodes.get",

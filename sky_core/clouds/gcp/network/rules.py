@@ -17,7 +17,7 @@ from google.cloud import compute_v1 as compute
 from sky_core.clouds.caller import sources
 from sky_core.clouds.gcp.bodies import NETWORK_TAG
 from sky_core.clouds.gcp.errors import cloud_errors
-from sky_core.clouds.gcp.vpc import Vpc, vpc
+from sky_core.clouds.gcp.network.vpc import Vpc, vpc
 from sky_core.clouds.marks import HOST, is_mine, is_over, mark, turn
 from sky_core.config import CloudConfig
 from sky_core.errors import AuthError, NotSetUp

@@ -74,7 +74,7 @@ class Tpu:
     def create(self, call: Call) -> Resource:
         """https://cloud.google.com/tpu/docs/reference/rest/v2/projects.locations.nodes/create"""
         with self.world.lock:
-            hosts = self._machines(call)
+            hosts = self.machines(call)
             if self._hosts(call.path["project"], call.path["zone"], call.query["nodeId"]):
                 self._record("nodes.create", call, "exists")
                 raise ApiError(409, "alreadyExists", f"Resource '{_name(hosts[0])}' already exists")
@@ -82,24 +82,23 @@ class Tpu:
             self._record("nodes.create", call, "refused" if refusal else "created")
             if refusal is not None:
                 failure: Resource = {"done": True, "error": refusal}
-                return self._operation(call, lambda: failure)
+                return self.operation(call, lambda: failure)
             for machine in hosts:
                 start(self.world, machine)
-        return self._operation(call, lambda: _creation(hosts))
+        return self.operation(call, lambda: _creation(hosts))
 
     def _refusal(self, hosts: list[Machine], call: Call) -> Resource | None:
         first = hosts[0]
         try:
             if call.refusal:
                 raise Refused("quota" if "QUOTA" in call.refusal else "capacity", "sandbox fault")
-            place = ("gcp", first.region, first.zone, first.type, first.market, first.vcpus)
-            self.world.admit(*place, count=len(hosts), pools=first.pools)
+            self.world.admit(*place(first), count=len(hosts), pools=first.pools)
         except Refused as refused:
             message = OVER_QUOTA if refused.why == "quota" else NO_CAPACITY
             return {"code": RESOURCE_EXHAUSTED, "message": message.format(zone=first.zone)}
         return None
 
-    def _machines(self, call: Call) -> list[Machine]:
+    def machines(self, call: Call) -> list[Machine]:
         """The hosts that a create asks for, after the checks that Cloud TPU makes at once."""
         zone, body, name = call.path["zone"], call.body, call.query["nodeId"]
         prefix, _, size = body.get("acceleratorType", "").rpartition("-")
@@ -147,7 +146,7 @@ class Tpu:
         for machine in hosts:
             machine.deleted = True
             threading.Thread(target=self.world.stop, args=(machine.id,), daemon=True).start()
-        return self._operation(call, lambda: _deletion(hosts))
+        return self.operation(call, lambda: _deletion(hosts))
 
     # --- reading ---------------------------------------------------------------------------------------------
 
@@ -186,7 +185,8 @@ class Tpu:
 
     # --- operations ------------------------------------------------------------------------------------------
 
-    def _operation(self, call: Call, outcome: Outcome) -> Resource:
+    def operation(self, call: Call, outcome: Outcome) -> Resource:
+        """An operation whose outcome is told when it is asked for."""
         name = "projects/{project}/locations/{zone}/operations/".format_map(call.path) + f"operation-{uuid.uuid4()}"
         self.operations[name] = outcome
         return {"name": name, "done": False}
@@ -218,11 +218,16 @@ def _market(body: dict[str, Any]) -> Market:
     return "spot" if scheduling.get("spot") or scheduling.get("preemptible") else "on-demand"
 
 
+def place(machine: Machine) -> tuple[str, str, str, str, Market, int]:
+    """Where it is to be, and what it takes there, as the world admits it."""
+    return "gcp", machine.region, machine.zone, machine.type, machine.market, machine.vcpus
+
+
 def _name(machine: Machine) -> str:
     return f"projects/{machine.extra['project']}/locations/{machine.zone}/nodes/{machine.extra['name']}"
 
 
-def _state(hosts: list[Machine]) -> str:
+def state_of(hosts: list[Machine]) -> str:
     """A slice is as well as the worst of its hosts. One that its guest has shut down is no business of the API's."""
     if any(machine.deleted for machine in hosts):
         return "DELETING"
@@ -241,17 +246,18 @@ def _view(hosts: list[Machine]) -> Resource:
     return {
         **first.extra["node"],
         "name": _name(first),
-        "state": _state(hosts),
+        "state": state_of(hosts),
         "health": "HEALTHY" if all(machine.state == "running" for machine in hosts) else "TIMEOUT",
         "createTime": timestamp(first.created_at),
         "labels": first.tags,
         "networkEndpoints": endpoints,
+        **({"queuedResource": first.extra["queued"]} if "queued" in first.extra else {}),
         "apiVersion": "V2",
     }
 
 
 def _creation(hosts: list[Machine]) -> Resource:
-    state = _state(hosts)
+    state = state_of(hosts)
     if state == "CREATING":
         return {}
     if state == "READY":
@@ -267,7 +273,7 @@ def _deletion(hosts: list[Machine]) -> Resource:
 
 def worded(error: ApiError) -> JSONResponse:
     """An error in Cloud TPU's words."""
-    status = STATUS.get(error.status, "UNKNOWN")
+    status = "FAILED_PRECONDITION" if error.reason == "failedPrecondition" else STATUS.get(error.status, "UNKNOWN")
     return JSONResponse(
         {"error": {"code": error.status, "message": error.message, "status": status}}, status_code=error.status
     )

@@ -1,0 +1,1 @@
+"""Cloud TPU: its nodes, and the queue through which they may be asked for."""
