@@ -55,6 +55,8 @@ class LaunchRequest:
         asked_before: Whether an earlier call with this token may have been made. Only who has just made the token up
             can deny it.
         beside: Token of a cluster of the same region whose network the machines are to be in; "" for none.
+        reservation: Capacity that is reserved, by the name that its cloud gives it: the machines are to be in it and
+            nowhere else; None for what is sold to all.
     """
 
     token: str
@@ -75,6 +77,7 @@ class LaunchRequest:
     switch: Switch | None = None
     asked_before: bool = True
     beside: str = ""
+    reservation: str | None = None
 
     def __repr__(self) -> str:  # keeps the private host key out of logs and tracebacks
         return f"LaunchRequest({self.token}, {self.instance_type} x{self.num_nodes} in {self.zone or self.region})"

@@ -23,7 +23,7 @@ from sky_core.remote.switch import MORE_HOURS
 from sky_core.spec import Resources, Task
 from sky_core.store import Cluster, Reach
 
-ROW = ("cloud", "region", "zone", "instance_type", "accelerator", "use_spot")
+ROW = ("cloud", "region", "zone", "instance_type", "accelerator", "use_spot", "reservation")
 
 
 def take(step: Step) -> Outcome | None:
