@@ -22,6 +22,7 @@ from sky_sandbox.accounts import Account
 from sky_sandbox.ledger import Ledger
 from sky_sandbox.machines.record import Cause, Machine, Market
 from sky_sandbox.network.gate import BASTION, Source, pool_member
+from sky_sandbox.reservations import Reservations
 
 # Who makes the API call that is being answered: the AWS access key, or the bearer token.
 CALLER: ContextVar[str] = ContextVar("CALLER", default="")
@@ -115,6 +116,7 @@ class World:
         self.capacity: dict[tuple[str, str, str], int] = {}  # (zone or "*", type, pool or "*", market) -> machines
         self.quota: dict[tuple[str, str], int] = {}  # (cloud, region or "*") -> vCPUs
         self.faults: list[Fault] = []
+        self.reservations = Reservations(self)
         self.account = Account()
         self.gates: dict[str, Callable[[Machine, str], bool]] = {}  # by cloud: whether it lets SSH in from an address
         self.caller_at: tuple[str, ...] = ()  # where whoever drives machines is seen; () leaves firewalls unasked
@@ -141,7 +143,7 @@ class World:
             Refused: if there is no room.
         """
         with self.lock:
-            live = [m for m in self.machines.values() if m.state in ("pending", "running")]
+            live = [m for m in self.machines.values() if m.state in ("pending", "running") and not m.reservation]
             if pools and not self.account.accelerators:
                 raise Refused("quota", f"the account has a quota of 0 for {pools[0]}", none=True)
             for scope in (region, "*"):

@@ -61,6 +61,6 @@ FACTS = CloudFacts(
         name=re.compile(r"^cr-[0-9a-f]{8}([0-9a-f]{9})?$"),
         example="cr-0123456789abcdef0",
         zonal=True,
-        held="sky_core.clouds.aws.reservations:held",
+        held="sky_core.clouds.aws.account.reservations:held",
     ),
 )

@@ -55,7 +55,7 @@ FACTS = CloudFacts(
         ),
         example="/subscriptions/…/resourceGroups/…/providers/Microsoft.Compute/capacityReservationGroups/…",
         zonal=False,  # a reservation of no zone is of the region
-        held="sky_core.clouds.azure.reservations:held",
+        held="sky_core.clouds.azure.account.reservations:held",
     ),
     chatty_loggers=("azure",),
 )

@@ -62,6 +62,6 @@ FACTS = CloudFacts(
         example="projects/my-project/reservations/my-reservation",
         zonal=True,
         takes=lambda instance_type: not _is_tpu(instance_type),  # nodes are reserved in the API of Cloud TPU
-        held="sky_core.clouds.gcp.reservations:held",
+        held="sky_core.clouds.gcp.account.reservations:held",
     ),
 )

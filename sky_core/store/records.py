@@ -227,6 +227,11 @@ class Cluster:
         return "spot" if self.use_spot else "on-demand"
 
     @property
+    def bought(self) -> Literal["spot", "on-demand", "reserved"]:
+        """How its machines are paid."""
+        return "reserved" if self.reservation else self.market
+
+    @property
     def place(self) -> str:
         """``cloud/zone``, or its region where zones have no names."""
         return f"{self.cloud}/{self.zone or self.region}"
