@@ -15,14 +15,22 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 from sky_sandbox.ledger import Entry, Ledger
 from sky_sandbox.machines.record import Cause, Machine
 
 Kind = Literal["targeted", "open", "block"]
-PROJECT, SUBSCRIPTION, GROUP = "sandbox", "00000000-0000-0000-0000-000000000000", "reserved"
+SUBSCRIPTION, GROUP = "00000000-0000-4000-8000-000000000000", "reserved"
+EVERY_CAUSE: tuple[str, ...] = get_args(Cause)
+# Causes of an end that leave a machine without its hardware: on Azure a guest that halts keeps it.
+RELEASED: Mapping[str, tuple[str, ...]] = {
+    "aws": EVERY_CAUSE,
+    "gcp": EVERY_CAUSE,
+    "azure": ("deallocated", "preempted"),
+}
 
 
 @dataclass
@@ -100,8 +108,9 @@ class Reservations:
         return self.known.get(id_)
 
     def machines(self, one: Reservation) -> list[Machine]:
-        """Those that are in it and cost their keep."""
-        return [machine for machine in self.world.live(one.cloud) if machine.reservation == one.id]
+        """Those that are in it; one that is switched off and keeps no hardware is not."""
+        inside = [machine for machine in self.world.live(one.cloud) if machine.reservation == one.id]
+        return [machine for machine in inside if machine.state != "off" or machine.cause not in RELEASED[one.cloud]]
 
     def free(self, one: Reservation) -> int:
         """How many more it takes."""

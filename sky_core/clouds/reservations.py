@@ -57,7 +57,8 @@ def amiss(entry: Machines, holdings: Holdings) -> str:
     wanted = entry.reservation or ""
     named = [one for one in holdings.held if _is_called(one.name, wanted)]
     if not named:
-        blind = next((why for place, why in holdings.unreachable.items() if place in entry.region), None)
+        asked = {entry.region, wanted.partition("/reservations/")[0]}
+        blind = next((why for place, why in holdings.unreachable.items() if place in asked), None)
         return f"cannot be told: {blind}" if blind else "there is no such reservation"
     fitting = [one for one in named if one.instance_type == entry.instance_type and one.zone in (None, entry.zone)]
     if not fitting:

@@ -23,6 +23,7 @@ from sky_sandbox.gcp import types
 from sky_sandbox.gcp.dataproc import Dataproc
 from sky_sandbox.gcp.login import Door, ServiceAccount
 from sky_sandbox.gcp.request import about, check_labels, requested_machine
+from sky_sandbox.gcp.reservations import Reservations, enter
 from sky_sandbox.gcp.resources import Resources
 from sky_sandbox.gcp.tokens import token_exchange
 from sky_sandbox.gcp.tpu import Tpu
@@ -59,7 +60,7 @@ def app(world: World, logins: Logins, account: ServiceAccount) -> Starlette:
     world.gates["gcp"] = resources.lets_in
     return Starlette(
         routes=[*lending, *Compute(world).routes(), *resources.routes(), *Tpu(world).routes(),
-                *Dataproc(world).routes()],
+                *Dataproc(world).routes(), *Reservations(world).routes()],
         middleware=[Middleware(Door, bearer=account.bearer)],
     )  # fmt: skip
 
@@ -124,9 +125,13 @@ class Compute:
         try:
             if call.refusal:
                 raise Refused("quota" if "QUOTA" in call.refusal else "capacity", "sandbox fault")
-            self.world.admit(
-                "gcp", machine.region, machine.zone, machine.type, machine.market, machine.vcpus, pools=machine.pools
-            )
+            machine.reservation, unmet = enter(self.world, machine)
+            if unmet:
+                errors.append({"code": "CONDITION_NOT_MET", "message": unmet})
+                http = (412, "PRECONDITION FAILED")
+            elif not machine.reservation:
+                place = (machine.region, machine.zone, machine.type, machine.market)
+                self.world.admit("gcp", *place, machine.vcpus, pools=machine.pools)
         except Refused as refused:
             words = _no_accelerators if refused.none else self._quota_exceeded
             error, http = words(machine) if refused.why == "quota" else _stockout(machine)

@@ -15,10 +15,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import google.auth
 from google.api_core.exceptions import Conflict, NotFound
 from google.cloud import compute_v1 as compute
-from google.oauth2.credentials import Credentials
 
 from sky_core.clouds.at_once import at_once
 from sky_core.clouds.base import (
@@ -39,9 +37,11 @@ from sky_core.clouds.gcp.account.quotas import Quotas
 from sky_core.clouds.gcp.errors import RETRY, all_or_nothing, cloud_errors, operation_error
 from sky_core.clouds.gcp.leftovers import Remains
 from sky_core.clouds.gcp.lending import EXCHANGE, lend
+from sky_core.clouds.gcp.login import login
 from sky_core.clouds.gcp.network import Network
 from sky_core.clouds.gcp.storage import Buckets
 from sky_core.clouds.gcp.tpu import Tpus
+from sky_core.clouds.reservations import aimed
 from sky_core.clouds.userdata import cloud_config
 from sky_core.config import CloudConfig
 from sky_core.errors import (
@@ -72,7 +72,7 @@ class Gcp:
     def __init__(self, config: CloudConfig) -> None:
         self.config = config
         self.settle_s = SETTLE_S if config.settle_s is None else config.settle_s
-        credentials, found = _login(config)
+        credentials, found = login(config)
         project = config.account or found
         if not project:
             raise NotConnected("Google Cloud: no project", cure="set account in [clouds.gcp] of config.toml")
@@ -111,7 +111,8 @@ class Gcp:
             self._network.open(request.region, ())
             return self._dataproc.launch(request)
         try:
-            launched = self._launch(request)
+            with aimed(request):
+                launched = self._launch(request)
         except REFUSALS as refusal:
             unclear = request.asked_before or request.token in self._unclear
             launched = self._made_before(request, refusal) if unclear else []
@@ -145,7 +146,7 @@ class Gcp:
         ]
 
     def _launch(self, request: LaunchRequest) -> list[Instance]:
-        if gpu := names.GPUS.get(request.accelerator or ""):
+        if (gpu := names.GPUS.get(request.accelerator or "")) and request.reservation is None:  # it has its quota
             self._quotas.refuse_none(request.region, gpu, request.use_spot)
         self._network.open(request.region, request.ports)
         if request.zone:
@@ -385,15 +386,6 @@ class Gcp:
     def _place(self) -> dict[str, Any]:
         endpoint = self.config.storage_endpoint
         return {"project": self.project, **({"endpoint_url": endpoint} if endpoint else {})}
-
-
-def _login(config: CloudConfig) -> tuple[Any, str | None]:
-    """Our login, and the project that comes with it."""
-    if "token" in config.credentials:
-        return Credentials(config.credentials["token"].get_secret_value()), None  # type: ignore[no-untyped-call]
-    with cloud_errors("Google Cloud"):
-        credentials, project = google.auth.default(scopes=bodies.ALL_SCOPES)
-    return credentials, project
 
 
 if TYPE_CHECKING:

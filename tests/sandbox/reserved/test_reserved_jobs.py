@@ -55,6 +55,7 @@ reservation = "{reservation}"
 
 PLACES = {
     "aws": Place("aws", "us-east-1", "us-east-1a", "m5.large", "cr-0123456789abcdef0"),
+    "gcp": Place("gcp", "us-central1", "us-central1-a", "n2-standard-2", "not-there"),
 }
 
 
