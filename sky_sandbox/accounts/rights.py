@@ -75,6 +75,7 @@ JOINED = {  # what a resource of this kind names in its body, and has to be let 
         ("networkInterfaces", "Microsoft.Network/networkInterfaces/join/action"),
         ("userAssignedIdentities", "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action"),
         ("managedDisk", "Microsoft.Compute/disks/write"),
+        ("capacityReservationGroup", "Microsoft.Compute/capacityReservationGroups/deploy/action"),
     ),
 }
 

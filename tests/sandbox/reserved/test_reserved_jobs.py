@@ -56,6 +56,14 @@ reservation = "{reservation}"
 PLACES = {
     "aws": Place("aws", "us-east-1", "us-east-1a", "m5.large", "cr-0123456789abcdef0"),
     "gcp": Place("gcp", "us-central1", "us-central1-a", "n2-standard-2", "not-there"),
+    "azure": Place(
+        "azure",
+        "eastus",
+        "eastus-1",
+        "Standard_D2s_v5",
+        "/subscriptions/00000000-0000-4000-8000-000000000000/resourceGroups/reserved/providers/Microsoft.Compute"
+        "/capacityReservationGroups/not-there",
+    ),
 }
 
 
