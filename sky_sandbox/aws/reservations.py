@@ -69,7 +69,7 @@ def describe(world: World, region: str, asked: Mapping[str, str]) -> bytes:
     found = [find(world, region, name) for name in names] if names else there
     items = "".join(_item(world, one) for one in found if not states or _state(one) in states)
     return (
-        '<DescribeCapacityReservationsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">'
+        '<DescribeCapacityReservationsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15">'
         f"<requestId>{uuid.uuid4()}</requestId><capacityReservationSet>{items}</capacityReservationSet>"
         "</DescribeCapacityReservationsResponse>"
     ).encode()
