@@ -71,6 +71,8 @@ def _held(region: str, one: Json) -> Held:
     if ends is not None and _is_block(one):
         ends -= TAKEN_BACK_S[one["InstanceType"].startswith(("p6e-", "trn2u."))]
     kind = "Capacity Block" if _is_block(one) else f"{one.get('InstanceMatchCriteria', 'open')} Capacity Reservation"
+    if one["State"] != "active":
+        kind += f", {one['State']}"
     return Held(
         name=one["CapacityReservationId"],
         cloud="aws",

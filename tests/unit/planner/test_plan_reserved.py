@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sky_core import Pipeline, Resources, Task
+from sky_core import Elastic, Pipeline, Resources, Task
 from sky_core.catalog import Catalog
 from sky_core.errors import NoFeasibleOffering
 from sky_core.home import INVENTORY
@@ -162,3 +162,12 @@ def test_spot_is_never_reserved(tmp_path: Path) -> None:
         (False, False),
         (True, True),
     ]
+
+
+def test_an_elastic_gang_is_not_planned_on_reserved_machines(tmp_path: Path) -> None:
+    known = market(tmp_path, entry(FIRST, count=8))
+    gang = {"elastic": Elastic(min=1, max=4, reliable=1), "engine": "torchrun"}
+    assert make_plan(tasks(1, **gang), known).placements["t0"].reservation is None
+    cheap = Resources(accelerators="A100:8", region="us-east-1", max_hourly_cost=1)
+    with pytest.raises(NoFeasibleOffering, match="elastic: all that fits is reserved"):
+        make_plan(tasks(1, resources=cheap, **gang), known)
