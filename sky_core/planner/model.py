@@ -145,9 +145,15 @@ class Model:
         value = objective_of(objective.minimize, found.cost, found.hours)
         return replace(found, bound=first.bound, optimal=first.optimal and value <= first.bound)
 
+    @cached_property
+    def _some_end(self) -> bool:
+        return any(bool(np.isfinite(chosen.ends).any()) for chosen in self.candidates.values())
+
     def _late(self, solution: Solution) -> list[str]:
         """Tasks that may not be done when their reservation ends."""
-        late = []
+        late: list[str] = []
+        if not self._some_end:
+            return late
         for name, number in solution.choice.items():
             chosen = self.candidates[name]
             done = solution.finish[name] + max(0.0, float(chosen.at_most[number] - chosen.hours[number]))
