@@ -15,7 +15,7 @@ import pytest
 from sky_core import Pipeline, Task
 from sky_core.home import INVENTORY
 from sky_core.job.cost.charges import charges
-from tests.conftest import Sandbox
+from tests.conftest import Sandbox, until
 from tests.sandbox.driving import Home, home_of, small
 
 pytestmark = pytest.mark.slow
@@ -113,7 +113,7 @@ def test_one_job_is_in_the_reservation_for_nothing_and_the_next_beside_it(
         assert inside[0]["id"] not in {one["id"] for one in tidy.control.ledger() if one["kind"] == "machine"}
         paid = charges(home.store, home.settings.scale)
         assert {charge.market: charge.compute_usd > 0 for charge in paid} == {"reserved": False, "on-demand": True}
-        assert tidy.live() == []
+        until(lambda: not tidy.live())  # Azure has taken the order, and is about it
 
 
 def test_one_that_others_have_filled_is_left_for_the_next_best_place_and_tried_again_later(
