@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeVar
 
 # How much a refusal tells about. "family": all machines with this accelerator in this market of the region; "market":
-# spot, or on-demand, of the whole cloud; "type": this kind of machine in the whole cloud, whatever the market.
-Scope = Literal["zone", "region", "family", "cloud", "market", "type"]
+# spot, or on-demand, of the whole cloud; "type": this kind of machine in the whole cloud, whatever the market;
+# "reservation": the one that was asked for, and nothing of what is sold to all.
+Scope = Literal["zone", "region", "family", "cloud", "market", "type", "reservation"]
 
 
 class SkyloomError(Exception):

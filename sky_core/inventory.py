@@ -16,12 +16,26 @@
     hosts = ["ops@10.0.0.5", "ops@10.0.0.6:2222"]
     slots = 1                             # jobs that each host takes at a time
     host_keys = { "10.0.0.5" = "SHA256:…" }   # or leave them to known_hosts
+
+    [[machines]]
+    cloud = "aws"
+    region = "us-east-1"
+    zone = "us-east-1a"
+    instance_type = "p5.48xlarge"
+    vcpus = 192
+    memory_gib = 2048
+    accelerators = "H100:8"
+    price = 0
+    count = 2
+    reservation = "cr-0123456789abcdef0"  # what a launch there names
+    until = 2026-12-01T11:00:00Z          # when it ends; leave it out where it does not
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -79,6 +93,9 @@ class Machines(BaseModel):
         hosts: SSH addresses ``[user@]host[:port]`` of machines of one's own.
         slots: Jobs that each host takes at a time; machines with accelerators take one.
         host_keys: The pinned key of a host, by its address: a public key line or a fingerprint ``SHA256:…``.
+        reservation: What a launch names to get into the capacity that is reserved, as its cloud calls it; without it
+            such machines are launched like any others.
+        until: When the reservation ends, or takes its machines back.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -97,6 +114,8 @@ class Machines(BaseModel):
     slots: Annotated[int, Field(gt=0, le=1000)] = 1
     host_keys: dict[str, str] = Field(default_factory=dict)
     labels: dict[str, str] = Field(default_factory=dict)
+    reservation: str | None = None
+    until: datetime | None = None
 
     @field_validator("cloud", "region", "zone", "instance_type")
     @classmethod
@@ -142,6 +161,27 @@ class Machines(BaseModel):
                 raise ValueError(f"host_keys: {address!r} is none of the hosts")
             if not is_pin(pin):
                 raise ValueError(f"host_keys: {address}: write a public key line or a fingerprint 'SHA256:…'")
+        return self
+
+    @model_validator(mode="after")
+    def _reserved(self) -> Machines:
+        if self.reservation is None:
+            if self.until is not None:
+                raise ValueError("until is when a reservation ends, and none is named; name it in reservation")
+            return self
+        known = clouds()[self.cloud].reservations if self.cloud in clouds() else None
+        if known is None or not known.takes(self.instance_type):
+            raise ValueError(f"reservation: {self.cloud} takes none for {self.instance_type}; leave it out")
+        if not known.name.match(self.reservation):
+            raise ValueError(f"reservation: {self.reservation!r} is no {known.called}; write e.g. '{known.example}'")
+        if known.zonal and self.zone is None:
+            raise ValueError(f"zone: a {known.called} is in one zone; name it")
+        if self.count is None:
+            raise ValueError("count: say how many machines are reserved")
+        if self.spot_price is not None:
+            raise ValueError("spot_price: reserved machines are not sold on spot; leave it out")
+        if self.until is not None and self.until.tzinfo is None:
+            raise ValueError(f"until: say the offset as well: {self.until.isoformat()}Z for UTC")
         return self
 
     @property

@@ -56,6 +56,9 @@ def app(sandbox: Controlled) -> Starlette:
         "move": api.move,
         "capacity": api.capacity,
         "quota": api.quota,
+        "reserve": api.reserve,
+        "unreserve": api.unreserve,
+        "reservations": api.reservations,
         "preempt": api.preempt,
         "fault": api.fault,
         "hang": api.hang,
@@ -168,6 +171,20 @@ class Admin:
                 self.world.quota[key] = int(body["vcpus"])
         return {}
 
+    def reserve(self, body: Body) -> Body:
+        """Reserve machines of a type in a zone, as the account's owner does; tells the reservation."""
+        places = (body["cloud"], body["region"], body["zone"], body["type"], int(body["count"]))
+        return asdict(self.world.reservations.make(*places, body.get("kind", "targeted"), body.get("ends_s")))
+
+    def reservations(self, body: Body) -> list[Body]:
+        """What is reserved, or was."""
+        return [asdict(one) for one in list(self.world.reservations.known.values())]
+
+    def unreserve(self, body: Body) -> Body:
+        """Let a reservation be over, as its end or its owner does."""
+        self.world.reservations.end(body["id"])
+        return {}
+
     def preempt(self, body: Body) -> Body:
         """Preempt the live spot machines that match (all of them, if nothing is asked), or one by ``id``.
 
@@ -252,6 +269,7 @@ class Admin:
             for forget in self.world.forgets:
                 forget()
         self.world.close()
+        self.world.reservations.forget()
         return {}
 
     def shutdown(self, body: Body) -> Body:

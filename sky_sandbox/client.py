@@ -89,6 +89,33 @@ class Control:
         """Let the account use so many vCPUs in a region ("*": in all together), or with None any number."""
         self._call("quota", cloud=cloud, region=region, vcpus=vcpus)
 
+    def reserve(
+        self,
+        cloud: str,
+        zone: str,
+        type_: str,
+        count: int = 1,
+        *,
+        kind: Literal["targeted", "open", "block"] = "targeted",
+        region: str | None = None,
+        ends_s: float | None = None,
+    ) -> str:
+        """Reserve machines in a zone; see :mod:`sky_sandbox.reservations`. Returns what launches name.
+
+        A zone that is a region's name stands for none of its zones; ``ends_s`` seconds later it ends.
+        """
+        region = region or (zone[:-1] if cloud == "aws" else zone.rpartition("-")[0] or zone)
+        about = {"cloud": cloud, "region": region, "zone": zone, "type": type_, "count": count}
+        return str(self._call("reserve", **about, kind=kind, ends_s=ends_s)["id"])
+
+    def reservations(self) -> list[Json]:
+        """What is reserved, or was, with its end."""
+        return list(self._call("reservations"))
+
+    def unreserve(self, reservation: str) -> None:
+        """Let a reservation be over: its machines go on at the market's price, or end with a Capacity Block."""
+        self._call("unreserve", id=reservation)
+
     def preempt(
         self,
         machine_id: str | None = None,

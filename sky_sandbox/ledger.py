@@ -13,6 +13,9 @@ believe. It follows one rule, **allocated is billed**, as each cloud has it:
 - An Azure VM is billed as long as it has hardware, also ``Stopped`` by its guest; only deallocating or deleting it
   ends that, from the moment on at which it begins. https://learn.microsoft.com/azure/virtual-machines/states-billing
 
+A reservation is billed from its making to its end, used or not, and the machines in it are not billed again; a Capacity
+Block of EC2's was paid in advance.
+
 Disks and addresses of AWS and Google come and go with their machine's state; on Azure they are resources of their own.
 """
 
@@ -25,7 +28,7 @@ from typing import Any, Literal
 
 from sky_sandbox.machines.record import WAITS, Machine
 
-Kind = Literal["machine", "disk", "address", "nic"]
+Kind = Literal["machine", "disk", "address", "nic", "reservation"]
 NODE_UNBILLED = ("preempted", "failed")  # causes of an end that leave a TPU node there, at no price
 MINIMUM_S = {"aws": 60.0, "gcp": 60.0}  # billed seconds of a machine that has run at all; not of TPU nodes
 
@@ -110,7 +113,11 @@ class Ledger:
 
 
 def charges(machine: Machine) -> frozenset[Kind]:
-    """What a machine's cloud charges for in the state that the machine is in."""
+    """What a machine's cloud charges for in the state that the machine is in, and that no reservation has paid for."""
+    return _charges(machine) - {"machine"} if machine.reservation else _charges(machine)
+
+
+def _charges(machine: Machine) -> frozenset[Kind]:
     if machine.state == "gone" or WAITS in machine.extra:
         return frozenset()
     if machine.cloud == "azure":

@@ -22,6 +22,7 @@ from sky_sandbox.accounts import Account
 from sky_sandbox.ledger import Ledger
 from sky_sandbox.machines.record import WAITS, Cause, Machine, Market
 from sky_sandbox.network.gate import BASTION, Source, pool_member
+from sky_sandbox.reservations import Reservations
 
 # Who makes the API call that is being answered: the AWS access key, or the bearer token.
 CALLER: ContextVar[str] = ContextVar("CALLER", default="")
@@ -121,6 +122,7 @@ class World:
         self.capacity: dict[tuple[str, str, str], int] = {}  # (zone or "*", type, pool or "*", market) -> machines
         self.quota: dict[tuple[str, str], int] = {}  # (cloud, region or "*") -> vCPUs
         self.faults: list[Fault] = []
+        self.reservations = Reservations(self)
         self.account = Account()
         # By cloud: whether an address is let in on a port of a machine.
         self.gates: dict[str, Callable[[Machine, str, int], bool]] = {}
@@ -182,7 +184,8 @@ class World:
                     raise Refused("quota", f"{used} of {limit} vCPUs are in use in {region}")
 
     def _counted(self) -> list[Machine]:
-        return [m for m in self.machines.values() if m.state in ("pending", "running") and WAITS not in m.extra]
+        live = [m for m in self.machines.values() if m.state in ("pending", "running")]
+        return [m for m in live if WAITS not in m.extra and not m.reservation]
 
     # --- life of a machine -----------------------------------------------------------------------------------
 

@@ -64,5 +64,7 @@ def _row(entry: Machines, as_of: datetime) -> dict[str, Any]:
         "spot_price": entry.spot_price,
         "labels": format_labels(entry.labels),
         "capacity": entry.capacity,
+        "reservation": entry.reservation,
+        "until": entry.until.timestamp() if entry.until else None,
         "as_of": as_of.date(),
     }

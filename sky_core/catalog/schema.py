@@ -25,13 +25,24 @@ SCHEMA: Mapping[str, pl.DataType] = {
     "labels": Name,  # "confidential=sgx,cpu=intel", sorted by key; "" without any
     "access": Name,  # "opt-in" or "restricted" where the region has to be asked for; null where it is open to all
     "capacity": pl.UInt32(),  # how many there are in all; null where the cloud gives what it has
+    "reservation": Name,  # what a launch there has to name; null where it names none
+    "until": pl.Float64(),  # when the reservation ends, seconds since the epoch; null where it does not
     "source": Name,
     "as_of": pl.Date(),
 }
 """Name and type of each column of :attr:`Catalog.table`."""
 
+OURS = ("capacity", "reservation", "until")
+"""Columns that the user's own entries fill, and no source of prices."""
+
 KIND = ("cloud", "region", "instance_type", "accelerator", "accelerator_count")
 """What is sold in a region; a catalog has one row of a source for each zone that sells it."""
+
+
+def whole(table: pl.DataFrame) -> pl.DataFrame:
+    """A table of prices with all columns: :data:`OURS` are null where it lacks them."""
+    lacking = [pl.lit(None, SCHEMA[name]).alias(name) for name in OURS if name not in table.columns]
+    return table.with_columns(lacking).cast(pl.Schema(SCHEMA)).select(*SCHEMA)
 
 
 def parse_labels(text: str) -> dict[str, str]:

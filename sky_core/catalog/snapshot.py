@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from sky_core.catalog.schema import SCHEMA
+from sky_core.catalog.schema import SCHEMA, whole
 
 DATA = Path(__file__).parent / "data"
 
@@ -39,7 +39,7 @@ def read_snapshot(folder: Path = DATA) -> pl.DataFrame:
         .join(read("shapes"), on="shape_id", maintain_order="left")
         .join(dates, on="source", maintain_order="left")
     )
-    return flat.with_columns(pl.lit(None, SCHEMA["capacity"]).alias("capacity")).select(*SCHEMA).collect()
+    return whole(flat.collect())
 
 
 def read_sources(folder: Path = DATA) -> dict[str, Any]:

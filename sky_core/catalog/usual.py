@@ -93,7 +93,8 @@ def _in_regions(table: pl.DataFrame, usual: Defaults) -> pl.Expr:
     # Machines of one's own are where they are, and a cloud that a package adds names its regions as it likes.
     ours = {name for name, facts in clouds().items() if not facts.offerings}
     allowed = [region for cloud, region in places if cloud not in ours or _fits(cloud, region, patterns)]
-    return pl.col("region").cast(pl.String).is_in(allowed)
+    # …and so is what was reserved.
+    return pl.col("region").cast(pl.String).is_in(allowed) | pl.col("reservation").is_not_null()
 
 
 def _fits(cloud: str, region: str, patterns: tuple[str, ...]) -> bool:

@@ -9,7 +9,7 @@ import typer
 
 from sky_core import __version__
 from sky_core.cli import catalog, first, pipelines, plan, sandbox, taskfiles
-from sky_core.cli.account import check
+from sky_core.cli.account import check, reservations
 from sky_core.cli.records import artifacts, clusters, cost, entering, following, jobs, spot, top, ui
 from sky_core.cli.runs import again
 from sky_core.cli.terminal import complain, open_broker, say, write
@@ -43,6 +43,7 @@ app.command("open")(entering.open_page)
 app.command()(cost.cost)
 app.command()(ui.ui)
 app.add_typer(artifacts.app, name="artifacts")
+catalog.app.command()(reservations.reservations)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(spot.app, name="spot")

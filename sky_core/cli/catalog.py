@@ -1,4 +1,4 @@
-"""``skyloom catalog show | compare | stats | refresh``: what the clouds sell, where, at what price."""
+"""``skyloom catalog``: what the clouds sell, where, at what price; what is reserved is in :mod:`.account`."""
 
 from __future__ import annotations
 

@@ -120,6 +120,24 @@ def capacity(
 
 
 @app.command()
+def reserve(
+    cloud: Annotated[str, typer.Argument(help="aws, gcp or azure.")],
+    zone: Annotated[str, typer.Argument(help="e.g. us-east-1a, us-central1-a or eastus-1.")],
+    type_: Annotated[str, typer.Argument(metavar="TYPE", help="The machine type.")],
+    count: Annotated[int, typer.Argument(min=1, help="How many machines.")] = 1,
+    kind: Annotated[
+        Literal["targeted", "open", "block"],
+        typer.Option(help="Only for launches that name it; for all that fit; a block that ends with its machines."),
+    ] = "targeted",
+    ends_s: Annotated[float | None, typer.Option(help="Seconds after which it ends.")] = None,
+) -> None:
+    """Let the account have reserved machines; skyloom catalog reservations then prints their entry."""
+    from sky_sandbox import client
+
+    say(client.control(_home()).reserve(cloud, zone, type_, count, kind=kind, ends_s=ends_s))
+
+
+@app.command()
 def move(
     addresses: Annotated[
         list[str], typer.Argument(help='An IPv4 address, e.g. 198.51.100.7, or a pool of them; "" for an end of this.')

@@ -6,11 +6,12 @@ seconds, which must never happen in Airflow's triggerer or scheduler.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib import import_module
 
 from sky_core.clouds.base import Cloud, Found, Instance, LaunchRequest, Storage
 from sky_core.clouds.findings import Finding
+from sky_core.clouds.reservations import Holdings
 from sky_core.config import Settings
 from sky_core.errors import NotConnected, ProxyBroken
 from sky_core.facts import clouds, facts_of
@@ -58,6 +59,25 @@ def audit(name: str, settings: Settings, region: str) -> Iterator[Finding]:
         yield _way_in(command)
 
 
+def holdings(
+    name: str, settings: Settings, regions: Collection[str] | None = None, named: Collection[str] = ()
+) -> Holdings:
+    """What the account of a cloud has reserved, in these regions or wherever it may launch.
+
+    Args:
+        named: Reservations to look for as well, though they may belong to others who share them.
+
+    Raises:
+        NotConnected, AuthError: as :func:`connect`.
+    """
+    cloud, known = connect(name, settings), facts_of(name).reservations
+    if known is None:
+        return Holdings(())
+    module, _, function = known.held.partition(":")
+    found: Holdings = getattr(import_module(module), function)(cloud, regions, named)
+    return found
+
+
 def _way_in(command: str) -> Finding:
     """Whether the bastion that SSH goes through answers."""
     try:
@@ -67,4 +87,4 @@ def _way_in(command: str) -> Finding:
     return Finding("proxy_command", True, "answers")
 
 
-__all__ = ["Cloud", "Found", "Instance", "LaunchRequest", "Storage", "audit", "connect"]
+__all__ = ["Cloud", "Found", "Instance", "LaunchRequest", "Storage", "audit", "connect", "holdings"]

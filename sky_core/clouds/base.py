@@ -57,6 +57,8 @@ class LaunchRequest:
         beside: Token of a cluster of the same region whose network the machines are to be in; "" for none.
         queue_s: Seconds that it may wait at most in the cloud's own queue for such machines, past which the cloud gives
             none any more; None to be refused at once. Where a cloud has no such queue, it means nothing.
+        reservation: Capacity that is reserved, by the name that its cloud gives it: the machines are to be in it and
+            nowhere else; None for what is sold to all.
     """
 
     token: str
@@ -78,6 +80,7 @@ class LaunchRequest:
     asked_before: bool = True
     beside: str = ""
     queue_s: float | None = None
+    reservation: str | None = None
 
     def __repr__(self) -> str:  # keeps the private host key out of logs and tracebacks
         return f"LaunchRequest({self.token}, {self.instance_type} x{self.num_nodes} in {self.zone or self.region})"

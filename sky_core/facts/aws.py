@@ -7,6 +7,7 @@ from datetime import date
 
 from sky_core.facts.base import CloudFacts, CpuMaker, Credentials
 from sky_core.facts.managed import EMR
+from sky_core.facts.reserved import Reservations
 
 # "Amazon EC2 instance type naming conventions"
 TYPE = re.compile(r"^(?P<series>[a-z]+?)(?P<generation>\d+)(?P<options>[a-z]*)(-[a-z0-9]+)?\.")
@@ -54,4 +55,12 @@ FACTS = CloudFacts(
     least_billed_s=lambda _: 60.0,  # EC2 On-Demand price page, "Per Second Billing"; Linux, Ubuntu among others
     cpu_maker=cpu_maker,
     managed=(EMR,),
+    # On-Demand Capacity Reservations and Capacity Blocks for ML have ids of one form.
+    reservations=Reservations(
+        called="Capacity Reservation",
+        name=re.compile(r"^cr-[0-9a-f]{8}([0-9a-f]{9})?$"),
+        example="cr-0123456789abcdef0",
+        zonal=True,
+        held="sky_core.clouds.aws.account.reservations:held",
+    ),
 )

@@ -6,6 +6,7 @@ import re
 from datetime import date
 
 from sky_core.facts.base import CloudFacts, CpuMaker, Credentials
+from sky_core.facts.reserved import Reservations
 
 # "Azure virtual machine sizes naming conventions"
 TYPE = re.compile(r"^Standard_(?P<family>[A-Z]+)\d+(-\d+)?(?P<features>[a-z]*)")
@@ -46,5 +47,15 @@ FACTS = CloudFacts(
     gbit_out=7.0,  # not capped; taken like GCP
     preemptions_per_hour=0.025,  # middle of the lowest published band, "0-5%": documentation, "Spot Virtual Machines"
     cpu_maker=cpu_maker,
+    reservations=Reservations(
+        called="capacity reservation group",
+        name=re.compile(
+            r"^/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Compute/capacityReservationGroups/[^/]+$",
+            re.IGNORECASE,
+        ),
+        example="/subscriptions/…/resourceGroups/…/providers/Microsoft.Compute/capacityReservationGroups/…",
+        zonal=False,  # a reservation of no zone is of the region
+        held="sky_core.clouds.azure.account.reservations:held",
+    ),
     chatty_loggers=("azure",),
 )

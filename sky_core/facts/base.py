@@ -9,6 +9,7 @@ from datetime import date
 from typing import Literal
 
 from sky_core.facts.managed import Managed, parts
+from sky_core.facts.reserved import Reservations
 
 CpuMaker = Literal["intel", "amd", "arm"]
 
@@ -89,6 +90,7 @@ class CloudFacts:
         least_billed_s: From a machine type to the seconds that are charged for a machine which has run at all.
         cpu_maker: From a machine type to its processor's maker; None where it varies or is unknown.
         managed: Its services that run engines, if it has such.
+        reservations: How reserved capacity is named there; None where a launch cannot name any.
         own: Whether the machines are the user's own: they are left on when a job ends, and nobody but they themselves
             can say how they are.
         chatty_loggers: Loggers of its SDK that say at INFO what nobody asked for.
@@ -122,6 +124,7 @@ class CloudFacts:
     least_billed_s: Callable[[str], float] = _nothing
     cpu_maker: Callable[[str], CpuMaker | None] = _unknown
     managed: tuple[Managed, ...] = ()
+    reservations: Reservations | None = None
     own: bool = False
     chatty_loggers: tuple[str, ...] = ()
 

@@ -6,6 +6,7 @@ import re
 
 from sky_core.facts.base import CloudFacts, CpuMaker, Credentials
 from sky_core.facts.managed import DATAPROC
+from sky_core.facts.reserved import Reservations
 
 # "Machine families resource guide"
 ARM = {"t2a", "c4a", "n4a", "a4x"}
@@ -54,4 +55,13 @@ FACTS = CloudFacts(
     least_billed_s=lambda instance_type: 0.0 if _is_tpu(instance_type) else 60.0,
     cpu_maker=cpu_maker,
     managed=(DATAPROC,),
+    reservations=Reservations(
+        called="reservation",
+        # "projects/OWNER/reservations/NAME" for one that another project shares.
+        name=re.compile(r"^(projects/[a-z][a-z0-9.:-]*/reservations/)?[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"),
+        example="projects/my-project/reservations/my-reservation",
+        zonal=True,
+        takes=lambda instance_type: not _is_tpu(instance_type),  # nodes are reserved in the API of Cloud TPU
+        held="sky_core.clouds.gcp.account.reservations:held",
+    ),
 )

@@ -117,4 +117,4 @@ def _usd(cluster: Cluster, scale: Scale, now: float) -> float:
 
 
 def _machine(cluster: Cluster) -> str:
-    return f"{cluster.place} {cluster.instance_type} ({cluster.market})"
+    return f"{cluster.place} {cluster.instance_type} ({cluster.bought})"

@@ -72,9 +72,8 @@ def _task(name: str, plan: Plan, row: JobRow | None, scale: Scale, now: float) -
     hours = placed.expected_hours + placed.transfer_hours if placed else 0.0
     if row is None:
         assert placed is not None
-        market = "spot" if placed.use_spot else "on-demand"
         place = f"{placed.cloud}/{placed.zone or placed.region} {placed.instance_type}"
-        return TaskNow(name, "waiting", _gang(place, placed.num_nodes), market, 0, None, 0.0, usd, hours)
+        return TaskNow(name, "waiting", _gang(place, placed.num_nodes), placed.market, 0, None, 0.0, usd, hours)
     at = row.cluster
     machine = _gang(f"{at.place} {at.instance_type}", at.num_nodes) if at else "-"
     # What waits in its cloud's queue, or boots where that is free, has no bill yet, and does not get on.
@@ -86,7 +85,7 @@ def _task(name: str, plan: Plan, row: JobRow | None, scale: Scale, now: float) -
         task=name,
         state=row.job.state,
         machine=machine,
-        market=at.market if at else "",
+        market=at.bought if at else "",
         attempt=row.job.attempt,
         done=done if over or done is None else min(done, ALMOST),
         usd=row.spent.usd,

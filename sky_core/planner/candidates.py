@@ -49,6 +49,7 @@ class Candidates:
         at: (C,) index into ``locations``.
         locations: (cloud, region) pairs.
         pool: (C,) index into ``pools`` where there are but so many machines, else -1.
+        ends: (C,) when its machines are there no more, seconds since the epoch; infinite where they stay.
     """
 
     place: Callable[[int, str], Placement]
@@ -63,7 +64,8 @@ class Candidates:
     at: Ints
     locations: tuple[Location, ...]
     pool: Ints
-    pools: tuple[Pool, ...] = ()
+    pools: tuple[Pool, ...]
+    ends: Floats
 
     def __len__(self) -> int:
         return len(self.row)
@@ -74,7 +76,7 @@ class Candidates:
 
     def only(self, keep: Bools) -> Candidates:
         """Those where ``keep`` (C,) is true."""
-        columns = ("row", "cost", "boot", "hours", "at_most", "worst", "first", "kind", "at", "pool")
+        columns = ("row", "cost", "boot", "hours", "at_most", "worst", "first", "kind", "at", "pool", "ends")
         return replace(self, **{name: getattr(self, name)[keep] for name in columns})
 
     def rest(self, done: float) -> Candidates:
@@ -113,7 +115,7 @@ def pinned(placement: Placement, hours: float | None = None) -> Candidates:
     """
     left = np.array([placement.expected_hours if hours is None else hours])
     cost, none = np.array([placement.compute_usd]), np.zeros(1, dtype=np.int64)
-    pool = Pool(placement.cloud, placement.region, placement.zone, placement.instance_type, placement.price)
+    pool = Pool(*(getattr(placement, name) for name in Pool._fields))
     taken = none if left[0] > 0 and not placement.use_spot else none - 1
     return Candidates(
         lambda _, __: placement,
@@ -129,6 +131,7 @@ def pinned(placement: Placement, hours: float | None = None) -> Candidates:
         (placement.location,),
         taken,
         (pool,),
+        np.array([np.inf]),
     )
 
 
@@ -228,6 +231,7 @@ def _candidates(offers: Offers, runs: Sequence[Run]) -> Candidates:
         locations=chosen.sold.locations,
         pool=chosen.sold.pool,
         pools=chosen.sold.pools,
+        ends=chosen.sold.frame["until"].fill_null(np.inf).to_numpy(),
     )
 
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
 from sky_core.catalog import Catalog
+from sky_core.errors import NoFeasibleOffering
 from sky_core.facts import facts_of
 from sky_core.optimizer import Limit
 from sky_core.planner.candidates import Candidates
 from sky_core.planner.offers import Pool
-from sky_core.planner.plan import Block
-from sky_core.spec import Pipeline
+from sky_core.planner.plan import Block, Placement
+from sky_core.spec import Pipeline, Task
 from sky_core.store import Cluster
+
+LONGER = "reserve it for longer, allow machines that are not reserved, or split the task"
 
 
 class Scarce(NamedTuple):
@@ -28,9 +32,8 @@ class Scarce(NamedTuple):
 
 def pools(catalog: Catalog) -> list[Scarce]:
     """All pools of the catalog."""
-    names = [pl.col(name).cast(pl.String) for name in ("cloud", "region", "zone", "instance_type")]
-    rows = catalog.table.filter(pl.col("capacity").is_not_null()).select(*names, "price", "capacity")
-    return [Scarce(Pool(*row[:5]), row[5]) for row in rows.iter_rows()]
+    rows = catalog.table.filter(pl.col("capacity").is_not_null()).select(*Pool._fields, "capacity")
+    return [Scarce(Pool(*pool), machines) for *pool, machines in rows.iter_rows()]
 
 
 def taken(scarce: Iterable[Scarce], clusters: Iterable[Cluster]) -> Mapping[Pool, int]:
@@ -38,7 +41,7 @@ def taken(scarce: Iterable[Scarce], clusters: Iterable[Cluster]) -> Mapping[Pool
     known = {pool for pool, _ in scarce}
     held: Counter[Pool] = Counter()
     for cluster in clusters:
-        pool = Pool(cluster.cloud, cluster.region, cluster.zone, cluster.instance_type, cluster.price)
+        pool = Pool(*(getattr(cluster, name) for name in Pool._fields))
         if pool in known and not cluster.use_spot:
             held[pool] += cluster.num_nodes
     return held
@@ -77,6 +80,37 @@ def limits(
         uses = {name: takes for name, takes in uses.items() if takes.any()}
         left = max(0, count - held.get(pool, 0))
         if sum(float(takes.max()) for takes in uses.values()) > left:
-            name = f"{pool.instance_type} at ${pool.price:g}/h in {pool.cloud}/{pool.zone or pool.region}"
+            place = f"{pool.cloud}/{pool.reservation or pool.zone or pool.region}"
+            name = f"{pool.instance_type} at ${pool.price:g}/h in {place}"
             found.append(Limit(name, float(left), uses))
     return found
+
+
+def lasting(task: Task, candidates: Candidates, now: float) -> Candidates:
+    """The candidates whose machines are there until the task is done, were it begun now and took its hours at most.
+
+    Raises:
+        NoFeasibleOffering: if there is none.
+    """
+    late = now + 3600 * candidates.at_most > candidates.ends
+    if not late.any():
+        return candidates
+    if late.all():
+        nearest = [candidates.placement(row, task.name) for row in range(min(3, len(candidates)))]
+        why = "; ".join(sorted({outlasts(place, now) for place in nearest}))
+        message = f"Task.{task.name}: none of what fits is there until it is done: {why}"
+        raise NoFeasibleOffering(task.name, "until", [place.machine for place in nearest], message, cure=LONGER)
+    return candidates.only(~late)
+
+
+def outlasts(place: Placement, now: float) -> str:
+    """Why a placement's reservation is too short for it, were it begun now; empty if it is not."""
+    hours = place.boot_hours + place.hours_at_most * (1 - place.done)
+    if place.until is None or now + 3600 * hours <= place.until:
+        return ""
+    return f"{ending(place)}, and it may take {hours:.3g} h"
+
+
+def ending(place: Placement) -> str:
+    """When a placement's reservation ends, in words."""
+    return f"{place.reservation} ends at {datetime.fromtimestamp(place.until or 0.0, UTC):%Y-%m-%d %H:%M} UTC"

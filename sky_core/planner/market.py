@@ -108,6 +108,7 @@ def _block(scope: Blocked) -> Block:
         instance_type=scope.instance_type,
         accelerator=scope.accelerator,
         use_spot=None if scope.market is None else scope.market == "spot",
+        reservation=scope.reservation,
         reason=scope.reason,
         until=scope.until,
         guessed=scope.guessed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -12,8 +13,9 @@ from sky_core.catalog import Catalog
 from sky_core.errors import Infeasible
 from sky_core.facts import facts_of, schemes
 from sky_core.optimizer import Edge, Limit, Problem, Solution
+from sky_core.optimizer.problem import objective_of
 from sky_core.planner.candidates import Candidates
-from sky_core.planner.capacity import limits
+from sky_core.planner.capacity import LONGER, ending, limits
 from sky_core.planner.deadlines import points_in_time, solve_in_time
 from sky_core.planner.offers import Location, Pool
 from sky_core.planner.plan import Placement, Span, Transfer
@@ -26,6 +28,7 @@ class Model:
     Attributes:
         counts: How many machines there are of those that are counted.
         held: How many of them others have.
+        now: When the plan begins, seconds since the epoch.
     """
 
     def __init__(
@@ -35,8 +38,10 @@ class Model:
         catalog: Catalog,
         counts: Mapping[Pool, int] | None = None,
         held: Mapping[Pool, int] | None = None,
+        now: float | None = None,
     ) -> None:
         self.counts, self.held = counts or {}, held or {}
+        self.now = time.time() if now is None else now
         self.pipeline = pipeline
         self.candidates = candidates
         self.catalog = catalog
@@ -117,6 +122,47 @@ class Model:
         time_limit_s: float = 60.0,
     ) -> Solution:
         """The best plan for the objective; after ``time_limit_s`` CPU seconds the best so far.
+
+        A task that begins too late for the reservation it would be in is kept out of it, and the rest solved again: a
+        plan that shifts others for its sake is not looked for, so that what comes of it is not proven to be the best.
+
+        Raises:
+            Infeasible: if a task would outlast all that it can run on, or the objective's limits cannot be kept.
+        """
+        found = first = self._solve(objective, blocked, time_limit_s)
+        shut = dict(blocked or {})
+        while late := self._late(found):
+            for name in late:
+                number, chosen = found.choice[name], self.candidates[name]
+                shut[name] = shut.get(name, np.zeros(len(chosen), dtype=bool)) | (np.arange(len(chosen)) == number)
+                if shut[name].all():
+                    ends = ending(chosen.placement(number, name))
+                    message = f"Task.{name}: it begins too late for all that fits: {ends}"
+                    raise Infeasible("until", None, message, cure=LONGER)
+            found = self._solve(objective, shut, time_limit_s)
+        if found is first:
+            return found
+        value = objective_of(objective.minimize, found.cost, found.hours)
+        return replace(found, bound=first.bound, optimal=first.optimal and value <= first.bound)
+
+    @cached_property
+    def _some_end(self) -> bool:
+        return any(bool(np.isfinite(chosen.ends).any()) for chosen in self.candidates.values())
+
+    def _late(self, solution: Solution) -> list[str]:
+        """Tasks that may not be done when their reservation ends."""
+        late: list[str] = []
+        if not self._some_end:
+            return late
+        for name, number in solution.choice.items():
+            chosen = self.candidates[name]
+            done = solution.finish[name] + max(0.0, float(chosen.at_most[number] - chosen.hours[number]))
+            if self.now + 3600 * done > chosen.ends[number]:
+                late.append(name)
+        return late
+
+    def _solve(self, objective: Objective, blocked: Mapping[str, np.ndarray] | None, time_limit_s: float) -> Solution:
+        """:meth:`solve` without a look at how long reservations last.
 
         Tasks that can only run on machines of which there are too few are planned there all the same: they queue.
         """

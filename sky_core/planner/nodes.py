@@ -44,6 +44,8 @@ def enough(rows: pl.DataFrame, task: Task, wanted: Resources) -> pl.DataFrame:
 
     if wanted.managed:
         return services.for_nodes(rows, task)
+    if task.elastic:
+        rows = _for_all(rows, task)
     if wanted.use_spot or task.num_nodes == 1:
         return rows
     left = rows.filter(pl.col("capacity").is_null() | (pl.col("capacity") >= task.num_nodes))
@@ -52,4 +54,17 @@ def enough(rows: pl.DataFrame, task: Task, wanted: Resources) -> pl.DataFrame:
         there = [f"{row['capacity']} of {describe(row, 'price')}" for row in most.iter_rows(named=True)]
         message = f"Task.{task.name}: num_nodes: {task.num_nodes} machines are more than there are: {', '.join(there)}"
         raise NoFeasibleOffering(task.name, "num_nodes", there, message, cure="take fewer, or allow other machines")
+    return left
+
+
+def _for_all(found: pl.DataFrame, task: Task) -> pl.DataFrame:
+    """What is sold to all: most of an elastic gang's machines come and go with spot, at its price.
+
+    Raises:
+        NoFeasibleOffering: if nothing is.
+    """
+    left = found.filter(found["reservation"].is_null())
+    if left.is_empty():
+        message = f"Task.{task.name}: elastic: all that fits is reserved, and no elastic gang is launched there"
+        raise NoFeasibleOffering(task.name, "elastic", (), message, cure="leave elastic out, or allow other machines")
     return left

@@ -40,13 +40,17 @@ CHECKPOINT_HOURS = 0.5 / 60  # to take one: what BERT's 1.5 GB took (dissertatio
 
 
 class Pool(NamedTuple):
-    """Equal machines of which there are so many, told from the cloud's others by their price (USD per hour)."""
+    """Equal machines of which there are so many.
+
+    They are told from the cloud's others by their price (USD per hour), and by the reservation that they are in.
+    """
 
     cloud: str
     region: str
     zone: str | None
     instance_type: str
     price: float
+    reservation: str | None = None
 
 
 KIND = ("cloud", "instance_type", "accelerator", "accelerator_count", "use_spot")
@@ -208,6 +212,8 @@ class Offers:
             compute_usd=float(self.usd[row]),
             changing=self.changing,
             changing_price=float(self.changing_price[row]) if self.changing else 0.0,
+            reservation=values["reservation"],
+            until=values["until"],
         )
 
 
@@ -316,7 +322,9 @@ def _query(task: Task, catalog: Catalog, clouds: Sequence[str]) -> pl.DataFrame:
         raise refusals[len(refusals) - 1 if len(task.resources.alternatives) == 1 else 0]
     found = pl.concat(frames)
     several = len(task.resources.alternatives) > 1
-    return found.unique([*KIND, "region", "zone"], keep="first", maintain_order=True) if several else found
+    return (
+        found.unique([*KIND, "region", "zone", "reservation"], keep="first", maintain_order=True) if several else found
+    )
 
 
 def _boot_hours(found: pl.DataFrame, wanted: Resources) -> pl.Expr | pl.Series:
@@ -358,7 +366,7 @@ def _pools(frame: pl.DataFrame) -> tuple[Ints, tuple[Pool, ...]]:
     numbers: dict[Pool, int] = {}
     for row in rows.tolist():
         values = frame.row(row, named=True)
-        key = Pool(values["cloud"], values["region"], values["zone"], values["instance_type"], values["price"])
+        key = Pool(*(values[name] for name in Pool._fields))
         pool[row] = numbers.setdefault(key, len(numbers))
     return pool, tuple(numbers)
 

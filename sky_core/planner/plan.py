@@ -32,6 +32,8 @@ class Placement(Record):
         transfer_hours: How long its slowest input takes to arrive.
         changing: Machines of an elastic gang at most that come and go, beside ``num_nodes`` that stay…
         changing_price: …and what each of them is taken to cost, USD per hour.
+        reservation: What its launch names to get into capacity that is reserved; None for what is sold to all.
+        until: When the reservation ends, seconds since the epoch; None where it does not.
     """
 
     task: str
@@ -56,6 +58,8 @@ class Placement(Record):
     transfer_hours: float = 0.0
     changing: int = 0
     changing_price: float = 0.0
+    reservation: str | None = None
+    until: float | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -87,10 +91,15 @@ class Placement(Record):
         return self.cloud, self.region
 
     @property
+    def market(self) -> Literal["spot", "on-demand", "reserved"]:
+        """How its machines are had."""
+        return "spot" if self.use_spot else "reserved" if self.reservation else "on-demand"
+
+    @property
     def machine(self) -> str:
         """The offering in a few words, e.g. ``aws/us-east-1a p3.2xlarge (V100:1, spot)``."""
         accelerator = f"{self.accelerator}:{self.accelerator_count:g}" if self.accelerator else ""
-        details = ", ".join(part for part in (accelerator, "spot" if self.use_spot else "on-demand") if part)
+        details = ", ".join(part for part in (accelerator, self.market) if part)
         return f"{self.cloud}/{self.zone or self.region} {self.instance_type} ({details})"
 
 
@@ -134,6 +143,7 @@ class Block(Record):
 
     Attributes:
         accelerator: "" matches machines without.
+        reservation: "" matches what is sold to all.
         passing: Whether it is worth waiting for: machines of one's own that others have just now.
         guessed: Whether it was concluded from its neighbours: it gives way where nothing else is left.
     """
@@ -144,6 +154,7 @@ class Block(Record):
     instance_type: str | None = None
     accelerator: str | None = None
     use_spot: bool | None = None
+    reservation: str | None = None
     reason: str = ""
     until: float = float("inf")
     passing: bool = False

@@ -11,9 +11,9 @@ from sky_core.catalog import Catalog
 from sky_core.errors import NoCloudEnabled
 from sky_core.planner.candidates import Candidates, Shelf, pinned
 from sky_core.planner.candidates import freeze_hours as _freeze_task
-from sky_core.planner.capacity import pools
+from sky_core.planner.capacity import lasting, pools
 from sky_core.planner.deadlines import fast_enough
-from sky_core.planner.explain.remarks import remarks
+from sky_core.planner.explain.remarks import remarks, too_short
 from sky_core.planner.explain.rivals import deals, next_best, single_cloud
 from sky_core.planner.explain.sensitivity import Sensitivity
 from sky_core.planner.model import Model
@@ -93,12 +93,13 @@ def make_plan(
     now, fixed = time.time(), fixed or {}
     done = so_far or SoFar(now, 0.0, {})
     shelf = Shelf(market.catalog, market.clouds, blocked=market.blocked, history=market.history, tracker=market.tracker)
-    candidates = _candidates(pipeline, shelf, fixed, done)
-    model = Model(pipeline, candidates, market.catalog, dict(pools(market.catalog)), market.held)
+    wanted = _candidates(pipeline, shelf, fixed, done)
+    candidates = {task.name: lasting(task, wanted[task.name], now) for task in pipeline.tasks}
+    model = Model(pipeline, candidates, market.catalog, dict(pools(market.catalog)), market.held, now)
     rest = goal.model_copy(update={"deadline": _hours_left(goal, done)})
     first = {name: found.first for name, found in candidates.items()}
     solution = solve_prudently(model.solve, lambda: model.at_worst, first, rest)
-    placements = model.placements(solution)
+    placements, schedule = model.placements(solution), model.schedule(solution)
     return Plan(
         pipeline=pipeline.name,
         objective=goal,
@@ -109,13 +110,13 @@ def make_plan(
         optimal=solution.optimal,
         method=solution.method,
         transfers=model.transfers(solution),
-        schedule=model.schedule(solution),
+        schedule=schedule,
         alone={cloud: single_cloud(model, cloud, rest, fixed) for cloud in market.clouds},
         next_best=next_best(model, rest, solution, fixed) if explain else {},
         deals=deals(model, solution) if trade else (),
         guesses=Sensitivity(model, shelf, solution, rest).guesses() if explain else (),
         left_out=dict(market.left_out),
-        remarks=remarks(pipeline, placements, market.catalog),
+        remarks=(*remarks(pipeline, placements, market.catalog), *too_short(wanted, placements, schedule, now)),
         catalog_version=market.catalog.version,
         dag_hash=dag_hash(pipeline),
         created_at=now,

@@ -168,6 +168,7 @@ class Cluster:
         kept_as: The name under which its machines are kept, or were; None of those that never were.
         kept_at: Since when they have been idle.
         kept_until: When that ends, by the store's own clock (``Store.now``); written down before they are kept.
+        reservation: What its launch names to get into capacity that is reserved; None for what is sold to all.
     """
 
     token: str
@@ -194,6 +195,7 @@ class Cluster:
     kept_as: str | None = None
     kept_at: float | None = None
     kept_until: float | None = None
+    reservation: str | None = None
 
     @property
     def gone_by(self) -> float:
@@ -223,6 +225,11 @@ class Cluster:
     def market(self) -> Market:
         """The market that its machines are bought on."""
         return "spot" if self.use_spot else "on-demand"
+
+    @property
+    def bought(self) -> Literal["spot", "on-demand", "reserved"]:
+        """How its machines are paid."""
+        return "reserved" if self.reservation else self.market
 
     @property
     def place(self) -> str:
@@ -300,6 +307,7 @@ class Observation:
         scope: How far a refusal reaches.
         hours: Lifetime of the machine for ``preempted`` and ``released``.
         accelerator: Its name; the same instance type comes with and without on GCP.
+        reservation: The one that was asked for, None of what is sold to all.
         login: Whose ``launched`` or ``auth`` it was, as ``clouds.credentials.login_of`` names it; None if it is all the
             same.
     """
@@ -315,6 +323,7 @@ class Observation:
     hours: float | None = None
     accelerator: str | None = None
     login: str | None = None
+    reservation: str | None = None
 
 
 @dataclass(frozen=True)

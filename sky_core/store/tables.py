@@ -94,6 +94,7 @@ CLUSTERS = Table(
     Column("kept_as", Text),
     Column("kept_at", Float),
     Column("kept_until", Float),
+    Column("reservation", Text),
 )
 
 LAUNCHES = Table(
@@ -152,6 +153,7 @@ OBSERVATIONS = Table(
     Column("hours", Float),
     Column("accelerator", Text),
     Column("login", Text),
+    Column("reservation", Text),
 )
 
 RUNS = Table(

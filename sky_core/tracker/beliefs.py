@@ -36,6 +36,7 @@ class Offering:
 
     Attributes:
         interruption: Published probability of an interruption within a month, None where there is none.
+        reservation: What a launch names to get there, None for what is sold to all.
     """
 
     cloud: str
@@ -46,6 +47,7 @@ class Offering:
     accelerator: str | None = None
     accelerator_count: float = 0
     interruption: float | None = None
+    reservation: str | None = None
 
 
 def chance(offering: Offering, observations: Iterable[Observation], now: float) -> float:

@@ -21,6 +21,7 @@ MOST_DOUBLINGS = 3
 ENOUGH = 3
 """So many kinds of machine refused in a zone, or such zones in a region, and the rest there is taken to be sold out."""
 NO_ACCELERATOR = ""
+NO_RESERVATION = ""
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Blocked:
 
     Attributes:
         accelerator: ``NO_ACCELERATOR`` matches machines without.
+        reservation: ``NO_RESERVATION`` matches what is sold to all.
         passing: Whether it may be over at any moment, as when another job gives back what it had.
         guessed: Whether it was concluded from its neighbours: worth trying where there is nothing else.
     """
@@ -43,6 +45,7 @@ class Blocked:
     reason: str
     passing: bool = False
     guessed: bool = False
+    reservation: str | None = None
 
     def covers(self, offering: Observation | Offering) -> bool:
         """Whether an offering falls into the scope."""
@@ -54,9 +57,10 @@ def blocked(observations: Iterable[Observation], now: float, ttl_s: float) -> li
     """The scopes blocked at ``now``, each for ``ttl_s`` seconds after its last refusal, longer if it keeps refusing.
 
     A refusal or preemption blocks this kind of machine in this market in its scope; with scope "family" all that have
-    its accelerator, and with scope "type" it alone, in both markets. Missing rights to a service's clusters block all
-    of its release, other missing rights block all kinds in both markets,
-    unless their scope is a market or a type; machines that cannot be reached block all that is there. A later launch
+    its accelerator, and with scope "type" it alone, in both markets. What the market lacks says nothing of what is
+    reserved, nor does a reservation, with scope "reservation", of the market. Missing rights to a service's clusters
+    block all of its release, other missing rights block all kinds in both markets, unless their scope is a market or a
+    type; machines that cannot be reached block all that is there. A later launch
     within the scope lifts the block, but not that of a place out of reach: machines were to be had there all the time.
     Nor does a launch by somebody else lift what a login was refused.
     """
@@ -75,7 +79,8 @@ def blocked(observations: Iterable[Observation], now: float, ttl_s: float) -> li
         until = refusals[-1].at + ttl_s * _patience(refusals, ttl_s)
         if until > now:
             kind = refusals[-1].kind
-            reason = f"{NOT_GIVEN.get(kind, kind)} in {scope.zone or scope.region or scope.cloud}"
+            place = scope.reservation or scope.zone or scope.region or scope.cloud
+            reason = f"{NOT_GIVEN.get(kind, kind)} in {place}"
             found.append(replace(scope, until=until, reason=reason, passing=kind in PASSING))
     return found
 
@@ -88,7 +93,7 @@ def sold_out(observations: Iterable[Observation], now: float, ttl_s: float) -> l
     """
     kinds: dict[tuple[str, str, str, str, Market], dict[str, float]] = defaultdict(dict)
     for seen in sorted(observations, key=lambda item: item.at):
-        if not now - ttl_s < seen.at <= now or seen.zone is None or seen.scope != "zone":
+        if not now - ttl_s < seen.at <= now or seen.zone is None or seen.scope != "zone" or seen.reservation:
             continue
         about = (seen.cloud, seen.region, seen.zone, seen.accelerator or NO_ACCELERATOR, seen.market)
         if seen.kind == "launched":
@@ -99,12 +104,14 @@ def sold_out(observations: Iterable[Observation], now: float, ttl_s: float) -> l
     for (cloud, region, zone, accelerator, market), refused in kinds.items():
         if len(refused) >= ENOUGH:
             until, reason = max(refused.values()) + ttl_s, f"{len(refused)} kinds of machine refused in {zone}"
-            found.append(Blocked(cloud, region, zone, None, accelerator, market, until, reason, guessed=True))
+            here = Blocked(cloud, region, zone, None, accelerator, market, until, reason, guessed=True)
+            found.append(replace(here, reservation=NO_RESERVATION))
             zones[cloud, region, accelerator, market].append(until)
     for (cloud, region, accelerator, market), until_s in zones.items():
         if len(until_s) >= ENOUGH:
             reason = f"{len(until_s)} zones of {region} are sold out"
-            found.append(Blocked(cloud, region, None, None, accelerator, market, max(until_s), reason, guessed=True))
+            there = Blocked(cloud, region, None, None, accelerator, market, max(until_s), reason, guessed=True)
+            found.append(replace(there, reservation=NO_RESERVATION))
     return found
 
 
@@ -117,10 +124,14 @@ def _scope(seen: Observation) -> Blocked:
         instance_type = everything_of(seen.instance_type) if seen.scope == "type" else None
         market = seen.market if seen.scope == "market" else None
         return Blocked(seen.cloud, region, zone, instance_type, None, market, 0.0, "")
+    if seen.scope == "reservation":
+        here = Blocked(seen.cloud, seen.region, seen.zone, seen.instance_type, seen.accelerator, seen.market, 0.0, "")
+        return replace(here, reservation=seen.reservation)
     market = None if seen.scope == "type" else seen.market
     # Of machines without accelerators a smaller one may fit what is left of a quota, even of none at all.
     instance_type = None if seen.scope == "family" and seen.accelerator else seen.instance_type
-    return Blocked(seen.cloud, region, zone, instance_type, seen.accelerator, market, 0.0, "")
+    there = Blocked(seen.cloud, region, zone, instance_type, seen.accelerator, market, 0.0, "")
+    return there if seen.scope == "type" else replace(there, reservation=seen.reservation or NO_RESERVATION)
 
 
 def _shows_otherwise(launched: Observation, refusal: Observation) -> bool:
@@ -131,7 +142,7 @@ def _shows_otherwise(launched: Observation, refusal: Observation) -> bool:
 
 
 def _place(it: Blocked | Observation | Offering) -> tuple[str | None, ...]:
-    return it.cloud, it.region, it.zone, it.instance_type, it.accelerator, it.market
+    return it.cloud, it.region, it.zone, it.instance_type, it.accelerator, it.market, it.reservation
 
 
 def _patience(refusals: Sequence[Observation], ttl_s: float) -> int:

@@ -41,6 +41,8 @@ class Tracker:
         self._seen = tuple(observations)
         self._of_kind: dict[tuple[str, str, str | None, str], list[Observation]] = defaultdict(list)
         for item in self._seen:
+            if item.reservation is not None:  # says nothing of what is sold to all
+                continue
             self._of_kind[kind_of(item)].append(item)
 
     def blocked(self, ttl_s: float) -> list[Blocked]:
@@ -75,7 +77,8 @@ class Tracker:
             row = offers.row(number, named=True)
             offering = offering_of(row, use_spot=row["use_spot"])
             chance[number], preemptions[number] = self.chance(offering), self.preemptions_per_hour(offering)
-        return chance, preemptions
+        # Paid for and kept free, as far as anybody knows; what it refuses is blocked.
+        return np.where(offers["reservation"].is_not_null().to_numpy(), 1.0, chance), preemptions
 
     def _seen_before(self, offers: pl.DataFrame) -> list[int]:
         """The rows whose kind of machine was observed."""

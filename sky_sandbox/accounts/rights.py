@@ -37,6 +37,9 @@ GOOGLE: Mapping[str, tuple[str, ...]] = {
     "instances.setLabels": ("compute.instances.setLabels",),
     "instances.aggregatedList": ("compute.instances.list",),
     "disks.aggregatedList": ("compute.disks.list",),
+    "reservations.get": ("compute.reservations.get",),
+    "reservations.list": ("compute.reservations.list",),
+    "reservations.aggregatedList": ("compute.reservations.list",),
     "networks.get": ("compute.networks.get",),
     "networks.list": ("compute.networks.list",),
     "firewalls.insert": ("compute.firewalls.create", "compute.networks.updatePolicy"),
@@ -78,6 +81,7 @@ JOINED = {  # what a resource of this kind names in its body, and has to be let 
         ("networkInterfaces", "Microsoft.Network/networkInterfaces/join/action"),
         ("userAssignedIdentities", "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action"),
         ("managedDisk", "Microsoft.Compute/disks/write"),
+        ("capacityReservationGroup", "Microsoft.Compute/capacityReservationGroups/deploy/action"),
     ),
 }
 

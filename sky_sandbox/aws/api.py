@@ -20,8 +20,10 @@ from urllib.parse import parse_qsl
 from sky_sandbox.accounts.quotas import aws_quotas
 from sky_sandbox.accounts.refusals import Refusal, aws_refusal
 from sky_sandbox.accounts.rights import aws_needs
-from sky_sandbox.aws.ec2 import ACCOUNT, AwsError, Ec2
+from sky_sandbox.aws.ec2 import ACCOUNT, Ec2
 from sky_sandbox.aws.iam import ANSWERED, iam_reply
+from sky_sandbox.aws.refusal import AwsError
+from sky_sandbox.aws.reservations import PREFERS, TARGET, TARGETS, describe
 from sky_sandbox.aws.sso import Sso
 from sky_sandbox.aws.sts import LENDS, TELLS, sts_reply, whoami
 from sky_sandbox.images import images
@@ -50,6 +52,7 @@ ABOUT = {
     "type": "InstanceType",
     "token": "ClientToken",
     "count": "MinCount",
+    "reservation": TARGETS,
 }
 
 
@@ -160,6 +163,8 @@ class Aws:
             except AwsError as error:
                 return Answer.of(error, environ)
             return Answer("200 OK", [("Content-Type", "text/xml")], told)
+        if (about := self._of_reservations(call, environ)) is not None:
+            return about
         if call.action == TELLS and caller is not None:
             return Answer("200 OK", [("Content-Type", "text/xml")], whoami(caller))
         if call.service == "servicequotas":
@@ -176,6 +181,20 @@ class Aws:
         if fault and fault.kind == "lost":
             return _injected(fault, call, environ)
         return answer
+
+    def _of_reservations(self, call: Call, environ: WSGIEnvironment) -> Answer | None:
+        """What is said of reservations without moto, which knows none; a launch's is noted for what then asks."""
+        TARGET.set(call.parameters.get(TARGETS, ""))
+        if call.action == "DescribeCapacityReservations":
+            try:
+                told = describe(self.world, call.region, call.parameters)
+                return Answer("200 OK", [("Content-Type", "text/xml")], told)
+            except AwsError as error:
+                return Answer.of(error, environ)
+        if TARGETS in call.parameters and PREFERS in call.parameters:
+            both = "The request can include either a CapacityReservationId or a CapacityReservationPreference"
+            return Answer.of(AwsError("InvalidParameterCombination", f"{both} but not both."), environ)
+        return None
 
     def _caller(self, call: Call, token: str) -> Login | Fault | None:
         """The session that a call is signed by, None for one's own keys, or as what AWS refuses others."""

@@ -12,7 +12,6 @@ import uuid
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from typing import Any
-from xml.sax.saxutils import escape
 
 os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"  # 15 MB per region; read when a region is first used
 
@@ -21,9 +20,10 @@ from moto.ec2 import utils as ec2_utils
 from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models.instances import Instance, InstanceBackend, Reservation, StateReason
 from moto.ec2.models.security_groups import SecurityGroupRule
-from werkzeug.exceptions import HTTPException
 
 from sky_sandbox.accounts import OPT_IN
+from sky_sandbox.aws.refusal import AwsError
+from sky_sandbox.aws.reservations import BLOCK, TARGET, enter
 from sky_sandbox.aws.types import InstanceType, instance_type
 from sky_sandbox.machines.record import Machine, Market
 from sky_sandbox.world import Refused, World
@@ -31,18 +31,6 @@ from sky_sandbox.world import Refused, World
 ACCOUNT = DEFAULT_ACCOUNT_ID
 DEFAULT_TOKEN = "ABCDE"  # noqa: S105 - what moto puts where a request has no ClientToken
 
-# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html; all others answer 400.
-STATUSES = {
-    "AuthFailure": 401,
-    "UnauthorizedOperation": 403,
-    "Blocked": 403,
-    "InsufficientInstanceCapacity": 500,
-    "InternalError": 500,
-    "InternalFailure": 500,
-    "RequestLimitExceeded": 503,
-    "ServiceUnavailable": 503,
-    "Unavailable": 503,
-}
 STATES = {
     "pending": ("pending", 0),
     "running": ("running", 16),
@@ -55,28 +43,9 @@ REASONS = {  # why a machine ended -> code and message of EC2's StateReason
     "preempted": ("Server.SpotInstanceTermination", "Spot instance termination"),
     "killed": ("Server.InternalError", "Internal error"),
     "failed": ("Server.InternalError", "Internal error on launch"),
+    # No code is documented for the end of a Capacity Block: one that nobody can know.
+    "expired": ("Server.CapacityBlockEnded", "The Capacity Block is about to end"),
 }
-
-
-class AwsError(HTTPException):
-    """A refusal in EC2's words: an exception inside moto, an answer outside."""
-
-    def __init__(self, code: str, message: str) -> None:
-        # moto sends the description as it is.
-        super().__init__(
-            '<?xml version="1.0" encoding="UTF-8"?>\n<Response><Errors><Error>'
-            f"<Code>{escape(code)}</Code><Message>{escape(message)}</Message>"
-            f"</Error></Errors><RequestID>{uuid.uuid4()}</RequestID></Response>"
-        )
-        self.code = STATUSES.get(code, 400)
-
-    def get_body(self, environ: Any = None, scope: Any = None) -> str:
-        """EC2's error document."""
-        return self.description or ""
-
-    def get_headers(self, environ: Any = None, scope: Any = None) -> list[tuple[str, str]]:
-        """An XML document."""
-        return [("Content-Type", "text/xml;charset=UTF-8")]
 
 
 class Ec2:
@@ -126,7 +95,8 @@ class Ec2:
         if image not in backend.amis:
             raise AwsError("InvalidAMIID.NotFound", f"The image id '[{image}]' does not exist")
         token = options.get("client_token", DEFAULT_TOKEN)
-        what = (image, count, kind.name, options.get("placement"), options.get("instance_market_options"), str(data))
+        asked = (options.get("placement"), options.get("instance_market_options"), TARGET.get())
+        what = (image, count, kind.name, *asked, str(data))
         with self.lock:
             if token != DEFAULT_TOKEN and (backend.region_name, token) in self._launches:
                 before, reservation = self._launches[backend.region_name, token]
@@ -152,14 +122,20 @@ class Ec2:
         groups: Any,
         **options: Any,
     ) -> Reservation:
+        block = options.get("instance_market_options") == BLOCK
+        if block:
+            options["instance_market_options"] = {}  # moto takes all markets for spot
         market: Market = "spot" if options.get("instance_market_options") or options.get("lifecycle") else "on-demand"
         if subnet := _subnet(options):
             options["placement"] = _in_zone_of(backend, subnet, options.get("placement"))
             _in_network_of(backend, subnet, options)
         zone = options["placement"] = options.get("placement") or self._zone(backend, kind, market, count)
         with self.world.lock:
+            bought = BLOCK if block else market
+            reserved = enter(self.world, backend.region_name, zone, kind.name, count, bought)
             try:
-                self.world.admit("aws", backend.region_name, zone, kind.name, market, kind.vcpus, count, kind.pools)
+                if not reserved:
+                    self.world.admit("aws", backend.region_name, zone, kind.name, market, kind.vcpus, count, kind.pools)
             except Refused as refused:
                 raise _refusal(refused, kind.name, zone, market) from None
             reservation: Reservation = run(backend, image, count, data, groups, **options)
@@ -167,7 +143,11 @@ class Ec2:
                 if market == "spot":
                     # Not an attribute of moto's, but replies take it from here by its name.
                     instance.spot_instance_request_id = f"sir-{uuid.uuid4().hex[:8]}"  # type: ignore[attr-defined]
-                self.world.start(self._machine(instance, kind, market, f"/{backend.amis[image].name}"))
+                if block:
+                    instance.lifecycle = BLOCK
+                machine = self._machine(instance, kind, market, f"/{backend.amis[image].name}")
+                machine.reservation = reserved
+                self.world.start(machine)
         for instance in reservation.instances:
             self._mirror(instance)
         return reservation

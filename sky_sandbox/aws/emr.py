@@ -23,7 +23,8 @@ from moto.emr.exceptions import ValidationException
 from moto.emr.models import Cluster, ElasticMapReduceBackend, Instance, InstanceGroup
 from moto.emr.responses import ElasticMapReduceResponse
 
-from sky_sandbox.aws.ec2 import ACCOUNT, AwsError
+from sky_sandbox.aws.ec2 import ACCOUNT
+from sky_sandbox.aws.refusal import AwsError
 from sky_sandbox.aws.types import instance_type
 from sky_sandbox.machines.namespaces import after_sshd
 from sky_sandbox.machines.record import Machine

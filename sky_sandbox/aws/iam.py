@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sky_sandbox.accounts import Account
-from sky_sandbox.aws.ec2 import ACCOUNT, AwsError
+from sky_sandbox.aws.ec2 import ACCOUNT
+from sky_sandbox.aws.refusal import AwsError
 from sky_sandbox.aws.sso import ROLE
 
 NAMESPACE = "https://iam.amazonaws.com/doc/2010-05-08/"

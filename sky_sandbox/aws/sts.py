@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from xml.sax.saxutils import escape
 
-from sky_sandbox.aws.ec2 import ACCOUNT, AwsError
+from sky_sandbox.aws.ec2 import ACCOUNT
 from sky_sandbox.aws.iam import is_role
+from sky_sandbox.aws.refusal import AwsError
 from sky_sandbox.logins import EVERYTHING, Login, Logins
 
 TELLS = "GetCallerIdentity"

@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 
 from starlette.responses import JSONResponse, Response
 
-from sky_sandbox.azure import resources
+from sky_sandbox.azure import reservations, resources
 from sky_sandbox.azure.login import check_login
 from sky_sandbox.azure.providers import Providers
 from sky_sandbox.azure.resources import ADDRESS, DISK, FIREWALL, IDENTITY, NETWORK, NIC, VM, Entry, Wanted
@@ -118,6 +118,8 @@ class Arm:
 
     def _route(self, call: Call, late: Body | None) -> Response:
         if told := self.providers.answer(self.world.account, call):
+            return told
+        if told := reservations.answer(self.world, call):
             return told
         if LIST_GROUPS.match(call.key):
             return page(group for group in self.groups.values() if call.wants(group))
@@ -350,8 +352,10 @@ class Arm:
         )
         place = ("azure", wanted.region, wanted.zone, size.name, wanted.market)
         with self.world.lock:
+            machine.reservation = reservations.enter(self.world, call.body, wanted)
             try:
-                self.world.admit(*place, size.vcpus, pools=size.pools)
+                if not machine.reservation:
+                    self.world.admit(*place, size.vcpus, pools=size.pools)
             except Refused as refused:
                 raise wanted.refusal(refused) from None
             self.world.start(machine)

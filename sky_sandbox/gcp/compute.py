@@ -23,6 +23,7 @@ from sky_sandbox.gcp import flex, types
 from sky_sandbox.gcp.dataproc import Dataproc
 from sky_sandbox.gcp.login import Door, ServiceAccount
 from sky_sandbox.gcp.request import about, check_labels, no_accelerators, requested_machine, stockout
+from sky_sandbox.gcp.reservations import Reservations, enter
 from sky_sandbox.gcp.resources import Resources
 from sky_sandbox.gcp.tokens import token_exchange
 from sky_sandbox.gcp.tpu.nodes import Tpu
@@ -35,6 +36,7 @@ from sky_sandbox.gcp.wire import (
     Resource,
     add,
     endpoint,
+    fingerprint,
     matches,
     not_found,
     operation_resource,
@@ -62,7 +64,7 @@ def app(world: World, logins: Logins, account: ServiceAccount) -> Starlette:
     tpus = Tpu(world)
     return Starlette(
         routes=[*lending, *Compute(world).routes(), *resources.routes(), *tpus.routes(), *Queue(world, tpus).routes(),
-                *Dataproc(world).routes()],
+                *Dataproc(world).routes(), *Reservations(world).routes()],
         middleware=[Middleware(Door, bearer=account.bearer)],
     )  # fmt: skip
 
@@ -129,9 +131,13 @@ class Compute:
         try:
             if call.refusal:
                 raise Refused("quota" if "QUOTA" in call.refusal else "capacity", "sandbox fault")
-            self.world.admit(
-                "gcp", machine.region, machine.zone, machine.type, machine.market, machine.vcpus, pools=machine.pools
-            )
+            machine.reservation, unmet = enter(self.world, machine)
+            if unmet:
+                errors.append({"code": "CONDITION_NOT_MET", "message": unmet})
+                http = (412, "PRECONDITION FAILED")
+            elif not machine.reservation:
+                place = (machine.region, machine.zone, machine.type, machine.market)
+                self.world.admit("gcp", *place, machine.vcpus, pools=machine.pools)
         except Refused as refused:
             words = no_accelerators if refused.none else self._quota_exceeded
             error, http = words(machine) if refused.why == "quota" else stockout(machine)
@@ -182,7 +188,7 @@ class Compute:
     def set_labels(self, call: Call) -> Resource:
         """https://cloud.google.com/compute/docs/reference/rest/v1/instances/setLabels"""
         machine = self._get(call)
-        if call.body.get("labelFingerprint") != _fingerprint(machine.tags):
+        if call.body.get("labelFingerprint") != fingerprint(machine.tags):
             raise ApiError(412, "conditionNotMet", "Labels fingerprint either invalid or resource labels have changed")
         check_labels(call.body.get("labels", {}))
         machine.tags = dict(call.body.get("labels", {}))
@@ -266,7 +272,7 @@ class Compute:
             "selfLink": f"{root}/instances/{name}",
             "machineType": f"{root}/machineTypes/{machine.type}",
             "labels": machine.tags,
-            "labelFingerprint": _fingerprint(machine.tags),
+            "labelFingerprint": fingerprint(machine.tags),
             "disks": [_disk(root, name, disk) for disk in body.get("disks", ())],
             "networkInterfaces": [_interface(machine, item) for item in body.get("networkInterfaces", ())],
         }
@@ -375,11 +381,6 @@ def _is_gone(machine: Machine) -> bool:
 
 def _has_ended(machine: Machine) -> bool:
     return machine.state in ("off", "gone")
-
-
-def _fingerprint(labels: Mapping[str, str]) -> str:
-    """As Google does, a short hash that changes when the labels do."""
-    return uuid.uuid5(uuid.NAMESPACE_OID, repr(sorted(labels.items()))).hex[:12]
 
 
 def _disk(root: str, name: str, disk: Resource) -> Resource:

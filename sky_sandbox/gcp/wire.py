@@ -6,6 +6,7 @@ import json
 import random
 import re
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -168,6 +169,11 @@ def start(world: World, machine: Machine) -> None:
     with world.lock:
         add(world, machine)
         world.start(machine)
+
+
+def fingerprint(labels: Mapping[str, str]) -> str:
+    """As Google does, a short hash that changes when the labels do."""
+    return uuid.uuid5(uuid.NAMESPACE_OID, repr(sorted(labels.items()))).hex[:12]
 
 
 def timestamp(seconds: float) -> str:

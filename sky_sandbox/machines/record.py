@@ -8,7 +8,7 @@ from typing import Any, Literal
 Market = Literal["on-demand", "spot"]
 WAITS = "waits"  # in ``extra`` of a machine that is there and waits for room
 MachineState = Literal["pending", "running", "stopping", "off", "gone"]
-Cause = Literal["", "user", "deallocated", "preempted", "self", "killed", "failed"]
+Cause = Literal["", "user", "deallocated", "preempted", "self", "killed", "failed", "expired"]
 
 
 @dataclass
@@ -44,4 +44,5 @@ class Machine:
     deleted: bool = False  # its account has asked for its deletion
     caller: str = ""  # who launched it
     public: bool = True  # whether it was given an address of the world's
+    reservation: str = ""  # the id of the one that it is in
     seen_at: float = 0.0  # before then, an eventually consistent cloud does not know it

@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from sky_core.catalog.names import REFRESHED
-from sky_core.catalog.schema import SCHEMA
+from sky_core.catalog.schema import whole
 
 FOLDER = REFRESHED
 COMPLETE = "skyloom.complete"
@@ -90,7 +90,7 @@ def _read_one(folder: Path, source: str) -> Refreshed | None:
             continue
         try:
             metadata = pl.read_parquet_metadata(path)
-            table = pl.read_parquet(path).cast(pl.Schema(SCHEMA)).select(*SCHEMA)
+            table = whole(pl.read_parquet(path))
             return Refreshed(source, table, metadata[COMPLETE] == "True", metadata[FETCHED_AT])
         except (OSError, KeyError, pl.exceptions.PolarsError) as error:
             log.warning("%s is damaged and left out (%s); 'skyloom catalog refresh' replaces it", path, error)

@@ -77,6 +77,7 @@ def _with_fee(table: pl.DataFrame, cloud: str, service: Managed) -> pl.DataFrame
     rows = table.filter(
         pl.col("cloud").cast(pl.String) == cloud,
         pl.col("accelerator").is_null(),
+        pl.col("reservation").is_null(),  # a service launches its machines itself, and names none
         names.str.contains(service.machines.pattern),
     )
     fee = pl.col("vcpus") * service.fee_per_vcpu

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sky_core.cli.terminal import agreed, complain, open_broker, say, show
-from sky_core.errors import SkyloomError, SpecError
+from sky_core.errors import CloudError, SkyloomError, SpecError
 
 if TYPE_CHECKING:
     from sky_core.config import Settings
@@ -44,6 +44,7 @@ def check(
             try:
                 connect(name, settings).check()
                 usable.append(name)
+                faults += _check_reservations(name, settings)
                 faults += _check_deep(name, settings, places[name]) if deep else 0
             except SkyloomError as error:
                 why = str(error)
@@ -64,6 +65,19 @@ def _places(settings: Settings, regions: list[str]) -> dict[str, list[str]]:
             raise SpecError(f"--region {place}: no such place", cure=f"write e.g. {next(iter(settings.clouds))}/REGION")
     said = {name: [p.partition("/")[2] for p in regions if p.startswith(f"{name}/")] for name in settings.clouds}
     return {name: said[name] or [one for one in [facts_of(name).default_region] if one] for name in settings.clouds}
+
+
+def _check_reservations(name: str, settings: Settings) -> int:
+    """Say what catalog.toml has of reservations and the account does not; how many things."""
+    from sky_core.cli.account.reservations import amiss_in
+
+    try:
+        found = list(amiss_in(name, settings))
+    except CloudError as error:
+        found = [f"what is reserved cannot be told: {error}"]
+    for one in found:
+        complain(f"{name}: {one}")
+    return len(found)
 
 
 def _check_deep(name: str, settings: Settings, regions: list[str]) -> int:

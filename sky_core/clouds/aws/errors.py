@@ -23,6 +23,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
+from sky_core.clouds.reservations import LOOK
 from sky_core.errors import (
     AuthError,
     CapacityError,
@@ -61,6 +62,9 @@ QUOTA = frozenset(
         "SecurityGroupLimitExceeded",
     }
 )
+# Of a launch that names a reservation: it is full, or does not fit; and there is none of that id, or none any more.
+FULL_RESERVATION = "ReservationCapacityExceeded"
+NO_RESERVATION = "InvalidCapacityReservationId."
 FULL_SUBNET = "InsufficientFreeAddressesInSubnet"
 # Of the region as this account has it: machines of no type can be launched there.
 MISSING_NETWORK = frozenset({"VPCIdNotSpecified", "MissingInput", "InvalidSubnetID.NotFound"})
@@ -132,6 +136,8 @@ def sort_code(code: str, status: int, message: str) -> CloudError:
     text = f"{code}: {message}"
     if code in CAPACITY:
         return CapacityError(text, scope="zone", code=code)
+    if code == FULL_RESERVATION:
+        return CapacityError(text, scope="reservation", code=code)
     if code in QUOTA or code == FULL_SUBNET:
         scope: Scope = "zone" if code == FULL_SUBNET else "family" if NONE_AT_ALL in message else "region"
         return QuotaError(text, scope=scope, code=code)
@@ -161,6 +167,8 @@ def _invalid(code: str, text: str) -> InvalidRequest:
         return InvalidRequest(text, scope="region", code=code)
     if code in UNKNOWN_IMAGE or code == SMALL_DISK:
         return of_its_own(InvalidRequest(text, scope="region", code=code, cure="images of AWS differ by region"))
+    if code.startswith(NO_RESERVATION):
+        return InvalidRequest(text, scope="reservation", code=code, cure=LOOK)
     if code == "BucketAlreadyExists":
         return InvalidRequest(text, scope="region", code=code, cure="set another bucket_prefix in [clouds.aws]")
     if any(words in text for words in NEVER):

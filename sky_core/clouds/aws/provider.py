@@ -9,24 +9,23 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from sky_core.clouds.aws import emr
+from sky_core.clouds.aws import bodies, emr
 from sky_core.clouds.aws import leftovers as aws_leftovers
 from sky_core.clouds.aws.account.quotas import Quotas
-from sky_core.clouds.aws.errors import LOGIN, sort_end
+from sky_core.clouds.aws.errors import LOGIN
 from sky_core.clouds.aws.images import parameters
 from sky_core.clouds.aws.lending import lend
 from sky_core.clouds.aws.network import Network
+from sky_core.clouds.aws.reservations import Reservations
 from sky_core.clouds.aws.session import HOME_REGION, ONCE, Session
 from sky_core.clouds.base import (
     REFUSALS,
@@ -39,10 +38,10 @@ from sky_core.clouds.base import (
     Leftovers,
     Loan,
     Reach,
-    State,
     Storage,
     whole_gang,
 )
+from sky_core.clouds.reservations import aimed
 from sky_core.clouds.userdata import cloud_config
 from sky_core.config import CloudConfig
 from sky_core.errors import AuthError, CloudError, InvalidRequest, Throttled, UnknownOutcome
@@ -53,18 +52,7 @@ log = logging.getLogger(__name__)
 
 LAUNCH_ATTEMPTS = 4
 SETTLE_S = 120.0  # EC2 is eventually consistent: a new instance may be unknown to it for a minute, and a call take one
-STATES: Mapping[str, State] = {
-    "pending": "pending",
-    "running": "running",
-    "shutting-down": "stopping",
-    "stopping": "stopping",
-    "stopped": "stopping",  # its disk still costs money
-    "terminated": "gone",
-}
-HALTED = "Client.InstanceInitiatedShutdown"
-PREEMPTED = frozenset({"Server.SpotInstanceTermination", "Server.SpotInstanceShutdown"})
-ENDED_AT = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)")  # in StateTransitionReason
-LIVE = {"Name": "instance-state-name", "Values": [name for name in STATES if STATES[name] != "gone"]}
+LIVE = {"Name": "instance-state-name", "Values": [name for name, state in bodies.STATES.items() if state != "gone"]}
 FILTER_VALUES = 200  # as many values as EC2 takes in one filter
 
 
@@ -79,6 +67,7 @@ class Aws:
         self._session = Session(config)
         self._network = Network(config, self._session)
         self._quotas = Quotas(self._session)
+        self._reservations = Reservations(self._session)
         self._emr = emr.Emr(config, self._session, self._network)
         self._images: dict[tuple[str, str], Json] = {}  # (region, AMI) -> description
         self._buckets: dict[str, Storage] = {}
@@ -96,7 +85,8 @@ class Aws:
         if is_managed(request.instance_type):
             return [replace(i, armed="machine" if request.switch else "none") for i in self._emr.launch(request)]
         try:
-            instances = self._ask(request)
+            with aimed(request):
+                instances = self._ask(request)
         except REFUSALS as refusal:
             unclear = request.asked_before or request.token in self._unclear
             instances = self._made_before(request, refusal) if unclear else []
@@ -108,12 +98,14 @@ class Aws:
         return [replace(instance, armed="machine" if request.switch else "none") for instance in instances]
 
     def _ask(self, request: LaunchRequest) -> list[Instance]:
-        if request.accelerator:
+        if request.accelerator and request.reservation is None:  # what is reserved has its quota
             self._quotas.refuse_none(request.region, request.instance_type, request.use_spot)
         with self._session.errors(request.region):
             image = self._image(request)
             interface = self._network.interface(request.region, request.zone, request.ports)
-        body = _run_instances(request, image, interface, cloud_config(request, self.config.ssh_user))
+        body = bodies.run_instances(request, image, interface, cloud_config(request, self.config.ssh_user))
+        if request.reservation is not None:
+            body |= self._reservations.target(request.region, request.reservation)
         if self.config.machine_identity:
             body["IamInstanceProfile"] = {"Name": self.config.machine_identity}
         retrying = Retrying(
@@ -124,7 +116,7 @@ class Aws:
         )
         reply: Json = retrying(self._run, request.region, body)
         machines = sorted(reply["Instances"], key=lambda machine: machine.get("AmiLaunchIndex", 0))
-        return [_instance(request.region, machine) for machine in machines]
+        return [bodies.instance(request.region, machine) for machine in machines]
 
     def _made_before(self, request: LaunchRequest, refusal: CloudError) -> list[Instance]:
         """The gang that an earlier call with this token made, if it is whole; what is left of one is ended.
@@ -234,8 +226,8 @@ class Aws:
 
     def _unknown(self, id_: str) -> Instance:
         """An instance that EC2 does not know: not yet, just after its launch, or no longer, an hour after its end."""
-        launched_at, instance = self._fresh.get(id_, (-math.inf, _forgotten(id_)))
-        return replace(instance, seen=False) if time.monotonic() - launched_at < SETTLE_S else _forgotten(id_)
+        launched_at, instance = self._fresh.get(id_, (-math.inf, bodies.forgotten(id_)))
+        return replace(instance, seen=False) if time.monotonic() - launched_at < SETTLE_S else bodies.forgotten(id_)
 
     # --- calls -----------------------------------------------------------------------------------------------
 
@@ -254,7 +246,7 @@ class Aws:
             for page in pages:
                 for reservation in page["Reservations"]:
                     for machine in reservation["Instances"]:
-                        yield _instance(region, machine)
+                        yield bodies.instance(region, machine)
 
     def _image(self, request: LaunchRequest) -> Json:
         """Description of the AMI to boot.
@@ -310,75 +302,6 @@ class Aws:
                 raise InvalidRequest(f"the bucket {bucket} belongs to somebody else", code=code, cure=cure) from error
             if code != "BucketAlreadyOwnedByYou":
                 raise
-
-
-def _run_instances(request: LaunchRequest, image: Json, interface: Json, user_data: str) -> Json:
-    """The body of RunInstances."""
-    tags = [{"Key": name, "Value": value} for name, value in {"Name": request.token, **request.tags}.items()]
-    snapshot = max((mapping.get("Ebs", {}).get("VolumeSize", 0) for mapping in image["BlockDeviceMappings"]), default=0)
-    disk = {"VolumeSize": max(request.disk_gib, snapshot), "VolumeType": "gp3", "DeleteOnTermination": True}
-    body: Json = {
-        "ClientToken": request.token,
-        "ImageId": image["ImageId"],
-        "InstanceType": request.instance_type,
-        "MinCount": request.num_nodes,
-        "MaxCount": request.num_nodes,
-        "UserData": user_data,
-        **interface,
-        "BlockDeviceMappings": [{"DeviceName": image["RootDeviceName"], "Ebs": disk}],
-        "TagSpecifications": [
-            {"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume", "network-interface")
-        ],
-        "InstanceInitiatedShutdownBehavior": "terminate",
-        "MetadataOptions": {"HttpEndpoint": "enabled", "HttpTokens": "required", "HttpPutResponseHopLimit": 2},
-    }
-    if request.zone is not None:
-        body["Placement"] = {"AvailabilityZone": request.zone}
-    if request.use_spot:
-        options = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
-        body["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": options}
-    return body
-
-
-def _instance(region: str, machine: Json) -> Instance:
-    why = machine.get("StateReason", {})
-    reason = why.get("Code", "")
-    launched_at = machine.get("LaunchTime")
-    tags: dict[str, str] = {tag["Key"]: tag["Value"] for tag in machine.get("Tags", ())}
-    flow = tags.get(emr.FLOW_TAG)
-    return Instance(
-        id=emr.cluster_id(region, flow) if flow else f"{region}/{machine['InstanceId']}",
-        cloud="aws",
-        region=region,
-        zone=machine.get("Placement", {}).get("AvailabilityZone"),
-        instance_type=tags.get(emr.OURS_TAG) or machine["InstanceType"],
-        use_spot=machine.get("InstanceLifecycle") == "spot",
-        state=STATES[machine["State"]["Name"]],
-        ip=machine.get("PublicIpAddress") or None,
-        private_ip=machine.get("PrivateIpAddress") or None,
-        launched_at=launched_at.timestamp() if launched_at else None,
-        ended_at=_ended_at(machine),
-        tags=tags,
-        reason=reason,
-        preempted=reason in PREEMPTED,
-        halted=reason == HALTED,
-        failed=sort_end(reason, why.get("Message", "")),
-    )
-
-
-def _ended_at(machine: Json) -> float | None:
-    """When the machine stopped being billed, as far as EC2 says; ``None`` while it runs."""
-    told = ENDED_AT.search(machine.get("StateTransitionReason", ""))
-    if told is None or STATES[machine["State"]["Name"]] in ("pending", "running"):
-        return None
-    return datetime.strptime(told[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp()
-
-
-def _forgotten(id_: str) -> Instance:
-    region = id_.partition("/")[0]
-    return Instance(
-        id=id_, cloud="aws", region=region, zone=None, instance_type="", use_spot=False, state="gone", seen=False
-    )
 
 
 def _by_region(ids: Iterable[str]) -> dict[str, list[str]]:

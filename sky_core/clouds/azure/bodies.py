@@ -113,6 +113,9 @@ def machine(request: LaunchRequest, name: str, interface: str, user: str, identi
     if request.use_spot:
         # maxPrice -1: never evicted for its price, which is capped at the on-demand one.
         properties |= {"priority": "Spot", "evictionPolicy": "Delete", "billingProfile": {"maxPrice": -1}}
+    if request.reservation is not None:
+        # https://learn.microsoft.com/azure/virtual-machines/capacity-reservation-associate-vm
+        properties["capacityReservation"] = {"capacityReservationGroup": {"id": request.reservation}}
     if images.needs_nvme(request.instance_type):
         properties["storageProfile"]["diskControllerType"] = "NVMe"
     if images.CONFIDENTIAL_VM.match(request.instance_type):

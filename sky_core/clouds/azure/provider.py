@@ -26,6 +26,7 @@ from sky_core.clouds.azure.account.quotas import Quotas
 from sky_core.clouds.azure.errors import NOT_REGISTERED, cloud_errors, namespace_of
 from sky_core.clouds.azure.network import API as NETWORK_API
 from sky_core.clouds.azure.network import Surroundings
+from sky_core.clouds.azure.reservations import Reservations
 from sky_core.clouds.azure.session import Session
 from sky_core.clouds.azure.storage import AzureStorage
 from sky_core.clouds.base import (
@@ -44,6 +45,7 @@ from sky_core.clouds.base import (
     Storage,
     whole_gang,
 )
+from sky_core.clouds.reservations import aimed
 from sky_core.config import CloudConfig
 from sky_core.errors import CapacityError, CloudError, InvalidRequest, Throttled, UnknownOutcome
 
@@ -78,6 +80,7 @@ class Azure:
         self._groups, self._resources = session.resources.resource_groups, session.resources.resources
         self._providers = session.resources.providers
         self._quotas = Quotas(session.compute.usage, self._providers)
+        self._reservations = Reservations(session.compute, session.subscription)
         self._network = Surroundings(config, self._resources, self._id)
         self._storage = AzureStorage(config, session.subscription, session.resources, session.credential)
 
@@ -90,7 +93,7 @@ class Azure:
     def launch(self, request: LaunchRequest) -> list[Instance]:
         """See :meth:`Cloud.launch`. After Throttled and UnknownOutcome what was made stays, to be taken up again."""
         try:
-            with cloud_errors(zoned=bool(bodies.zones(request))):
+            with aimed(request), cloud_errors(zoned=bool(bodies.zones(request))):
                 bodies.image(request)  # before anything is made for a machine that has none
                 group = self._group(request.token)
                 if group is None or looks.TAG_LAUNCHED not in (group.tags or {}) or looks.is_deleting(group):
@@ -156,7 +159,9 @@ class Azure:
     def _create(self, request: LaunchRequest) -> None:
         """Make the group, in it the network and the addresses, then the interfaces, then the machines."""
         token, names = request.token, looks.names_of(request)
-        if request.accelerator:
+        if request.reservation is not None:  # it has its quota
+            self._reservations.refuse_full(request)
+        elif request.accelerator:
             self._quotas.refuse_none(request.region, request.instance_type, request.use_spot)
         self._groups.create_or_update(token, {"location": request.region, "tags": dict(request.tags)})
         self._network.make(request, names)

@@ -16,6 +16,7 @@ API = "https://www.googleapis.com/compute/v1"  # as links name it, whatever host
 NETWORK_TAG = "skyloom"  # the machines that our firewall rules are for
 TAGS_KEY = "skyloom-tags"  # metadata: the tags as they were given, which labels cannot always hold
 TYPE_KEY = "skyloom-type"  # metadata of a service's machines: what was asked for, by our name
+RESERVATION_KEY = "compute.googleapis.com/reservation-name"
 CLUSTER_LABEL = "goog-dataproc-cluster-name"  # of a machine that belongs to a cluster of Dataproc
 ALL_SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]  # what the machine may do is up to its account's roles
 MAX_RUN_S = (30, 120 * 24 * 3600)  # https://cloud.google.com/compute/docs/instances/limit-vm-runtime
@@ -76,6 +77,14 @@ def instance_body(
         disks=[compute.AttachedDisk(boot=True, auto_delete=True, initialize_params=disk)],
         network_interfaces=[interface],
         service_accounts=[compute.ServiceAccount(email=identity, scopes=ALL_SCOPES)] if identity else [],
+        **({"reservation_affinity": _affinity(request.reservation)} if request.reservation else {}),
+    )
+
+
+def _affinity(reservation: str) -> compute.ReservationAffinity:
+    """https://cloud.google.com/compute/docs/instances/reservations-consume#consume-specific-reservation"""
+    return compute.ReservationAffinity(
+        consume_reservation_type="SPECIFIC_RESERVATION", key=RESERVATION_KEY, values=[reservation]
     )
 
 

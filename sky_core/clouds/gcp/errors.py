@@ -20,6 +20,7 @@ from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, Ref
 from google.cloud.compute_v1.types import Error, Operation
 
 from sky_core.clouds.base import REFUSALS
+from sky_core.clouds.reservations import LOOK
 from sky_core.errors import (
     AuthError,
     CapacityError,
@@ -66,6 +67,15 @@ POLICY_CODES = frozenset(
 )  # of an organisation's constraint, or of something else
 # Texts, one around a stock-out's code, that tell of a machine which no zone will ever start so.
 NEVER = ("features are not compatible", "can not be used without accelerator")
+# Texts of inserts that name a reservation, as the cluster autoscaler of Kubernetes tells them apart: it is full, or
+# holds another kind of machine; and it is not there, not ready, or takes all that fits and cannot be named.
+FULL_RESERVATION = re.compile(
+    r"Specified reservation .* does not have available resources|No available resources in specified reservations"
+)
+NO_RESERVATION = re.compile(
+    r"Specified reservations? .* (does|do) not exist|requires reservation to be in READY state"
+    r"|can not be targeted as specificReservationRequired is not set"
+)
 # Texts about what the request itself names: its image, its disk.
 USED = frozenset({"alreadyExists", "ALREADY_EXISTS", "EXTERNAL_RESOURCE_NOT_FOUND"})
 OWN = ("/global/images/", "cannot be smaller than the image size", "sourceImage")
@@ -80,6 +90,10 @@ def sort_code(code: str, status: int, message: str) -> CloudError:
     """The error for a reason or operation code and an HTTP status (0 where there is none)."""
     if any(words in message for words in NEVER):
         return InvalidRequest(message, scope="type", code=code)
+    if FULL_RESERVATION.search(message):
+        return CapacityError(message, scope="reservation", code=code)
+    if NO_RESERVATION.search(message):
+        return InvalidRequest(message, scope="reservation", code=code, cure=LOOK)
     if code in REGION_CAPACITY or NO_ADDRESS in message:
         return CapacityError(message, scope="region", code=code)
     if code in ZONE_CAPACITY:

@@ -41,6 +41,7 @@ from sky_core.clouds.gcp.network.rules import Network
 from sky_core.clouds.gcp.session import login
 from sky_core.clouds.gcp.storage import Buckets
 from sky_core.clouds.gcp.tpu.nodes import Tpus
+from sky_core.clouds.reservations import aimed
 from sky_core.clouds.userdata import cloud_config
 from sky_core.config import CloudConfig
 from sky_core.errors import (
@@ -110,7 +111,8 @@ class Gcp:
             self._network.open(request.region, ())
             return self._dataproc.launch(request)
         try:
-            launched = self._launch(request)
+            with aimed(request):
+                launched = self._launch(request)
         except REFUSALS as refusal:
             unclear = request.asked_before or request.token in self._unclear
             launched = self._made_before(request, refusal) if unclear else []
@@ -145,7 +147,7 @@ class Gcp:
 
     def _launch(self, request: LaunchRequest) -> list[Instance]:
         gpu = names.GPUS.get(request.accelerator or "")
-        if gpu and not flex.starts(request):  # which quota those count against, the zone says
+        if gpu and request.reservation is None and not flex.starts(request):  # those have quotas of their own
             self._quotas.refuse_none(request.region, gpu, request.use_spot)
         self._network.open(request.region, request.ports)
         if request.zone:
@@ -203,9 +205,8 @@ class Gcp:
             body = flex.queued(body, request.queue_s or 0.0)
         same = uuid.uuid5(uuid.NAMESPACE_URL, f"{self.project}/{zone}/{name}")
         for request_id in (same, uuid.uuid4()):
-            call = compute.InsertInstanceRequest(
-                project=self.project, zone=zone, instance_resource=body, request_id=str(request_id)
-            )
+            there = {"project": self.project, "zone": zone}
+            call = compute.InsertInstanceRequest(**there, instance_resource=body, request_id=str(request_id))
             with cloud_errors(f"insert {zone}/{name}"):
                 try:
                     operation = self._instances.insert_unary(request=call, timeout=CALL_S)

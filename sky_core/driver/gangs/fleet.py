@@ -90,8 +90,9 @@ def _places(step: Step, cluster: Cluster, placement: Placement) -> Mapping[Marke
         return {}
     found: dict[Market, tuple[Placement, float]] = {}
     for row, rate in zip(sold.frame.iter_rows(named=True), sold.preemptions.tolist(), strict=True):
-        if row["accelerator"] == cluster.accelerator:
-            about = {"num_nodes": 1, "changing": 0, "use_spot": row["use_spot"], "price": float(row["rate"])}
+        if row["accelerator"] == cluster.accelerator and row["reservation"] is None:
+            about = {"num_nodes": 1, "changing": 0, "use_spot": row["use_spot"], "price": float(row["rate"]),
+                     "reservation": None}  # fmt: skip
             found["spot" if row["use_spot"] else "on-demand"] = (placement.model_copy(update=about), rate)
     return found
 

@@ -119,6 +119,8 @@ def berths_of(
     alike = np.flatnonzero(offers.like(kind))
     for row in alike[np.argsort(-offers.rate[alike], kind="stable")]:  # the cheapest comes last and stays
         place = offers.placement(int(row), task.name)
+        if place.reservation is not None:  # the plan's to give out: a zone's market says nothing of it
+            continue
         found[zone_key(place)][place.use_spot] = place
     berths = {zone: _berth(task, market.catalog, markets, readers) for zone, markets in found.items()}
     cheapest = sorted(berths, key=lambda zone: (berths[zone].least_usd, zone))[:MOST_ZONES]

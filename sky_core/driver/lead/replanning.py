@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 from sky_core.driver.stages.fitting import own_task
@@ -12,6 +13,7 @@ from sky_core.job.memory import placement_of
 from sky_core.job.outcome import Outcome
 from sky_core.job.progress import so_far
 from sky_core.planner.candidates import is_blocked
+from sky_core.planner.capacity import outlasts
 from sky_core.planner.plan import Placement, Plan
 from sky_core.planner.planning import Market, SoFar, make_plan
 from sky_core.spec import Objective, Pipeline
@@ -43,7 +45,8 @@ def around(step: Step) -> Outcome | None:
 
 def blocking(place: Placement, market: Market) -> str:
     """Why that place is not to be had; empty if it is."""
-    return "; ".join(sorted({block.reason for block in market.blocked if is_blocked(place, [block])}))
+    reasons = {block.reason for block in market.blocked if is_blocked(place, [block])}
+    return "; ".join(sorted(reasons)) or outlasts(place, time.time())
 
 
 def newer_plan(step: Step, version: int, pipeline: Pipeline, before: Plan, made: Plan) -> Outcome:

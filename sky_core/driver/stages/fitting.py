@@ -41,7 +41,7 @@ def misfit(task: Task, place: Placement, market: Market, settings: Settings) -> 
         return "clouds"
     if not any(fnmatchcase(place.region, pattern) for pattern in settings.clouds[place.cloud].regions):
         return "regions"
-    names = ("cloud", "region", "zone", "instance_type", "accelerator")
+    names = ("cloud", "region", "zone", "instance_type", "accelerator", "reservation")
     same = [pl.col(name).cast(pl.String).eq_missing(pl.lit(getattr(place, name), pl.String)) for name in names]
     rows = market.catalog.table.filter(*same, pl.col("accelerator_count").fill_null(0) == place.accelerator_count)
     if rows.is_empty():

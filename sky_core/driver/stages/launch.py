@@ -97,7 +97,7 @@ def _intent(step: Step, placement: Placement) -> Outcome:
         token=token, job_id=step.job.id, attempt=attempt, state="intended", cloud=placement.cloud,
         region=placement.region, zone=placement.zone, instance_type=placement.instance_type,
         use_spot=placement.use_spot, num_nodes=placement.num_nodes, price=placement.price, host_key=host_key,
-        intended_at=time.time(), accelerator=placement.accelerator,
+        intended_at=time.time(), accelerator=placement.accelerator, reservation=placement.reservation,
     )  # fmt: skip
     owed = request_for(cluster)
     told = [Launching(attempt=attempt, machine=placement.machine, **where(cluster))]
@@ -208,7 +208,8 @@ def request_of(step: Step, cluster: Cluster, *, asked_before: bool) -> LaunchReq
         authorized_key=public_key(identity.client_key),
         asked_before=asked_before,
         beside=gang if cluster.mends else "",
-        queue_s=step.memory.queue_s if cluster is step.cluster else None,
+        queue_s=step.memory.queue_s if cluster is step.cluster and cluster.reservation is None else None,
+        reservation=cluster.reservation,
         tags={**wanted.tags, TAG_OWNER: step.driving.store.id, TAG_CLUSTER: cluster.token, TAG_JOB: step.job.id},
         switch=switch(step.driving.settings, cluster.cloud, placement.hours),
     )
@@ -260,7 +261,7 @@ def taught(step: Step, cluster: Cluster, error: CloudError, seen: Seen, scope: S
 
 def is_own(step: Step, cluster: Cluster, error: CloudError) -> bool:
     """Whether a refusal is about what this job names, so that nothing can be concluded for others."""
-    if error.own or not isinstance(error, InvalidRequest):
+    if error.own or not isinstance(error, InvalidRequest) or error.scope == "reservation":
         return error.own
     placement = _asked_for(step, cluster)
     return placement is not None and alternative(step.task.resources, placement).image is not None
@@ -307,5 +308,5 @@ def observation(cluster: Cluster, kind: Seen, scope: Scope = "zone", hours: floa
     return Observation(
         at=time.time(), cloud=cluster.cloud, region=cluster.region, zone=cluster.zone,
         instance_type=cluster.instance_type, market=cluster.market,
-        kind=kind, scope=scope, hours=hours, accelerator=cluster.accelerator,
+        kind=kind, scope=scope, hours=hours, accelerator=cluster.accelerator, reservation=cluster.reservation,
     )  # fmt: skip

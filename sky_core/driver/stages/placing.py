@@ -163,7 +163,12 @@ def _other_kind(step: Step, pilot: Pilot, promise: Promise, decision: Decision) 
 
 
 def _promised(step: Step, kind: Placement) -> Promise | None:
-    """The promise of a job that may use spot and has a deadline, or keeps its work; None of any other."""
+    """The promise of a job that may use spot and has a deadline, or keeps its work; None of any other.
+
+    Nor does one on reserved machines need any: they are not taken back, and nothing is cheaper.
+    """
+    if kind.reservation is not None:
+        return None
     due, now = due_at(step), time.time()
     worth = hour_usd(step, kind) if due is None else None
     if due is None:

@@ -15,6 +15,7 @@ from sky_core.events import NotTaken, Taken
 from sky_core.job.memory import placement_of
 from sky_core.job.outcome import Outcome
 from sky_core.planner.alternatives import alternative
+from sky_core.planner.capacity import outlasts
 from sky_core.planner.offers import offers_of, sold_for
 from sky_core.planner.plan import Placement
 from sky_core.planner.planning import Market
@@ -23,7 +24,7 @@ from sky_core.remote.switch import MORE_HOURS
 from sky_core.spec import Resources, Task
 from sky_core.store import Cluster, Reach
 
-ROW = ("cloud", "region", "zone", "instance_type", "accelerator", "use_spot")
+ROW = ("cloud", "region", "zone", "instance_type", "accelerator", "use_spot", "reservation")
 
 
 def take(step: Step) -> Outcome | None:
@@ -82,7 +83,7 @@ def _place(step: Step, cluster: Cluster) -> tuple[Placement | None, str | None]:
     age = step.driving.settings.scale.hours(time.time() - (first.launched_at or first.intended_at))
     if age + place.hours_at_most > MORE_HOURS:  # which every machine's own switch lets it live, whatever it began with
         return None, f"{was.machine} would end itself before the job is done: it is {age:.0f} h old"
-    return place, too_dear(step, place)
+    return place, outlasts(place, time.time()) or too_dear(step, place)
 
 
 def _unlike(wanted: Resources, there: Resources) -> str | None:

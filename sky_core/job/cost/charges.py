@@ -29,7 +29,7 @@ class Charge(NamedTuple):
         person: Who submitted the job; ``?`` if that is not known.
         labels: What the task puts on its machines: ``Resources.tags``, ``labels`` in a task file.
         cloud: Whom it is owed to. Egress is charged by the cloud that the data left.
-        market: ``spot``, ``on-demand`` or ``egress``.
+        market: ``spot``, ``on-demand``, ``reserved`` or ``egress``.
         day: In UTC, as ``2026-11-26``. A launch over midnight is charged to both days, by the time it had of each.
         hours: Machine hours.
         running: Whether its machines may still exist, so that it grows.
@@ -114,7 +114,7 @@ def _of_launch(owed: Owed, one: Paid, scale: Scale, now: float) -> list[Charge]:
 
 
 def _by_day(owed: Owed, one: Paid, hours: float, began: float, ended: float) -> list[Charge]:
-    where = (one.cloud, one.region, "spot" if one.use_spot else "on-demand")
+    where = (one.cloud, one.region, "spot" if one.use_spot else "reserved" if one.reserved else "on-demand")
     return [
         Charge(*owed, *where, day, hours * share * one.price, 0.0, hours * share, bool(one.open))
         for day, share in days(began, ended)

@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from sky_core.job.cost.charges import Charge
 
 EGRESS = "egress"
-PRICING = {"spot": "Dynamic", "on-demand": "Standard", EGRESS: "Standard"}
+PRICING = {"spot": "Dynamic", "on-demand": "Standard", "reserved": "Standard", EGRESS: "Standard"}
 
 
 def focus_rows(charges: Iterable[Charge], accounts: Mapping[str, str | None]) -> Iterator[dict[str, str]]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime
 
+import numpy as np
 import polars as pl
 
 from sky_core.catalog import Catalog
 from sky_core.catalog.facts import labels_of
 from sky_core.catalog.names import squeeze
 from sky_core.catalog.usual import OLD, retires, spot_day
-from sky_core.planner.plan import Placement
+from sky_core.planner.candidates import Candidates
+from sky_core.planner.capacity import ending
+from sky_core.planner.plan import Placement, Span
 from sky_core.spec import Pipeline, Task
 
 
@@ -25,6 +28,18 @@ def remarks(pipeline: Pipeline, placements: Mapping[str, Placement], catalog: Ca
         *_ends(placements.values(), today),
         *_old_prices(placements.values(), catalog, today),
     )
+
+
+def too_short(
+    wanted: Mapping[str, Candidates], placements: Mapping[str, Placement], schedule: Mapping[str, Span], now: float
+) -> Iterator[str]:
+    """Reservations that a task would fit in, but for their end."""
+    for name, candidates in wanted.items():
+        starts = now + 3600 * schedule[name].start
+        for row in np.flatnonzero(starts + 3600 * candidates.at_most > candidates.ends).tolist():
+            place = candidates.placement(row, name)
+            if place.reservation != placements[name].reservation:
+                yield f"{name}: {ending(place)}, before it would be done: {candidates.at_most[row]:.3g} h at most"
 
 
 def _estimates(pipeline: Pipeline) -> Iterable[str]:

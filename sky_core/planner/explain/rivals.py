@@ -17,7 +17,7 @@ EXPLAIN_S = 1.5  # CPU seconds for all of them
 FRONTIER_S = 2.0
 DEALS = 8
 SAME = 1e-9  # relative
-LIMITS = {"deadline_hours": "deadline", "budget_usd": "budget"}
+LIMITS = {"deadline_hours": "deadline", "budget_usd": "budget", "until": "end of a reservation"}
 
 
 def single_cloud(model: Model, cloud: str, objective: Objective, fixed: Mapping[str, Placement]) -> Alone:
@@ -28,7 +28,7 @@ def single_cloud(model: Model, cloud: str, objective: Objective, fixed: Mapping[
     if homeless:
         return Alone(cost_usd=None, hours=None, why=f"has nothing for {some(homeless)}")
     try:
-        alone = Model(model.pipeline, narrowed, model.catalog, model.counts, model.held).solve(objective)
+        alone = Model(model.pipeline, narrowed, model.catalog, model.counts, model.held, model.now).solve(objective)
     except Infeasible as error:
         return Alone(cost_usd=None, hours=None, why=f"cannot keep the {LIMITS.get(error.constraint, error.constraint)}")
     return Alone(cost_usd=alone.cost, hours=alone.hours)

@@ -114,7 +114,7 @@ class Sensitivity:
         return self._model(pipeline, self.model.candidates)
 
     def _model(self, pipeline: Pipeline, candidates: Mapping[str, Candidates]) -> Model:
-        return Model(pipeline, candidates, self.model.catalog, self.model.counts, self.model.held)
+        return Model(pipeline, candidates, self.model.catalog, self.model.counts, self.model.held, self.model.now)
 
     def _beaten_in(self, model: Model, task: str) -> str | None:
         """What a plan that beats this one in another model gives the task, or whom else something; or None."""

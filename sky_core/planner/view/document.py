@@ -91,6 +91,8 @@ class TaskPlacement(_Part):
     accelerator_count: float
     arch: str
     market: Literal["spot", "on-demand"]
+    reservation: str | None
+    """What its launch names to get into capacity that is reserved."""
     num_nodes: int
     price_usd_per_hour: float
     """Of one machine, in that market."""
@@ -283,6 +285,7 @@ def _placement(plan: Plan, name: str) -> TaskPlacement:
             "accelerator_count",
             "arch",
             "num_nodes",
+            "reservation",
             "compute_usd",
             "egress_usd",
         }

@@ -98,7 +98,7 @@ def _row(placement: Placement) -> list[str]:
         placement.task,
         f"{placement.cloud}/{placement.zone or placement.region}",
         f"{placement.instance_type}{nodes}{accelerator}",
-        "spot" if placement.use_spot else "on-demand+spot" if placement.changing else "on-demand",
+        f"{placement.market}+spot" if placement.changing and not placement.use_spot else placement.market,
         f"{placement.hours:.2f}",
         words.money(placement.compute_usd),
         words.money(placement.egress_usd),

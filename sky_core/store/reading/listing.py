@@ -74,6 +74,7 @@ class Paid(NamedTuple):
         idle_since: Since when its machines were kept for another job; None of those that never were.
         taken: Whether they were another job's before.
         gone_by: By when its machines have ended themselves; None of all that are not kept.
+        reserved: Whether they were in a reservation.
     """
 
     job: str
@@ -90,6 +91,7 @@ class Paid(NamedTuple):
     idle_since: float | None
     taken: bool
     gone_by: float | None
+    reserved: bool
 
 
 class Sent(NamedTuple):
@@ -212,7 +214,8 @@ class Listings:
         sql = f"""SELECT job_id, cloud, region, instance_type, use_spot, num_nodes, price,
                     state IN ('intended', 'launched', 'kept'), coalesce(started_at, launched_at),
                     coalesce(stopped_at, ended_at), intended_at, kept_at, launched_as IS NOT NULL,
-                    CASE WHEN state = 'kept' THEN kept_until + {KEPT_MARGIN_S} END
+                    CASE WHEN state = 'kept' THEN kept_until + {KEPT_MARGIN_S} END,
+                    reservation IS NOT NULL
                   FROM clusters
                   WHERE {"1 = 1" if since is None else "(ended_at IS NULL OR ended_at >= :since)"}"""
         return list(map(Paid._make, self._ask(sql, NONE if since is None else {"since": since})))

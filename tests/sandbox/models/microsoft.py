@@ -35,6 +35,8 @@ KEPT: Mapping[str, type] = {
     "resources": resources.GenericResourceExpanded,
     "usages": compute.Usage,
     "skus": compute.ResourceSku,
+    "capacityreservationgroups": compute.CapacityReservationGroup,
+    "capacityreservations": compute.CapacityReservation,
 }
 PATCHES: Mapping[str, type] = {
     "resourcegroups": resources.ResourceGroupPatchable,

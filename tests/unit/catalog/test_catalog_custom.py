@@ -108,6 +108,64 @@ def test_a_mistake_names_the_entry_and_field(change: tuple[str, str], message: s
         load(tmp_path, LAB.replace(*change, 1))
 
 
+RESERVED = LAB.replace("count = 3\n", 'count = 3\nreservation = "cr-0123456789abcdef0"\nuntil = 2030-01-01T12:00:00Z\n')
+
+
+def test_a_reservation_is_on_its_row_and_on_no_other(tmp_path: Path) -> None:
+    rows = load(tmp_path, RESERVED).table.filter(pl.col("reservation").is_not_null())
+    [row] = rows.select("reservation", "until", "price", "spot_price").iter_rows()
+    assert row == ("cr-0123456789abcdef0", 1893499200.0, 6.12, None)
+    managed = load(tmp_path, RESERVED).query(Resources(managed="spark", cloud="aws", cpus=8))
+    assert managed["reservation"].is_null().all(), "a service launches its machines itself"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('"cr-0123456789abcdef0"', '"r-1"'), "reservation: 'r-1' is no Capacity Reservation; write e.g. 'cr-0123"),
+        (('zone = "us-east-1a"\n', ""), "machines.1: zone: a Capacity Reservation is in one zone"),
+        (("count = 3\n", ""), "machines.1: count: say how many machines are reserved"),
+        (("price = 6.12\n", "price = 6.12\nspot_price = 1\n"), "machines.1: spot_price: reserved machines"),
+        (("T12:00:00Z", "T12:00:00"), "machines.1: until: say the offset as well: 2030-01-01T12:00:00Z for UTC"),
+        (('reservation = "cr-0123456789abcdef0"\n', ""), "machines.1: until is when a reservation ends"),
+        (("price = 0\n", 'price = 0\nreservation = "x"\n'), "machines.0: reservation: lab takes none for dgx-v100"),
+    ],
+)
+def test_a_reservation_that_cannot_be_meant_names_its_field(
+    change: tuple[str, str], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SpecError, match=message):
+        load(tmp_path, RESERVED.replace(*change, 1))
+
+
+GROUP = "/subscriptions/0-1/resourceGroups/ml/providers/Microsoft.Compute/capacityReservationGroups/gpus"
+
+
+@pytest.mark.parametrize(
+    ("cloud", "instance_type", "name", "fits"),
+    [
+        ("gcp", "a3-highgpu-8g", "h100s", True),
+        ("gcp", "a3-highgpu-8g", "projects/other/reservations/h100s", True),
+        ("gcp", "a3-highgpu-8g", "projects/other/zones/us-central1-a/reservations/h100s", False),
+        ("gcp", "TPU-VM", "h100s", False),
+        ("azure", "Standard_ND96isr_H100_v5", GROUP, True),
+        ("azure", "Standard_ND96isr_H100_v5", GROUP.replace("Groups/gpus", "/gpus"), False),
+        ("aws", "p5.48xlarge", "cr-1234abcd", True),
+        ("aws", "p5.48xlarge", GROUP, False),
+    ],
+)
+def test_each_cloud_names_reservations_its_own_way(
+    cloud: str, instance_type: str, name: str, fits: bool, tmp_path: Path
+) -> None:
+    text = RESERVED.replace('"aws"', f'"{cloud}"').replace("p3.8xlarge", instance_type)
+    (tmp_path / INVENTORY).write_text(text.replace("cr-0123456789abcdef0", name))
+    if fits:
+        assert Inventory.read(tmp_path).machines[1].reservation == name
+    else:
+        with pytest.raises(SpecError, match="reservation: "):
+            Inventory.read(tmp_path)
+
+
 # --- newer rows over older ones -------------------------------------------------------------------------------
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from sky_core.clouds.base import LaunchRequest
+from sky_core.clouds.reservations import aimed
 from sky_core.errors import AuthError, CloudError
 from sky_core.store import Observation
 from sky_core.tracker.blocked import blocked
@@ -30,6 +32,8 @@ OTHERS: dict[str, dict[str, Any]] = {
     "type": {"instance_type": "small"},
     "accelerator": {"accelerator": "A100", "instance_type": "small"},
     "cloud": {"cloud": "other"},
+    "none": {"reservation": None},
+    "reservation": {"reservation": "cr-1"},
 }
 OUTSIDE: dict[str, list[dict[str, Any]]] = {
     "zone": [OTHERS["zone"], OTHERS["region"]],
@@ -38,6 +42,7 @@ OUTSIDE: dict[str, list[dict[str, Any]]] = {
     "market": [OTHERS["market"]],
     "type": [OTHERS["type"]],
     "cloud": [OTHERS["cloud"]],
+    "reservation": [OTHERS["none"], OTHERS["reservation"]],
 }
 
 
@@ -87,11 +92,29 @@ def test_what_is_outside_of_a_refusals_reach_is_left_alone(row: dict[str, Any]) 
         pytest.skip("nothing is learned from it")
     kind: Any = BLOCKING[row["error"]]
     here = Observation(1.0, "it", "west", "west-a", "big", "spot", kind, row["scope"], accelerator="T4")
+    if row["scope"] == "reservation":
+        here = replace(here, market="on-demand", reservation="cr-0")
     blocks = blocked([here], now=2.0, ttl_s=60.0)
     assert any(block.covers(here) for block in blocks)
     for outside in OUTSIDE[row["scope"]]:
         elsewhere = replace(here, **outside)
         assert not any(block.covers(elsewhere) for block in blocks), outside
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row["error"] in BLOCKING], ids=_name)
+def test_a_refusal_of_what_is_reserved_says_nothing_of_what_is_sold_to_all(row: dict[str, Any]) -> None:
+    """But for rights, for what never works, and for what else the request names."""
+    error = sort(row)
+    assert error is not None
+    for reservation in (None, "cr-0"):
+        before = getattr(error, "scope", None)
+        try:
+            with aimed(LaunchRequest("t", "big", "west", "west-a", use_spot=False, reservation=reservation)):
+                raise error
+        except CloudError:
+            pass
+        narrowed = reservation and not error.own and before != "type" and not isinstance(error, AuthError)
+        assert getattr(error, "scope", None) == ("reservation" if narrowed else before)
 
 
 def _sort_tpu(row: dict[str, Any]) -> CloudError:

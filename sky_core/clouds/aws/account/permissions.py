@@ -52,6 +52,7 @@ NEEDS = (
     Need("lending machines credentials, as a role or by SSO", ("sts:AssumeRole", "iam:GetRole"), "role"),
     Need("machines with an instance profile (machine_identity)", ("iam:PassRole",), "identity"),
     Need("quotas before launching", ("servicequotas:ListServiceQuotas",), "optional"),
+    Need("reserved machines", ("ec2:DescribeCapacityReservations",), "optional"),
     Need("a subnet of one's own", ("ec2:DescribeSubnets",), "optional"),
     Need(
         "managed Spark on EMR, with the roles of `aws emr create-default-roles`",

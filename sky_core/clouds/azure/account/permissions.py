@@ -81,6 +81,15 @@ NEEDS = (
         "optional",
     ),
     Need(
+        "reserved machines",
+        (
+            "Microsoft.Compute/capacityReservationGroups/read",
+            "Microsoft.Compute/capacityReservationGroups/capacityReservations/read",
+            "Microsoft.Compute/capacityReservationGroups/deploy/action",
+        ),
+        "optional",
+    ),
+    Need(
         "registering resource providers",
         (
             "Microsoft.Compute/register/action",

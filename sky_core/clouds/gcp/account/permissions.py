@@ -52,6 +52,7 @@ NEEDS = (
         ("compute.instances.setServiceAccount", "iam.serviceAccounts.actAs"),
         "identity",
     ),
+    Need("reserved machines", ("compute.reservations.list",), "optional"),
     Need("quotas before launching", ("compute.regions.list", "compute.projects.get"), "optional"),
     Need(
         "TPUs, queued for or not",  # queued resources have no permissions of their own

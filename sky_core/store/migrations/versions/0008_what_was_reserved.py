@@ -1,0 +1,17 @@
+"""Which reservation a launch was aimed at, and which one refused it.
+
+Revision: 0008
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0008"
+down_revision = "0007"
+
+
+def upgrade() -> None:
+    for table in ("clusters", "observations"):
+        op.add_column(table, sa.Column("reservation", sa.Text))
