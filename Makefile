@@ -34,8 +34,9 @@ check: setup
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q -n 2 tests/unit
 
+# Three at a time on two cores: they wait for machines for a third of the time.
 test: check
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "not alone" tests/store tests/sandbox tests/plugin tests/prefect tests/airflow
+	$(BIN)/pytest -q -n 3 --dist loadfile -m "not alone" tests/store tests/sandbox tests/plugin tests/prefect tests/airflow
 	$(BIN)/pytest -q -m alone tests/sandbox
 	$(BIN)/pytest -q tests/crash
 
