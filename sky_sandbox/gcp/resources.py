@@ -28,6 +28,9 @@ from sky_sandbox.images import images
 from sky_sandbox.machines.record import Machine
 from sky_sandbox.world import World
 
+# Of the role "Compute Network User" in a host project: https://cloud.google.com/vpc/docs/shared-vpc#iam_in_shared_vpc
+NETWORK_USER = frozenset({"compute.networks.get", "compute.subnetworks.use", "compute.subnetworks.useExternalIp"})
+
 
 class Resources:
     """Read-only resources of the emulated cloud, and the project's firewall rules."""
@@ -73,8 +76,11 @@ class Resources:
 
     def test_permissions(self, call: Call) -> Resource:
         """https://cloud.google.com/resource-manager/reference/rest/v1/projects/testIamPermissions"""
-        lacks = self.world.account.lacks
-        return {"permissions": [one for one in call.body["permissions"] if not lacks(one)]}
+        account, asked = self.world.account, call.body["permissions"]
+        hosts = {shared.partition("/")[0] for shared in account.shared_networks}
+        if call.path["project"] in hosts and not account.network_admin:
+            return {"permissions": [one for one in asked if one in NETWORK_USER]}
+        return {"permissions": [one for one in asked if not account.lacks(one)]}
 
     # --- places and types ------------------------------------------------------------------------------------
 

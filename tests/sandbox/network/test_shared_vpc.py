@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 from google.cloud import compute_v1 as compute
 
+from sky_core import Resources, Task
 from sky_core.clouds import audit, connect
 from sky_core.clouds.gcp.tpu.bodies import node_of
-from sky_core.errors import InvalidRequest
 from tests.conftest import Sandbox
 from tests.sandbox.driving import home_of, small
 from tests.sandbox.ssh import request
@@ -60,6 +60,9 @@ def test_where_rules_are_forbidden_the_setting_is_named(world: Sandbox, tmp_path
         assert f"no firewall rules may be made in {HOST}" in job.result["error"]
         assert "set manage_firewall = false in [clouds.gcp.network]" in job.result["error"]
         assert world.launches(job.id) == []
+        said = {found.about: found for found in audit("gcp", home.settings, "us-central1")}
+        assert (said["network"].ok, said["permissions"].ok) == (False, True)
+        assert "set manage_firewall = false" in said["network"].says
 
 
 def test_a_network_that_is_not_shared_is_refused(world: Sandbox, tmp_path) -> None:
@@ -70,11 +73,20 @@ def test_a_network_that_is_not_shared_is_refused(world: Sandbox, tmp_path) -> No
         assert "compute.subnetworks.use" in job.result["error"]
 
 
-def test_a_subnetwork_has_to_be_named(world: Sandbox, tmp_path) -> None:
-    with home_of(world, tmp_path, network={"vpc": f"{HOST}/{NAME}"}) as home:
-        cloud = connect("gcp", home.settings)
-    with pytest.raises(InvalidRequest, match=r"network\.subnet: net-host/prod is shared by another project"):
-        cloud._network.interface("us-central1")
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        ({"vpc": f"{HOST}/{NAME}"}, "network.subnet: net-host/prod is another project's; name a subnetwork of it"),
+        ({"vpc": "HOST/prod", "subnet": "batch"}, "network.vpc: 'HOST/prod' is no network"),
+    ],
+)
+def test_a_wrong_setting_is_told_once(world: Sandbox, tmp_path, network, said: str) -> None:
+    with home_of(world, tmp_path, network=network) as home:
+        task = Task(name="work", run="echo hello", hours=0.1, resources=Resources(cloud="gcp", cpus=2))
+        [job] = home.drive(home.submit(task))
+        assert job.state == "failed"
+        assert said in job.result["error"]
+        assert len(home.outcomes(job)) == 1
 
 
 def test_tpus_are_in_it_too(world: Sandbox, tmp_path) -> None:

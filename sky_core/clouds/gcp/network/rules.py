@@ -120,13 +120,17 @@ def _told(there: Vpc) -> Iterator[None]:
     except AuthError as error:
         if not (there.shared and error.code):
             raise
-        cure = (
-            "set manage_firewall = false in [clouds.gcp.network], and let rules of the network's own let SSH in to"
-            f" machines with the tag {there.tags[0] if there.tags else NETWORK_TAG}"
-        )
-        raise NotSetUp(
-            f"no firewall rules may be made in {there.project}: {error.args[0]}", code=error.code, cure=cure
-        ) from error
+        raise no_rules(there, str(error.args[0]), error.code) from error
+
+
+def no_rules(there: Vpc, why: str, code: str = "") -> NotSetUp:
+    """That no rules of ours may be made in a host project, with the setting that does without."""
+    tag = there.tags[0] if there.tags else NETWORK_TAG
+    cure = (
+        "set manage_firewall = false in [clouds.gcp.network], and let rules of the network's own let SSH in to"
+        f" machines with the tag {tag}"
+    )
+    return NotSetUp(f"no firewall rules may be made in {there.project}: {why}", code=code, cure=cure)
 
 
 def _rules(network: str, ports: Sequence[int], allowed: Sequence[str]) -> list[compute.Firewall]:

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from sky_core.config import CloudConfig
-from sky_core.errors import InvalidRequest
+from sky_core.errors import NoWayIn, Scope, of_its_own
 
 NAMED = re.compile(r"^(?:(?:projects/)?(?P<host>[a-z][a-z0-9.:-]*)/)?(?:global/networks/)?(?P<name>[a-z][a-z0-9-]*)$")
 DEFAULT = "default"
@@ -53,18 +53,19 @@ def vpc(config: CloudConfig, project: str, region: str) -> Vpc:
     """The network of the settings.
 
     Raises:
-        InvalidRequest: naming the setting that cannot be meant.
+        NoWayIn: naming the setting that cannot be meant.
     """
     own = config.network.at(region)
+    scope: Scope = "region" if region in config.network.regions else "cloud"
     parts = NAMED.match(own.vpc or DEFAULT)
     if parts is None:
-        raise InvalidRequest(f"network.vpc: {own.vpc!r} is no network; write its name, or HOST-PROJECT/NAME")
+        said = f"network.vpc: {own.vpc!r} is no network: its name, or HOST-PROJECT/NAME"
+        raise of_its_own(NoWayIn(said, scope=scope))
     host, name = parts["host"] or project, parts["name"]
     shared = host != project
     if shared and own.subnet is None:
-        raise InvalidRequest(
-            f"network.subnet: {own.vpc} is shared by another project; name one of its subnetworks, too"
-        )
+        said = f"network.subnet: {own.vpc} is another project's; name a subnetwork of it"
+        raise of_its_own(NoWayIn(said, scope=scope))
     subnet = own.subnet or ""
     if subnet and "/" not in subnet:
         subnet = f"projects/{host}/regions/{region}/subnetworks/{subnet}"
