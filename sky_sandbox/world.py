@@ -219,6 +219,7 @@ class World:
             machine.extra["boot_error"] = str(error)
             self.stop(machine.id, "failed")
             return
+        self._mind_the_gate(machine)  # before anybody is told that it runs
         with self.lock:
             alive = machine.state == "pending"
             if alive:
@@ -249,7 +250,10 @@ class World:
         """Let each machine be reached from where its cloud's rules and networks let it, and from nowhere else."""
         for machine in self.live():
             if machine.state == "running":
-                self.host.let_in(machine, self._reached_from(machine), cut=cut)
+                self._mind_the_gate(machine, cut=cut)
+
+    def _mind_the_gate(self, machine: Machine, *, cut: bool = False) -> None:
+        self.host.let_in(machine, self._reached_from(machine), cut=cut)
 
     def _reached_from(self, machine: Machine) -> frozenset[Source] | None:
         """What on this host reaches a machine; None for all, as long as nobody asks for more."""
