@@ -111,6 +111,26 @@ def outlasts(place: Placement, now: float) -> str:
     return f"{ending(place)}, and it may take {hours:.3g} h"
 
 
+def price_after(place: Placement, catalog: Catalog) -> float | None:
+    """USD per hour and machine when a placement's reservation has ended and its machine goes on: the price on demand.
+
+    None where it does not end, or the catalog does not have that price.
+    """
+    if place.reservation is None or place.until is None:
+        return None
+    names = ("cloud", "region", "instance_type", "accelerator", "accelerator_count")
+    alike = catalog.table.filter(
+        pl.col("capacity").is_null(), *(pl.col(name).eq_missing(pl.lit(_of_kind(place, name))) for name in names)
+    )
+    here = alike.filter(pl.col("zone") == pl.lit(place.zone))
+    price = (alike if here.is_empty() else here)["price"].min()
+    return float(price) if isinstance(price, float) else None
+
+
+def _of_kind(place: Placement, name: str) -> object:
+    return (getattr(place, name) or None) if name == "accelerator_count" else getattr(place, name)
+
+
 def ending(place: Placement) -> str:
     """When a placement's reservation ends, in words."""
     return f"{place.reservation} ends at {datetime.fromtimestamp(place.until or 0.0, UTC):%Y-%m-%d %H:%M} UTC"

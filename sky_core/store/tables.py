@@ -95,6 +95,8 @@ CLUSTERS = Table(
     Column("kept_at", Float),
     Column("kept_until", Float),
     Column("reservation", Text),
+    Column("reserved_until", Float),
+    Column("price_after", Float),
 )
 
 LAUNCHES = Table(

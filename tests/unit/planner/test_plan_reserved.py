@@ -13,7 +13,7 @@ from sky_core.catalog import Catalog
 from sky_core.errors import NoFeasibleOffering
 from sky_core.home import INVENTORY
 from sky_core.planner.candidates import is_blocked
-from sky_core.planner.capacity import outlasts, pools, taken
+from sky_core.planner.capacity import outlasts, pools, price_after, taken
 from sky_core.planner.plan import Block, Placement
 from sky_core.planner.planning import Market, make_plan
 from sky_core.store import Cluster, Observation
@@ -109,6 +109,16 @@ def test_what_a_cluster_holds_of_a_reservation_is_taken_of_that_one(tmp_path: Pa
         reservation=SECOND,
     )  # fmt: skip
     assert {pool.reservation: count for pool, count in taken(pools(known.catalog), [cluster]).items()} == {SECOND: 1}
+
+
+def test_what_goes_on_after_its_reservation_costs_the_price_on_demand_of_its_zone(tmp_path: Path) -> None:
+    known = market(tmp_path, entry(FIRST, until=hours_from_now(2.5)))
+    placements = make_plan(tasks(2), known).placements.values()
+    [inside] = [place for place in placements if place.reservation]
+    [beside] = [place for place in placements if not place.reservation]
+    assert price_after(inside, known.catalog) == beside.price > 20
+    assert price_after(inside.model_copy(update={"instance_type": "p99.large"}), known.catalog) is None
+    assert price_after(inside.model_copy(update={"until": None}), known.catalog) is None
 
 
 def seen(kind: str, scope: str, reservation: str | None) -> Observation:
