@@ -109,6 +109,7 @@ def _block(scope: Blocked) -> Block:
         accelerator=scope.accelerator,
         use_spot=None if scope.market is None else scope.market == "spot",
         reservation=scope.reservation,
+        num_nodes=scope.num_nodes,
         reason=scope.reason,
         until=scope.until,
         guessed=scope.guessed,

@@ -317,6 +317,7 @@ class Observation:
         hours: Lifetime of the machine for ``preempted`` and ``released``.
         accelerator: Its name; the same instance type comes with and without on GCP.
         reservation: The one that was asked for, None of what is sold to all.
+        num_nodes: How many machines were asked for at once.
         login: Whose ``launched`` or ``auth`` it was, as ``clouds.credentials.login_of`` names it; None if it is all the
             same.
     """
@@ -333,6 +334,7 @@ class Observation:
     accelerator: str | None = None
     login: str | None = None
     reservation: str | None = None
+    num_nodes: int = 1
 
 
 @dataclass(frozen=True)

@@ -156,6 +156,7 @@ OBSERVATIONS = Table(
     Column("accelerator", Text),
     Column("login", Text),
     Column("reservation", Text),
+    Column("num_nodes", Integer, nullable=False, server_default="1"),
 )
 
 RUNS = Table(

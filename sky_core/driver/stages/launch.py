@@ -314,4 +314,5 @@ def observation(cluster: Cluster, kind: Seen, scope: Scope = "zone", hours: floa
         at=time.time(), cloud=cluster.cloud, region=cluster.region, zone=cluster.zone,
         instance_type=cluster.instance_type, market=cluster.market,
         kind=kind, scope=scope, hours=hours, accelerator=cluster.accelerator, reservation=cluster.reservation,
+        num_nodes=cluster.num_nodes,
     )  # fmt: skip

@@ -121,16 +121,16 @@ def test_what_goes_on_after_its_reservation_costs_the_price_on_demand_of_its_zon
     assert price_after(inside.model_copy(update={"until": None}), known.catalog) is None
 
 
-def seen(kind: str, scope: str, reservation: str | None) -> Observation:
+def seen(kind: str, scope: str, reservation: str | None, num_nodes: int = 1) -> Observation:
     return Observation(
         time.time(), "aws", "us-east-1", "us-east-1a", "p4d.24xlarge", "on-demand", kind, scope,  # type: ignore[arg-type]
-        accelerator="A100", reservation=reservation,
+        accelerator="A100", reservation=reservation, num_nodes=num_nodes,
     )  # fmt: skip
 
 
 def blocks(*observed: Observation) -> list[Block]:
     tracker = Tracker(observed, time.time() + 1)
-    names = ("cloud", "region", "zone", "instance_type", "accelerator", "reservation", "reason")
+    names = ("cloud", "region", "zone", "instance_type", "accelerator", "reservation", "num_nodes", "until", "reason")
     return [Block(**{name: getattr(scope, name) for name in names}) for scope in tracker.blocked(600)]
 
 
@@ -161,6 +161,33 @@ def test_a_refused_reservation_is_left_for_the_next_best_and_says_nothing_of_cha
     assert block.reason == f"capacity in {FIRST}"
     assert blocks(observed, seen("launched", "zone", None)) == [block], "a launch on the market opens no reservation"
     assert blocks(observed, seen("launched", "zone", FIRST)) == []
+
+
+def test_too_few_for_a_gang_is_not_none_for_one(tmp_path: Path) -> None:
+    refused = blocks(seen("capacity", "reservation", FIRST, num_nodes=3))
+    known = market(tmp_path, entry(FIRST, count=4), blocked=refused)
+    gang = {"num_nodes": 3, "engine": "torchrun"}
+    plans = {count: make_plan(tasks(1, **(gang | {"num_nodes": count})), known) for count in (2, 3, 4)}
+    inside = {count: plan.placements["t0"].reservation for count, plan in plans.items()}
+    assert inside == {2: FIRST, 3: None, 4: None}
+    assert is_blocked(plans[2].placements["t0"].model_copy(update={"num_nodes": 3}), refused)
+    assert not is_blocked(plans[2].placements["t0"], refused)
+    [why] = [remark for remark in plans[3].remarks if FIRST in remark]
+    assert f"t0: {FIRST} is left alone until " in why
+    assert why.endswith(f"capacity for 3 machines in {FIRST}")
+    assert not [remark for remark in plans[2].remarks if FIRST in remark]
+    assert blocks(seen("invalid", "reservation", FIRST, num_nodes=3))[0].num_nodes == 1, (
+        "it is not there for one either"
+    )
+
+
+def test_a_launch_shows_that_a_refusal_of_as_many_or_fewer_is_over(tmp_path: Path) -> None:
+    refused, one, three = (
+        seen("capacity", "reservation", FIRST, 3),
+        *(seen("launched", "zone", FIRST, n) for n in (1, 3)),
+    )
+    assert blocks(refused, three) == []
+    assert [block.num_nodes for block in blocks(refused, one)] == [3]
 
 
 def test_spot_is_never_reserved(tmp_path: Path) -> None:

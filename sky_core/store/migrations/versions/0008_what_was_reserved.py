@@ -1,4 +1,4 @@
-"""Which reservation a launch was aimed at, until when and what is paid after; and which one refused it.
+"""Which reservation a launch was aimed at, until when and what is paid after; and which one refused how many.
 
 Revision: 0008
 """
@@ -17,3 +17,4 @@ def upgrade() -> None:
         op.add_column(table, sa.Column("reservation", sa.Text))
     for name in ("reserved_until", "price_after"):
         op.add_column("clusters", sa.Column(name, sa.Float))
+    op.add_column("observations", sa.Column("num_nodes", sa.Integer, nullable=False, server_default="1"))
