@@ -22,6 +22,7 @@ class Held:
         name: What a launch names, as in an entry of catalog.toml. Several of one name may hold other types or zones.
         zone: None where it is of the whole region.
         total, free: Machines that it holds, and those that nobody runs on now.
+        begins: When machines are there, seconds since the epoch; None where they are by now.
         ends: When machines are there no more, seconds since the epoch; None where it does not end.
         by_name: Whether a launch can name it: one that takes all machines which fit may not be named on Google Cloud.
         kind: What the cloud calls it.
@@ -34,6 +35,7 @@ class Held:
     instance_type: str
     total: int
     free: int
+    begins: float | None = None
     ends: float | None = None
     by_name: bool = True
     kind: str = ""
@@ -69,6 +71,8 @@ def amiss(entry: Machines, holdings: Holdings) -> str:
         return "a launch cannot name it: it takes all machines that fit; leave reservation out"
     if (entry.count or 0) > held.total:
         return f"it holds {held.total} machines, not {entry.count}"
+    if held.begins is not None and (entry.since is None or entry.since.timestamp() < int(held.begins)):
+        return f"its machines are there from {stamp(held.begins)} on; write since = {stamp(held.begins)}"
     if held.ends is not None and (entry.until is None or entry.until.timestamp() > held.ends):
         return f"its machines are there until {stamp(held.ends)}; write until = {stamp(held.ends)}"
     return ""

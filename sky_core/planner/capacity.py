@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -61,6 +61,14 @@ def full(scarce: Sequence[Scarce], held: Mapping[Pool, int], num_nodes: int) -> 
         for pool, count in scarce
         if facts_of(pool.cloud).own and held.get(pool, 0) + num_nodes > count
     )
+
+
+def not_begun(catalog: Catalog, now: float) -> Iterator[Block]:
+    """Reservations that are to come: nothing is launched there before, and nothing planned."""
+    rows = catalog.table.filter(pl.col("since") > now)
+    for row in rows.select("cloud", "region", "zone", "instance_type", "reservation", "since").iter_rows(named=True):
+        since = row.pop("since")
+        yield Block(**row, reason="it begins then", until=since)
 
 
 def limits(

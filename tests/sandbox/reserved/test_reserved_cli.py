@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,8 +10,11 @@ import pytest
 import typer
 
 from sky_core import Pipeline
-from sky_core.cli.account.reservations import amiss_in, reservations
+from sky_core.catalog import Catalog
+from sky_core.cli.account.reservations import amiss_in, entry_of, reservations, to_come_in
+from sky_core.clouds.aws.reservations import _held
 from sky_core.clouds.reservations import Held, Holdings, amiss
+from sky_core.config import Settings
 from sky_core.home import INVENTORY
 from sky_core.inventory import Inventory, Machines
 from tests.conftest import Sandbox
@@ -60,6 +64,7 @@ def test_what_is_printed_can_be_pasted_and_is_planned_on(
         assert why.endswith(f"reservation {made['gcp']}: there is no such reservation")
 
 
+SINCE = datetime(2029, 1, 1, 12, tzinfo=UTC)
 ENTRY = Machines(
     cloud="aws", region="us-east-1", zone="us-east-1a", instance_type="p5.48xlarge", vcpus=192, memory_gib=2048,
     price=0, count=2, reservation="cr-0123456789abcdef0", until=datetime(2030, 1, 1, 12, tzinfo=UTC),
@@ -82,6 +87,8 @@ HELD = Held(
         ({"until": None}, {}, "write until = 2030-01-01T12:00:00Z"),
         ({}, {"ends": HELD.ends and HELD.ends - 1}, "write until = 2030-01-01T11:59:59Z"),
         ({}, {"by_name": False}, "a launch cannot name it"),
+        ({}, {"begins": SINCE.timestamp() + 0.5}, "write since = 2029-01-01T12:00:00Z"),
+        ({"since": SINCE}, {"begins": SINCE.timestamp() + 0.5}, ""),
     ],
 )
 def test_an_entry_that_does_not_fit_is_told(entry: dict[str, object], held: dict[str, object], said: str) -> None:
@@ -94,3 +101,21 @@ def test_what_cannot_be_looked_at_is_not_said_to_be_missing() -> None:
     assert amiss(ENTRY, Holdings((), {"us-east-1": "denied"})) == "cannot be told: denied"
     shared = ENTRY.model_copy(update={"cloud": "gcp", "reservation": "projects/other/reservations/x"})
     assert amiss(shared, Holdings((), {"projects/other": "denied"})) == "cannot be told: denied"
+
+
+def test_one_that_has_not_begun_says_when_it_does_in_what_is_printed() -> None:
+    told = {
+        "CapacityReservationId": "cr-0123456789abcdef0", "AvailabilityZone": "us-east-1a",
+        "InstanceType": "p5.48xlarge", "TotalInstanceCount": 2, "AvailableInstanceCount": 0, "State": "scheduled",
+        "StartDate": SINCE, "ReservationType": "capacity-block",
+    }  # fmt: skip
+    to_come, begun = _held("us-east-1", told), _held("us-east-1", told | {"State": "active"})
+    assert "since = 2029-01-01T12:00:00Z" in list(entry_of(to_come, Catalog.embedded()))
+    assert not [line for line in entry_of(begun, Catalog.embedded()) if line.startswith("since")]
+
+
+def test_check_says_when_one_begins(tmp_path: Path) -> None:
+    lines = [line.partition("  #")[0] for line in entry_of(replace(HELD, begins=4e9, ends=None), Catalog.embedded())]
+    (tmp_path / INVENTORY).write_text("\n".join(lines))
+    [said] = to_come_in("aws", Settings.load({"SKYLOOM_HOME": str(tmp_path)}))
+    assert said.endswith("begins at 2096-10-02T07:06:40Z; nothing is planned there before")

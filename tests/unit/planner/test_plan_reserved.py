@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from sky_core.catalog import Catalog
 from sky_core.errors import NoFeasibleOffering
 from sky_core.home import INVENTORY
 from sky_core.planner.candidates import is_blocked
-from sky_core.planner.capacity import outlasts, pools, price_after, taken
+from sky_core.planner.capacity import not_begun, outlasts, pools, price_after, taken
 from sky_core.planner.plan import Block, Placement
 from sky_core.planner.planning import Market, make_plan
 from sky_core.store import Cluster, Observation
@@ -77,6 +78,16 @@ def test_a_task_that_would_outlast_a_reservation_goes_elsewhere_and_the_plan_say
     enough = make_plan(tasks(1), market(tmp_path, entry(FIRST, until=hours_from_now(2.5))))
     assert enough.placements["t0"].reservation == FIRST
     assert not [remark for remark in enough.remarks if FIRST in remark]
+
+
+def test_nothing_is_planned_on_a_reservation_before_it_begins_and_the_plan_says_so(tmp_path: Path) -> None:
+    begins = hours_from_now(1)
+    known = market(tmp_path, entry(FIRST).replace("price = 0", f"price = 0\nsince = {begins.isoformat()}"))
+    blocked = [tuple(not_begun(known.catalog, begins.timestamp() - seconds)) for seconds in (1, 0)]
+    plans = [make_plan(tasks(1), replace(known, blocked=shut)) for shut in blocked]
+    assert [plan.placements["t0"].reservation for plan in plans] == [None, FIRST]
+    [said] = [remark for remark in plans[0].remarks if FIRST in remark]
+    assert said == f"t0: {FIRST} is left alone until {begins:%Y-%m-%d %H:%M} UTC: it begins then"
 
 
 def test_a_task_that_begins_too_late_for_a_reservation_is_kept_out_of_it(tmp_path: Path) -> None:
