@@ -220,6 +220,16 @@ class Inventory(BaseModel):
     enabled_regions: tuple[str, ...] = ()
     machines: tuple[Machines, ...] = ()
 
+    @model_validator(mode="after")
+    def _each_reservation_once(self) -> Inventory:
+        seen: dict[tuple[str | None, ...], int] = {}
+        for number, one in enumerate(self.machines):
+            if one.reservation is not None:
+                first = seen.setdefault((one.cloud, one.reservation.lower(), one.zone, one.instance_type), number)
+                if first != number:
+                    raise ValueError(f"machines.{number}: reservation: named twice: machines.{first} has it; leave one")
+        return self
+
     @classmethod
     def read(cls, home: Path) -> Inventory:
         """The file of that home, empty if there is none.
@@ -236,11 +246,11 @@ class Inventory(BaseModel):
             raise SpecError(f"{path}: {error}") from None
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            field = ".".join(str(part) for part in first["loc"]) or "file"
+            field = ".".join(str(part) for part in first["loc"])
             message = (
                 "no such field" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
             )
-            raise SpecError(f"{path}: {field}: {message}") from None
+            raise SpecError(": ".join(filter(None, (str(path), field, message)))) from None
 
     def hosts(self) -> dict[str, tuple[Host, ...]]:
         """The machines of one's own, by the name of their cloud."""

@@ -11,13 +11,13 @@ from sky_core.catalog import Catalog
 from sky_core.errors import NoFeasibleOffering, SkyloomError, SpecError, UnknownAccelerator
 from sky_core.facts import facts_of
 from sky_core.facts.managed import is_of
+from sky_core.planner.nodes import Pool
 from sky_core.planner.offers import (
     Bools,
     Floats,
     Ints,
     Location,
     Offers,
-    Pool,
     Sold,
     offers_of,
     sold_for,
@@ -115,7 +115,7 @@ def pinned(placement: Placement, hours: float | None = None) -> Candidates:
     """
     left = np.array([placement.expected_hours if hours is None else hours])
     cost, none = np.array([placement.compute_usd]), np.zeros(1, dtype=np.int64)
-    pool = Pool(*(getattr(placement, name) for name in Pool._fields))
+    pool = Pool.of(vars(placement))
     taken = none if left[0] > 0 and not placement.use_spot else none - 1
     return Candidates(
         lambda _, __: placement,

@@ -15,7 +15,7 @@ from sky_core.errors import NoFeasibleOffering
 from sky_core.facts import facts_of
 from sky_core.optimizer import Limit
 from sky_core.planner.candidates import Candidates
-from sky_core.planner.offers import Pool
+from sky_core.planner.nodes import Pool
 from sky_core.planner.plan import Block, Placement
 from sky_core.spec import Pipeline, Task
 from sky_core.store import Cluster
@@ -33,7 +33,7 @@ class Scarce(NamedTuple):
 def pools(catalog: Catalog) -> list[Scarce]:
     """All pools of the catalog."""
     rows = catalog.table.filter(pl.col("capacity").is_not_null()).select(*Pool._fields, "capacity")
-    return [Scarce(Pool(*pool), machines) for *pool, machines in rows.iter_rows()]
+    return [Scarce(Pool.of(row), row["capacity"]) for row in rows.iter_rows(named=True)]
 
 
 def taken(scarce: Iterable[Scarce], clusters: Iterable[Cluster]) -> Mapping[Pool, int]:
@@ -41,7 +41,7 @@ def taken(scarce: Iterable[Scarce], clusters: Iterable[Cluster]) -> Mapping[Pool
     known = {pool for pool, _ in scarce}
     held: Counter[Pool] = Counter()
     for cluster in clusters:
-        pool = Pool(*(getattr(cluster, name) for name in Pool._fields))
+        pool = Pool.of(vars(cluster))
         if pool in known and not cluster.use_spot:
             held[pool] += cluster.num_nodes
     return held
@@ -89,8 +89,8 @@ def limits(
         left = max(0, count - held.get(pool, 0))
         if sum(float(takes.max()) for takes in uses.values()) > left:
             place = f"{pool.cloud}/{pool.reservation or pool.zone or pool.region}"
-            name = f"{pool.instance_type} at ${pool.price:g}/h in {place}"
-            found.append(Limit(name, float(left), uses))
+            price = "" if pool.price is None else f" at ${pool.price:g}/h"
+            found.append(Limit(f"{pool.instance_type}{price} in {place}", float(left), uses))
     return found
 
 

@@ -13,7 +13,7 @@ from sky_core.clouds.credentials import login_of, why_unusable
 from sky_core.config import EVERY_REGION, Defaults, Settings
 from sky_core.facts import facts_of
 from sky_core.planner.capacity import not_begun, pools, taken
-from sky_core.planner.offers import Pool
+from sky_core.planner.nodes import Pool
 from sky_core.planner.plan import Block
 from sky_core.planner.planning import Market
 from sky_core.store import Run, Store

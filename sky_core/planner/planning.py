@@ -17,7 +17,7 @@ from sky_core.planner.explain.remarks import left_alone, remarks, too_short
 from sky_core.planner.explain.rivals import deals, next_best, single_cloud
 from sky_core.planner.explain.sensitivity import Sensitivity
 from sky_core.planner.model import Model
-from sky_core.planner.offers import Pool
+from sky_core.planner.nodes import Pool
 from sky_core.planner.plan import Block, Placement, Plan, dag_hash
 from sky_core.planner.prudence import solve_prudently
 from sky_core.spec import Objective, Pipeline

@@ -122,8 +122,11 @@ def amiss_in(name: str, settings: Settings) -> Iterator[str]:
         return
     named = [entry.reservation or "" for entry in entries.values()]
     there = holdings(name, settings, {entry.region for entry in entries.values()}, named)
+    seen: dict[tuple[str | None, ...], int] = {}
     for number, entry in entries.items():
-        if why := amiss(entry, there):
+        first = seen.setdefault((_own_name(entry, settings), entry.zone, entry.instance_type), number)
+        again = f"named twice: machines.{first} has the same machines; leave one" if first != number else ""
+        if why := amiss(entry, there) or again:
             yield f"catalog.toml: machines.{number}: reservation {entry.reservation}: {why}"
 
 
@@ -143,3 +146,9 @@ def _entries(name: str, settings: Settings) -> Mapping[int, Machines]:
 
     machines = enumerate(Inventory.read(settings.home).machines)
     return {number: entry for number, entry in machines if entry.cloud == name and entry.reservation is not None}
+
+
+def _own_name(entry: Machines, settings: Settings) -> str:
+    """What an entry's reservation is called at home: Google Cloud knows one by a project's name, too."""
+    project = settings.clouds[entry.cloud].account
+    return (entry.reservation or "").lower().removeprefix(f"projects/{project}/reservations/")

@@ -12,6 +12,7 @@ import typer
 from sky_core import Pipeline
 from sky_core.catalog import Catalog
 from sky_core.cli.account.reservations import amiss_in, entry_of, reservations, to_come_in
+from sky_core.clouds import holdings
 from sky_core.clouds.aws.reservations import _held
 from sky_core.clouds.reservations import Held, Holdings, amiss
 from sky_core.config import Settings
@@ -119,3 +120,17 @@ def test_check_says_when_one_begins(tmp_path: Path) -> None:
     (tmp_path / INVENTORY).write_text("\n".join(lines))
     [said] = to_come_in("aws", Settings.load({"SKYLOOM_HOME": str(tmp_path)}))
     assert said.endswith("begins at 2096-10-02T07:06:40Z; nothing is planned there before")
+
+
+def test_one_of_google_s_that_is_named_with_its_own_project_and_without_is_told(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    with home_of(sandbox, tmp_path) as home:
+        name = sandbox.control.reserve("gcp", *PLACES["gcp"], 2)
+        [held] = holdings("gcp", home.settings).held
+        own = replace(held, name=f"projects/{home.settings.clouds['gcp'].account}/reservations/{name}")
+        entries = ["\n".join(entry_of(one, Catalog.embedded())) for one in (held, own)]
+        (tmp_path / INVENTORY).write_text("\n".join(entries))
+        [why] = amiss_in("gcp", home.settings)
+        assert "machines.1" in why
+        assert "named twice: machines.0 has the same machines" in why

@@ -229,3 +229,12 @@ def test_new_machine_types_join() -> None:
     merged = overlay(BASE, settle(rows({"instance_type": "m9.large", "price": 0.05}), BASE))
     assert merged.height == BASE.height + 1
     assert merged.filter(merged["instance_type"] == "m9.large")["zone"].to_list() == [None]
+
+
+def test_a_reservation_is_entered_once_whatever_its_price(tmp_path: Path) -> None:
+    entry = RESERVED[RESERVED.rindex("[[machines]]") :]
+    again = entry.replace("price = 6.12", "price = 0")
+    with pytest.raises(SpecError, match=r"catalog.toml: machines.2: reservation: named twice: machines.1 has it"):
+        load(tmp_path, f"{RESERVED}\n{again}")
+    elsewhere = entry.replace('"us-east-1a"', '"us-east-1b"')
+    assert load(tmp_path, f"{RESERVED}\n{elsewhere}").table["reservation"].drop_nulls().len() == 2

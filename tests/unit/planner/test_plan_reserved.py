@@ -132,6 +132,17 @@ def test_what_goes_on_after_its_reservation_costs_the_price_on_demand_of_its_zon
     assert price_after(inside.model_copy(update={"until": None}), known.catalog) is None
 
 
+def test_a_reservation_is_one_pool_whatever_its_price_was_or_is(tmp_path: Path) -> None:
+    known = market(tmp_path, entry(FIRST).replace("price = 0", "price = 1"))
+    cluster = Cluster(
+        "sky-1-1", "job-1", 1, "launched", "aws", "us-east-1", "us-east-1a", "p4d.24xlarge", False, 1, 0.0, "", 0.0,
+        reservation=FIRST,
+    )  # fmt: skip
+    held = taken(pools(known.catalog), [cluster])
+    assert list(held.values()) == [1]
+    assert make_plan(tasks(1), replace(known, held=held)).placements["t0"].reservation is None
+
+
 def seen(kind: str, scope: str, reservation: str | None, num_nodes: int = 1) -> Observation:
     return Observation(
         time.time(), "aws", "us-east-1", "us-east-1a", "p4d.24xlarge", "on-demand", kind, scope,  # type: ignore[arg-type]
