@@ -62,7 +62,10 @@ def amiss(entry: Machines, holdings: Holdings) -> str:
         asked = {entry.region, wanted.partition("/reservations/")[0]}
         blind = next((why for place, why in holdings.unreachable.items() if place in asked), None)
         return f"cannot be told: {blind}" if blind else "there is no such reservation"
-    fitting = [one for one in named if one.instance_type == entry.instance_type and one.zone in (None, entry.zone)]
+    alike = [one for one in named if (one.region, one.instance_type) == (entry.region, entry.instance_type)]
+    fitting = [one for one in alike if one.zone == entry.zone]
+    if not fitting and any(one.zone is None for one in alike):
+        return "it is of the region; leave zone out"
     if not fitting:
         there = ", ".join(f"{one.instance_type} in {one.zone or one.region}" for one in named)
         return f"it holds {there}, not {entry.instance_type} in {entry.zone or entry.region}"
