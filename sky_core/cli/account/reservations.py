@@ -45,8 +45,8 @@ def reservations(
         place = (one.cloud, one.zone or one.region, one.instance_type)
         table.add_row(*place, str(one.total), str(one.free), begins, ends, one.name, one.kind)
     show(table)
-    known = {(entry.cloud, entry.reservation) for entry in Inventory.read(settings.home).machines}
-    missing = [one for one in held if one.by_name and (one.cloud, one.name) not in known]
+    entries = [entry for entry in Inventory.read(settings.home).machines if entry.reservation is not None]
+    missing = [one for one in held if one.by_name and not any(_is_of(one, entry, settings) for entry in entries)]
     if missing:
         say(f"to have jobs run there, put into {settings.home / 'catalog.toml'}:")
     catalog = Catalog.load(settings.home) if missing else None
@@ -148,7 +148,14 @@ def _entries(name: str, settings: Settings) -> Mapping[int, Machines]:
     return {number: entry for number, entry in machines if entry.cloud == name and entry.reservation is not None}
 
 
+def _is_of(held: Held, entry: Machines, settings: Settings) -> bool:
+    """Whether an entry is of those machines: several of one name hold other types or zones."""
+    there = (held.cloud, held.name.lower(), held.zone, held.instance_type)
+    return there == (entry.cloud, _own_name(entry, settings), entry.zone, entry.instance_type)
+
+
 def _own_name(entry: Machines, settings: Settings) -> str:
     """What an entry's reservation is called at home: Google Cloud knows one by a project's name, too."""
-    project = settings.clouds[entry.cloud].account
+    known = settings.clouds.get(entry.cloud)
+    project = known.account if known else None
     return (entry.reservation or "").lower().removeprefix(f"projects/{project}/reservations/")

@@ -60,6 +60,12 @@ def test_what_is_printed_can_be_pasted_and_is_planned_on(
         assert "[[machines]]" not in again, "they are known by now"
         assert made["azure"] in again
         assert made["gcp"] not in printed(home, monkeypatch, capsys, "aws")
+        half = (tmp_path / INVENTORY).read_text()
+        (tmp_path / INVENTORY).write_text(half.replace('zone = "eastus-1"', 'zone = "eastus-2"'))
+        rest = printed(home, monkeypatch, capsys).partition("[[machines]]")[2]
+        assert made["azure"] in rest, "what is entered is another of the group"
+        assert "[[machines]]" not in rest
+        (tmp_path / INVENTORY).write_text(half)
         sandbox.control.unreserve(made["gcp"])
         [why] = amiss_in("gcp", home.settings)
         assert why.endswith(f"reservation {made['gcp']}: there is no such reservation")
