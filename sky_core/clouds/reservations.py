@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -56,6 +57,8 @@ class Holdings:
 
 def amiss(entry: Machines, holdings: Holdings) -> str:
     """What an entry of catalog.toml says of its reservation and the account does not; empty if they agree."""
+    if entry.until is not None and entry.until.timestamp() <= time.time():
+        return f"it has ended at {stamp(entry.until.timestamp())}; take the entry out"
     wanted = entry.reservation or ""
     named = [one for one in holdings.held if _is_called(one.name, wanted)]
     if not named:

@@ -305,7 +305,8 @@ def request_for(cluster: Cluster, *, settled: str | None = None) -> Launch:
 def where(cluster: Cluster) -> Where:
     """The cluster's place, as events name it."""
     return {"cloud": cluster.cloud, "region": cluster.region, "zone": cluster.zone,
-            "instance_type": cluster.instance_type, "use_spot": cluster.use_spot}  # fmt: skip
+            "instance_type": cluster.instance_type, "use_spot": cluster.use_spot,
+            "reserved": cluster.reservation is not None}  # fmt: skip
 
 
 def observation(cluster: Cluster, kind: Seen, scope: Scope = "zone", hours: float | None = None) -> Observation:

@@ -60,12 +60,15 @@ def test_what_is_printed_can_be_pasted_and_is_planned_on(
         assert "[[machines]]" not in again, "they are known by now"
         assert made["azure"] in again
         assert made["gcp"] not in printed(home, monkeypatch, capsys, "aws")
-        half = (tmp_path / INVENTORY).read_text()
-        (tmp_path / INVENTORY).write_text(half.replace('zone = "eastus-1"', 'zone = "eastus-2"'))
+        entered = (tmp_path / INVENTORY).read_text()
+        (tmp_path / INVENTORY).write_text(entered.replace("us-central1", "us-west1"))
+        [why] = amiss_in("gcp", home.settings)
+        assert why.endswith("it holds n2-standard-2 in us-central1-a, not n2-standard-2 in us-west1-a")
+        (tmp_path / INVENTORY).write_text(entered.replace('zone = "eastus-1"', 'zone = "eastus-2"'))
         rest = printed(home, monkeypatch, capsys).partition("[[machines]]")[2]
         assert made["azure"] in rest, "what is entered is another of the group"
         assert "[[machines]]" not in rest
-        (tmp_path / INVENTORY).write_text(half)
+        (tmp_path / INVENTORY).write_text(entered)
         sandbox.control.unreserve(made["gcp"])
         [why] = amiss_in("gcp", home.settings)
         assert why.endswith(f"reservation {made['gcp']}: there is no such reservation")
@@ -96,6 +99,7 @@ HELD = Held(
         ({"count": 3}, {}, "it holds 2 machines, not 3"),
         ({"until": None}, {}, "write until = 2030-01-01T12:00:00Z"),
         ({}, {"ends": HELD.ends and HELD.ends - 1}, "write until = 2030-01-01T11:59:59Z"),
+        ({"until": datetime(2026, 1, 1, tzinfo=UTC)}, {}, "it has ended at 2026-01-01T00:00:00Z; take the entry out"),
         ({}, {"by_name": False}, "a launch cannot name it"),
         ({}, {"begins": SINCE.timestamp() + 0.5}, "write since = 2029-01-01T12:00:00Z"),
         ({"since": SINCE}, {"begins": SINCE.timestamp() + 0.5}, ""),

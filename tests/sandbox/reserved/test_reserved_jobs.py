@@ -133,6 +133,9 @@ def test_one_that_others_have_filled_is_left_for_the_next_best_place_and_tried_a
         clusters = ours.store.clusters(job_id=job.id)
         assert [(one.reservation, one.outcome) for one in clusters] == [(reservation, "capacity"), (None, "succeeded")]
         assert clusters[1].zone is not None, "the market of its zone is not shut"
+        [no] = [event.what for event in ours.store.events(job.id) if event.kind == "refused"]
+        assert no is not None
+        assert "(reserved) refused (capacity)" in no.words()
         theirs.broker.cancel(first.id, "enough")
         theirs.drive(first)
 
