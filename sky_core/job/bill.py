@@ -107,7 +107,15 @@ def cluster_hours(cluster: Cluster, scale: Scale, now: float | None = None, *, s
 
 def cluster_usd(cluster: Cluster, scale: Scale, now: float | None = None, *, since: float = 0.0) -> float:
     """What those hours cost: a machine that outlives its reservation costs the price on demand from then on."""
-    hours = cluster_hours(cluster, scale, now, since=since)
+    return _priced(cluster, cluster_hours(cluster, scale, now, since=since), scale, now, since)
+
+
+def idle_usd(cluster: Cluster, scale: Scale, now: float | None = None) -> float:
+    """What its idle hours cost."""
+    return _priced(cluster, idle_hours(cluster, scale, now), scale, now, cluster.kept_at or 0.0)
+
+
+def _priced(cluster: Cluster, hours: float, scale: Scale, now: float | None, since: float) -> float:
     if cluster.reserved_until is None or cluster.price_after is None:
         return hours * cluster.price
     late = lifetime(cluster, scale, now, since=max(since, cluster.reserved_until)) * cluster.num_nodes

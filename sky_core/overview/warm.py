@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from sky_core.job.bill import cluster_usd
+from sky_core.job.bill import idle_usd
 from sky_core.measures.scale import Scale
 from sky_core.store import Cluster, Listings
 
@@ -43,10 +43,4 @@ def kept_rows(store: Listings, scale: Scale) -> list[KeptRow]:
     """What is kept in a store, that which ends first first."""
     kept = store.kept()
     tasks = {name.id: name.task for name in store.job_names()} if kept else {}
-    return [KeptRow(one, tasks.get(one.job_id, ""), _idle_usd(one, scale)) for one in kept]
-
-
-def _idle_usd(cluster: Cluster, scale: Scale) -> float:
-    """What it has cost while it was idle."""
-    moment = min(time.time(), cluster.gone_by)
-    return 0.0 if cluster.kept_at is None else cluster_usd(cluster, scale, moment, since=cluster.kept_at)
+    return [KeptRow(one, tasks.get(one.job_id, ""), idle_usd(one, scale)) for one in kept]

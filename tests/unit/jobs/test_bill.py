@@ -8,7 +8,7 @@ import pytest
 
 from sky_core.clouds.base import Instance
 from sky_core.driver.stages.reaching import end_on_record
-from sky_core.job.bill import cluster_hours, cluster_usd, lifetime, on_record, sharpened
+from sky_core.job.bill import cluster_hours, cluster_usd, idle_usd, lifetime, on_record, sharpened
 from sky_core.job.cost.charges import Owed, _of_launch
 from sky_core.measures.scale import Scale
 from sky_core.store import Cluster
@@ -82,6 +82,8 @@ def test_a_machine_that_outlives_its_reservation_costs_the_price_on_demand_from_
     going = replace(RESERVED, state="launched", ended_at=None)
     assert cluster_usd(going, Scale(), 100.0 + 3 * HOUR) == 0
     assert [going.usd_per_hour(100.0 + hours * HOUR) for hours in (3, 5)] == [0, 6]
+    kept = replace(going, state="kept", kept_at=100.0 + 3 * HOUR, kept_until=100.0 + 9 * HOUR)
+    assert idle_usd(kept, Scale(), 100.0 + 6 * HOUR) == pytest.approx(2 * 2 * 3)
     assert cluster_usd(replace(RESERVED, price_after=None), Scale()) == 0, "nobody knows what it costs"
 
 
