@@ -28,6 +28,7 @@
     price = 0
     count = 2
     reservation = "cr-0123456789abcdef0"  # what a launch there names
+    since = 2026-11-30T11:30:00Z          # when it begins; leave it out where it has
     until = 2026-12-01T11:00:00Z          # when it ends; leave it out where it does not
 """
 
@@ -95,7 +96,8 @@ class Machines(BaseModel):
         host_keys: The pinned key of a host, by its address: a public key line or a fingerprint ``SHA256:…``.
         reservation: What a launch names to get into the capacity that is reserved, as its cloud calls it; without it
             such machines are launched like any others.
-        until: When the reservation ends, or takes its machines back.
+        since: When the reservation begins; None of one that has.
+        until: When it ends, or takes its machines back.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -115,6 +117,7 @@ class Machines(BaseModel):
     host_keys: dict[str, str] = Field(default_factory=dict)
     labels: dict[str, str] = Field(default_factory=dict)
     reservation: str | None = None
+    since: datetime | None = None
     until: datetime | None = None
 
     @field_validator("cloud", "region", "zone", "instance_type")
@@ -122,6 +125,14 @@ class Machines(BaseModel):
     def _plain_name(cls, value: str | None) -> str | None:
         if value is not None and not PLACE.match(value):
             raise ValueError(f"{value!r} is not a name: letters, digits, '.', '_' and '-'")
+        return value
+
+    @field_validator("since", "until", mode="before")
+    @classmethod
+    def _moment(cls, value: object) -> object:
+        offset = value.utcoffset() if isinstance(value, datetime) else None
+        if value is not None and offset is None:
+            raise ValueError("write a date and time with its offset, without quotes: 2026-12-01T11:00:00Z")
         return value
 
     @field_validator("accelerators")
@@ -166,8 +177,8 @@ class Machines(BaseModel):
     @model_validator(mode="after")
     def _reserved(self) -> Machines:
         if self.reservation is None:
-            if self.until is not None:
-                raise ValueError("until is when a reservation ends, and none is named; name it in reservation")
+            if self.since is not None or self.until is not None:
+                raise ValueError("since and until are of a reservation, and none is named; name it in reservation")
             return self
         known = clouds()[self.cloud].reservations if self.cloud in clouds() else None
         if known is None or not known.takes(self.instance_type):
@@ -180,8 +191,8 @@ class Machines(BaseModel):
             raise ValueError("count: say how many machines are reserved")
         if self.spot_price is not None:
             raise ValueError("spot_price: reserved machines are not sold on spot; leave it out")
-        if self.until is not None and self.until.tzinfo is None:
-            raise ValueError(f"until: say the offset as well: {self.until.isoformat()}Z for UTC")
+        if self.since is not None and self.until is not None and self.since >= self.until:
+            raise ValueError("until: it is not after since")
         return self
 
     @property
@@ -209,6 +220,16 @@ class Inventory(BaseModel):
     enabled_regions: tuple[str, ...] = ()
     machines: tuple[Machines, ...] = ()
 
+    @model_validator(mode="after")
+    def _each_reservation_once(self) -> Inventory:
+        seen: dict[tuple[str | None, ...], int] = {}
+        for number, one in enumerate(self.machines):
+            if one.reservation is not None:
+                first = seen.setdefault((one.cloud, one.reservation.lower(), one.zone, one.instance_type), number)
+                if first != number:
+                    raise ValueError(f"machines.{number}: reservation: named twice: machines.{first} has it; leave one")
+        return self
+
     @classmethod
     def read(cls, home: Path) -> Inventory:
         """The file of that home, empty if there is none.
@@ -225,11 +246,11 @@ class Inventory(BaseModel):
             raise SpecError(f"{path}: {error}") from None
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            field = ".".join(str(part) for part in first["loc"]) or "file"
+            field = ".".join(str(part) for part in first["loc"])
             message = (
                 "no such field" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
             )
-            raise SpecError(f"{path}: {field}: {message}") from None
+            raise SpecError(": ".join(filter(None, (str(path), field, message)))) from None
 
     def hosts(self) -> dict[str, tuple[Host, ...]]:
         """The machines of one's own, by the name of their cloud."""

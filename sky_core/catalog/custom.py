@@ -65,6 +65,7 @@ def _row(entry: Machines, as_of: datetime) -> dict[str, Any]:
         "labels": format_labels(entry.labels),
         "capacity": entry.capacity,
         "reservation": entry.reservation,
+        "since": entry.since.timestamp() if entry.since else None,
         "until": entry.until.timestamp() if entry.until else None,
         "as_of": as_of.date(),
     }

@@ -26,13 +26,14 @@ SCHEMA: Mapping[str, pl.DataType] = {
     "access": Name,  # "opt-in" or "restricted" where the region has to be asked for; null where it is open to all
     "capacity": pl.UInt32(),  # how many there are in all; null where the cloud gives what it has
     "reservation": Name,  # what a launch there has to name; null where it names none
+    "since": pl.Float64(),  # when the reservation begins, seconds since the epoch; null of one that has
     "until": pl.Float64(),  # when the reservation ends, seconds since the epoch; null where it does not
     "source": Name,
     "as_of": pl.Date(),
 }
 """Name and type of each column of :attr:`Catalog.table`."""
 
-OURS = ("capacity", "reservation", "until")
+OURS = ("capacity", "reservation", "since", "until")
 """Columns that the user's own entries fill, and no source of prices."""
 
 KIND = ("cloud", "region", "instance_type", "accelerator", "accelerator_count")

@@ -62,7 +62,7 @@ def audit(name: str, settings: Settings, region: str) -> Iterator[Finding]:
 def holdings(
     name: str, settings: Settings, regions: Collection[str] | None = None, named: Collection[str] = ()
 ) -> Holdings:
-    """What the account of a cloud has reserved, in these regions or wherever it may launch.
+    """What the account of a cloud has reserved, in these regions at least, or wherever it may launch.
 
     Args:
         named: Reservations to look for as well, though they may belong to others who share them.

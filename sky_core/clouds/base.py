@@ -100,6 +100,7 @@ class Instance:
         halted: True when it was shut down from within, False when unknown.
         seen: False for a machine that its cloud does not show, where that need not mean that it is gone: not yet,
             and this is what the launch was answered; or ``gone`` for whoever has not launched it.
+        paid_ahead: True where it is paid for until its cloud takes it back: in a Capacity Block of EC2.
         queued: True while it waits in its cloud's own queue: nothing of it is there yet.
         failed: Why it never came to run although its launch was accepted, sorted as a refusal; None of all others. One
             that is ``preempted`` as well may have run: its cloud keeps no more than that it was taken.
@@ -122,6 +123,7 @@ class Instance:
     preempted: bool = False
     halted: bool = False
     seen: bool = True
+    paid_ahead: bool = False
     queued: bool = False
     failed: CloudError | None = None
     armed: Armed = "none"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ class Held:
         name: What a launch names, as in an entry of catalog.toml. Several of one name may hold other types or zones.
         zone: None where it is of the whole region.
         total, free: Machines that it holds, and those that nobody runs on now.
+        begins: When machines are there, seconds since the epoch; None where they are by now.
         ends: When machines are there no more, seconds since the epoch; None where it does not end.
         by_name: Whether a launch can name it: one that takes all machines which fit may not be named on Google Cloud.
         kind: What the cloud calls it.
@@ -34,6 +36,7 @@ class Held:
     instance_type: str
     total: int
     free: int
+    begins: float | None = None
     ends: float | None = None
     by_name: bool = True
     kind: str = ""
@@ -54,13 +57,18 @@ class Holdings:
 
 def amiss(entry: Machines, holdings: Holdings) -> str:
     """What an entry of catalog.toml says of its reservation and the account does not; empty if they agree."""
+    if entry.until is not None and entry.until.timestamp() <= time.time():
+        return f"it has ended at {stamp(entry.until.timestamp())}; take the entry out"
     wanted = entry.reservation or ""
     named = [one for one in holdings.held if _is_called(one.name, wanted)]
     if not named:
         asked = {entry.region, wanted.partition("/reservations/")[0]}
         blind = next((why for place, why in holdings.unreachable.items() if place in asked), None)
         return f"cannot be told: {blind}" if blind else "there is no such reservation"
-    fitting = [one for one in named if one.instance_type == entry.instance_type and one.zone in (None, entry.zone)]
+    alike = [one for one in named if (one.region, one.instance_type) == (entry.region, entry.instance_type)]
+    fitting = [one for one in alike if one.zone == entry.zone]
+    if not fitting and any(one.zone is None for one in alike):
+        return "it is of the region; leave zone out"
     if not fitting:
         there = ", ".join(f"{one.instance_type} in {one.zone or one.region}" for one in named)
         return f"it holds {there}, not {entry.instance_type} in {entry.zone or entry.region}"
@@ -69,6 +77,8 @@ def amiss(entry: Machines, holdings: Holdings) -> str:
         return "a launch cannot name it: it takes all machines that fit; leave reservation out"
     if (entry.count or 0) > held.total:
         return f"it holds {held.total} machines, not {entry.count}"
+    if held.begins is not None and (entry.since is None or entry.since.timestamp() < int(held.begins)):
+        return f"its machines are there from {stamp(held.begins)} on; write since = {stamp(held.begins)}"
     if held.ends is not None and (entry.until is None or entry.until.timestamp() > held.ends):
         return f"its machines are there until {stamp(held.ends)}; write until = {stamp(held.ends)}"
     return ""

@@ -19,6 +19,7 @@ import time
 
 from sky_core.driver import wanted
 from sky_core.driver.gangs import mending
+from sky_core.driver.lead.outliving import outlives
 from sky_core.driver.lead.replanning import around
 from sky_core.driver.stages import closing, elsewhere, launch, placing, running
 from sky_core.driver.step import Driving, Step
@@ -48,7 +49,7 @@ def take_step(driving: Driving, job: Job) -> None:
 
 def advance(step: Step) -> Outcome:
     """What the job's next step comes to."""
-    told = step.comes_to().then(_turned(step))
+    told = step.comes_to().then(outlives(step)).then(_turned(step))
     return told.then(_next(step.after(told)))
 
 

@@ -35,6 +35,7 @@ EventKind = Literal[
     "deadline in danger",
     "eviction notice",
     "preempted",
+    "reservation ended",
     "died",
     "node lost",
     "node joined",

@@ -16,6 +16,7 @@ class Where(TypedDict):
     zone: str | None
     instance_type: str
     use_spot: bool
+    reserved: bool
 
 
 class AtPlace(Happening):
@@ -26,11 +27,12 @@ class AtPlace(Happening):
     zone: str | None
     instance_type: str
     use_spot: bool
+    reserved: bool = False
 
     @property
     def place(self) -> str:
-        """The place, the machine and the market."""
-        market = "spot" if self.use_spot else "on-demand"
+        """The place, the machine and how it is bought."""
+        market = "spot" if self.use_spot else "reserved" if self.reserved else "on-demand"
         return f"{self.cloud}/{self.zone or self.region} {self.instance_type} ({market})"
 
 

@@ -90,6 +90,20 @@ class Preempted(OfAttempt, kind="preempted"):
         return f"attempt {self.attempt}: preempted {self.reason or ''}".rstrip()
 
 
+class ReservationEnded(OfAttempt, kind="reservation ended"):
+    """``usd_per_hour`` is for all machines, None where the price on demand is not known."""
+
+    reservation: str
+    usd_per_hour: float | None = None
+
+    def words(self) -> str:
+        price = "at a price that the catalog does not have" if self.usd_per_hour is None else self._price()
+        return f"attempt {self.attempt}: {self.reservation} has ended; its machines go on, {price}"
+
+    def _price(self) -> str:
+        return f"at ${self.usd_per_hour:.4f} an hour as on demand"
+
+
 class Died(OfAttempt, kind="died"):
     reason: str | None
 

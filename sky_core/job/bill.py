@@ -32,7 +32,7 @@ class Line(InParts):
     """One task on the bill.
 
     Attributes:
-        compute_usd: All its attempts: hours between launch and end, times price, times machines.
+        compute_usd: All its attempts: hours between launch and end, times price, times machines (:func:`cluster_usd`).
         egress_usd: Its inputs and restored checkpoints at the catalog's egress prices.
         hours: Machine hours paid for.
     """
@@ -94,15 +94,32 @@ def spent_on(store: Listings, scale: Scale, job_ids: Sequence[str], now: float |
 
 
 def _spent(clusters: Sequence[Cluster], egress: float, scale: Scale, now: float) -> Spent:
-    hours = [cluster_hours(cluster, scale, now) for cluster in clusters]
-    usd = sum(each * cluster.price for each, cluster in zip(hours, clusters, strict=True))
-    return Spent(tuple(clusters), usd, egress, sum(hours))
+    hours = sum(cluster_hours(cluster, scale, now) for cluster in clusters)
+    usd = sum(cluster_usd(cluster, scale, now) for cluster in clusters)
+    return Spent(tuple(clusters), usd, egress, hours)
 
 
 def cluster_hours(cluster: Cluster, scale: Scale, now: float | None = None, *, since: float = 0.0) -> float:
     """Machine hours of a cluster that its cloud charges until ``now`` for what was after ``since``, all machines."""
     hours, taken = lifetime(cluster, scale, now, since=since), cluster.launched_as is not None
     return charged_hours(cluster.cloud, cluster.instance_type, cluster.num_nodes, hours, taken=taken)
+
+
+def cluster_usd(cluster: Cluster, scale: Scale, now: float | None = None, *, since: float = 0.0) -> float:
+    """What those hours cost: a machine that outlives its reservation costs the price on demand from then on."""
+    return _priced(cluster, cluster_hours(cluster, scale, now, since=since), scale, now, since)
+
+
+def idle_usd(cluster: Cluster, scale: Scale, now: float | None = None) -> float:
+    """What its idle hours cost."""
+    return _priced(cluster, idle_hours(cluster, scale, now), scale, now, cluster.kept_at or 0.0)
+
+
+def _priced(cluster: Cluster, hours: float, scale: Scale, now: float | None, since: float) -> float:
+    if cluster.reserved_until is None or cluster.price_after is None:
+        return hours * cluster.price
+    late = lifetime(cluster, scale, now, since=max(since, cluster.reserved_until)) * cluster.num_nodes
+    return hours * cluster.price + min(late, hours) * (cluster.price_after - cluster.price)
 
 
 def idle_hours(cluster: Cluster, scale: Scale, now: float | None = None) -> float:

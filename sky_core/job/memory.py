@@ -119,6 +119,7 @@ class Memory(Record):
         waiting_since: Since when (epoch seconds) the machines have not booted or not answered; None while they do.
         booted: How many of them ran when they were last looked at, while not all did.
         launch_errors: Launch calls in a row that ended neither in a cluster nor in a refusal.
+        outlived: The attempt of which the user was told last that its reservation has ended.
         evicted: Whether the machine has been told that it will be taken back.
         accounted: Whether this attempt's data transfers have been written down.
         closing: The outcome with which the open cluster is being closed; None while it lives.
@@ -160,6 +161,7 @@ class Memory(Record):
     running_since: float | None = None
     booted: int = 0
     launch_errors: int = 0
+    outlived: int = 0
     evicted: bool = False
     accounted: bool = False
     closing: str | None = None
@@ -240,6 +242,7 @@ class Changes(TypedDict, total=False):
     running_since: float | None
     booted: int
     launch_errors: int
+    outlived: int
     evicted: bool
     accounted: bool
     closing: str | None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sky_core.config import Settings
-from sky_core.job.bill import cluster_hours
+from sky_core.job.bill import cluster_usd
 from sky_core.job.memory import Memory
 from sky_core.measures.scale import Scale
 from sky_core.planner.plan import Placement
@@ -102,11 +102,10 @@ def _sum(
     total, jobs = 0.0, set[str]()
     for cluster in clusters:
         jobs.add(cluster.job_id)
-        spent = cluster_hours(cluster, scale, now, since=since) * cluster.price
+        spent = cluster_usd(cluster, scale, now, since=since)
         promised = 0.0
         if cluster.state == "kept":
-            idle_h = scale.hours(max(0.0, (cluster.kept_until or now) - now))
-            promised = spent + idle_h * cluster.price * cluster.num_nodes
+            promised = cluster_usd(cluster, scale, max(now, cluster.kept_until or now), since=since)
         elif cluster.job_id != job.id and cluster.open and _before(cluster, mine):
             promised = _promised(store.job(cluster.job_id))
         total += max(spent, promised)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sky_core.events import Moved, Restored, Weighed
-from sky_core.job.bill import cluster_hours, lifetime
+from sky_core.job.bill import cluster_usd, lifetime
 from sky_core.job.memory import Promise
 from sky_core.measures.scale import Scale
 from sky_core.store import Cluster, Event
@@ -83,7 +83,7 @@ def tell(promise: Promise, events: Iterable[Event], clusters: Iterable[Cluster],
             refused += [(since(cluster.intended_at), cluster.place)] if cluster.state == "refused" else []
             continue
         begin, hours = since(cluster.launched_at), lifetime(cluster, scale, now)
-        usd = cluster_hours(cluster, scale, now) * cluster.price
+        usd = cluster_usd(cluster, scale, now)
         legs.append(Leg(begin, begin + hours, cluster.place, cluster.market, usd, cluster.outcome))
     told = [(event.at, event.what) for event in events]
     thoughts = tuple(Thought(since(at), what) for at, what in told if isinstance(what, Weighed))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sky_core.job.bill import cluster_hours, idle_hours
+from sky_core.job.bill import cluster_hours, cluster_usd, idle_hours
 from sky_core.measures.scale import Scale
 from sky_core.overview.jobs import JobRow
 from sky_core.planner.plan import Placement, Plan
@@ -113,7 +113,7 @@ def _attempts(before: list[Cluster]) -> str:
 
 
 def _usd(cluster: Cluster, scale: Scale, now: float) -> float:
-    return cluster_hours(cluster, scale, now) * cluster.price
+    return cluster_usd(cluster, scale, now)
 
 
 def _machine(cluster: Cluster) -> str:

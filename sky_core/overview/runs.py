@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from sky_core.job.bill import cluster_hours, lifetime
+from sky_core.job.bill import cluster_usd, lifetime
 from sky_core.measures.scale import Scale
 from sky_core.overview.jobs import JobRow, job_rows
 from sky_core.planner.plan import Plan
@@ -142,7 +142,7 @@ def _legs(row: JobRow, begun: float, scale: Scale, now: float) -> Sequence[Leg]:
         if one.launched_at is None:
             continue
         begin, hours = scale.hours(max(0.0, one.launched_at - begun)), lifetime(one, scale, now)
-        usd = cluster_hours(one, scale, now) * one.price
+        usd = cluster_usd(one, scale, now)
         place = f"{one.place} {one.instance_type}"
         found.append(Leg(begin, begin + hours, one.cloud, place, one.market, usd, one.outcome))
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from sky_core.job.bill import idle_hours
+from sky_core.job.bill import idle_usd
 from sky_core.measures.scale import Scale
 from sky_core.store import Cluster, Listings
 
@@ -43,4 +43,4 @@ def kept_rows(store: Listings, scale: Scale) -> list[KeptRow]:
     """What is kept in a store, that which ends first first."""
     kept = store.kept()
     tasks = {name.id: name.task for name in store.job_names()} if kept else {}
-    return [KeptRow(one, tasks.get(one.job_id, ""), idle_hours(one, scale) * one.price) for one in kept]
+    return [KeptRow(one, tasks.get(one.job_id, ""), idle_usd(one, scale)) for one in kept]

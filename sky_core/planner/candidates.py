@@ -11,13 +11,13 @@ from sky_core.catalog import Catalog
 from sky_core.errors import NoFeasibleOffering, SkyloomError, SpecError, UnknownAccelerator
 from sky_core.facts import facts_of
 from sky_core.facts.managed import is_of
+from sky_core.planner.nodes import Pool
 from sky_core.planner.offers import (
     Bools,
     Floats,
     Ints,
     Location,
     Offers,
-    Pool,
     Sold,
     offers_of,
     sold_for,
@@ -115,7 +115,7 @@ def pinned(placement: Placement, hours: float | None = None) -> Candidates:
     """
     left = np.array([placement.expected_hours if hours is None else hours])
     cost, none = np.array([placement.compute_usd]), np.zeros(1, dtype=np.int64)
-    pool = Pool(*(getattr(placement, name) for name in Pool._fields))
+    pool = Pool.of(vars(placement))
     taken = none if left[0] > 0 and not placement.use_spot else none - 1
     return Candidates(
         lambda _, __: placement,
@@ -156,6 +156,7 @@ class Shelf:
         self.blocked, self.history = blocked, history or {}
         self._sold: dict[tuple[str, int, bool, bool], Sold] = {}
         self._candidates: dict[Hashable, Candidates] = {}
+        self._fitting: dict[tuple[str, int, bool], Sold | None] = {}
 
     def candidates(self, task: Task) -> Candidates:
         """The offerings that satisfy the task, are not blocked, and may be part of a best plan.
@@ -177,6 +178,17 @@ class Shelf:
                 raise SpecError(str(error), cure=self._ended(task)) from None
             self._candidates[needs] = _candidates(offers, runs)
         return self._candidates[needs]
+
+    def sells(self, task: Task, block: Block) -> bool:
+        """Whether a block covers anything that the task fits on."""
+        key = (task.resources.model_dump_json(), task.num_nodes, task.elastic is not None)
+        if key not in self._fitting:
+            try:
+                self._fitting[key] = sold_for(task, self.catalog, self.clouds)
+            except (NoFeasibleOffering, UnknownAccelerator):  # of what it is ordered to take first
+                self._fitting[key] = None
+        sold = self._fitting[key]
+        return sold is not None and bool(sold.blocked([block]).any())
 
     def _ended(self, task: Task) -> str:
         """Why hours may fit nothing that is left of what the task asks for, "" if no machine's end is to blame."""
@@ -241,6 +253,7 @@ def free(task: Task, sold: Sold, blocked: Sequence[Block]) -> Sold:
     Raises:
         NoFeasibleOffering: if that is nothing, either.
     """
+    blocked = [block for block in blocked if block.num_nodes <= task.num_nodes]
     left = sold.take(~sold.blocked(blocked)) if blocked else sold
     if len(left) == 0 and any(block.guessed for block in blocked):
         return free(task, sold, [block for block in blocked if not block.guessed])
@@ -287,6 +300,7 @@ def is_blocked(placement: Placement, blocked: Sequence[Block]) -> bool:
     return any(
         all(place[name] == value or is_of(str(value), str(place[name])) for name, value in block.scope.items())
         for block in blocked
+        if block.num_nodes <= placement.num_nodes
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from sky_core.errors import NoFeasibleOffering
 from sky_core.facts import facts_of
 from sky_core.optimizer import Limit
 from sky_core.planner.candidates import Candidates
-from sky_core.planner.offers import Pool
+from sky_core.planner.nodes import Pool
 from sky_core.planner.plan import Block, Placement
 from sky_core.spec import Pipeline, Task
 from sky_core.store import Cluster
@@ -33,7 +33,7 @@ class Scarce(NamedTuple):
 def pools(catalog: Catalog) -> list[Scarce]:
     """All pools of the catalog."""
     rows = catalog.table.filter(pl.col("capacity").is_not_null()).select(*Pool._fields, "capacity")
-    return [Scarce(Pool(*pool), machines) for *pool, machines in rows.iter_rows()]
+    return [Scarce(Pool.of(row), row["capacity"]) for row in rows.iter_rows(named=True)]
 
 
 def taken(scarce: Iterable[Scarce], clusters: Iterable[Cluster]) -> Mapping[Pool, int]:
@@ -41,7 +41,7 @@ def taken(scarce: Iterable[Scarce], clusters: Iterable[Cluster]) -> Mapping[Pool
     known = {pool for pool, _ in scarce}
     held: Counter[Pool] = Counter()
     for cluster in clusters:
-        pool = Pool(*(getattr(cluster, name) for name in Pool._fields))
+        pool = Pool.of(vars(cluster))
         if pool in known and not cluster.use_spot:
             held[pool] += cluster.num_nodes
     return held
@@ -63,6 +63,14 @@ def full(scarce: Sequence[Scarce], held: Mapping[Pool, int], num_nodes: int) -> 
     )
 
 
+def not_begun(catalog: Catalog, now: float) -> Iterator[Block]:
+    """Reservations that are to come: nothing is launched there before, and nothing planned."""
+    rows = catalog.table.filter(pl.col("since") > now)
+    for row in rows.select("cloud", "region", "zone", "instance_type", "reservation", "since").iter_rows(named=True):
+        since = row.pop("since")
+        yield Block(**row, reason="it begins then", until=since)
+
+
 def limits(
     pipeline: Pipeline, candidates: Mapping[str, Candidates], counts: Mapping[Pool, int], held: Mapping[Pool, int]
 ) -> list[Limit]:
@@ -81,8 +89,8 @@ def limits(
         left = max(0, count - held.get(pool, 0))
         if sum(float(takes.max()) for takes in uses.values()) > left:
             place = f"{pool.cloud}/{pool.reservation or pool.zone or pool.region}"
-            name = f"{pool.instance_type} at ${pool.price:g}/h in {place}"
-            found.append(Limit(name, float(left), uses))
+            price = "" if pool.price is None else f" at ${pool.price:g}/h"
+            found.append(Limit(f"{pool.instance_type}{price} in {place}", float(left), uses))
     return found
 
 
@@ -109,6 +117,26 @@ def outlasts(place: Placement, now: float) -> str:
     if place.until is None or now + 3600 * hours <= place.until:
         return ""
     return f"{ending(place)}, and it may take {hours:.3g} h"
+
+
+def price_after(place: Placement, catalog: Catalog) -> float | None:
+    """USD per hour and machine when a placement's reservation has ended and its machine goes on: the price on demand.
+
+    None where it does not end, or the catalog does not have that price.
+    """
+    if place.reservation is None or place.until is None:
+        return None
+    names = ("cloud", "region", "instance_type", "accelerator", "accelerator_count")
+    alike = catalog.table.filter(
+        pl.col("capacity").is_null(), *(pl.col(name).eq_missing(pl.lit(_of_kind(place, name))) for name in names)
+    )
+    here = alike.filter(pl.col("zone") == pl.lit(place.zone))
+    price = (alike if here.is_empty() else here)["price"].min()
+    return float(price) if isinstance(price, float) else None
+
+
+def _of_kind(place: Placement, name: str) -> object:
+    return (getattr(place, name) or None) if name == "accelerator_count" else getattr(place, name)
 
 
 def ending(place: Placement) -> str:

@@ -12,8 +12,8 @@ from sky_core.catalog import Catalog
 from sky_core.clouds.credentials import login_of, why_unusable
 from sky_core.config import EVERY_REGION, Defaults, Settings
 from sky_core.facts import facts_of
-from sky_core.planner.capacity import pools, taken
-from sky_core.planner.offers import Pool
+from sky_core.planner.capacity import not_begun, pools, taken
+from sky_core.planner.nodes import Pool
 from sky_core.planner.plan import Block
 from sky_core.planner.planning import Market
 from sky_core.store import Run, Store
@@ -66,7 +66,7 @@ def current_market(
         catalog=catalog,
         clouds=settings.enabled_clouds() if anywhere else usable,
         left_out={name: why for name, why in reasons.items() if why is not None},
-        blocked=tuple(_blocks(tracker, settings)),
+        blocked=(*_blocks(tracker, settings), *not_begun(catalog, now)),
         history=history,
         tracker=tracker,
         held=_held(catalog, store, plan_key),
@@ -109,6 +109,7 @@ def _block(scope: Blocked) -> Block:
         accelerator=scope.accelerator,
         use_spot=None if scope.market is None else scope.market == "spot",
         reservation=scope.reservation,
+        num_nodes=scope.num_nodes,
         reason=scope.reason,
         until=scope.until,
         guessed=scope.guessed,

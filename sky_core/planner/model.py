@@ -17,7 +17,8 @@ from sky_core.optimizer.problem import objective_of
 from sky_core.planner.candidates import Candidates
 from sky_core.planner.capacity import LONGER, ending, limits
 from sky_core.planner.deadlines import points_in_time, solve_in_time
-from sky_core.planner.offers import Location, Pool
+from sky_core.planner.nodes import Pool
+from sky_core.planner.offers import Location
 from sky_core.planner.plan import Placement, Span, Transfer
 from sky_core.spec import Artifact, Objective, OutputRef, Pipeline, Task
 

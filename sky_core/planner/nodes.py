@@ -1,9 +1,9 @@
-"""What a task of many machines asks beyond what each of them has to be: that there are so many, in one network."""
+"""How many machines there are: of some but so many, and what a task of many asks beyond what each of them has to be."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sky_core.catalog import services
 from sky_core.catalog.query import describe
@@ -15,6 +15,27 @@ if TYPE_CHECKING:
     import polars as pl
 
 SHOWN = 3
+
+
+class Pool(NamedTuple):
+    """Equal machines of which there are so many.
+
+    They are told from the cloud's others by the reservation that they are in, else by their price (USD per hour): what
+    is reserved stays the same whatever it counts for.
+    """
+
+    cloud: str
+    region: str
+    zone: str | None
+    instance_type: str
+    price: float | None
+    reservation: str | None = None
+
+    @classmethod
+    def of(cls, it: Mapping[str, Any]) -> Pool:
+        """That of a row of the catalog, a placement or a cluster, by the names of its fields."""
+        pool = cls(*(it[name] for name in cls._fields))
+        return pool if pool.reservation is None else pool._replace(price=None)
 
 
 def networked(task: Task, clouds: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from sky_core.estimate import Estimate, estimate_hours
 from sky_core.facts import facts_of
 from sky_core.facts.base import BOOT_HOURS
 from sky_core.facts.managed import is_of
-from sky_core.planner.nodes import enough, networked
+from sky_core.planner.nodes import Pool, enough, networked
 from sky_core.planner.plan import Block, Placement
 from sky_core.spec import Resources, Task
 from sky_core.store import Run
@@ -37,20 +37,6 @@ Bools = NDArray[np.bool_]
 Location = tuple[str, str]  # cloud, region
 
 CHECKPOINT_HOURS = 0.5 / 60  # to take one: what BERT's 1.5 GB took (dissertation, section 4.2.1.3), until measured
-
-
-class Pool(NamedTuple):
-    """Equal machines of which there are so many.
-
-    They are told from the cloud's others by their price (USD per hour), and by the reservation that they are in.
-    """
-
-    cloud: str
-    region: str
-    zone: str | None
-    instance_type: str
-    price: float
-    reservation: str | None = None
 
 
 KIND = ("cloud", "instance_type", "accelerator", "accelerator_count", "use_spot")
@@ -366,7 +352,7 @@ def _pools(frame: pl.DataFrame) -> tuple[Ints, tuple[Pool, ...]]:
     numbers: dict[Pool, int] = {}
     for row in rows.tolist():
         values = frame.row(row, named=True)
-        key = Pool(*(values[name] for name in Pool._fields))
+        key = Pool.of(values)
         pool[row] = numbers.setdefault(key, len(numbers))
     return pool, tuple(numbers)
 

@@ -144,6 +144,7 @@ class Block(Record):
     Attributes:
         accelerator: "" matches machines without.
         reservation: "" matches what is sold to all.
+        num_nodes: It holds for launches of so many machines or more.
         passing: Whether it is worth waiting for: machines of one's own that others have just now.
         guessed: Whether it was concluded from its neighbours: it gives way where nothing else is left.
     """
@@ -155,6 +156,7 @@ class Block(Record):
     accelerator: str | None = None
     use_spot: bool | None = None
     reservation: str | None = None
+    num_nodes: int = 1
     reason: str = ""
     until: float = float("inf")
     passing: bool = False
@@ -163,7 +165,7 @@ class Block(Record):
     @property
     def scope(self) -> dict[str, object]:
         """The fields that have to be equal for a placement to be covered."""
-        return self.model_dump(exclude={"reason", "until", "passing", "guessed"}, exclude_none=True)
+        return self.model_dump(exclude={"num_nodes", "reason", "until", "passing", "guessed"}, exclude_none=True)
 
 
 class Alternative(Record):

@@ -13,11 +13,11 @@ from sky_core.planner.candidates import Candidates, Shelf, pinned
 from sky_core.planner.candidates import freeze_hours as _freeze_task
 from sky_core.planner.capacity import lasting, pools
 from sky_core.planner.deadlines import fast_enough
-from sky_core.planner.explain.remarks import remarks, too_short
+from sky_core.planner.explain.remarks import left_alone, remarks, too_short
 from sky_core.planner.explain.rivals import deals, next_best, single_cloud
 from sky_core.planner.explain.sensitivity import Sensitivity
 from sky_core.planner.model import Model
-from sky_core.planner.offers import Pool
+from sky_core.planner.nodes import Pool
 from sky_core.planner.plan import Block, Placement, Plan, dag_hash
 from sky_core.planner.prudence import solve_prudently
 from sky_core.spec import Objective, Pipeline
@@ -116,7 +116,11 @@ def make_plan(
         deals=deals(model, solution) if trade else (),
         guesses=Sensitivity(model, shelf, solution, rest).guesses() if explain else (),
         left_out=dict(market.left_out),
-        remarks=(*remarks(pipeline, placements, market.catalog), *too_short(wanted, placements, schedule, now)),
+        remarks=(
+            *remarks(pipeline, placements, market.catalog),
+            *too_short(wanted, placements, schedule, now),
+            *left_alone(pipeline, shelf, placements),
+        ),
         catalog_version=market.catalog.version,
         dag_hash=dag_hash(pipeline),
         created_at=now,

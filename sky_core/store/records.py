@@ -169,6 +169,8 @@ class Cluster:
         kept_at: Since when they have been idle.
         kept_until: When that ends, by the store's own clock (``Store.now``); written down before they are kept.
         reservation: What its launch names to get into capacity that is reserved; None for what is sold to all.
+        reserved_until: When the reservation ends and its machines go on; None where it does not, or takes them along.
+        price_after: What they cost from then on, USD per hour and machine: the price on demand; None if not known.
     """
 
     token: str
@@ -196,6 +198,8 @@ class Cluster:
     kept_at: float | None = None
     kept_until: float | None = None
     reservation: str | None = None
+    reserved_until: float | None = None
+    price_after: float | None = None
 
     @property
     def gone_by(self) -> float:
@@ -204,7 +208,12 @@ class Cluster:
 
     def usd_per_hour(self, now: float) -> float:
         """What its machines cost then, all of them, as far as they may exist."""
-        return self.price * self.num_nodes if self.open and now < self.gone_by else 0.0
+        return self.price_at(now) * self.num_nodes if self.open and now < self.gone_by else 0.0
+
+    def price_at(self, moment: float) -> float:
+        """USD per hour and machine then."""
+        over = self.reserved_until is not None and moment >= self.reserved_until
+        return self.price_after if over and self.price_after is not None else self.price
 
     @property
     def tag(self) -> str:
@@ -308,6 +317,7 @@ class Observation:
         hours: Lifetime of the machine for ``preempted`` and ``released``.
         accelerator: Its name; the same instance type comes with and without on GCP.
         reservation: The one that was asked for, None of what is sold to all.
+        num_nodes: How many machines were asked for at once.
         login: Whose ``launched`` or ``auth`` it was, as ``clouds.credentials.login_of`` names it; None if it is all the
             same.
     """
@@ -324,6 +334,7 @@ class Observation:
     accelerator: str | None = None
     login: str | None = None
     reservation: str | None = None
+    num_nodes: int = 1
 
 
 @dataclass(frozen=True)

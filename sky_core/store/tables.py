@@ -95,6 +95,8 @@ CLUSTERS = Table(
     Column("kept_at", Float),
     Column("kept_until", Float),
     Column("reservation", Text),
+    Column("reserved_until", Float),
+    Column("price_after", Float),
 )
 
 LAUNCHES = Table(
@@ -154,6 +156,7 @@ OBSERVATIONS = Table(
     Column("accelerator", Text),
     Column("login", Text),
     Column("reservation", Text),
+    Column("num_nodes", Integer, nullable=False, server_default="1"),
 )
 
 RUNS = Table(

@@ -37,6 +37,7 @@ class Offering:
     Attributes:
         interruption: Published probability of an interruption within a month, None where there is none.
         reservation: What a launch names to get there, None for what is sold to all.
+        num_nodes: How many machines of it are wanted at once.
     """
 
     cloud: str
@@ -48,6 +49,7 @@ class Offering:
     accelerator_count: float = 0
     interruption: float | None = None
     reservation: str | None = None
+    num_nodes: int = 1
 
 
 def chance(offering: Offering, observations: Iterable[Observation], now: float) -> float:

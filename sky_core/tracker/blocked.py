@@ -31,6 +31,7 @@ class Blocked:
     Attributes:
         accelerator: ``NO_ACCELERATOR`` matches machines without.
         reservation: ``NO_RESERVATION`` matches what is sold to all.
+        num_nodes: It holds for launches of so many machines or more: a reservation with too few for three may have one.
         passing: Whether it may be over at any moment, as when another job gives back what it had.
         guessed: Whether it was concluded from its neighbours: worth trying where there is nothing else.
     """
@@ -46,9 +47,12 @@ class Blocked:
     passing: bool = False
     guessed: bool = False
     reservation: str | None = None
+    num_nodes: int = 1
 
     def covers(self, offering: Observation | Offering) -> bool:
         """Whether an offering falls into the scope."""
+        if offering.num_nodes < self.num_nodes:
+            return False
         pairs = zip(_place(self), _place(offering), strict=True)
         return all(mine is None or mine == (its or "") or is_of(mine, its or "") for mine, its in pairs)
 
@@ -58,11 +62,11 @@ def blocked(observations: Iterable[Observation], now: float, ttl_s: float) -> li
 
     A refusal or preemption blocks this kind of machine in this market in its scope; with scope "family" all that have
     its accelerator, and with scope "type" it alone, in both markets. What the market lacks says nothing of what is
-    reserved, nor does a reservation, with scope "reservation", of the market. Missing rights to a service's clusters
-    block all of its release, other missing rights block all kinds in both markets, unless their scope is a market or a
-    type; machines that cannot be reached block all that is there. A later launch
-    within the scope lifts the block, but not that of a place out of reach: machines were to be had there all the time.
-    Nor does a launch by somebody else lift what a login was refused.
+    reserved, nor does a reservation, with scope "reservation", of the market; where it has too few for so many
+    machines, fewer may fit. Missing rights to a service's clusters block all of its release, other missing rights
+    block all kinds in both markets, unless their scope is a market or a type; machines that cannot be reached block
+    all that is there. A later launch within the scope lifts the block, but not that of a place out of reach: machines
+    were to be had there all the time. Nor does a launch by somebody else lift what a login was refused.
     """
     refused: dict[Blocked, list[Observation]] = defaultdict(list)
     for seen in sorted(observations, key=lambda item: item.at):
@@ -80,7 +84,8 @@ def blocked(observations: Iterable[Observation], now: float, ttl_s: float) -> li
         if until > now:
             kind = refusals[-1].kind
             place = scope.reservation or scope.zone or scope.region or scope.cloud
-            reason = f"{NOT_GIVEN.get(kind, kind)} in {place}"
+            many = f"for {scope.num_nodes} machines " if scope.num_nodes > 1 else ""
+            reason = f"{NOT_GIVEN.get(kind, kind)} {many}in {place}"
             found.append(replace(scope, until=until, reason=reason, passing=kind in PASSING))
     return found
 
@@ -126,7 +131,7 @@ def _scope(seen: Observation) -> Blocked:
         return Blocked(seen.cloud, region, zone, instance_type, None, market, 0.0, "")
     if seen.scope == "reservation":
         here = Blocked(seen.cloud, seen.region, seen.zone, seen.instance_type, seen.accelerator, seen.market, 0.0, "")
-        return replace(here, reservation=seen.reservation)
+        return replace(here, reservation=seen.reservation, num_nodes=seen.num_nodes if seen.kind == "capacity" else 1)
     market = None if seen.scope == "type" else seen.market
     # Of machines without accelerators a smaller one may fit what is left of a quota, even of none at all.
     instance_type = None if seen.scope == "family" and seen.accelerator else seen.instance_type

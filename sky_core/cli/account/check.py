@@ -69,7 +69,7 @@ def _places(settings: Settings, regions: list[str]) -> dict[str, list[str]]:
 
 def _check_reservations(name: str, settings: Settings) -> int:
     """Say what catalog.toml has of reservations and the account does not; how many things."""
-    from sky_core.cli.account.reservations import amiss_in
+    from sky_core.cli.account.reservations import amiss_in, to_come_in
 
     try:
         found = list(amiss_in(name, settings))
@@ -77,6 +77,8 @@ def _check_reservations(name: str, settings: Settings) -> int:
         found = [f"what is reserved cannot be told: {error}"]
     for one in found:
         complain(f"{name}: {one}")
+    for one in to_come_in(name, settings):
+        say(f"{name}: {one}")
     return len(found)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from sky_core.config import Settings
     from sky_core.inventory import Machines
 
-HEADS = ("cloud", "zone", "machine", "total", "free", "until", "reservation", "kind")
+HEADS = ("cloud", "zone", "machine", "total", "free", "since", "until", "reservation", "kind")
 
 
 def reservations(
@@ -40,12 +41,12 @@ def reservations(
         raise typer.Exit(1 if refused else 0)
     table = new_table(*HEADS)
     for one in held:
-        ends = stamp(one.ends) if one.ends is not None else ""
+        begins, ends = ("" if at is None else stamp(at) for at in (one.begins, one.ends))
         place = (one.cloud, one.zone or one.region, one.instance_type)
-        table.add_row(*place, str(one.total), str(one.free), ends, one.name, one.kind)
+        table.add_row(*place, str(one.total), str(one.free), begins, ends, one.name, one.kind)
     show(table)
-    known = {(entry.cloud, entry.reservation) for entry in Inventory.read(settings.home).machines}
-    missing = [one for one in held if one.by_name and (one.cloud, one.name) not in known]
+    entries = [entry for entry in Inventory.read(settings.home).machines if entry.reservation is not None]
+    missing = [one for one in held if one.by_name and not any(_is_of(one, entry, settings) for entry in entries)]
     if missing:
         say(f"to have jobs run there, put into {settings.home / 'catalog.toml'}:")
     catalog = Catalog.load(settings.home) if missing else None
@@ -101,6 +102,8 @@ def entry_of(held: Held, catalog: Catalog) -> Iterator[str]:
     yield "price = 0  # USD per hour: it is paid for"
     yield f"count = {held.total}"
     yield f'reservation = "{held.name}"'
+    if held.begins is not None:
+        yield f"since = {stamp(held.begins)}"
     if held.ends is not None:
         yield f"until = {stamp(held.ends)}"
 
@@ -113,17 +116,46 @@ def amiss_in(name: str, settings: Settings) -> Iterator[str]:
     """
     from sky_core.clouds import holdings
     from sky_core.clouds.reservations import amiss
-    from sky_core.inventory import Inventory
 
-    entries: Mapping[int, Machines] = {
-        number: entry
-        for number, entry in enumerate(Inventory.read(settings.home).machines)
-        if entry.cloud == name and entry.reservation is not None
-    }
+    entries = _entries(name, settings)
     if not entries:
         return
     named = [entry.reservation or "" for entry in entries.values()]
     there = holdings(name, settings, {entry.region for entry in entries.values()}, named)
+    seen: dict[tuple[str | None, ...], int] = {}
     for number, entry in entries.items():
-        if why := amiss(entry, there):
+        first = seen.setdefault((_own_name(entry, settings), entry.zone, entry.instance_type), number)
+        again = f"named twice: machines.{first} has the same machines; leave one" if first != number else ""
+        if why := amiss(entry, there) or again:
             yield f"catalog.toml: machines.{number}: reservation {entry.reservation}: {why}"
+
+
+def to_come_in(name: str, settings: Settings) -> Iterator[str]:
+    """When a cloud's reservations begin of which catalog.toml says that they are to come."""
+    from sky_core.clouds.reservations import stamp
+
+    for number, entry in _entries(name, settings).items():
+        if entry.since is not None and entry.since.timestamp() > time.time():
+            begins = f"begins at {stamp(entry.since.timestamp())}; nothing is planned there before"
+            yield f"catalog.toml: machines.{number}: reservation {entry.reservation}: {begins}"
+
+
+def _entries(name: str, settings: Settings) -> Mapping[int, Machines]:
+    """The entries of a cloud's reservations, by their number in catalog.toml."""
+    from sky_core.inventory import Inventory
+
+    machines = enumerate(Inventory.read(settings.home).machines)
+    return {number: entry for number, entry in machines if entry.cloud == name and entry.reservation is not None}
+
+
+def _is_of(held: Held, entry: Machines, settings: Settings) -> bool:
+    """Whether an entry is of those machines: several of one name hold other types or zones."""
+    there = (held.cloud, held.name.lower(), held.zone, held.instance_type)
+    return there == (entry.cloud, _own_name(entry, settings), entry.zone, entry.instance_type)
+
+
+def _own_name(entry: Machines, settings: Settings) -> str:
+    """What an entry's reservation is called at home: Google Cloud knows one by a project's name, too."""
+    known = settings.clouds.get(entry.cloud)
+    project = known.account if known else None
+    return (entry.reservation or "").lower().removeprefix(f"projects/{project}/reservations/")

@@ -103,7 +103,7 @@ def _cells(row: JobRow, now: float) -> list[str]:
     job, at = row.job, row.cluster
     many = f" ×{at.num_nodes}" if at and at.num_nodes > 1 else ""
     machine = f"{row.place} {at.instance_type}{many}" if at else "-"
-    market = at.market if at else ""
+    market = at.bought if at else ""
     money = [f"{row.usd_per_hour:.2f}", f"{row.spent.usd:.2f}"]
     return [job.id, job.task, job.state, str(job.attempt), machine, market, *money, ago(now - job.created_at)]
 

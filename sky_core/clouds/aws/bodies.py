@@ -67,6 +67,7 @@ def instance(region: str, machine: Json) -> Instance:
         zone=machine.get("Placement", {}).get("AvailabilityZone"),
         instance_type=tags.get(emr.OURS_TAG) or machine["InstanceType"],
         use_spot=machine.get("InstanceLifecycle") == "spot",
+        paid_ahead=machine.get("InstanceLifecycle") == "capacity-block",
         state=STATES[machine["State"]["Name"]],
         ip=machine.get("PublicIpAddress") or None,
         private_ip=machine.get("PrivateIpAddress") or None,

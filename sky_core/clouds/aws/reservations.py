@@ -81,6 +81,7 @@ def _held(region: str, one: Json) -> Held:
         instance_type=one["InstanceType"],
         total=one["TotalInstanceCount"],
         free=one["AvailableInstanceCount"],
+        begins=one["StartDate"].timestamp() if one["State"] != "active" and one.get("StartDate") else None,
         ends=ends,
         kind=kind,
     )

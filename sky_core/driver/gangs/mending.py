@@ -237,7 +237,7 @@ def _intent(step: Step, cluster: Cluster, places: Sequence[Placement]) -> Outcom
             state="intended", cloud=cluster.cloud, region=cluster.region, zone=cluster.zone,
             instance_type=cluster.instance_type, use_spot=places[0].use_spot, num_nodes=1, price=places[0].price,
             host_key=cluster.host_key, intended_at=time.time(), accelerator=cluster.accelerator,
-            reservation=places[0].reservation,
+            reservation=places[0].reservation, reserved_until=places[0].until, price_after=cluster.price_after,
         )
         for more in range(count)
     ]  # fmt: skip

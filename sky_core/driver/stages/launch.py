@@ -38,6 +38,8 @@ from sky_core.job.memory import Changes
 from sky_core.job.outcome import Outcome
 from sky_core.job.spending import caps, estimate, exceeded
 from sky_core.planner.alternatives import alternative
+from sky_core.planner.capacity import price_after
+from sky_core.planner.market import load_catalog
 from sky_core.planner.plan import Placement
 from sky_core.remote import keys
 from sky_core.remote.switch import switch
@@ -98,6 +100,7 @@ def _intent(step: Step, placement: Placement) -> Outcome:
         region=placement.region, zone=placement.zone, instance_type=placement.instance_type,
         use_spot=placement.use_spot, num_nodes=placement.num_nodes, price=placement.price, host_key=host_key,
         intended_at=time.time(), accelerator=placement.accelerator, reservation=placement.reservation,
+        reserved_until=placement.until, price_after=price_after(placement, load_catalog(step.settings.home)),
     )  # fmt: skip
     owed = request_for(cluster)
     told = [Launching(attempt=attempt, machine=placement.machine, **where(cluster))]
@@ -154,6 +157,8 @@ def _out_of_reach(step: Step, cluster: Cluster, cut: ProxyBroken) -> Outcome:
 
 def as_launched(cluster: Cluster, instances: Sequence[Instance], asked_at: float) -> tuple[Cluster, Launched]:
     """The record of an intent whose machines its cloud has given, and what is told of it."""
+    if any(instance.paid_ahead for instance in instances):
+        cluster = replace(cluster, reserved_until=None, price_after=None)
     launched = replace(
         cluster,
         state="launched",
@@ -300,7 +305,8 @@ def request_for(cluster: Cluster, *, settled: str | None = None) -> Launch:
 def where(cluster: Cluster) -> Where:
     """The cluster's place, as events name it."""
     return {"cloud": cluster.cloud, "region": cluster.region, "zone": cluster.zone,
-            "instance_type": cluster.instance_type, "use_spot": cluster.use_spot}  # fmt: skip
+            "instance_type": cluster.instance_type, "use_spot": cluster.use_spot,
+            "reserved": cluster.reservation is not None}  # fmt: skip
 
 
 def observation(cluster: Cluster, kind: Seen, scope: Scope = "zone", hours: float | None = None) -> Observation:
@@ -309,4 +315,5 @@ def observation(cluster: Cluster, kind: Seen, scope: Scope = "zone", hours: floa
         at=time.time(), cloud=cluster.cloud, region=cluster.region, zone=cluster.zone,
         instance_type=cluster.instance_type, market=cluster.market,
         kind=kind, scope=scope, hours=hours, accelerator=cluster.accelerator, reservation=cluster.reservation,
+        num_nodes=cluster.num_nodes,
     )  # fmt: skip

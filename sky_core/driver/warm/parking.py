@@ -35,7 +35,8 @@ def park(step: Step, cluster: Cluster) -> Outcome | None:
         return None
     store, settings = step.driving.store, step.driving.settings
     if cluster.kept_until is None:
-        usd = keep * cluster.price * cluster.num_nodes
+        ends = time.time() + settings.scale.seconds(keep)
+        usd = keep * cluster.price_at(ends) * cluster.num_nodes
         _, _, plan = step.planned()
         allowed = caps(step.settings, step.task, plan.objective)
         if allowed and (why := exceeded(store, step.settings, step.job, allowed, usd, what="a keeping of machines")):

@@ -106,11 +106,26 @@ def _of_launch(owed: Owed, one: Paid, scale: Scale, now: float) -> list[Charge]:
         return []  # a launch that was refused
     began, ended = one.began or one.intended_at, one.ended or now
     if one.idle_since is None:
-        return _by_day(owed, one, hours, began, ended)
+        return _at_its_price(owed, one, hours, began, ended, scale)
     idle = min(hours, existed(one.idle_since, one.ended, scale, now) * one.num_nodes)
-    busy = _by_day(owed, one, hours - idle, began, one.idle_since)
-    kept = _by_day(owed, one, idle, one.idle_since, ended)
+    busy = _at_its_price(owed, one, hours - idle, began, one.idle_since, scale)
+    kept = _at_its_price(owed, one, idle, one.idle_since, ended, scale)
     return [charge._replace(running=False) for charge in busy] + [charge._replace(idle=True) for charge in kept]
+
+
+def _at_its_price(owed: Owed, one: Paid, hours: float, began: float, ended: float, scale: Scale) -> list[Charge]:
+    """Those hours by day, what came after the end of a reservation as bought on demand."""
+    until = one.reserved_until
+    if until is None or one.price_after is None or ended <= until:
+        return _by_day(owed, one, hours, began, ended)
+    after = one._replace(price=one.price_after, reserved=False)
+    if began >= until:
+        return _by_day(owed, after, hours, began, ended)
+    late = min(hours, existed(until, ended, scale, ended) * one.num_nodes)
+    return [
+        *_by_day(owed, one._replace(open=False), hours - late, began, until),
+        *_by_day(owed, after, late, until, ended),
+    ]
 
 
 def _by_day(owed: Owed, one: Paid, hours: float, began: float, ended: float) -> list[Charge]:

@@ -13,7 +13,7 @@ from sky_core.catalog import Catalog
 from sky_core.catalog.facts import labels_of
 from sky_core.catalog.names import squeeze
 from sky_core.catalog.usual import OLD, retires, spot_day
-from sky_core.planner.candidates import Candidates
+from sky_core.planner.candidates import Candidates, Shelf
 from sky_core.planner.capacity import ending
 from sky_core.planner.plan import Placement, Span
 from sky_core.spec import Pipeline, Task
@@ -40,6 +40,18 @@ def too_short(
             place = candidates.placement(row, name)
             if place.reservation != placements[name].reservation:
                 yield f"{name}: {ending(place)}, before it would be done: {candidates.at_most[row]:.3g} h at most"
+
+
+def left_alone(pipeline: Pipeline, shelf: Shelf, placements: Mapping[str, Placement]) -> Iterator[str]:
+    """Reservations that a task would fit in, but for what they have refused lately."""
+    for block in shelf.blocked:
+        if not block.reservation:
+            continue
+        fits = (task for task in pipeline.tasks if placements[task.name].reservation != block.reservation)
+        names = [task.name for task in fits if block.num_nodes <= task.num_nodes and shelf.sells(task, block)]
+        if names:
+            until = datetime.fromtimestamp(block.until, UTC)
+            yield f"{some(names)}: {block.reservation} is left alone until {until:%Y-%m-%d %H:%M} UTC: {block.reason}"
 
 
 def _estimates(pipeline: Pipeline) -> Iterable[str]:

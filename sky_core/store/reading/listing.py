@@ -75,6 +75,8 @@ class Paid(NamedTuple):
         taken: Whether they were another job's before.
         gone_by: By when its machines have ended themselves; None of all that are not kept.
         reserved: Whether they were in a reservation.
+        reserved_until, price_after: Until when, and what they cost from then on; see
+            :class:`~sky_core.store.records.Cluster`.
     """
 
     job: str
@@ -92,6 +94,8 @@ class Paid(NamedTuple):
     taken: bool
     gone_by: float | None
     reserved: bool
+    reserved_until: float | None
+    price_after: float | None
 
 
 class Sent(NamedTuple):
@@ -215,7 +219,7 @@ class Listings:
                     state IN ('intended', 'launched', 'kept'), coalesce(started_at, launched_at),
                     coalesce(stopped_at, ended_at), intended_at, kept_at, launched_as IS NOT NULL,
                     CASE WHEN state = 'kept' THEN kept_until + {KEPT_MARGIN_S} END,
-                    reservation IS NOT NULL
+                    reservation IS NOT NULL, reserved_until, price_after
                   FROM clusters
                   WHERE {"1 = 1" if since is None else "(ended_at IS NULL OR ended_at >= :since)"}"""
         return list(map(Paid._make, self._ask(sql, NONE if since is None else {"since": since})))

@@ -76,5 +76,6 @@ def test_the_subscription_tells_what_it_holds(sandbox: Sandbox, azure: Cloud, to
     assert set(found) == {zonal, regional}
     assert (found[zonal].zone, found[zonal].total, found[zonal].free) == (ZONE, 3, 2)
     assert (found[regional].zone, found[regional].instance_type) == (None, "Standard_D4s_v5")
-    assert {one.name for one in holdings("azure", sandbox.settings, ["westus2"]).held} == {regional}
+    there = holdings("azure", sandbox.settings, ["westus2"]).held
+    assert {one.name for one in there} == {zonal, regional}, "who names another region is told where they are"
     azure.launch(into(f"{token}-region", regional, instance_type="Standard_D4s_v5", region="westus2", zone=None))

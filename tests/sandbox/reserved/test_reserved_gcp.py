@@ -80,4 +80,5 @@ def test_the_project_tells_what_it_holds(sandbox: Sandbox, gcp: Gcp, token: str)
     assert not found[everybody].by_name
     assert set(found) == {reservation, everybody}
     shared = holdings("gcp", sandbox.settings, ["us-central1"], ["projects/owner/reservations/x", "y"]).held
-    assert {one.name for one in shared} == {reservation, f"projects/owner/reservations/{reservation}"}
+    theirs = {f"projects/owner/reservations/{name}" for name in (reservation, everybody)}
+    assert {one.name for one in shared} == {reservation, everybody, *theirs}

@@ -13,7 +13,11 @@ from types import SimpleNamespace
 import pytest
 
 from sky_core import Pipeline, Task
+from sky_core.driver.lifecycle import advance
+from sky_core.driver.step import Step
+from sky_core.events import Happening, ReservationEnded
 from sky_core.home import INVENTORY
+from sky_core.job.bill import spent_on
 from sky_core.job.cost.charges import charges
 from tests.conftest import Sandbox, until
 from tests.sandbox.driving import Home, home_of, small
@@ -129,6 +133,9 @@ def test_one_that_others_have_filled_is_left_for_the_next_best_place_and_tried_a
         clusters = ours.store.clusters(job_id=job.id)
         assert [(one.reservation, one.outcome) for one in clusters] == [(reservation, "capacity"), (None, "succeeded")]
         assert clusters[1].zone is not None, "the market of its zone is not shut"
+        [no] = [event.what for event in ours.store.events(job.id) if event.kind == "refused"]
+        assert no is not None
+        assert "(reserved) refused (capacity)" in no.words()
         theirs.broker.cancel(first.id, "enough")
         theirs.drive(first)
 
@@ -169,3 +176,32 @@ def test_no_launch_is_made_where_the_job_would_not_be_done(tidy: Sandbox, tmp_pa
             (job,) = home.drive(home.submit(task, plan="run"))
         assert job.state == "succeeded"
         assert [one.reservation for one in home.store.clusters(job_id=job.id)] == [None]
+
+
+@pytest.mark.parametrize("kind", ["targeted", "block"])
+def test_a_job_that_outlives_its_reservation_is_told_and_billed_from_then_on(
+    tidy: Sandbox, tmp_path: Path, kind: str
+) -> None:
+    place = PLACES["aws"]
+    reservation, soon = reserve(tidy, place, kind=kind), int(time.time()) + 900
+    ends = f"until = {datetime.fromtimestamp(soon, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    with holding(tidy, tmp_path, place.entry(reservation, until=ends)) as home:
+        submitted = home.submit(place.task(run="sleep 600"))
+        home.drive(submitted, stop=lambda: home.store.job(submitted.id).state == "running")
+        [cluster] = home.store.clusters(job_id=submitted.id)
+        assert (cluster.price_after is None) == (kind == "block"), "EC2 takes those back"
+        spent = [spent_on(home.store, home.settings.scale, [submitted.id], soon + s)[submitted.id] for s in (0, 10)]
+        price, scale = cluster.price_after or 0.0, home.settings.scale
+        assert [one.compute_usd for one in spent] == pytest.approx([0, price * scale.hours(10)])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sky_core.driver.lead.outliving.time", SimpleNamespace(time=lambda: soon))
+
+            def told() -> list[Happening]:
+                seen = advance(Step.load(home.driving, home.store.job(submitted.id))).events
+                return [event for event in seen if isinstance(event, ReservationEnded)]
+
+            expected = ReservationEnded(attempt=1, reservation=reservation, usd_per_hour=cluster.price_after)
+            assert told() == ([] if kind == "block" else [expected])
+            home.drive(submitted, stop=lambda: not told())
+        home.broker.cancel(submitted.id, "enough")
+        home.drive(submitted)

@@ -126,8 +126,10 @@ def test_a_reservation_is_on_its_row_and_on_no_other(tmp_path: Path) -> None:
         (('zone = "us-east-1a"\n', ""), "machines.1: zone: a Capacity Reservation is in one zone"),
         (("count = 3\n", ""), "machines.1: count: say how many machines are reserved"),
         (("price = 6.12\n", "price = 6.12\nspot_price = 1\n"), "machines.1: spot_price: reserved machines"),
-        (("T12:00:00Z", "T12:00:00"), "machines.1: until: say the offset as well: 2030-01-01T12:00:00Z for UTC"),
-        (('reservation = "cr-0123456789abcdef0"\n', ""), "machines.1: until is when a reservation ends"),
+        (("T12:00:00Z", "T12:00:00"), "machines.1.until: write a date and time with its offset"),
+        (("until = 2030-01-01T12:00:00Z", "until = 12"), "machines.1.until: write a date and time with its offset"),
+        (("until =", "since = 2030-01-01T12:00:00Z\nuntil ="), "machines.1: until: it is not after since"),
+        (('reservation = "cr-0123456789abcdef0"\n', ""), "machines.1: since and until are of a reservation"),
         (("price = 0\n", 'price = 0\nreservation = "x"\n'), "machines.0: reservation: lab takes none for dgx-v100"),
     ],
 )
@@ -227,3 +229,12 @@ def test_new_machine_types_join() -> None:
     merged = overlay(BASE, settle(rows({"instance_type": "m9.large", "price": 0.05}), BASE))
     assert merged.height == BASE.height + 1
     assert merged.filter(merged["instance_type"] == "m9.large")["zone"].to_list() == [None]
+
+
+def test_a_reservation_is_entered_once_whatever_its_price(tmp_path: Path) -> None:
+    entry = RESERVED[RESERVED.rindex("[[machines]]") :]
+    again = entry.replace("price = 6.12", "price = 0")
+    with pytest.raises(SpecError, match=r"catalog.toml: machines.2: reservation: named twice: machines.1 has it"):
+        load(tmp_path, f"{RESERVED}\n{again}")
+    elsewhere = entry.replace('"us-east-1a"', '"us-east-1b"')
+    assert load(tmp_path, f"{RESERVED}\n{elsewhere}").table["reservation"].drop_nulls().len() == 2

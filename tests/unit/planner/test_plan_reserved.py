@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from sky_core.catalog import Catalog
 from sky_core.errors import NoFeasibleOffering
 from sky_core.home import INVENTORY
 from sky_core.planner.candidates import is_blocked
-from sky_core.planner.capacity import outlasts, pools, taken
+from sky_core.planner.capacity import not_begun, outlasts, pools, price_after, taken
 from sky_core.planner.plan import Block, Placement
 from sky_core.planner.planning import Market, make_plan
 from sky_core.store import Cluster, Observation
@@ -79,6 +80,16 @@ def test_a_task_that_would_outlast_a_reservation_goes_elsewhere_and_the_plan_say
     assert not [remark for remark in enough.remarks if FIRST in remark]
 
 
+def test_nothing_is_planned_on_a_reservation_before_it_begins_and_the_plan_says_so(tmp_path: Path) -> None:
+    begins = hours_from_now(1)
+    known = market(tmp_path, entry(FIRST).replace("price = 0", f"price = 0\nsince = {begins.isoformat()}"))
+    blocked = [tuple(not_begun(known.catalog, begins.timestamp() - seconds)) for seconds in (1, 0)]
+    plans = [make_plan(tasks(1), replace(known, blocked=shut)) for shut in blocked]
+    assert [plan.placements["t0"].reservation for plan in plans] == [None, FIRST]
+    [said] = [remark for remark in plans[0].remarks if FIRST in remark]
+    assert said == f"t0: {FIRST} is left alone until {begins:%Y-%m-%d %H:%M} UTC: it begins then"
+
+
 def test_a_task_that_begins_too_late_for_a_reservation_is_kept_out_of_it(tmp_path: Path) -> None:
     chain = tasks(2).model_copy(update={"order": (("t0", "t1"),)})
     plan = make_plan(chain, market(tmp_path, entry(FIRST, until=hours_from_now(3))))
@@ -111,16 +122,37 @@ def test_what_a_cluster_holds_of_a_reservation_is_taken_of_that_one(tmp_path: Pa
     assert {pool.reservation: count for pool, count in taken(pools(known.catalog), [cluster]).items()} == {SECOND: 1}
 
 
-def seen(kind: str, scope: str, reservation: str | None) -> Observation:
+def test_what_goes_on_after_its_reservation_costs_the_price_on_demand_of_its_zone(tmp_path: Path) -> None:
+    known = market(tmp_path, entry(FIRST, until=hours_from_now(2.5)))
+    placements = make_plan(tasks(2), known).placements.values()
+    [inside] = [place for place in placements if place.reservation]
+    [beside] = [place for place in placements if not place.reservation]
+    assert price_after(inside, known.catalog) == beside.price > 20
+    assert price_after(inside.model_copy(update={"instance_type": "p99.large"}), known.catalog) is None
+    assert price_after(inside.model_copy(update={"until": None}), known.catalog) is None
+
+
+def test_a_reservation_is_one_pool_whatever_its_price_was_or_is(tmp_path: Path) -> None:
+    known = market(tmp_path, entry(FIRST).replace("price = 0", "price = 1"))
+    cluster = Cluster(
+        "sky-1-1", "job-1", 1, "launched", "aws", "us-east-1", "us-east-1a", "p4d.24xlarge", False, 1, 0.0, "", 0.0,
+        reservation=FIRST,
+    )  # fmt: skip
+    held = taken(pools(known.catalog), [cluster])
+    assert list(held.values()) == [1]
+    assert make_plan(tasks(1), replace(known, held=held)).placements["t0"].reservation is None
+
+
+def seen(kind: str, scope: str, reservation: str | None, num_nodes: int = 1) -> Observation:
     return Observation(
         time.time(), "aws", "us-east-1", "us-east-1a", "p4d.24xlarge", "on-demand", kind, scope,  # type: ignore[arg-type]
-        accelerator="A100", reservation=reservation,
+        accelerator="A100", reservation=reservation, num_nodes=num_nodes,
     )  # fmt: skip
 
 
 def blocks(*observed: Observation) -> list[Block]:
     tracker = Tracker(observed, time.time() + 1)
-    names = ("cloud", "region", "zone", "instance_type", "accelerator", "reservation", "reason")
+    names = ("cloud", "region", "zone", "instance_type", "accelerator", "reservation", "num_nodes", "until", "reason")
     return [Block(**{name: getattr(scope, name) for name in names}) for scope in tracker.blocked(600)]
 
 
@@ -151,6 +183,33 @@ def test_a_refused_reservation_is_left_for_the_next_best_and_says_nothing_of_cha
     assert block.reason == f"capacity in {FIRST}"
     assert blocks(observed, seen("launched", "zone", None)) == [block], "a launch on the market opens no reservation"
     assert blocks(observed, seen("launched", "zone", FIRST)) == []
+
+
+def test_too_few_for_a_gang_is_not_none_for_one(tmp_path: Path) -> None:
+    refused = blocks(seen("capacity", "reservation", FIRST, num_nodes=3))
+    known = market(tmp_path, entry(FIRST, count=4), blocked=refused)
+    gang = {"num_nodes": 3, "engine": "torchrun"}
+    plans = {count: make_plan(tasks(1, **(gang | {"num_nodes": count})), known) for count in (2, 3, 4)}
+    inside = {count: plan.placements["t0"].reservation for count, plan in plans.items()}
+    assert inside == {2: FIRST, 3: None, 4: None}
+    assert is_blocked(plans[2].placements["t0"].model_copy(update={"num_nodes": 3}), refused)
+    assert not is_blocked(plans[2].placements["t0"], refused)
+    [why] = [remark for remark in plans[3].remarks if FIRST in remark]
+    assert f"t0: {FIRST} is left alone until " in why
+    assert why.endswith(f"capacity for 3 machines in {FIRST}")
+    assert not [remark for remark in plans[2].remarks if FIRST in remark]
+    assert blocks(seen("invalid", "reservation", FIRST, num_nodes=3))[0].num_nodes == 1, (
+        "it is not there for one either"
+    )
+
+
+def test_a_launch_shows_that_a_refusal_of_as_many_or_fewer_is_over(tmp_path: Path) -> None:
+    refused, one, three = (
+        seen("capacity", "reservation", FIRST, 3),
+        *(seen("launched", "zone", FIRST, n) for n in (1, 3)),
+    )
+    assert blocks(refused, three) == []
+    assert [block.num_nodes for block in blocks(refused, one)] == [3]
 
 
 def test_spot_is_never_reserved(tmp_path: Path) -> None:

@@ -50,6 +50,12 @@ def test_an_event_comes_back_from_the_store_as_it_was(kind: str) -> None:
     assert read(kind, json.loads(json.dumps(told.data()))) == told
 
 
+def test_launches_into_reservations_say_so() -> None:
+    there = {"cloud": "aws", "region": "r", "zone": None, "instance_type": "m", "use_spot": False, "reserved": True}
+    said = describe(Event(1, "job-1", 0.0, "launched", {"attempt": 1, "instances": ["i-1"], **there}))
+    assert said == "attempt 1: aws/r m (reserved) accepted the launch (i-1)"
+
+
 def test_rows_say_from_and_to() -> None:
     moved = Moved(input="a", bytes=1, gb=0.1, usd=0.01, from_="aws/r", to="gcp/r")
     assert moved.data() == {"input": "a", "bytes": 1, "gb": 0.1, "usd": 0.01, "from": "aws/r", "to": "gcp/r"}

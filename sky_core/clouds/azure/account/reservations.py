@@ -9,12 +9,11 @@ from sky_core.clouds.azure.provider import Azure
 from sky_core.clouds.reservations import Holdings
 
 
-def held(cloud: Azure, regions: Collection[str] | None, _: Collection[str]) -> Holdings:
-    """The reservations of all groups of the subscription, those in these regions if any are named.
+def held(cloud: Azure, _: Collection[str] | None, __: Collection[str]) -> Holdings:
+    """The reservations of all groups of the subscription, in all regions: one list tells of all groups.
 
     Raises:
         CloudError: if they may not be listed.
     """
     with cloud_errors():
-        found = list(cloud._reservations.held())
-    return Holdings(tuple(one for one in found if regions is None or one.region in regions))
+        return Holdings(tuple(cloud._reservations.held()))

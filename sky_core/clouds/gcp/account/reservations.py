@@ -17,8 +17,11 @@ from sky_core.errors import CloudError
 OWNED = re.compile(r"^(projects/(?P<owner>[^/]+))/reservations/")
 
 
-def held(cloud: Gcp, regions: Collection[str] | None, named: Collection[str]) -> Holdings:
-    """What is ready in the project, and in others that own reservations which are ``named``: lists leave those out."""
+def held(cloud: Gcp, _: Collection[str] | None, named: Collection[str]) -> Holdings:
+    """What is ready in the project, and in others that own reservations which are ``named``: lists leave those out.
+
+    In all regions, as one call tells of all: who has named another one is told where it is.
+    """
     found = list(_in_project(cloud, cloud.project))
     unreachable = {}
     for owner in sorted({match["owner"] for match in map(OWNED.match, named) if match} - {cloud.project}):
@@ -26,7 +29,7 @@ def held(cloud: Gcp, regions: Collection[str] | None, named: Collection[str]) ->
             found += _in_project(cloud, owner)
         except CloudError as error:
             unreachable[f"projects/{owner}"] = str(error)
-    return Holdings(tuple(one for one in found if regions is None or one.region in regions), unreachable)
+    return Holdings(tuple(found), unreachable)
 
 
 def _in_project(cloud: Gcp, project: str) -> Iterator[Held]:
