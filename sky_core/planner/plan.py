@@ -146,6 +146,8 @@ class Block(Record):
         reservation: "" matches what is sold to all.
         passing: Whether it is worth waiting for: machines of one's own that others have just now.
         guessed: Whether it was concluded from its neighbours: it gives way where nothing else is left.
+        waited: Hours for which machines were waited for in vain: it covers none for which a launch would wait longer in
+            its cloud's own queue. None where a wait is of no use.
     """
 
     cloud: str
@@ -159,11 +161,12 @@ class Block(Record):
     until: float = float("inf")
     passing: bool = False
     guessed: bool = False
+    waited: float | None = None
 
     @property
     def scope(self) -> dict[str, object]:
         """The fields that have to be equal for a placement to be covered."""
-        return self.model_dump(exclude={"reason", "until", "passing", "guessed"}, exclude_none=True)
+        return self.model_dump(exclude={"reason", "until", "passing", "guessed", "waited"}, exclude_none=True)
 
 
 class Alternative(Record):

@@ -144,14 +144,15 @@ def end(step: Step, cluster: Cluster, why: str) -> Outcome:
     if any(costs(instance) for instance in seen):
         return step.comes_to(after_s=step.driving.settings.poll_s)
     ended = as_ended(cluster, why, seen)
-    known = unasked or cluster.state == "launched"
+    known, taught = unasked or cluster.state == "launched", _seen(step, ended, why)
+    hours = None if taught == "capacity" else lifetime(ended, step.driving.settings.scale)
     step.driving.unasked.pop(cluster.token, None)
     step.driving.knock_at.pop(cluster.token, None)
     return step.comes_to(
         cluster=ended,
         close_errors=0,
         launches=[request_for(cluster, settled=why)] if known else (),
-        observations=[observation(ended, _seen(step, ended, why), hours=lifetime(ended, step.driving.settings.scale))],
+        observations=[observation(ended, taught, hours=hours)],
         events=[Terminated(attempt=cluster.attempt, outcome=why)],
     )
 
