@@ -112,6 +112,17 @@ def test_a_job_whose_wait_was_in_vain_does_not_go_back_there(world, broker):
     assert "capacity in" in job.result["error"]
     tried = [(one.use_spot, one.outcome) for one in broker.store.clusters(job_id=job.id)]
     assert tried == [(True, "capacity"), (False, "capacity")]
+    assert [line.compute_usd for line in broker.bill("run").lines] == [0.0]
+
+
+def test_a_wait_that_is_over_costs_nothing(world, broker):
+    for market in ("spot", "on-demand"):
+        world.control.capacity(ZONE, TPU, market, 0)
+    job = broker.watch(submit(broker, resources={"queue": 0.5}).id)
+    assert job.state == "failed"
+    assert len(broker.store.clusters(job_id=job.id)) == 2
+    assert [line.compute_usd for line in broker.bill("run").lines] == [0.0]
+    assert billed_s(world, job) == 0
 
 
 def test_a_gang_waits_for_the_last_of_its_slices(world, broker):
