@@ -104,6 +104,18 @@ def test_a_guess_from_refusals_at_once_does_not_bind_who_waits(catalog: Catalog)
     assert not planned(catalog, [seen(instance_type=f"TPU-{n}", hours=1.5) for n in range(3)], queue="1h").use_spot
 
 
+@pytest.mark.parametrize(("queue", "said"), [("900h", ["900 h", "2 h at most"]), ("2h", []), (None, [])])
+def test_a_plan_says_when_its_cloud_does_not_let_it_wait_so_long(
+    catalog: Catalog, queue: str | None, said: list[str]
+) -> None:
+    one = Task(name="t", run="x", hours=2, resources=Resources(**GPU, queue=queue))
+    plan = make_plan(Pipeline(name="p", tasks=(one,)), Market(catalog, ("gcp",)))
+    remarks = [remark for remark in plan.remarks if "queue" in remark]
+    assert len(remarks) == bool(said)
+    assert all(word in remark for remark in remarks for word in said)
+    assert queue_hours(one.resources, plan.placements["t"]) == (2.0 if queue else 0.0)
+
+
 def test_which_machines_there_is_a_queue_for() -> None:
     hours = facts_of("gcp").queue_hours
     assert hours("TPU-VM", True) == hours("TPU-VM", False) == float("inf")
