@@ -110,13 +110,15 @@ def capacity(
     zone: Annotated[str, typer.Argument(help='e.g. us-east-1a, or "*".')],
     type_: Annotated[str, typer.Argument(metavar="TYPE", help='Instance type or accelerator ("V100"), or "*".')],
     market: Annotated[Literal["spot", "on-demand"], typer.Argument()],
-    count: Annotated[int, typer.Argument(help="How many machines may run there; below 0: any number again.")],
+    count: Annotated[str, typer.Argument(help='How many machines may run there, e.g. 0; "any" for any number again.')],
 ) -> None:
     """Let there be so many machines of a type in a zone."""
     from sky_sandbox import client
 
-    client.control(_home()).capacity(zone, type_, market, None if count < 0 else count)
-    say(f"{zone} {type_} {market}: {'any number' if count < 0 else count}")
+    if count != "any" and not count.isdecimal():
+        raise typer.BadParameter(f'{count!r} is neither a number nor "any"', param_hint="count")
+    client.control(_home()).capacity(zone, type_, market, None if count == "any" else int(count))
+    say(f"{zone} {type_} {market}: {'any number' if count == 'any' else count}")
 
 
 @app.command()

@@ -17,12 +17,13 @@ from sky_core.driver.lead.berths import Pilot
 from sky_core.driver.stages.hearing import Hearing
 from sky_core.driver.telling.herald import Herald
 from sky_core.events import Happening
+from sky_core.job.attempts import lately_refused
 from sky_core.job.memory import Changes, Memory
 from sky_core.job.needs import Needs
 from sky_core.job.outcome import Outcome
 from sky_core.planner.capacity import full, pools, taken
 from sky_core.planner.market import current_market
-from sky_core.planner.plan import Plan
+from sky_core.planner.plan import Block, Plan
 from sky_core.planner.planning import Market
 from sky_core.spec import Pipeline, Task
 from sky_core.store import Cluster, Job, JobState, Launch, Observation, Run, Store, StoredPlan
@@ -143,7 +144,14 @@ class Step:
         scarce = pools(market.catalog)
         others = (c for c in store.clusters(open_only=True) if c.job_id != self.job.id) if scarce else ()
         busy = full(scarce, taken(scarce, others), self.task.num_nodes)
-        return replace(market, blocked=(*market.blocked, *self.memory.tries.blocks(), *busy))
+        vain = (*self.memory.tries.blocks(), *self.refused_itself(self.settings.blocked_ttl_s))
+        return replace(market, blocked=(*market.blocked, *vain, *busy))
+
+    def refused_itself(self, within_s: float) -> list[Block]:
+        """Where a job that waits in queues was given nothing so lately; of any other the tracker knows all."""
+        if not any(wanted.queue for wanted in self.task.resources.alternatives):
+            return []
+        return lately_refused(self.driving.store.clusters(job_id=self.job.id), time.time() - within_s)
 
     @classmethod
     def load(cls, driving: Driving, job: Job) -> Step:

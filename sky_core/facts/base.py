@@ -30,6 +30,10 @@ def _never(_: str) -> bool:
     return False
 
 
+def _no_queue(_: str, __: bool) -> float:
+    return 0.0
+
+
 @dataclass(frozen=True)
 class Credentials:
     """Where an SDK's default chain looks first, so that planning can tell a usable cloud without importing it.
@@ -88,6 +92,8 @@ class CloudFacts:
         bills_stopping: From a machine type to whether such a machine costs money until its end is complete, rather than
             until it is ordered.
         least_billed_s: From a machine type to the seconds that are charged for a machine which has run at all.
+        queue_hours: From a machine type and whether it is on spot to the hours for which a launch may wait at most in a
+            queue of the cloud's own; 0 where it has none.
         cpu_maker: From a machine type to its processor's maker; None where it varies or is unknown.
         managed: Its services that run engines, if it has such.
         reservations: How reserved capacity is named there; None where a launch cannot name any.
@@ -122,6 +128,7 @@ class CloudFacts:
     bills_pending: bool = False
     bills_stopping: Callable[[str], bool] = _never
     least_billed_s: Callable[[str], float] = _nothing
+    queue_hours: Callable[[str, bool], float] = _no_queue
     cpu_maker: Callable[[str], CpuMaker | None] = _unknown
     managed: tuple[Managed, ...] = ()
     reservations: Reservations | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from sky_core.facts.base import CloudFacts, CpuMaker, Credentials
@@ -11,6 +12,9 @@ from sky_core.facts.reserved import Reservations
 # "Machine families resource guide"
 ARM = {"t2a", "c4a", "n4a", "a4x"}
 AMD = {"n2d", "c2d", "t2d", "c3d", "c4d", "n4d", "h4d", "g4"}
+# Flex-start VMs: "VM provisioning models" and "Create Flex-start VMs" (requestValidForDuration)
+FLEX_START = frozenset({"a2", "a3", "a4", "g2", "g4"})
+FLEX_START_HOURS = 2.0
 MIXED = {"e2", "TPU"}  # e2 lands on either maker's processors; Google does not tell for TPU hosts
 
 
@@ -23,6 +27,13 @@ def cpu_maker(instance_type: str) -> CpuMaker | None:
 
 def _is_tpu(instance_type: str) -> bool:
     return instance_type.startswith("TPU")
+
+
+def _queue_hours(instance_type: str, use_spot: bool) -> float:
+    """Cloud TPU names no longest wait for its queued resources; Flex-start VMs are on demand only."""
+    if _is_tpu(instance_type):
+        return math.inf
+    return FLEX_START_HOURS if not use_spot and instance_type.partition("-")[0] in FLEX_START else 0.0
 
 
 FACTS = CloudFacts(
@@ -53,6 +64,7 @@ FACTS = CloudFacts(
     # READY; the page of Cloud TPU names no minimum.
     bills_stopping=lambda instance_type: not _is_tpu(instance_type),
     least_billed_s=lambda instance_type: 0.0 if _is_tpu(instance_type) else 60.0,
+    queue_hours=_queue_hours,
     cpu_maker=cpu_maker,
     managed=(DATAPROC,),
     reservations=Reservations(

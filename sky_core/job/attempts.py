@@ -2,7 +2,8 @@
 
 A launch gets a job further if the command ran on it. Machines that boot and cannot be reached, or are gone before the
 command runs, do not; two of those in a place, and the job does not go there again. Refusals do not count: nothing was
-launched, and the tracker blocks what was refused.
+launched, and the tracker blocks what was refused; only who would wait longer in a cloud's queue is not kept out, and is
+not to go round in circles.
 """
 
 from __future__ import annotations
@@ -52,6 +53,19 @@ class Vain(Record):
         """The place as planning leaves it out."""
         reason = f"{self.why} in {self.zone or self.region}, {self.times} launches"
         return Block(cloud=self.cloud, region=self.region, zone=self.zone, use_spot=self.use_spot, reason=reason)
+
+
+def lately_refused(clusters: Iterable[Cluster], since: float) -> list[Block]:
+    """Where machines were wanting for a job itself since then (seconds since the epoch): it is not to go back."""
+    return [
+        Block(
+            cloud=one.cloud, region=one.region, zone=one.zone, instance_type=one.instance_type,
+            accelerator=one.accelerator or "", use_spot=one.use_spot, reservation=one.reservation or "",
+            reason=f"{one.outcome} in {one.zone or one.region}",
+        )
+        for one in clusters
+        if one.outcome in ("capacity", "preempted", "lost") and (one.ended_at or 0.0) > since
+    ]  # fmt: skip
 
 
 class Tries(Record):

@@ -294,13 +294,13 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
-def is_blocked(placement: Placement, blocked: Sequence[Block]) -> bool:
-    """Whether any of the blocks covers the placement."""
+def is_blocked(placement: Placement, blocked: Sequence[Block], waits: float = 0.0) -> bool:
+    """Whether any of the blocks covers the placement, for a launch that ``waits`` so many hours in a queue."""
     place = {name: "" if value is None else value for name, value in vars(placement).items()}
     return any(
         all(place[name] == value or is_of(str(value), str(place[name])) for name, value in block.scope.items())
         for block in blocked
-        if block.num_nodes <= placement.num_nodes
+        if block.num_nodes <= placement.num_nodes and (block.waited is None or waits <= block.waited)
     )
 
 

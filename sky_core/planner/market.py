@@ -113,4 +113,5 @@ def _block(scope: Blocked) -> Block:
         reason=scope.reason,
         until=scope.until,
         guessed=scope.guessed,
+        waited=scope.waited,
     )

@@ -7,7 +7,7 @@ goes before the optimizer sees it, and a :class:`~sky_core.planner.plan.Placemen
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from sky_core.estimate import Estimate, estimate_hours
 from sky_core.facts import facts_of
 from sky_core.facts.base import BOOT_HOURS
 from sky_core.facts.managed import is_of
+from sky_core.planner.alternatives import in_each_market, queue_column
 from sky_core.planner.nodes import Pool, enough, networked
 from sky_core.planner.plan import Block, Placement
 from sky_core.spec import Resources, Task
@@ -51,7 +52,7 @@ class Sold:
 
     Attributes:
         frame: N rows of the catalog, with ``use_spot``, ``rate`` (USD per hour and machine in that market) and
-            ``boot_hours`` from the launch call to the first line of set-up.
+            ``boot_hours`` from the launch call to the first line of set-up, ``queue_hours`` that it may wait before.
         preemptions: (N,) expected preemptions per hour; 0 on demand.
         at: (N,) index into ``locations``.
         locations: (cloud, region) pairs.
@@ -103,7 +104,8 @@ class Sold:
         covered = np.zeros(len(self), dtype=bool)
         for block in blocks:
             scope = {name: None if value == "" else value for name, value in block.scope.items()}
-            covered |= np.logical_and.reduce([_is(self.frame, name, value) for name, value in scope.items()])
+            here = np.logical_and.reduce([_is(self.frame, name, value) for name, value in scope.items()])
+            covered |= here if block.waited is None else here & (self.frame["queue_hours"].to_numpy() <= block.waited)
         return covered
 
 
@@ -292,7 +294,7 @@ def _query(task: Task, catalog: Catalog, clouds: Sequence[str]) -> pl.DataFrame:
 
     frames: list[pl.DataFrame] = []
     refusals: list[NoFeasibleOffering | UnknownAccelerator] = []
-    for wanted, column, use_spot in _markets(task.resources):
+    for wanted, column, use_spot in in_each_market(task.resources):
         resources = wanted.model_copy(update={"use_spot": use_spot})
         try:
             found = catalog.query(resources, task=task.name, clouds=clouds)
@@ -301,8 +303,9 @@ def _query(task: Task, catalog: Catalog, clouds: Sequence[str]) -> pl.DataFrame:
             refusals.append(error)  # some shapes are sold in one market only
             continue
         found = found.with_columns(
-            use_spot=pl.lit(use_spot), rate=pl.col(column), boot_hours=_boot_hours(found, wanted)
-        )
+            use_spot=pl.lit(use_spot), rate=pl.col(column), boot_hours=_boot_hours(found, wanted),
+            queue_hours=queue_column(found, wanted, use_spot),
+        )  # fmt: skip
         frames.append(found.filter(pl.col("rate").is_not_null()))
     if not frames:
         raise refusals[len(refusals) - 1 if len(task.resources.alternatives) == 1 else 0]
@@ -321,14 +324,6 @@ def _boot_hours(found: pl.DataFrame, wanted: Resources) -> pl.Expr | pl.Series:
         return pl.lit(BOOT_HOURS)
     kinds = found.select(pl.col("cloud", "instance_type").cast(pl.String)).iter_rows()
     return pl.Series([facts_of(cloud).start_hours(instance_type) for cloud, instance_type in kinds], dtype=pl.Float64)
-
-
-def _markets(resources: Resources) -> Iterator[tuple[Resources, str, bool]]:
-    """Each alternative in each market that it may use, with the column of that market's price."""
-    for wanted in resources.alternatives:
-        if wanted.use_spot:
-            yield wanted, "spot_price", True
-        yield wanted, "price", False
 
 
 def _overhead(task: Task, estimate: Estimate, preemptions: Floats) -> Floats:

@@ -147,6 +147,8 @@ class Block(Record):
         num_nodes: It holds for launches of so many machines or more.
         passing: Whether it is worth waiting for: machines of one's own that others have just now.
         guessed: Whether it was concluded from its neighbours: it gives way where nothing else is left.
+        waited: Hours for which machines were waited for in vain: it covers none for which a launch would wait longer in
+            its cloud's own queue. None where a wait is of no use.
     """
 
     cloud: str
@@ -161,11 +163,13 @@ class Block(Record):
     until: float = float("inf")
     passing: bool = False
     guessed: bool = False
+    waited: float | None = None
 
     @property
     def scope(self) -> dict[str, object]:
         """The fields that have to be equal for a placement to be covered."""
-        return self.model_dump(exclude={"num_nodes", "reason", "until", "passing", "guessed"}, exclude_none=True)
+        about = {"num_nodes", "reason", "until", "passing", "guessed", "waited"}
+        return self.model_dump(exclude=about, exclude_none=True)
 
 
 class Alternative(Record):

@@ -97,6 +97,13 @@ class Resources(Spec):
         }
         return {**common, **whole}
 
+    @field_validator("queue", mode="before")
+    @classmethod
+    def _time_to_wait(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # which a number of hours would take for 0 or 1
+            raise ValueError("a time, e.g. 30m; leave it out to wait for nothing")
+        return value
+
     @field_validator("version", mode="before")
     @classmethod
     def _versions(cls, value: Any) -> Any:

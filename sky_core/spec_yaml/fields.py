@@ -98,7 +98,8 @@ class ResourceFields(Fields):
     )
     local_disk: str | None = described("accepted; no machine is chosen for its disks", "local_disk: nvme", "skypilot")
     max_hourly_cost: float | None = described("USD that one machine may cost per hour", "max_hourly_cost: 20", gt=0)
-    queue: str | int | float | None = described(
+    # bool: else pydantic would make 1 of true, an hour; Resources refuses it.
+    queue: str | bool | int | float | None = described(
         "how long to wait at most in the cloud's own queue (Google has them for TPUs, and for GPUs on demand) before "
         "the next best place is tried; without it a machine is had at once or not at all",
         "queue: 30m",

@@ -314,7 +314,8 @@ class Observation:
         kind: ``launched``, ``capacity`` (refused), ``quota``, ``auth``, ``unreachable`` (booted, but silent),
             ``preempted``, ``released`` (ended by us).
         scope: How far a refusal reaches.
-        hours: Lifetime of the machine for ``preempted`` and ``released``.
+        hours: Lifetime of the machine for ``preempted`` and ``released``; for ``capacity`` how long it was waited for
+            in its cloud's own queue, None where it was refused at once.
         accelerator: Its name; the same instance type comes with and without on GCP.
         reservation: The one that was asked for, None of what is sold to all.
         num_nodes: How many machines were asked for at once.

@@ -18,6 +18,8 @@ PASSING = ("capacity", "unclear")
 REFUSALS = frozenset({*NOT_GIVEN, "quota", "auth", "unreachable", "preempted"})
 MOST_DOUBLINGS = 3
 """A scope that refuses again and again is left alone for twice, four, at most eight times as long."""
+WAITED_FOR = ("capacity", "preempted")
+"""What is no more than a want of machines: who waits longer in their cloud's queue may yet be given them."""
 ENOUGH = 3
 """So many kinds of machine refused in a zone, or such zones in a region, and the rest there is taken to be sold out."""
 NO_ACCELERATOR = ""
@@ -34,6 +36,8 @@ class Blocked:
         num_nodes: It holds for launches of so many machines or more: a reservation with too few for three may have one.
         passing: Whether it may be over at any moment, as when another job gives back what it had.
         guessed: Whether it was concluded from its neighbours: worth trying where there is nothing else.
+        waited: Hours for which machines were waited for in vain: who would wait longer in a cloud's queue is not kept
+            out. None keeps all out.
     """
 
     cloud: str
@@ -48,6 +52,7 @@ class Blocked:
     guessed: bool = False
     reservation: str | None = None
     num_nodes: int = 1
+    waited: float | None = None
 
     def covers(self, offering: Observation | Offering) -> bool:
         """Whether an offering falls into the scope."""
@@ -80,13 +85,15 @@ def blocked(observations: Iterable[Observation], now: float, ttl_s: float) -> li
             refused[_scope(seen)].append(seen)
     found = []
     for scope, refusals in refused.items():
-        until = refusals[-1].at + ttl_s * _patience(refusals, ttl_s)
+        patience_s = ttl_s * _patience(refusals, ttl_s)
+        until = refusals[-1].at + patience_s
         if until > now:
             kind = refusals[-1].kind
             place = scope.reservation or scope.zone or scope.region or scope.cloud
             many = f"for {scope.num_nodes} machines " if scope.num_nodes > 1 else ""
             reason = f"{NOT_GIVEN.get(kind, kind)} {many}in {place}"
-            found.append(replace(scope, until=until, reason=reason, passing=kind in PASSING))
+            waited = _waited([seen for seen in refusals if seen.at + patience_s > now])
+            found.append(replace(scope, until=until, reason=reason, passing=kind in PASSING, waited=waited))
     return found
 
 
@@ -96,7 +103,7 @@ def sold_out(observations: Iterable[Observation], now: float, ttl_s: float) -> l
     A cloud that is full is seldom full of one kind of machine. Machines with the same accelerator are judged together,
     and those without. Without this, all spot sizes of a region would be asked for, one by one, before on-demand is.
     """
-    kinds: dict[tuple[str, str, str, str, Market], dict[str, float]] = defaultdict(dict)
+    kinds: dict[tuple[str, str, str, str, Market], dict[str, Observation]] = defaultdict(dict)
     for seen in sorted(observations, key=lambda item: item.at):
         if not now - ttl_s < seen.at <= now or seen.zone is None or seen.scope != "zone" or seen.reservation:
             continue
@@ -104,19 +111,22 @@ def sold_out(observations: Iterable[Observation], now: float, ttl_s: float) -> l
         if seen.kind == "launched":
             kinds.pop(about, None)
         elif seen.kind in NOT_GIVEN:
-            kinds[about][seen.instance_type] = seen.at
-    found, zones = list[Blocked](), defaultdict[tuple[str, str, str, Market], list[float]](list)
+            kinds[about][seen.instance_type] = seen
+    found, zones = list[Blocked](), defaultdict[tuple[str, str, str, Market], list[Blocked]](list)
     for (cloud, region, zone, accelerator, market), refused in kinds.items():
         if len(refused) >= ENOUGH:
-            until, reason = max(refused.values()) + ttl_s, f"{len(refused)} kinds of machine refused in {zone}"
+            until = max(seen.at for seen in refused.values()) + ttl_s
+            reason = f"{len(refused)} kinds of machine refused in {zone}"
             here = Blocked(cloud, region, zone, None, accelerator, market, until, reason, guessed=True)
-            found.append(replace(here, reservation=NO_RESERVATION))
-            zones[cloud, region, accelerator, market].append(until)
-    for (cloud, region, accelerator, market), until_s in zones.items():
-        if len(until_s) >= ENOUGH:
-            reason = f"{len(until_s)} zones of {region} are sold out"
-            there = Blocked(cloud, region, None, None, accelerator, market, max(until_s), reason, guessed=True)
-            found.append(replace(there, reservation=NO_RESERVATION))
+            waited = min(_queued_hours(seen) for seen in refused.values())
+            found.append(replace(here, reservation=NO_RESERVATION, waited=waited))
+            zones[cloud, region, accelerator, market].append(found[-1])
+    for (cloud, region, accelerator, market), full in zones.items():
+        if len(full) >= ENOUGH:
+            until, reason = max(zone.until for zone in full), f"{len(full)} zones of {region} are sold out"
+            there = Blocked(cloud, region, None, None, accelerator, market, until, reason, guessed=True)
+            waited = min(zone.waited or 0.0 for zone in full)
+            found.append(replace(there, reservation=NO_RESERVATION, waited=waited))
     return found
 
 
@@ -137,6 +147,17 @@ def _scope(seen: Observation) -> Blocked:
     instance_type = None if seen.scope == "family" and seen.accelerator else seen.instance_type
     there = Blocked(seen.cloud, region, zone, instance_type, seen.accelerator, market, 0.0, "")
     return there if seen.scope == "type" else replace(there, reservation=seen.reservation or NO_RESERVATION)
+
+
+def _waited(refusals: Sequence[Observation]) -> float | None:
+    """The longest of the waits, hours, that have come to nothing; None if not only machines were wanting."""
+    if any(seen.kind not in WAITED_FOR for seen in refusals):
+        return None
+    return max(_queued_hours(seen) for seen in refusals)
+
+
+def _queued_hours(seen: Observation) -> float:
+    return seen.hours or 0.0 if seen.kind == "capacity" else 0.0
 
 
 def _shows_otherwise(launched: Observation, refusal: Observation) -> bool:

@@ -14,15 +14,15 @@ from google.cloud import compute_v1 as compute
 
 from sky_core.clouds.base import REFUSALS, Instance, LaunchRequest
 from sky_core.clouds.gcp.errors import operation_error
+from sky_core.facts.gcp import FLEX_START, FLEX_START_HOURS
 
-SERIES = frozenset({"a2", "a3", "a4", "g2", "g4"})
-WAIT_S = (90, 2 * 3600)  # requestValidForDuration of a machine by itself
+WAIT_S = (90, int(3600 * FLEX_START_HOURS))  # requestValidForDuration of a machine by itself
 LONGEST_RUN_S = 7 * 24 * 3600
 
 
 def starts(request: LaunchRequest) -> bool:
     """Whether such a machine is waited for as a Flex-start VM."""
-    in_series = request.instance_type.partition("-")[0] in SERIES
+    in_series = request.instance_type.partition("-")[0] in FLEX_START
     return request.queue_s is not None and not request.use_spot and in_series
 
 

@@ -9,7 +9,7 @@ refusal costs nothing, and it is made only where the policy would take what it m
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -21,10 +21,11 @@ from sky_core.driver.step import Step
 from sky_core.driver.urls import location_of
 from sky_core.events import Happening, Weighed
 from sky_core.job.memory import Promise, Saved
+from sky_core.planner.alternatives import queue_hours
 from sky_core.planner.candidates import free, is_blocked
 from sky_core.planner.market import tracker_of
 from sky_core.planner.offers import offers_of, sold_for
-from sky_core.planner.plan import Block, Placement
+from sky_core.planner.plan import Placement
 from sky_core.recovery import Decision, Situation, make_policy
 from sky_core.recovery.patience import without_deadline, work_ahead
 from sky_core.recovery.reference import on_demand
@@ -32,7 +33,7 @@ from sky_core.recovery.situation import ASK_AGAIN
 from sky_core.recovery.start_over import StartOver
 from sky_core.recovery.weighing import Weighing, called, weighing_of
 from sky_core.store import Cluster
-from sky_core.tracker import Blocked, availability
+from sky_core.tracker import availability
 from sky_core.tracker.availability import signs
 
 OURS = "skyloom"
@@ -152,11 +153,11 @@ def _situation(step: Step, pilot: Pilot, promise: Promise, here: Cluster | None)
     on_demand = {key: berth.on_demand for key, berth in pilot.berths.items() if berth.on_demand}
     spot_price = {key: place.price * place.num_nodes for key, place in spot.items()}
     on_demand_price = {key: place.price * place.num_nodes for key, place in on_demand.items()}
-    refused, vain = _refusals(step), step.memory.tries.blocks()
+    is_free = _freedom(step)
     kept = to_be_moved(step, here)
     from_ = pilot.berths.get(zone or "")
     moves = {key: berth.moving(pilot.catalog, kept, from_) for key, berth in pilot.berths.items()}
-    sold = {key: on_demand_price[key] for key, place in on_demand.items() if _is_free(place, refused, vain)}
+    sold = {key: on_demand_price[key] for key, place in on_demand.items() if is_free(place)}
     situation = Situation(
         now=scale.hours(time.time() - promise.since),
         remaining_work=remaining_work(step, promise, here),
@@ -171,7 +172,7 @@ def _situation(step: Step, pilot: Pilot, promise: Promise, here: Cluster | None)
         price_ratio=min(on_demand_price.values(), default=promise.kind.price) / min(spot_price.values()),
         state="idle" if here is None else "spot" if here.use_spot else "on_demand",
         zone=zone,
-        spot_available={key: _runs_on_spot(here, key) or _is_free(place, refused, vain) for key, place in spot.items()},
+        spot_available={key: _runs_on_spot(here, key) or is_free(place) for key, place in spot.items()},
         spot_price=spot_price,
         on_demand_price=sold,
         migration_cost={key: usd for key, (usd, _) in moves.items()},
@@ -199,13 +200,18 @@ def to_be_moved(step: Step, here: Cluster | None) -> Saved | None:
     return kept.model_copy(update={"location": location_of(step, here)})
 
 
-def _refusals(step: Step) -> list[Blocked]:
+def _freedom(step: Step) -> Callable[[Placement], bool]:
+    """From a place to whether it may be tried: not refused lately, or not for as long as the job would wait there."""
     now, probe_s = time.time(), step.driving.settings.scale.seconds(ASK_AGAIN)
-    return tracker_of(step.driving.settings, step.driving.store, now - probe_s, now).blocked(probe_s)
+    refused = tracker_of(step.driving.settings, step.driving.store, now - probe_s, now).blocked(probe_s)
+    vain = (*step.memory.tries.blocks(), *step.refused_itself(probe_s))
 
+    def is_free(place: Placement) -> bool:
+        waits = queue_hours(step.task.resources, place)
+        stand = (scope for scope in refused if scope.waited is None or waits <= scope.waited)
+        return not any(scope.covers(sold_at(place)) for scope in stand) and not is_blocked(place, vain)
 
-def _is_free(place: Placement, refused: list[Blocked], vain: Sequence[Block]) -> bool:
-    return not any(scope.covers(sold_at(place)) for scope in refused) and not is_blocked(place, vain)
+    return is_free
 
 
 def _runs_on_spot(here: Cluster | None, zone: str) -> bool:

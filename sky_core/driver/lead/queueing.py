@@ -16,7 +16,7 @@ from sky_core.driver.step import Step
 from sky_core.errors import CapacityError, CloudError
 from sky_core.events import InQueue
 from sky_core.job.outcome import Outcome
-from sky_core.planner.alternatives import alternative
+from sky_core.planner.alternatives import queue_hours
 from sky_core.planner.plan import Placement
 from sky_core.store import Cluster
 
@@ -26,10 +26,11 @@ PAUSE_SHARE = 0.05  # of the time that it has waited: the longer, the more seldo
 def queue_s(step: Step, placement: Placement) -> float | None:
     """Seconds for which a launch there may wait in its cloud's queue; None if it is to be refused at once.
 
-    That is what the task says, and no longer than its deadline leaves once the work is taken off that is still to do.
+    That is what the task says and the cloud takes, and no longer than its deadline leaves once the work is taken off
+    that is still to do.
     """
-    hours, scale = alternative(step.task.resources, placement).queue, step.driving.settings.scale
-    if hours is None:
+    hours, scale = queue_hours(step.task.resources, placement), step.driving.settings.scale
+    if not hours:
         return None
     due, promise = deadline_at(step), step.memory.promise
     if due is not None:

@@ -12,6 +12,7 @@ from sky_core.events import Happening, ObjectiveMissed, Replanned
 from sky_core.job.memory import placement_of
 from sky_core.job.outcome import Outcome
 from sky_core.job.progress import so_far
+from sky_core.planner.alternatives import queue_hours
 from sky_core.planner.candidates import is_blocked
 from sky_core.planner.capacity import outlasts
 from sky_core.planner.plan import Placement, Plan
@@ -34,7 +35,7 @@ def around(step: Step) -> Outcome | None:
     if planned is None or own != pipeline.task(own.name) or planned.machine == place.machine:
         return None
     market, (fixed, done) = step.market(pipeline.name), _others(step, plan)
-    why = blocking(planned, market) or "its spot policy chose another place"
+    why = blocking(step, planned, market) or "its spot policy chose another place"
     fixed[own.name] = place
     try:
         made = make_plan(pipeline, market, plan.objective, fixed=fixed, so_far=done, reason=why)
@@ -43,9 +44,10 @@ def around(step: Step) -> Outcome | None:
     return newer_plan(step, version, pipeline, plan, made)
 
 
-def blocking(place: Placement, market: Market) -> str:
-    """Why that place is not to be had; empty if it is."""
-    reasons = {block.reason for block in market.blocked if is_blocked(place, [block])}
+def blocking(step: Step, place: Placement, market: Market) -> str:
+    """Why that place is not to be had; empty if it is, or the job would wait for it."""
+    waits = queue_hours(step.task.resources, place)
+    reasons = {block.reason for block in market.blocked if is_blocked(place, [block], waits)}
     return "; ".join(sorted(reasons)) or outlasts(place, time.time())
 
 

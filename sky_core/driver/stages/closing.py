@@ -9,7 +9,7 @@ from dataclasses import replace
 from sky_core.clouds.base import TAG_CLUSTER, Found, Instance
 from sky_core.driver.stages.ending import found_in_bucket
 from sky_core.driver.stages.launch import observation, request_for
-from sky_core.driver.stages.reaching import end_on_record, look
+from sky_core.driver.stages.reaching import end_on_record, free_until_run, has_not_run, look, none_has_run
 from sky_core.driver.step import Step
 from sky_core.driver.warm.parking import CannotKeep, park
 from sky_core.errors import AuthError, CloudError, NotConnected, UnknownOutcome
@@ -130,7 +130,8 @@ def end(step: Step, cluster: Cluster, why: str) -> Outcome:
             if not (fresh or _was_heard(step, cluster)):
                 return _ordered(step, cluster)
             seen, took_s = _taken_down(step, cluster)
-            if fresh and cluster.stopped_at is not None:  # it took some time until somebody heard it
+            # It took some time until somebody heard it.
+            if fresh and cluster.stopped_at is not None and _has_a_bill(cluster):
                 cluster = replace(cluster, stopped_at=cluster.stopped_at + took_s)
     except NotConnected as error:
         if cluster.state == "launched":
@@ -144,14 +145,15 @@ def end(step: Step, cluster: Cluster, why: str) -> Outcome:
     if any(costs(instance) for instance in seen):
         return step.comes_to(after_s=step.driving.settings.poll_s)
     ended = as_ended(cluster, why, seen)
-    known = unasked or cluster.state == "launched"
+    known, taught = unasked or cluster.state == "launched", _seen(step, ended, why)
+    hours = None if taught == "capacity" else lifetime(ended, step.driving.settings.scale)
     step.driving.unasked.pop(cluster.token, None)
     step.driving.knock_at.pop(cluster.token, None)
     return step.comes_to(
         cluster=ended,
         close_errors=0,
         launches=[request_for(cluster, settled=why)] if known else (),
-        observations=[observation(ended, _seen(step, ended, why), hours=lifetime(ended, step.driving.settings.scale))],
+        observations=[observation(ended, taught, hours=hours)],
         events=[Terminated(attempt=cluster.attempt, outcome=why)],
     )
 
@@ -184,9 +186,18 @@ def _was_heard(step: Step, cluster: Cluster) -> bool:
 
 
 def _ordered(step: Step, cluster: Cluster) -> Outcome:
-    """When the machines' end is ordered, written down before it is: their end where the cloud keeps no record."""
+    """When the machines' end is ordered, written down before it is: their end where the cloud keeps no record.
+
+    What has not run by then, in its cloud's queue or on its way, ends as it begins: it costs nothing.
+    """
+    has_run, now = not none_has_run(step, cluster), step.driving.store.now()
     step.driving.ordered[cluster.token] = step.job.lease_epoch
-    return step.comes_to(cluster=replace(cluster, stopped_at=step.driving.store.now()))
+    return step.comes_to(cluster=replace(cluster, started_at=cluster.started_at if has_run else now, stopped_at=now))
+
+
+def _has_a_bill(cluster: Cluster) -> bool:
+    """Whether its machines had run when their end was ordered."""
+    return cluster.started_at is None or cluster.started_at != cluster.stopped_at
 
 
 def _taken_down(step: Step, cluster: Cluster) -> tuple[list[Instance], float]:
@@ -206,7 +217,9 @@ def _taken_down(step: Step, cluster: Cluster) -> tuple[list[Instance], float]:
         raise UnknownOutcome("; ".join(f"{place}: {why}" for place, why in found.unreachable.items()))
     now = look(step, replace(cluster, instance_ids=ids)) if ids else []
     started = {instance.id: instance.launched_at for instance in found.instances}
-    return [replace(i, launched_at=i.launched_at or started.get(i.id)) for i in now], took_s
+    free = {instance.id for instance in found.instances if has_not_run(instance) and free_until_run(cluster)}
+    began = {i.id: None if i.id in free else i.launched_at or started.get(i.id) for i in now}
+    return [replace(i, launched_at=began[i.id]) for i in now], took_s
 
 
 def as_ended(cluster: Cluster, outcome: str, seen: Sequence[Instance]) -> Cluster:
@@ -214,7 +227,7 @@ def as_ended(cluster: Cluster, outcome: str, seen: Sequence[Instance]) -> Cluste
     now, began, ordered = time.time(), cluster.started_at, cluster.stopped_at
     if began is None:
         began = on_record([instance.launched_at for instance in seen], cluster.intended_at)
-    stopped_at = end_on_record(seen, ordered or now)
+    stopped_at = end_on_record(seen, ordered or now) if _has_a_bill(cluster) else ordered
     return replace(
         cluster,
         state="ended",

@@ -261,7 +261,9 @@ def taught(step: Step, cluster: Cluster, error: CloudError, seen: Seen, scope: S
     """What a refusal teaches of its scope. What our login may not do says nothing of other hosts' logins."""
     ours = isinstance(error, AuthError) and not isinstance(error, NotSetUp)
     login = login_of(cluster.cloud, step.driving.settings) if ours else None
-    return replace(observation(cluster, seen, scope), login=login)
+    queued = seen == "capacity" and cluster is step.cluster and step.memory.queue_s is not None
+    hours = step.driving.settings.scale.hours(time.time() - cluster.intended_at) if queued else None
+    return replace(observation(cluster, seen, scope, hours), login=login)
 
 
 def is_own(step: Step, cluster: Cluster, error: CloudError) -> bool:

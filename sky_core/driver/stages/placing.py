@@ -192,7 +192,7 @@ def _planned(step: Step) -> Chosen:
     field = "task" if planned is None else misfit(own, planned, market, step.settings)
     if planned is None or field is not None:
         return _apart(step, own, pipeline, plan, market, field)
-    if not (why := blocking(planned, market)):
+    if not (why := blocking(step, planned, market)):
         return Chosen(planned, step.comes_to())
     if own != pipeline.task(own.name):
         return _apart(step, own, pipeline, plan, market, why)

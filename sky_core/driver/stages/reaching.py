@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sky_core.clouds.base import Gated, Instance
+from sky_core.clouds.base import REFUSALS, Gated, Instance
 from sky_core.driver.step import Step
 from sky_core.errors import (
     CloudError,
@@ -78,8 +78,35 @@ def while_pending(step: Step, cluster: Cluster, instances: Sequence[Instance]) -
     Clouds tell when a machine was made; that it has begun to run is only seen. A service prepares machines that run.
     """
     pending = all(instance.seen and instance.state == "pending" for instance in instances)
-    free = pending and not (facts_of(cluster.cloud).bills_pending or is_managed(cluster.instance_type))
-    return replace(cluster, started_at=step.driving.store.now()) if free else cluster
+    return replace(cluster, started_at=step.driving.store.now()) if pending and free_until_run(cluster) else cluster
+
+
+def free_until_run(cluster: Cluster) -> bool:
+    """Whether its machines cost nothing until they run."""
+    return not (facts_of(cluster.cloud).bills_pending or is_managed(cluster.instance_type))
+
+
+def none_has_run(step: Step, cluster: Cluster) -> bool:
+    """Whether none of its machines has run so far, as its cloud says where that is all that costs.
+
+    A cloud that does not answer is taken to have let them run.
+    """
+    if cluster is step.cluster and step.memory.started:
+        return False
+    if cluster.mends or cluster.launched_as is not None or not free_until_run(cluster):
+        return False
+    try:
+        machines = look(step, cluster)
+    except CloudError as error:
+        log.debug("%s: whether %s has run: %s", step.job.id, cluster.token, error)
+        return False
+    return bool(machines) and all(has_not_run(one) for one in machines)
+
+
+def has_not_run(machine: Instance) -> bool:
+    """Whether it is being made, waits in its cloud's queue, or has come to nothing there."""
+    refused = isinstance(machine.failed, REFUSALS) and not machine.preempted
+    return refused or (machine.seen and machine.state == "pending")
 
 
 def addresses_of(step: Step, cluster: Cluster, instances: Sequence[Instance]) -> tuple[str, ...]:

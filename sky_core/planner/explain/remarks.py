@@ -13,6 +13,7 @@ from sky_core.catalog import Catalog
 from sky_core.catalog.facts import labels_of
 from sky_core.catalog.names import squeeze
 from sky_core.catalog.usual import OLD, retires, spot_day
+from sky_core.planner.alternatives import alternative, queue_hours
 from sky_core.planner.candidates import Candidates, Shelf
 from sky_core.planner.capacity import ending
 from sky_core.planner.plan import Placement, Span
@@ -25,6 +26,7 @@ def remarks(pipeline: Pipeline, placements: Mapping[str, Placement], catalog: Ca
     return (
         *_estimates(pipeline),
         *_elastic(placements.values()),
+        *_queues(pipeline, placements),
         *_ends(placements.values(), today),
         *_old_prices(placements.values(), catalog, today),
     )
@@ -78,6 +80,16 @@ def _elastic(placements: Iterable[Placement]) -> Iterable[str]:
                 f"${place.compute_usd:.2f} and {place.hours:.2f} h with all of them, up to ${place.usd_at_most:.2f} "
                 f"and {place.hours * (1 + place.changing / place.num_nodes):.2f} h if spot is never to be had"
             )
+
+
+def _queues(pipeline: Pipeline, placements: Mapping[str, Placement]) -> Iterable[str]:
+    """Waits that are longer than what the cloud's queue takes."""
+    for task in pipeline.tasks:
+        place = placements[task.name]
+        wanted, longest = alternative(task.resources, place).queue, queue_hours(task.resources, place)
+        if wanted is not None and 0 < longest < wanted:
+            kind = f"{place.cloud} {place.instance_type}"
+            yield f"{task.name}: queue is {wanted:g} h, and {kind} is waited for {longest:g} h at most"
 
 
 def _asked_for(key: str, task: Task) -> bool:

@@ -85,8 +85,44 @@ def test_a_wait_that_is_over_leads_to_the_next_best_place(world, broker):
     assert tried[-1][:2] != (first.zone, True)
     (told,) = happened(broker, job, "launch failed")
     assert "in time (WAITING_FOR_RESOURCES)" in told.data["message"]
+    (refused,) = [seen for seen in broker.store.observations(since=0) if seen.kind == "capacity"]
+    assert refused.hours >= 0.3, "others know how long was waited"
     assert left(world) == []
     until(lambda: world.live() == [])
+
+
+def test_it_waits_where_another_job_was_refused_at_once(world, broker):
+    for market in ("spot", "on-demand"):
+        world.control.capacity(ZONE, TPU, market, 0)
+    one = task(resources={"queue": None})
+    broker.plan("other", Pipeline(name="p", tasks=(one,)))
+    assert broker.watch(broker.submit("other/work", one, "other").id).state == "failed"
+    job = submit(broker)
+    until(lambda: happened(broker, job, "in queue"))
+    world.control.capacity(ZONE, TPU, "spot", None)
+    assert broker.watch(job.id).state == "succeeded"
+
+
+def test_a_job_whose_wait_was_in_vain_does_not_go_back_there(world, broker):
+    """Its cloud gave up at once, long before the time that the job would have waited."""
+    for _ in range(2):
+        world.control.fault("gcp", "queue", "error", code="RESOURCE_EXHAUSTED", seconds=1.0)
+    job = broker.watch(submit(broker).id)
+    assert job.state == "failed"
+    assert "capacity in" in job.result["error"]
+    tried = [(one.use_spot, one.outcome) for one in broker.store.clusters(job_id=job.id)]
+    assert tried == [(True, "capacity"), (False, "capacity")]
+    assert [line.compute_usd for line in broker.bill("run").lines] == [0.0]
+
+
+def test_a_wait_that_is_over_costs_nothing(world, broker):
+    for market in ("spot", "on-demand"):
+        world.control.capacity(ZONE, TPU, market, 0)
+    job = broker.watch(submit(broker, resources={"queue": 0.5}).id)
+    assert job.state == "failed"
+    assert len(broker.store.clusters(job_id=job.id)) == 2
+    assert [line.compute_usd for line in broker.bill("run").lines] == [0.0]
+    assert billed_s(world, job) == 0
 
 
 def test_a_gang_waits_for_the_last_of_its_slices(world, broker):

@@ -135,6 +135,8 @@ DOING: Sequence[Call] = (
     Call("sandbox ledger", says="machine"),
     Call("sandbox ledger --open"),
     Call("sandbox capacity us-east-1a m5.large spot 0", says="m5.large spot: 0"),
+    Call("sandbox capacity us-east-1a m5.large spot any", says="m5.large spot: any number"),
+    Call("sandbox capacity us-east-1a m5.large spot few", code=2, says='is neither a number nor "any"'),
     Call("sandbox reserve aws us-east-1a m5.large 2 --kind block --ends-s 7200", says="cr-"),
     Call("catalog reservations", says="Capacity Block"),
     Call("sandbox preempt i-0 --notice-s 0 --cloud aws --zone us-east-1a", says="none matched"),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from sky_core.job.attempts import MOST_KEPT, MOST_UNKEPT, Tries, told
+from sky_core.job.attempts import MOST_KEPT, MOST_UNKEPT, Tries, lately_refused, told
 from sky_core.planner.candidates import is_blocked
 from sky_core.planner.plan import Placement
 from sky_core.store import Cluster, Event
@@ -91,6 +91,22 @@ def test_the_error_lists_each_attempt_once_with_its_reason_and_what_to_look_at()
     assert "2. aws/z1 m: capacity" in text
     assert text.count("security group") == 1
     assert told([], []) == ""
+
+
+def test_what_a_job_itself_was_lately_refused_is_blocked_for_it() -> None:
+    tpu = Cluster(
+        token="sky-1", job_id="job-1", attempt=1, state="refused", cloud="gcp", region="r", zone="r-a",
+        instance_type="TPU-VM", use_spot=True, num_nodes=1, price=1.0, host_key="", intended_at=0.0,
+        accelerator="tpu-v3-8", ended_at=100.0, outcome="capacity",
+    )  # fmt: skip
+    here = placement().model_copy(
+        update={"cloud": "gcp", "region": "r", "zone": "r-a", "instance_type": "TPU-VM", "accelerator": "tpu-v3-8"}
+    )
+    blocks = lately_refused([tpu, replace(tpu, zone="r-b", outcome="cancelled")], since=99.0)
+    assert [block.reason for block in blocks] == ["capacity in r-a"]
+    assert is_blocked(here.model_copy(update={"use_spot": True}), blocks, waits=20.0)
+    assert not is_blocked(here.model_copy(update={"use_spot": False}), blocks)
+    assert lately_refused([tpu], since=101.0) == []
 
 
 def test_a_place_out_of_reach_is_blocked_for_all_machines_and_no_launch_lifts_that():

@@ -25,6 +25,7 @@ def task(name="t", **fields):
         ({"hours": {"V100": math.inf}}, "Task.t: hours: an estimate"),
         ({"resources": {"cpus": "many"}}, "cpus: 'many' is not an amount"),
         ({"resources": {"accelerators": "V100:0"}}, "accelerators: 'V100:0' is not an accelerator"),
+        ({"resources": {"queue": True}}, "queue: a time, e.g. 30m"),
         ({"resources": {"gpus": 4}}, "gpus: no such field"),
         ({"num_nodes": 0}, "Task.t: num_nodes:"),
         ({"inputs": {"x": "no-uri"}}, "Task.t: inputs.x: 'no-uri' is neither a URI nor 'task.output'"),

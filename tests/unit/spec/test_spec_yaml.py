@@ -97,6 +97,7 @@ REFUSED = {
     "run: x\nresources: {infra: lambda}": "resources.infra: lambda is none of Skyloom's clouds (write one of aws",
     "run: x\nresources: {image_id: 'docker:'}": "docker: without the name of an image",
     "run: x\nresources: {queue: soon}": "resources.queue: 'soon' is not a duration; write e.g. '30s'",
+    "run: x\nresources: {queue: true}": "resources.queue: a time, e.g. 30m",
     "run: x\nresources: {accelerator_args: {gcp_queued_resource: 1}}": "gcp_queued_resource: 1 is neither true nor",
     "run: x\nresources: {disk_size: huge}": "resources.disk_size: 'huge' is not a size; write e.g. 256",
     "run: x\nresources: {memory: lots}": "resources.memory: 'lots' is not an amount of memory",
