@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from google.cloud import compute_v1 as compute
 
-from sky_core.clouds.base import Instance, LaunchRequest, Switch
+from sky_core.clouds.base import LaunchRequest, Switch
 from sky_core.clouds.gcp import flex
 from sky_core.clouds.gcp.provider import Gcp
 from sky_core.errors import CapacityError, UnknownOutcome
 from tests.conftest import Sandbox, until
 from tests.sandbox.models import google
 from tests.sandbox.models.recorder import recording
+from tests.sandbox.queues.test_tpu_queue import billed, state
 from tests.sandbox.ssh import connect, request
 
 ZONE = "us-central1-a"
@@ -30,15 +31,6 @@ def full(sandbox: Sandbox) -> None:
 
 def room(sandbox: Sandbox) -> None:
     sandbox.control.capacity(ZONE, "L4", "on-demand", None)
-
-
-def billed(sandbox: Sandbox, token: str) -> list[str]:
-    """What the cloud has charged for, of the machines of that token."""
-    return [line["id"] for line in sandbox.control.ledger() if line["tags"].get("skyloom-cluster") == token]
-
-
-def state(gcp: Gcp, machine: Instance) -> Instance:
-    return gcp.describe([machine.id])[0]
 
 
 def test_it_waits_until_there_is_room_and_then_runs(sandbox: Sandbox, gcp: Gcp, token: str) -> None:
